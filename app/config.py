@@ -1,0 +1,143 @@
+"""Settings: the only reader of the environment and of ``.env``."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from app.database_url import normalize_database_url
+from app.sources import parse_chain, without_secrets
+
+COUNTRY_SOURCE_NAMES = ("restcountries", "restcountries-static", "countries.dev", "bundled")
+RATE_SOURCE_NAMES = ("open.er-api.com", "currency-api", "frankfurter", "bundled")
+
+Words = Annotated[tuple[str, ...], NoDecode]
+"""Several values in one setting, separated by white space."""
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set, with the defaults of a developer's machine."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    environment: Literal["development", "production"] = "development"
+    """``production`` refuses to start without ``ADMIN_API_KEY``."""
+    admin_api_key: SecretStr | None = None
+    """Key that every write must carry in ``X-API-Key``; None leaves a development service open."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    web_concurrency: int = Field(default=1, ge=1, le=64)
+    """Worker processes of ``python -m app serve``."""
+
+    database_url: SecretStr = SecretStr("sqlite:///data/countries.db")
+    """``mysql://``, ``mariadb://`` or ``sqlite://``; the asynchronous driver is filled in."""
+    db_pool_size: int = Field(default=10, ge=1, le=500)
+    db_max_overflow: int = Field(default=10, ge=0, le=500)
+    db_pool_timeout_seconds: float = Field(default=2, gt=0, le=60)
+    db_pool_recycle_seconds: int = Field(default=1800, ge=1)
+    """Connections older than this are replaced; keep it below the server's ``wait_timeout``."""
+    db_timeout_seconds: float = Field(default=4, gt=0, le=300)
+    """Bound of one whole unit of database work: connection, retries and commit."""
+
+    country_sources: Words = COUNTRY_SOURCE_NAMES
+    """Tried in order until one gives a usable answer: known names or http(s) URLs."""
+    rate_sources: Words = RATE_SOURCE_NAMES[:-1]
+    restcountries_api_key: SecretStr | None = None
+    """Key of REST Countries v5; None leaves ``restcountries`` out of the chain."""
+    restcountries_url: str = Field(default="https://api.restcountries.com/countries/v5", pattern=r"^https?://[^\s]+$")
+    """The only address to which the key is sent."""
+    upstream_timeout_seconds: float = Field(default=10, gt=0, le=25)
+    """Whole time of one source, retries included."""
+    upstream_max_bytes: int = Field(default=16 * 2**20, ge=1024)
+    """Size of one answer of a source, after decompression."""
+
+    max_body_bytes: int = Field(default=8 * 2**20, ge=0)
+    """Size of a request body."""
+    refresh_on_start: Literal["never", "if-empty", "always"] = "if-empty"
+    """Whether to load data in the background after the start; bundled rates count as empty."""
+    refresh_interval_minutes: float = Field(default=0, ge=0)
+    """Time between scheduled refreshes; 0 schedules none."""
+
+    cors_origins: Words = ("*",)
+    """Origins of pages that may call the service; ``*`` allows reading only."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] = "console"
+    log_requests: Literal["all", "errors", "off"] = "all"
+
+    @field_validator("country_sources", "rate_sources", "cors_origins", mode="before")
+    @classmethod
+    def _split_words(cls, value: object) -> object:
+        return tuple(value.split()) if isinstance(value, str) else value
+
+    @field_validator("country_sources")
+    @classmethod
+    def _known_country_sources(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return parse_chain(value, known=COUNTRY_SOURCE_NAMES)
+
+    @field_validator("rate_sources")
+    @classmethod
+    def _known_rate_sources(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return parse_chain(value, known=RATE_SOURCE_NAMES)
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _usable_database_url(cls, value: SecretStr) -> SecretStr:
+        try:
+            normalize_database_url(value.get_secret_value())
+        except ArgumentError:
+            # SQLAlchemy's own message quotes the URL, password and all.
+            raise ValueError("is no database URL; write mysql://user:password@host/name or sqlite:///file.db") from None
+        return value
+
+    @model_validator(mode="after")
+    def _production_is_closed(self) -> Self:
+        if self.environment == "production" and self.admin_api_key is None:
+            raise ValueError("ADMIN_API_KEY: is required when ENVIRONMENT=production")
+        return self
+
+    def masked(self) -> dict[str, str]:
+        """Every setting as text, with secrets and the credentials in URLs hidden."""
+        shown = {name: _shown(value) for name, value in self}
+        url = normalize_database_url(self.database_url.get_secret_value())
+        return {**shown, "database_url": url.render_as_string(hide_password=True)}
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Values that must never be written anywhere."""
+        keys = (self.admin_api_key, self.restcountries_api_key)
+        password = make_url(self.database_url.get_secret_value()).password
+        return tuple(filter(None, (*(key.get_secret_value() for key in keys if key), password)))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        # A source's URL may carry a key in its query or its user part.
+        return " ".join(without_secrets(str(word)) for word in value)
+    return "" if value is None else str(value)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; a wrong one ends the process with one line that names it.
+
+    Raises:
+        SystemExit: With the message, one line for each wrong setting.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SystemExit("\n".join(f"Wrong setting: {_describe(problem)}" for problem in error.errors())) from None
+
+
+def _describe(problem: Any) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    name = "_".join(str(part) for part in problem["loc"][:1]).upper()
+    # The value itself is not shown: it may be a secret.
+    return f"{name}: {message}" if name else message

@@ -1,0 +1,1 @@
+"""Countries: their refresh, their estimates, their picture."""

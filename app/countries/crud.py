@@ -1,0 +1,226 @@
+"""What can be asked and changed about stored countries, one use case a function."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
+from sqlmodel import case, col, delete, func, or_, select, update
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.countries.drawing import Drawing, draw
+from app.countries.identity import StoredCountry, alpha2_of
+from app.countries.models import SUMMARY_ID, Country, SummaryCache
+from app.countries.names import name_key
+from app.countries.schemas import (
+    CountryFilters,
+    CountryPublic,
+    CountrySort,
+    DeleteResult,
+    SourcesPublic,
+    StatusPublic,
+)
+from app.countries.summary import Summary, rank
+from app.database import Database
+from app.errors import AppError, ValidationFailed
+
+
+class CountryNotFound(AppError):
+    """No stored country has this name or code, or nothing is stored at all."""
+
+    status_code = 404
+    title = "Country not found"
+
+
+class ImageNotFound(AppError):
+    """No refresh has drawn the picture yet."""
+
+    status_code = 404
+    title = "Summary image not found"
+
+
+async def list_countries(session: AsyncSession, filters: CountryFilters) -> tuple[list[CountryPublic], int]:
+    """Find countries.
+
+    Returns:
+        The countries, with only the fields of ``filters.columns`` set; and how
+        many there are on all pages together.
+    """
+    conditions = _conditions(filters)
+    columns = [getattr(Country, name) for name in filters.columns]
+    query = select_columns(*columns).where(*conditions).order_by(*_order(filters.sort))
+    if filters.is_paged:
+        # MySQL knows OFFSET only behind a LIMIT.
+        query = query.limit(filters.limit or 2**31 - 1).offset(filters.offset)
+    rows = await (await session.connection()).execute(query)
+    countries = [CountryPublic.model_construct(**row) for row in rows.mappings()]
+    if not filters.is_paged:
+        return countries, len(countries)
+    total = (await session.exec(select(func.count()).select_from(Country).where(*conditions))).one()
+    return countries, total
+
+
+def _conditions(filters: CountryFilters) -> list[Any]:
+    conditions: list[Any] = []
+    if filters.region is not None:
+        conditions.append(col(Country.region_key) == name_key(filters.region))
+    if filters.currency is not None:
+        conditions.append(col(Country.currency_code) == filters.currency.strip().upper())
+    if filters.q is not None:
+        conditions.append(col(Country.name_key).contains(name_key(filters.q), autoescape=True))
+    return conditions
+
+
+def _order(sort: CountrySort) -> list[Any]:
+    by, _, direction = sort.value.rpartition("_")
+    names = {"name": Country.name_key, "population": Country.population, "gdp": Country.estimated_gdp}
+    column = col(names.get(by, Country.exchange_rate))
+    known_first = case((column.is_(None), 1), else_=0)
+    return [known_first, column.desc() if direction == "desc" else column.asc(), Country.name_key, Country.id]
+
+
+async def get_country(session: AsyncSession, name: str) -> Country:
+    """Find one country by its name, any known spelling of it, or its code.
+
+    Raises:
+        ValidationFailed: The name is blank.
+        CountryNotFound: No such country is stored.
+    """
+    key, code = name_key(name), name.strip().upper()
+    if not key:
+        raise ValidationFailed({"name": "must not be blank"})
+    is_named, has_code = col(Country.name_key) == key, or_(Country.alpha2_code == code, Country.alpha3_code == code)
+    matches = or_(is_named, has_code, Country.alpha2_code == alpha2_of(name))
+    best_first = case((is_named, 0), (has_code, 1), else_=2)
+    country = (await session.exec(select(Country).where(matches).order_by(best_first, col(Country.id)))).first()
+    if country is None:
+        raise CountryNotFound
+    return country
+
+
+async def get_status(session: AsyncSession) -> StatusPublic:
+    """Tell what is stored, from when and from where.
+
+    Raises:
+        CountryNotFound: Nothing was ever refreshed.
+    """
+    summary = await read_summary(session)
+    if summary is None:
+        raise CountryNotFound
+    return StatusPublic(
+        total_countries=summary.total_countries,
+        last_refreshed_at=summary.refreshed_at,
+        sources=SourcesPublic(countries=summary.country_source, rates=summary.rate_source),
+        rates_date=summary.rates_date,
+    )
+
+
+async def get_image(session: AsyncSession) -> bytes:
+    """The summary picture, PNG.
+
+    Raises:
+        ImageNotFound: Nothing was ever refreshed.
+    """
+    image = (await session.exec(select(SummaryCache.image).where(SummaryCache.id == SUMMARY_ID))).first()
+    if image is None:
+        raise ImageNotFound
+    return image
+
+
+async def delete_country(database: Database, name: str) -> DeleteResult:
+    """Delete one country, and draw the summary without it, in one transaction.
+
+    Raises:
+        ValidationFailed: The name is blank.
+        CountryNotFound: No such country is stored.
+    """
+    async with database.reading() as session:
+        country = await get_country(session, name)
+        expected = await _summary_without(session, country, await read_stored(session))
+    drawing = await draw(expected)
+
+    async def remove(session: AsyncSession) -> DeleteResult:
+        stored = await read_stored(session, lock=True)
+        country = await get_country(session, name)
+        await session.exec(delete(Country).where(col(Country.id) == country.id))
+        await change_summary(session, await draw(await _summary_without(session, country, stored), at_hand=drawing))
+        return DeleteResult(name=country.name)
+
+    return await database.transaction(remove)
+
+
+async def _summary_without(session: AsyncSession, country: Country, stored: Sequence[StoredCountry]) -> Summary:
+    summary = await read_summary(session)
+    if summary is None:
+        raise CountryNotFound
+    return summarize([other for other in stored if other.id != country.id], summary)
+
+
+async def read_stored(session: AsyncSession, *, lock: bool = False) -> list[StoredCountry]:
+    """Read what identity and summary need of every country, in the order of their ids.
+
+    Args:
+        session: Any session.
+        lock: Keep everybody else from changing countries until the commit.
+    """
+    columns: tuple[Any, ...] = (Country.id, Country.name, Country.name_key, Country.alpha2_code, Country.estimated_gdp)
+    query = select_columns(*columns).order_by(columns[0])
+    rows = await (await session.connection()).execute(query.with_for_update() if lock else query)
+    return [StoredCountry(*row) for row in rows]
+
+
+async def read_summary(session: AsyncSession) -> Summary | None:
+    """Read the summary of the last refresh, without the top five; None before the first one."""
+    columns: tuple[Any, ...] = (
+        SummaryCache.total_countries,
+        col(SummaryCache.last_refreshed_at).label("refreshed_at"),
+        SummaryCache.country_source,
+        SummaryCache.rate_source,
+        SummaryCache.rates_date,
+    )
+    query = select_columns(*columns).where(col(SummaryCache.id) == SUMMARY_ID)
+    row = (await (await session.connection()).execute(query)).mappings().first()
+    return Summary(top=(), **row) if row else None
+
+
+def summarize(countries: Sequence[StoredCountry], like: Summary) -> Summary:
+    """Sum up countries, with times and sources of another summary."""
+    return Summary(
+        total_countries=len(countries),
+        top=rank((country.name, country.estimated_gdp) for country in countries),
+        refreshed_at=like.refreshed_at,
+        country_source=like.country_source,
+        rate_source=like.rate_source,
+        rates_date=like.rates_date,
+    )
+
+
+async def change_summary(session: AsyncSession, drawing: Drawing, **more: object) -> bool:
+    """Write what the drawing shows, and the drawing; the data version grows by one.
+
+    Runs inside the caller's transaction and does not commit.
+
+    Returns:
+        False where nothing was ever refreshed, so that there is no row to change.
+    """
+    result = await session.exec(
+        update(SummaryCache)
+        .where(col(SummaryCache.id) == SUMMARY_ID)
+        .values(data_version=SummaryCache.data_version + 1, **summary_values(drawing), **more)
+        .execution_options(synchronize_session=False)
+    )
+    return result.rowcount > 0
+
+
+def summary_values(drawing: Drawing) -> dict[str, object]:
+    """The columns of the summary row that a drawing fills."""
+    summary = drawing.summary
+    return {
+        "total_countries": summary.total_countries,
+        "last_refreshed_at": summary.refreshed_at,
+        "country_source": summary.country_source,
+        "rate_source": summary.rate_source,
+        "rates_date": summary.rates_date,
+        "top_countries": json.dumps([vars(country) for country in summary.top], ensure_ascii=False),
+        "image": drawing.image,
+    }

@@ -1,0 +1,294 @@
+"""The main job: fetch countries and rates together, estimate, draw, and store it all at once."""
+
+import asyncio
+import hashlib
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import httpx
+from loguru import logger
+from sqlmodel import insert, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.config import Settings
+from app.countries.crud import change_summary, read_stored, summarize, summary_values
+from app.countries.drawing import Drawing, draw
+from app.countries.gdp import estimate_gdp
+from app.countries.identity import StoredCountry, alpha3_of, match_stored
+from app.countries.models import SUMMARY_ID, Country, SummaryCache
+from app.countries.names import name_key
+from app.countries.schemas import RefreshResult, SkippedRecord, SourcesPublic
+from app.countries.shapes import CountryFact
+from app.countries.sources import CountryList, country_chain
+from app.countries.summary import Summary
+from app.database import Database
+from app.dialects import upsert
+from app.errors import AppError
+from app.lease import Lease, LeaseLost, acquire, held, release, release_in
+from app.rates.crud import last_known_rates, record_quotes
+from app.rates.shapes import Quotes
+from app.rates.sources import rate_chain, source_name
+from app.single_flight import SingleFlight
+from app.sources import first_usable
+
+LEASE: Final = "refresh"
+WAIT_SECONDS: Final = 40.0
+"""How long to wait for a refresh of another process: longer than a lease and a chain of sources."""
+POLL_SECONDS: Final = 0.25
+_MOST_SKIPPED: Final = 100
+
+
+class RefreshInProgress(AppError):
+    """Another process still refreshes, after a time in which it should have ended."""
+
+    status_code = 409
+    title = "Refresh in progress"
+    retry_after_seconds = 10
+
+    def __init__(self) -> None:
+        super().__init__("Another process is refreshing and did not end in time; try again later")
+
+
+@dataclass(frozen=True)
+class RefreshOrder:
+    """What is asked of a refresh; callers with equal orders share one."""
+
+    country_sources: tuple[str, ...]
+    rate_sources: tuple[str, ...]
+    force: bool = False
+    """Believe rates that moved more than tenfold."""
+
+    @property
+    def digest(self) -> str:
+        """A fingerprint that can be stored: the sources may be URLs with secrets in them."""
+        return hashlib.sha256(repr((self.country_sources, self.rate_sources, self.force)).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What the two sources said, and the chance that was drawn for it."""
+
+    country_source: str
+    countries: CountryList
+    rate_source: str
+    quotes: Quotes
+    multipliers: Sequence[float]
+    now: datetime
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Everything a refresh writes about countries, ready for the transaction."""
+
+    updated: list[dict[str, Any]]
+    inserted: list[dict[str, Any]]
+    summary: Summary
+
+
+class Refresher:
+    """Runs refreshes: each order once, in one process of all, however many ask."""
+
+    def __init__(
+        self,
+        database: Database,
+        http: httpx.AsyncClient,
+        settings: Settings,
+        *,
+        draw_multiplier: Callable[[], float] = lambda: random.uniform(1000, 2000),
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._database = database
+        self._http = http
+        self._settings = settings
+        self._draw_multiplier = draw_multiplier
+        self._clock = clock
+        self._flights: SingleFlight[RefreshResult] = SingleFlight()
+
+    async def close(self) -> None:
+        """Abandon what runs; nothing of it was or will be stored."""
+        await self._flights.close()
+
+    def order(self, *, force: bool = False) -> RefreshOrder:
+        """The order for the sources in the settings."""
+        return RefreshOrder(self._settings.country_sources, self._settings.rate_sources, force)
+
+    async def refresh(self, order: RefreshOrder, *, since: int | None = None) -> RefreshResult:
+        """Replace what is stored about every country with what the sources say now.
+
+        Both sources answer before the transaction opens, so a failing one
+        leaves countries, rates and picture exactly as they were.
+
+        Args:
+            order: Which sources to ask, and what to believe.
+            since: A generation that the caller has seen; any later one with an
+                equal order is good enough. None takes the one stored now.
+
+        Raises:
+            UpstreamUnavailable: A whole chain of sources gave no usable answer.
+            RefreshInProgress: Another process did not end in time.
+            DatabaseUnavailable: Reading or writing failed; nothing changed.
+        """
+        return await self._flights.run(order, lambda: self._lead_or_follow(order, since))
+
+    async def _lead_or_follow(self, order: RefreshOrder, since: int | None) -> RefreshResult:
+        """Refresh under the lease, or wait for the process that does and share its answer."""
+        seen = await read_generation(self._database) if since is None else since
+        give_up = time.monotonic() + WAIT_SECONDS
+        while True:
+            lease = await acquire(self._database, LEASE)
+            answer = await self._answer_of_another(order, seen)
+            if answer is not None:
+                if lease is not None:
+                    await release(self._database, lease)
+                return answer
+            if lease is not None:
+                try:
+                    async with held(self._database, lease):
+                        return await self._lead(order, lease)
+                except LeaseLost:
+                    logger.warning("This refresh took too long and lost its lease; waiting for the one that took over")
+            elif time.monotonic() > give_up:
+                raise RefreshInProgress
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _answer_of_another(self, order: RefreshOrder, seen: int) -> RefreshResult | None:
+        async with self._database.reading() as session:
+            query = select(SummaryCache.generation, SummaryCache.request_digest, SummaryCache.report)
+            row = (await session.exec(query.where(SummaryCache.id == SUMMARY_ID))).first()
+        if row is None or row[0] <= seen or row[1] != order.digest:
+            return None
+        return RefreshResult.model_validate_json(row[2])
+
+    async def _lead(self, order: RefreshOrder, lease: Lease) -> RefreshResult:
+        started = time.perf_counter()
+        async with self._database.reading() as session:
+            stored = await read_stored(session)
+            previous = await last_known_rates(session, [source_name(entry) for entry in order.rate_sources])
+        answers = await self._ask_sources(order, stored=len(stored), previous=previous)
+        drawing = await draw(_prepare(answers, stored).summary)
+
+        async def store(session: AsyncSession) -> RefreshResult:
+            await release_in(session, lease)
+            batch = _prepare(answers, await read_stored(session, lock=True))
+            result = _report(answers, batch, started)
+            await _write(session, batch, await draw(batch.summary, at_hand=drawing), lease, order, result)
+            await record_quotes(session, answers.rate_source, answers.quotes)
+            return result
+
+        result = await self._database.transaction(store, repeatable=True)
+        logger.info(
+            "Refreshed {} countries from {} with rates of {} from {} ({} inserted, {} updated, {} skipped) in {} ms",
+            *(result.total_countries, result.sources.countries, result.rates_date, result.sources.rates),
+            *(result.inserted, result.updated, len(result.skipped), result.duration_ms),
+        )
+        return result
+
+    async def _ask_sources(
+        self, order: RefreshOrder, *, stored: int, previous: Mapping[str, Mapping[str, float]]
+    ) -> _Answers:
+        """Fetch both lists at the same time; the first chain that fails ends the other."""
+        http, settings = self._http, self._settings
+        countries = country_chain(order.country_sources, http, settings, stored=stored)
+        today = self._clock().date()
+        rates = rate_chain(order.rate_sources, http, settings, today=today, previous=previous, force=order.force)
+        timeout = settings.upstream_timeout_seconds
+        fetches = (
+            asyncio.ensure_future(first_usable("country API", countries, timeout=timeout)),
+            asyncio.ensure_future(first_usable("exchange rate API", rates, timeout=timeout)),
+        )
+        try:
+            (country_source, country_list), (rate_source, quotes) = await asyncio.gather(*fetches)
+        finally:
+            # A TaskGroup would wrap the error, and the handlers look it up by its class.
+            for fetch in fetches:
+                fetch.cancel()
+        multipliers = [self._draw_multiplier() for _ in country_list.facts]
+        return _Answers(country_source, country_list, rate_source, quotes, multipliers, self._clock())
+
+
+async def read_generation(database: Database) -> int:
+    """Number of the last refresh that was stored; 0 before the first."""
+    async with database.reading() as session:
+        query = select(SummaryCache.generation).where(SummaryCache.id == SUMMARY_ID)
+        return (await session.exec(query)).first() or 0
+
+
+def _prepare(answers: _Answers, stored: Sequence[StoredCountry]) -> _Batch:
+    """Turn the answers into rows, given what is stored. Pure."""
+    facts = answers.countries.facts
+    matches = match_stored(facts, stored)
+    rows = [
+        _country_row(fact, match, answers.quotes.rates.get(fact.currency or ""), multiplier, answers.now)
+        for fact, match, multiplier in zip(facts, matches, answers.multipliers, strict=True)
+    ]
+    matched = {match.id for match in matches if match}
+    after = [country for country in stored if country.id not in matched]
+    after += [StoredCountry(0, row["name"], row["name_key"], row["alpha2_code"], row["estimated_gdp"]) for row in rows]
+    like = Summary(0, (), answers.now, answers.country_source, answers.rate_source, answers.quotes.day)
+    return _Batch(
+        # Always in the order of the ids, so that two writers can't lock each other out.
+        updated=sorted((row for row in rows if row["id"] is not None), key=lambda row: int(row["id"])),
+        inserted=[{name: value for name, value in row.items() if name != "id"} for row in rows if row["id"] is None],
+        summary=summarize(after, like),
+    )
+
+
+def _country_row(
+    fact: CountryFact, match: StoredCountry | None, rate: float | None, multiplier: float, now: datetime
+) -> dict[str, Any]:
+    # A code is identity, not news: a source that gives none does not take it away.
+    alpha2 = fact.alpha2 or (match.alpha2 if match else None)
+    return {
+        "id": match.id if match else None,
+        "name": fact.name,
+        "name_key": name_key(fact.name),
+        "alpha2_code": alpha2,
+        "alpha3_code": fact.alpha3 or alpha3_of(alpha2),
+        "capital": fact.capital,
+        "region": fact.region,
+        "region_key": name_key(fact.region) if fact.region else None,
+        "population": fact.population,
+        "currency_code": fact.currency,
+        "exchange_rate": rate,
+        "estimated_gdp": estimate_gdp(fact.population, fact.currency, rate, multiplier=multiplier),
+        "flag_url": fact.flag_url,
+        "last_refreshed_at": now,
+    }
+
+
+def _report(answers: _Answers, batch: _Batch, started: float) -> RefreshResult:
+    skipped = [*answers.countries.skipped, *answers.quotes.skipped]
+    shown = [SkippedRecord(name=name[:200], reason=reason) for name, reason in skipped[:_MOST_SKIPPED]]
+    if len(skipped) > _MOST_SKIPPED:
+        shown[-1] = SkippedRecord(name="...", reason=f"and {len(skipped) - _MOST_SKIPPED + 1} more")
+    return RefreshResult(
+        total_countries=batch.summary.total_countries,
+        inserted=len(batch.inserted),
+        updated=len(batch.updated),
+        skipped=shown,
+        sources=SourcesPublic(countries=answers.country_source, rates=answers.rate_source),
+        rates_date=answers.quotes.day,
+        last_refreshed_at=answers.now,
+        duration_ms=round((time.perf_counter() - started) * 1000),
+    )
+
+
+async def _write(
+    session: AsyncSession, batch: _Batch, drawing: Drawing, lease: Lease, order: RefreshOrder, result: RefreshResult
+) -> None:
+    """Write countries and summary inside the caller's transaction.
+
+    Known rows are written by their id alone; new ones by a plain INSERT, which
+    fails rather than overwrite another country that holds the same code.
+    """
+    await upsert(session, Country, batch.updated, key="id")
+    if batch.inserted:
+        await session.exec(insert(Country), params=batch.inserted)
+    about = {"generation": lease.fence, "request_digest": order.digest, "report": result.model_dump_json()}
+    if not await change_summary(session, drawing, **about):
+        values = {"id": SUMMARY_ID, "data_version": 1, **summary_values(drawing), **about}
+        await session.exec(insert(SummaryCache).values(**values))

@@ -1,0 +1,131 @@
+"""HTTP routes of the countries."""
+
+from typing import Annotated, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import TypeAdapter
+
+from app.access import NeedsKey
+from app.countries import crud
+from app.countries.refresh import Refresher
+from app.countries.schemas import (
+    CountryFilters,
+    CountryPublic,
+    CountrySelection,
+    DeleteResult,
+    RefreshResult,
+)
+from app.database import DatabaseDep, SessionDep
+from app.errors import documented
+
+router = APIRouter(prefix="/countries", tags=["countries"])
+
+_LIST: Final = TypeAdapter(list[CountryPublic])
+_LIST_HEADERS: Final = {
+    "X-Total-Count": {"description": "Countries on all pages together.", "schema": {"type": "integer"}},
+    "Link": {"description": "First, previous, next and last page, when paged.", "schema": {"type": "string"}},
+}
+
+
+def get_refresher(request: Request) -> Refresher:
+    """The refresher that the application made at its start."""
+    refresher: Refresher = request.state.refresher
+    return refresher
+
+
+RefresherDep = Annotated[Refresher, Depends(get_refresher)]
+NameParam = Annotated[
+    str,
+    Path(
+        description="Name in any case, accents do not count; or alpha-2 or alpha-3 code.",
+        max_length=200,
+        examples=["Ghana"],
+    ),
+]
+FiltersParam = Annotated[CountryFilters, Query()]
+ForceParam = Annotated[bool, Query(description="Believe rates that moved more than tenfold against the last ones.")]
+
+
+@router.post(
+    "/refresh",
+    summary="Refresh countries and rates",
+    description="Fetches all countries and the day's exchange rates at the same time, estimates each GDP and stores "
+    "everything, with a new picture, in one transaction. Concurrent calls share one refresh.",
+    responses=documented(400, 401, 409, 503),
+    dependencies=[NeedsKey],
+)
+async def refresh_countries(refresher: RefresherDep, *, force: ForceParam = False) -> RefreshResult:
+    return await refresher.refresh(refresher.order(force=force))
+
+
+@router.get(
+    "",
+    summary="List countries",
+    description="All countries as a bare array; filters combine. Totals and neighbouring pages are in the headers.",
+    response_model=None,
+    responses={
+        200: {
+            "model": list[CountryPublic] | list[CountrySelection],
+            "description": "The countries, `[]` when none matches.",
+            "headers": _LIST_HEADERS,
+        },
+        **documented(400, 503),
+    },
+)
+async def list_countries(request: Request, session: SessionDep, filters: FiltersParam) -> Response:
+    countries, total = await crud.list_countries(session, filters)
+    headers = {"X-Total-Count": str(total)}
+    if filters.is_paged:
+        headers["Link"] = _page_links(request, filters, total)
+    # Written by pydantic in one go: the rows come from our own database and need no second validation.
+    return Response(_LIST.dump_json(countries, exclude_unset=True), media_type="application/json", headers=headers)
+
+
+@router.get(
+    "/image",
+    summary="Summary picture",
+    description="PNG of 1200 x 630: number of countries, top five by estimated GDP, time and sources of the data.",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+            "description": "The picture.",
+        },
+        **documented(404, 503),
+    },
+)
+async def get_image(session: SessionDep) -> Response:
+    return Response(await crud.get_image(session), media_type="image/png")
+
+
+@router.get("/{name}", summary="One country", responses=documented(400, 404, 503))
+async def get_country(session: SessionDep, name: NameParam) -> CountryPublic:
+    return CountryPublic.model_validate(await crud.get_country(session, name), from_attributes=True)
+
+
+@router.delete(
+    "/{name}",
+    summary="Delete a country",
+    description="It comes back with the next refresh if the source lists it.",
+    responses=documented(400, 401, 404, 503),
+    dependencies=[NeedsKey],
+)
+async def delete_country(database: DatabaseDep, name: NameParam) -> DeleteResult:
+    return await crud.delete_country(database, name)
+
+
+def _page_links(request: Request, filters: CountryFilters, total: int) -> str:
+    """RFC 8288 links to the pages around this one; relative, so that they are right behind any proxy."""
+    size = filters.limit or max(total, 1)
+    last = max(0, (total - 1) // size * size)
+    pages = {"first": 0, "last": last}
+    if filters.offset > 0:
+        pages["prev"] = max(0, filters.offset - size)
+    if filters.offset + size < total:
+        pages["next"] = filters.offset + size
+    given = {name: value for name, value in request.query_params.items() if name not in ("offset", "limit")}
+    return ", ".join(
+        f'<{request.url.path}?{urlencode({**given, "limit": size, "offset": offset})}>; rel="{rel}"'
+        for rel, offset in pages.items()
+    )

@@ -1,0 +1,99 @@
+"""Refreshes that nobody asks for: the first load, the schedule, and the way back from bundled rates."""
+
+import asyncio
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from loguru import logger
+
+from app.config import Settings
+from app.countries.crud import read_summary
+from app.countries.refresh import Refresher, RefreshOrder, read_generation
+from app.countries.summary import Summary
+from app.database import Database
+from app.errors import AppError
+from app.lease import acquire
+from app.rates.sources import BUNDLED
+
+TURN: Final = "scheduled refresh"
+RETRY: Final = timedelta(minutes=10)
+START_RETRY_SECONDS: Final = 5.0
+
+
+async def keep_fresh(database: Database, refresher: Refresher, settings: Settings) -> None:
+    """Load data after the start and refresh when it is due, until cancelled."""
+    while not await _load_at_start(database, refresher, settings):  # noqa: ASYNC110  # the database sends no events
+        await asyncio.sleep(START_RETRY_SECONDS)
+    while True:
+        try:
+            pause = await _seconds_until_due(database, settings)
+            await asyncio.sleep(pause * random.uniform(1.0, 1.1))
+            await _refresh_if_due(database, refresher, settings)
+        except AppError as error:
+            logger.warning("Scheduled refresh failed: {}", error.details or error.title)
+            await asyncio.sleep(_shortest_pause(settings).total_seconds() * random.uniform(0.9, 1.1))
+
+
+async def _load_at_start(database: Database, refresher: Refresher, settings: Settings) -> bool:
+    """Load what the settings want at the start; False where the database is not ready yet."""
+    if settings.refresh_on_start == "never":
+        return True
+    try:
+        summary, seen = await _stored(database)
+        if settings.refresh_on_start == "if-empty" and summary is not None and summary.rate_source != BUNDLED:
+            return True
+        await refresher.refresh(first_load_order(refresher.order(), is_empty=summary is None), since=seen)
+    except AppError as error:
+        logger.warning("Loading data at the start failed: {}", error.details or error.title)
+        return error.title != "Database unavailable"
+    return True
+
+
+def first_load_order(order: RefreshOrder, *, is_empty: bool) -> RefreshOrder:
+    """Let an empty database fall back to bundled rates, so that a new installation has data even offline."""
+    if not is_empty or BUNDLED in order.rate_sources:
+        return order
+    return RefreshOrder(order.country_sources, (*order.rate_sources, BUNDLED), order.force)
+
+
+async def _stored(database: Database) -> tuple[Summary | None, int]:
+    generation = await read_generation(database)
+    async with database.reading() as session:
+        return await read_summary(session), generation
+
+
+def _shortest_pause(settings: Settings) -> timedelta:
+    interval = timedelta(minutes=settings.refresh_interval_minutes)
+    return min(RETRY, interval) if interval else RETRY
+
+
+def _due_at(summary: Summary | None, settings: Settings) -> datetime | None:
+    """When a refresh is due; None where none is."""
+    live = any(entry != BUNDLED for entry in settings.rate_sources)
+    if summary is not None and summary.rate_source == BUNDLED and live:
+        return datetime.now(UTC)
+    if not settings.refresh_interval_minutes:
+        return None
+    if summary is None:
+        return datetime.now(UTC)
+    return summary.refreshed_at + timedelta(minutes=settings.refresh_interval_minutes)
+
+
+async def _seconds_until_due(database: Database, settings: Settings) -> float:
+    summary, _ = await _stored(database)
+    due, shortest = _due_at(summary, settings), _shortest_pause(settings)
+    pause = shortest if due is None else max(shortest, due - datetime.now(UTC))
+    return pause.total_seconds()
+
+
+async def _refresh_if_due(database: Database, refresher: Refresher, settings: Settings) -> None:
+    """Refresh in the one process that gets the turn; a failed try counts as a turn too."""
+    summary, seen = await _stored(database)
+    due = _due_at(summary, settings)
+    if due is None or due > datetime.now(UTC):
+        return
+    turn_seconds = _shortest_pause(settings).total_seconds() * 0.9
+    if await acquire(database, TURN, seconds=turn_seconds) is None:
+        return
+    await refresher.refresh(refresher.order(), since=seen)

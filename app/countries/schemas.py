@@ -1,0 +1,197 @@
+"""What clients send and see about countries."""
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
+from pydantic.config import JsonDict
+
+_GHANA: Final[JsonDict] = {
+    "id": 81,
+    "name": "Ghana",
+    "alpha2_code": "GH",
+    "alpha3_code": "GHA",
+    "capital": "Accra",
+    "region": "Africa",
+    "population": 34589100,
+    "currency_code": "GHS",
+    "exchange_rate": 11.6406,
+    "estimated_gdp": 4460112803.27,
+    "flag_url": "https://flagcdn.com/gh.svg",
+    "last_refreshed_at": "2026-11-21T09:17:00.250000Z",
+}
+
+
+class CountryPublic(BaseModel):
+    """One country; every field is always there, null where unknown."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_GHANA]})
+
+    id: int = Field(description="Number of the row; stays the same over refreshes.")
+    name: str
+    alpha2_code: str | None = Field(description="ISO 3166-1 alpha-2 code.")
+    alpha3_code: str | None = Field(description="ISO 3166-1 alpha-3 code.")
+    capital: str | None
+    region: str | None
+    population: int = Field(description="People, as the source reports them.")
+    currency_code: str | None = Field(description="Code of the country's first currency.")
+    exchange_rate: float | None = Field(description="Units of local currency for 1 USD; null where not quoted.")
+    estimated_gdp: float | None = Field(
+        description="US dollars: population x random(1000..2000) / exchange rate. "
+        "Null without a rate, 0 without a currency. An illustration, not a statistic."
+    )
+    flag_url: str | None
+    last_refreshed_at: datetime = Field(description="Time of the refresh that last wrote this country, UTC.")
+
+
+COUNTRY_FIELDS: Final = tuple(CountryPublic.model_fields)
+
+CountrySelection = create_model(
+    "CountrySelection",
+    __doc__="One country with the fields that were asked for.",
+    __config__=ConfigDict(json_schema_extra={"examples": [{"name": "Ghana", "population": 34589100}]}),
+    **{name: (field.annotation, None) for name, field in CountryPublic.model_fields.items()},  # type: ignore[call-overload]
+)
+
+
+class CountrySort(StrEnum):
+    """Orders of the list; countries without the value come last, ties by name."""
+
+    GDP_DESC = "gdp_desc"
+    GDP_ASC = "gdp_asc"
+    POPULATION_DESC = "population_desc"
+    POPULATION_ASC = "population_asc"
+    NAME_ASC = "name_asc"
+    NAME_DESC = "name_desc"
+    EXCHANGE_RATE_DESC = "exchange_rate_desc"
+    EXCHANGE_RATE_ASC = "exchange_rate_asc"
+
+
+class CountryFilters(BaseModel):
+    """Which countries a client wants, in which order."""
+
+    region: str | None = Field(default=None, max_length=100, description="Region, in any case.", examples=["Africa"])
+    currency: str | None = Field(
+        default=None, max_length=8, description="Currency code, in any case.", examples=["NGN"]
+    )
+    q: str | None = Field(
+        default=None, max_length=200, description="Part of a name, in any case, accents do not count."
+    )
+    sort: CountrySort = Field(default=CountrySort.NAME_ASC, description="Order of the list.")
+    limit: int | None = Field(default=None, ge=1, le=1000, description="At most so many; without it, all.")
+    offset: int = Field(default=0, ge=0, le=1_000_000_000, description="Leave out so many at the start.")
+    fields: str | None = Field(
+        default=None,
+        max_length=300,
+        description=f"Only these fields, separated by commas: {', '.join(COUNTRY_FIELDS)}.",
+        examples=["name,population"],
+    )
+
+    @field_validator("region", "q")
+    @classmethod
+    def _not_blank(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("must not be blank")
+        return value
+
+    @field_validator("fields")
+    @classmethod
+    def _known_fields(cls, value: str | None) -> str | None:
+        for name in value.split(",") if value is not None else ():
+            if name.strip() not in COUNTRY_FIELDS:
+                raise ValueError(f"must be some of: {', '.join(COUNTRY_FIELDS)}")
+        return value
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The fields to answer with, in the order of the contract."""
+        wanted = {name.strip() for name in self.fields.split(",")} if self.fields else set(COUNTRY_FIELDS)
+        return tuple(name for name in COUNTRY_FIELDS if name in wanted)
+
+    @property
+    def is_paged(self) -> bool:
+        """Whether the client asked for a part of the list."""
+        return self.limit is not None or self.offset > 0
+
+
+class SkippedRecord(BaseModel):
+    """Something in a source's answer that could not be used."""
+
+    name: str = Field(description="Name of the country or code of the currency.")
+    reason: str
+
+
+class SourcesPublic(BaseModel):
+    """Which sources the stored data came from."""
+
+    countries: str
+    rates: str
+
+
+_EXAMPLE_SOURCES: Final[JsonDict] = {"countries": "restcountries-static", "rates": "open.er-api.com"}
+
+
+class RefreshResult(BaseModel):
+    """What a refresh did. Callers who joined the same refresh get the same answer."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "message": "Countries refreshed successfully",
+                    "total_countries": 250,
+                    "inserted": 0,
+                    "updated": 250,
+                    "skipped": [],
+                    "sources": _EXAMPLE_SOURCES,
+                    "rates_date": "2026-11-21",
+                    "last_refreshed_at": "2026-11-21T09:17:00.250000Z",
+                    "duration_ms": 812,
+                }
+            ]
+        }
+    )
+
+    message: str = "Countries refreshed successfully"
+    total_countries: int = Field(description="Stored after the refresh; rows that no source lists any more stay.")
+    inserted: int
+    updated: int
+    skipped: list[SkippedRecord] = Field(description="What was left out and why; at most 100 entries.")
+    sources: SourcesPublic
+    rates_date: date = Field(description="The day to which the exchange rates belong.")
+    last_refreshed_at: datetime = Field(description="UTC.")
+    duration_ms: int = Field(description="From the first request to a source to the end of the work before the commit.")
+
+
+class DeleteResult(BaseModel):
+    """Confirms which country was deleted."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"message": "Country deleted successfully", "name": "Ghana"}]}
+    )
+
+    message: str = "Country deleted successfully"
+    name: str
+
+
+class StatusPublic(BaseModel):
+    """What is stored, from when and from where."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "total_countries": 250,
+                    "last_refreshed_at": "2026-11-21T09:17:00.250000Z",
+                    "sources": _EXAMPLE_SOURCES,
+                    "rates_date": "2026-11-21",
+                }
+            ]
+        }
+    )
+
+    total_countries: int
+    last_refreshed_at: datetime
+    sources: SourcesPublic
+    rates_date: date

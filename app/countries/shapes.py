@@ -1,0 +1,153 @@
+"""The shapes in which the known country sources answer, recognised record by record."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from app.countries.names import name_key
+from app.sources import SourceFailed
+
+LARGEST_POPULATION: Final = 10_000_000_000
+_ALPHA2: Final = re.compile(r"[A-Z]{2}")
+_ALPHA3: Final = re.compile(r"[A-Z]{3}")
+_CURRENCY: Final = re.compile(r"[A-Z]{3,8}")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class CountryFact:
+    """What a source says about one country, freed from the source's own shape."""
+
+    name: str
+    population: int
+    alpha2: str | None = None
+    alpha3: str | None = None
+    capital: str | None = None
+    region: str | None = None
+    currency: str | None = None
+    """Code of the first usable currency; None where the source lists none."""
+    flag_url: str | None = None
+
+
+class UnusableRecord(Exception):
+    """A record that can't be stored; the text says why."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(reason)
+        self.name = name
+        self.reason = reason
+
+
+def find_records(body: Any) -> list[Any]:
+    """Find the list of records in an answer.
+
+    Raises:
+        SourceFailed: The answer is an error, the demo key's sample, or no list of countries.
+    """
+    if isinstance(body, dict):
+        if body.get("errors") or body.get("success") is False or "message" in body:
+            raise SourceFailed(f"answered with an error: {_error_text(body)}")
+        body = body.get("data", body)
+        if isinstance(body, dict) and "_demo" in body:
+            raise SourceFailed("answered with the sample of the demo key, which is not data")
+        body = body.get("objects") if isinstance(body, dict) else body
+    if not isinstance(body, list):
+        raise SourceFailed("answered in a shape that is not known")
+    return body
+
+
+def _error_text(body: dict[str, Any]) -> str:
+    errors = body.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors else body
+    text = first.get("message") if isinstance(first, dict) else None
+    return _CONTROL.sub(" ", text)[:120] if isinstance(text, str) else "without a message"
+
+
+def has_more_pages(body: Any) -> bool:
+    """Whether a REST Countries v5 answer says that further pages follow."""
+    data = body.get("data") if isinstance(body, dict) else None
+    meta = data.get("meta") if isinstance(data, dict) else None
+    return isinstance(meta, dict) and meta.get("more") is True
+
+
+def parse_record(record: Any) -> CountryFact:
+    """Read one record of any known shape: REST Countries v2 in all dialects, v3.1, v5.
+
+    Raises:
+        UnusableRecord: It has no name, or its population is no number in range.
+    """
+    if not isinstance(record, dict):
+        raise UnusableRecord("(no name)", "is not an object")
+    name = _name(record)
+    if name is None:
+        raise UnusableRecord("(no name)", "has no usable name")
+    codes = _dict(record.get("codes"))
+    return CountryFact(
+        name=name,
+        population=_population(name, record.get("population")),
+        alpha2=_code(_ALPHA2, record.get("alpha2Code"), record.get("cca2"), codes.get("alpha_2")),
+        alpha3=_code(_ALPHA3, record.get("alpha3Code"), record.get("cca3"), codes.get("alpha_3")),
+        capital=_capital(record.get("capital") or record.get("capitals")),
+        region=_text(record.get("region"), 100),
+        currency=next(_currencies(record.get("currencies")), None),
+        flag_url=_flag_url(record),
+    )
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any, longest: int) -> str | None:
+    """Text that can be stored, shown and compared; None for everything else, blank text included."""
+    if not isinstance(value, str) or len(value) > longest or _CONTROL.search(value):
+        return None
+    key = name_key(value)  # folding can make text longer, or leave nothing of it
+    return value.strip() if 0 < len(key) <= longest else None
+
+
+def _name(record: dict[str, Any]) -> str | None:
+    name = record.get("name") or record.get("names")
+    return _text(name.get("common") or name.get("official") if isinstance(name, dict) else name, 200)
+
+
+def _population(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= LARGEST_POPULATION:
+        raise UnusableRecord(name, "its population is not a number in range")
+    return int(value)
+
+
+def _code(pattern: re.Pattern[str], *values: Any) -> str | None:
+    return next((value for value in values if isinstance(value, str) and pattern.fullmatch(value)), None)
+
+
+def _capital(value: Any) -> str | None:
+    if isinstance(value, str):
+        return _text(value, 200)
+    if not isinstance(value, list) or not value:
+        return None
+    primary = [item for item in value if _dict(_dict(item).get("attributes")).get("primary") is True]
+    chosen = (primary or value)[0]
+    return _text(chosen.get("name") if isinstance(chosen, dict) else chosen, 200)
+
+
+def _currencies(value: Any) -> Iterator[str]:
+    """Codes in the source's order; entries such as "(none)", null and "IMP[G]" are no codes."""
+    if isinstance(value, dict):
+        codes: list[Any] = list(value)
+    else:
+        codes = [_dict(item).get("code") for item in value] if isinstance(value, list) else []
+    for code in codes:
+        if isinstance(code, str) and _CURRENCY.fullmatch(code.strip().upper()):
+            yield code.strip().upper()
+
+
+def _flag_url(record: dict[str, Any]) -> str | None:
+    flags, flag = _dict(record.get("flags")), record.get("flag")
+    named = _dict(flag)
+    for value in (flags.get("svg"), flags.get("png"), named.get("url_svg"), named.get("url_png"), flag):
+        text = _text(value, 500)
+        if text and text.startswith(("https://", "http://")):
+            return text
+    return None

@@ -1,0 +1,148 @@
+"""Where the list of countries comes from."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import resources
+from typing import Any, Final
+
+import httpx
+
+from app.config import Settings
+from app.countries.identity import identify
+from app.countries.shapes import CountryFact, UnusableRecord, find_records, has_more_pages, parse_record
+from app.sources import Source, SourceFailed, SourceRefused, host_of
+from app.upstream import BadStatus, get_json, with_query
+
+BUNDLED: Final = "bundled"
+RESTCOUNTRIES: Final = "restcountries"
+
+_URLS: Final = {
+    # The list that the vendor left in its repository: one fixed commit, delivered by a CDN.
+    "restcountries-static": "https://cdn.jsdelivr.net/gh/restcountries/restcountries"
+    "@bfadee4f951682c29970e53677707bc558e80b74/src/main/resources/countriesV3.1.json",
+    "countries.dev": "https://countries.dev/countries"
+    "?fields=name,alpha2Code,alpha3Code,capital,region,population,flags,currencies&limit=300",
+}
+_V5_FIELDS: Final = (
+    "names.common,codes.alpha_2,codes.alpha_3,capitals,region,population,currencies,flag.url_svg,flag.url_png"
+)
+_V5_PAGE: Final = 100
+_MOST_RECORDS: Final = 100_000
+
+
+@dataclass(frozen=True)
+class CountryList:
+    """The usable answer of a country source."""
+
+    facts: tuple[CountryFact, ...]
+    """With codes filled in, at most one a country."""
+    skipped: tuple[tuple[str, str], ...]
+    """Name and reason of the records that can't be stored."""
+
+
+def country_chain(
+    names: Sequence[str], http: httpx.AsyncClient, settings: Settings, *, stored: int
+) -> list[Source[CountryList]]:
+    """Turn the configured names and URLs into sources.
+
+    Args:
+        names: Known names or http(s) URLs, best first.
+        http: The client.
+        settings: For the size limit and for the key of REST Countries; without
+            a key that source is left out.
+        stored: How many countries are stored. An answer with fewer than half
+            of them is truncated, not news.
+    """
+    chain = []
+    for entry in names:
+        if entry == BUNDLED:
+            chain.append(Source(BUNDLED, partial(_read_bundled, stored), is_local=True))
+        elif entry == RESTCOUNTRIES:
+            if key := settings.restcountries_api_key:
+                read = partial(_read_restcountries, http, settings, key.get_secret_value(), stored)
+                chain.append(Source(RESTCOUNTRIES, read))
+        else:
+            name, url = (entry, _URLS[entry]) if entry in _URLS else (host_of(entry), entry)
+            chain.append(Source(name, partial(_read_url, http, url, settings.upstream_max_bytes, stored)))
+    return chain
+
+
+async def _read_restcountries(
+    http: httpx.AsyncClient, settings: Settings, key: str, stored: int, timeout: float
+) -> CountryList:
+    url = with_query(settings.restcountries_url, response_fields=_V5_FIELDS, limit=_V5_PAGE, offset=0)
+    try:
+        pages = await _fetch_pages(http, url, settings.upstream_max_bytes, {"Authorization": f"Bearer {key}"}, timeout)
+    except BadStatus as error:
+        if error.status in (401, 403):
+            raise SourceRefused(f"refused RESTCOUNTRIES_API_KEY ({error.status})") from error
+        raise
+    return to_country_list(pages, stored=stored)
+
+
+async def _read_url(http: httpx.AsyncClient, url: str, max_bytes: int, stored: int, timeout: float) -> CountryList:
+    return to_country_list(await _fetch_pages(http, url, max_bytes, {}, timeout), stored=stored)
+
+
+async def _fetch_pages(
+    http: httpx.AsyncClient, url: str, max_bytes: int, headers: Mapping[str, str], timeout: float
+) -> list[Any]:
+    """Fetch a list, following the pages of REST Countries v5 by what was received."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    records: list[Any] = []
+    while True:
+        page_url = with_query(url, offset=len(records)) if records else url
+        body = await get_json(http, page_url, timeout=deadline - loop.time(), max_bytes=max_bytes, headers=headers)
+        page = find_records(body)
+        records += page
+        if len(records) > _MOST_RECORDS:
+            raise SourceFailed(f"answered with more than {_MOST_RECORDS:,} records")
+        if not page or not has_more_pages(body):
+            return records
+
+
+async def _read_bundled(stored: int, _: float) -> CountryList:
+    return to_country_list(bundled_records(), stored=stored)
+
+
+def bundled_records() -> list[dict[str, Any]]:
+    """The countries that ship with the service, in the shape of REST Countries v2."""
+    text = (resources.files("app.countries") / "data" / "countries.json").read_text("utf-8")
+    return [
+        {
+            "name": country["name"],
+            "alpha2Code": country["alpha2"],
+            "alpha3Code": country["alpha3"],
+            "capital": country["capital"],
+            "region": country["region"],
+            "population": country["population"],
+            "currencies": [{"code": country["currency"]}],
+            "flag": f"https://flagcdn.com/{country['alpha2'].lower()}.svg",
+        }
+        for country in json.loads(text)["countries"]
+    ]
+
+
+def to_country_list(records: Sequence[Any], *, stored: int) -> CountryList:
+    """Read all records and decide whether the answer is whole.
+
+    Raises:
+        SourceFailed: No record is usable, or fewer than half of the stored countries are there.
+    """
+    facts: list[CountryFact] = []
+    skipped: list[tuple[str, str]] = []
+    for record in records:
+        try:
+            facts.append(parse_record(record))
+        except UnusableRecord as unusable:
+            skipped.append((unusable.name, unusable.reason))
+    kept, doubles = identify(facts)
+    if not kept:
+        raise SourceFailed("answered without a single usable country")
+    if len(kept) * 2 < stored:
+        raise SourceFailed(f"answered with {len(kept)} countries while {stored} are stored, which looks truncated")
+    return CountryList(tuple(kept), (*skipped, *doubles))

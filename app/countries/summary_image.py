@@ -1,0 +1,172 @@
+"""The picture of a summary: a PNG of the size that social networks preview.
+
+The font is Lato 2.0 (latofonts.com, SIL Open Font License 1.1), because its
+figures share one width and its kerning needs no text shaping engine.
+"""
+
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import date
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from app.countries.summary import RankedCountry, Summary
+
+SIZE = (1200, 630)
+MARGIN = 72
+RIGHT, WIDTH = SIZE[0] - MARGIN, SIZE[0] - 2 * MARGIN
+PAPER, TRACK, RULE = "#fbfaf7", "#ece9e2", "#d8d4cb"
+INK, MUTED, ACCENT = "#1c2430", "#5c6470", "#12646b"
+
+FONTS = Path(__file__).parent / "data" / "fonts"
+REGULAR, BOLD = "Lato-Regular.ttf", "Lato-Bold.ttf"
+
+NAME_SIZES = (28, 26, 24, 22, 20)
+"""From the usual size to the smallest that is legible at half scale."""
+NOTE_SIZES = (20, 19, 18)
+
+FIRST_ROW, ROW_HEIGHT, RANK_WIDTH, BAR_HEIGHT = 204, 64, 36, 12
+NOTE_COLUMNS = (MARGIN, MARGIN + 312, MARGIN + 684)
+GAP = 36
+
+_UNITS = ((1e12, " T"), (1e9, " B"), (1e6, " M"), (1e3, " K"))
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def render_summary(summary: Summary) -> bytes:
+    """Draw a summary as a PNG of 1200 x 630 pixels.
+
+    Names and sources may hold any text: what cannot be printed is left out,
+    and what does not fit is set smaller and then cut short with an ellipsis.
+
+    Returns:
+        The file's bytes; the same for equal summaries.
+    """
+    image = Image.new("RGB", SIZE, PAPER)
+    draw = ImageDraw.Draw(image)
+    _draw_header(draw, summary.total_countries)
+    if summary.top:
+        _draw_ranking(draw, summary.top)
+    else:
+        _draw_absence(draw)
+    _draw_notes(draw, summary)
+    # A palette makes the file a third of the size, at a colour error of a few levels in the edges of letters.
+    png = BytesIO()
+    image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(png, "PNG")
+    return png.getvalue()
+
+
+def format_usd(amount: float) -> str:
+    """Write an amount of US dollars with three significant digits and a unit.
+
+    Args:
+        amount: US dollars; greater than zero and finite.
+
+    Returns:
+        Such as ``$1.23 T`` (10^12), ``$456 B`` (10^9), ``$7.8 M``, ``$50 K`` or
+        ``$0.5``. At most 12 characters: ``under $0.01`` below one cent, and
+        powers of ten from a million trillions, as in ``$1.2e18``.
+    """
+    # Rounded before the unit is chosen, or 999.96 B would become 1,000 B.
+    rounded = float(f"{amount:.3g}")
+    if rounded < 0.01:
+        return "under $0.01"
+    if rounded >= 1e18:
+        return f"${amount:.3g}".replace("e+", "e")
+    scale, unit = next((pair for pair in _UNITS if rounded >= pair[0]), (1, ""))
+    value = rounded / scale
+    return f"${value:,.0f}{unit}" if value >= 100 else f"${value:.3g}{unit}"
+
+
+def printable(text: str) -> str:
+    """Reduce text from outside to one line that can be drawn.
+
+    Control, invisible and unassigned characters disappear, and so do accents
+    that have no composed letter, because a pile of them covers other rows. A
+    character that the font lacks stays and is drawn as the font's empty box.
+    """
+    composed = unicodedata.normalize("NFC", " ".join(text.split()))
+    kept = "".join(char for char in composed if char.isprintable() and not unicodedata.category(char).startswith("M"))
+    return kept.strip() or "Unnamed"
+
+
+def fit(text: str, file: str, sizes: Sequence[int], width: float) -> tuple[str, ImageFont.FreeTypeFont]:
+    """Find the largest of the sizes, given in falling order, at which a text is no wider than ``width`` pixels.
+
+    Returns:
+        The text, cut short with an ellipsis where even the smallest size is too
+        wide, and its font.
+    """
+    for size in sizes:
+        font = _font(file, size)
+        if font.getlength(text) <= width:
+            return text, font
+    fitting = bisect_right(range(len(text)), width, key=lambda end: font.getlength(text[:end] + "…"))
+    return text[: max(fitting - 1, 0)].rstrip() + "…", font
+
+
+def bar_widths(amounts: Sequence[float]) -> list[int]:
+    """Widths of the bars in pixels, the largest amount's being the whole line.
+
+    A bar is never narrower than high, or the smallest ones could not be seen.
+    """
+    return [max(BAR_HEIGHT, round(amount / max(amounts) * WIDTH)) for amount in amounts]
+
+
+@cache
+def _font(file: str, size: int) -> ImageFont.FreeTypeFont:
+    # Pillow shapes text only where it finds the library FriBiDi; without it the picture must be the same.
+    return ImageFont.truetype(FONTS / file, size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def _draw_header(draw: ImageDraw.ImageDraw, total: int) -> None:
+    draw.text((MARGIN, 98), "Countries by estimated GDP", INK, _font(BOLD, 54), anchor="ls")
+    method = "An estimate, not a statistic: population \N{MULTIPLICATION SIGN} a random factor ÷ exchange rate"
+    draw.text((MARGIN, 142), method, MUTED, _font(REGULAR, 22), anchor="ls")
+    draw.text((RIGHT, 98), f"{total:,}", ACCENT, _font(BOLD, 54), anchor="rs")
+    draw.text((RIGHT, 142), "country" if total == 1 else "countries", MUTED, _font(REGULAR, 22), anchor="rs")
+
+
+def _draw_ranking(draw: ImageDraw.ImageDraw, top: Sequence[RankedCountry]) -> None:
+    widths = bar_widths([country.estimated_gdp for country in top])
+    for row, (country, bar) in enumerate(zip(top, widths, strict=True)):
+        baseline = FIRST_ROW + row * ROW_HEIGHT
+        amount, amount_font = format_usd(country.estimated_gdp), _font(BOLD, NAME_SIZES[0])
+        room = WIDTH - RANK_WIDTH - GAP - amount_font.getlength(amount)
+        name, name_font = fit(printable(country.name), REGULAR, NAME_SIZES, room)
+        draw.text((MARGIN, baseline), str(row + 1), MUTED, _font(REGULAR, NAME_SIZES[0]), anchor="ls")
+        draw.text((MARGIN + RANK_WIDTH, baseline), name, INK, name_font, anchor="ls")
+        draw.text((RIGHT, baseline), amount, INK, amount_font, anchor="rs")
+        bar_top, bar_bottom = baseline + 10, baseline + 9 + BAR_HEIGHT
+        draw.rectangle((MARGIN, bar_top, RIGHT - 1, bar_bottom), TRACK)
+        draw.rectangle((MARGIN, bar_top, MARGIN + bar - 1, bar_bottom), ACCENT)
+
+
+def _draw_absence(draw: ImageDraw.ImageDraw) -> None:
+    draw.text((MARGIN, 310), "No estimate exists", INK, _font(BOLD, 36), anchor="ls")
+    reason = "No country has both a population and an exchange rate for its currency."
+    draw.text((MARGIN, 354), reason, MUTED, _font(REGULAR, 24), anchor="ls")
+
+
+def _draw_notes(draw: ImageDraw.ImageDraw, summary: Summary) -> None:
+    """Draw where the figures come from and when, in three columns at the foot."""
+    refreshed = f"{_day(summary.refreshed_at)}, {summary.refreshed_at:%H:%M} UTC"
+    notes = (
+        ("Refreshed", refreshed),
+        ("Countries from", summary.country_source),
+        (f"Rates of {_day(summary.rates_date)} from", summary.rate_source),
+    )
+    draw.line((MARGIN, 516, RIGHT - 1, 516), RULE)
+    for left, right, (label, value) in zip(NOTE_COLUMNS, (*NOTE_COLUMNS[1:], RIGHT + GAP), notes, strict=True):
+        text, font = fit(printable(value), REGULAR, NOTE_SIZES, right - GAP - left)
+        draw.text((left, 550), label, MUTED, _font(REGULAR, 18), anchor="ls")
+        draw.text((left, 578), text, INK, font, anchor="ls")
+
+
+def _day(day: date) -> str:
+    # strftime would write the month in the language of the process.
+    return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"

@@ -1,0 +1,176 @@
+"""The database: one engine, and units of work that are bounded in time and retried."""
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import stamina
+from fastapi import Depends, Request
+from loguru import logger
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.config import Settings
+from app.database_faults import as_unavailable, is_lost_connection, is_worth_a_retry, mark_disconnects
+from app.database_url import mysql_connect_arguments, normalize_database_url, requires_tls
+from app.dialects import prepare_sqlite
+from app.errors import DatabaseUnavailable
+
+T = TypeVar("T")
+
+
+def create_engine(settings: Settings) -> AsyncEngine:
+    """Build the engine with its pool; nothing is connected yet."""
+    url = normalize_database_url(settings.database_url.get_secret_value())
+    pool: dict[str, Any] = {
+        "pool_size": settings.db_pool_size,
+        "max_overflow": settings.db_max_overflow,
+        "pool_timeout": settings.db_pool_timeout_seconds,
+        "pool_recycle": settings.db_pool_recycle_seconds,
+        "pool_pre_ping": True,
+    }
+    if url.drivername.startswith("sqlite"):
+        if url.database and url.database != ":memory:":
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_async_engine(url, **pool)
+        prepare_sqlite(engine, busy_seconds=settings.db_timeout_seconds / 2)
+        return engine
+    bare_url, connect_args = mysql_connect_arguments(url)
+    engine = create_async_engine(bare_url, connect_args=connect_args, **pool)
+    event.listen(engine.sync_engine, "handle_error", mark_disconnects)
+    # MySQL 8.4 tells at every upsert that VALUES() is deprecated, and aiomysql makes a Python warning of it.
+    warnings.filterwarnings("ignore", message=".*VALUES function.* is deprecated")
+    if requires_tls(url):
+        event.listen(engine.sync_engine, "connect", _refuse_plain_text)
+    return engine
+
+
+def _refuse_plain_text(connection: DBAPIConnection, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
+    row = cursor.fetchone()
+    cursor.close()
+    if not row or not row[1]:
+        message = "ssl-mode asks for TLS, but the server offers none"
+        raise OperationalError("connect", None, ConnectionError(message))
+
+
+class Database:
+    """One engine and the bounds under which it is used.
+
+    Reads take a session from :meth:`reading`; changes are functions that
+    :meth:`transaction` runs. One session is never shared by two tasks.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.engine = create_engine(settings)
+        self.timeout = settings.db_timeout_seconds
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """One consistent view of the data, for reading only.
+
+        Raises:
+            DatabaseUnavailable: No connection or no answer in time.
+        """
+        async with self._bounded(), AsyncSession(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """One connection in a transaction that commits at the end, for schema changes.
+
+        Raises:
+            DatabaseUnavailable: No connection or no answer in time.
+        """
+        async with self._bounded(), self.engine.connect() as plain:
+            connection = await plain.execution_options(writes=True)
+            async with connection.begin():
+                yield connection
+
+    async def transaction(self, work: Callable[[AsyncSession], Awaitable[T]], *, repeatable: bool = False) -> T:
+        """Run a change as one transaction, again where a passing fault undid it.
+
+        Args:
+            work: Gets the session of the open transaction; never commits. It
+                may run several times, so it must not change anything else.
+            repeatable: Doing it twice leaves the same as doing it once. Only
+                then is it repeated after a connection that broke at COMMIT.
+
+        Raises:
+            DatabaseUnavailable: No connection or no answer in time, or nobody
+                knows whether the change was committed (the details say so).
+        """
+        async with self._bounded():
+            async for attempt in stamina.retry_context(
+                on=is_worth_a_retry, attempts=5, timeout=None, wait_initial=0.02, wait_max=0.5, wait_jitter=0.1
+            ):
+                with attempt:
+                    return await self._once(work, repeatable=repeatable)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _once(self, work: Callable[[AsyncSession], Awaitable[T]], *, repeatable: bool) -> T:
+        async with AsyncSession(self.engine, expire_on_commit=False, execution_options={"writes": True}) as session:
+            result = await work(session)
+            try:
+                await session.commit()
+            except (DBAPIError, asyncio.CancelledError) as error:
+                if not repeatable and (is_lost_connection(error) or isinstance(error, asyncio.CancelledError)):
+                    raise OutcomeUnknown from error
+                raise
+        return result
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self.timeout):
+                yield
+        except TimeoutError as error:
+            logger.error("Database work gave up after {:g} s", self.timeout)
+            raise DatabaseUnavailable(f"No answer from the database within {self.timeout:g} s") from error
+        except SQLAlchemyError as error:
+            unavailable = as_unavailable(error)
+            if unavailable is None:
+                raise
+            logger.error("Database: {}", _first_line(error))
+            raise unavailable from error
+
+
+class OutcomeUnknown(DatabaseUnavailable):
+    """The connection broke while a change was being committed."""
+
+    def __init__(self) -> None:
+        super().__init__("The connection broke during the commit; look whether the change was made before trying again")
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    # The rest of the text is the statement and its parameters.
+    return str(error).splitlines()[0]
+
+
+def get_database(request: Request) -> Database:
+    """The database that the application opened at its start."""
+    database: Database = request.state.database
+    return database
+
+
+DatabaseDep = Annotated[Database, Depends(get_database)]
+
+
+async def _session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:
+    async with database.reading() as session:
+        yield session
+
+
+SessionDep = Annotated[AsyncSession, Depends(_session, scope="function")]
+"""A session for reading; it is closed before the answer is sent."""

@@ -1,0 +1,130 @@
+"""What the database engines do differently: column types, the server's clock, upserts."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Connection, DateTime, Dialect, Integer, LargeBinary, Table, Text, event, func
+from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlmodel import SQLModel
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+TABLE_OPTIONS: Final = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+"""For every table: text compares byte by byte, as SQLite does, whatever the server's defaults."""
+
+RowId: Final = BigInteger().with_variant(Integer(), "sqlite")
+"""64-bit surrogate key; SQLite numbers rows by itself only in a column that is called INTEGER."""
+
+LongText: Final = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
+"""Text of up to 16 MiB; a plain TEXT ends at 64 KiB on MySQL."""
+
+LongBlob: Final = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb")
+"""Bytes, up to 16 MiB; a plain BLOB ends at 64 KiB on MySQL."""
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An aware time in UTC with microseconds, which a bare DATETIME would drop."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Ask MySQL and MariaDB for microseconds."""
+        return dialect.type_descriptor(mysql.DATETIME(fsp=6) if dialect.name in ("mysql", "mariadb") else DateTime())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Store UTC; a naive time is a mistake of the caller."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone can't be stored")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Hand out aware times only."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class ServerNow(FunctionElement[datetime]):
+    """The database's own clock, so many seconds from now: one clock for all processes."""
+
+    inherit_cache = False  # the seconds are part of the SQL text
+    type = UTCDateTime()
+
+    def __init__(self, plus_seconds: float = 0) -> None:
+        super().__init__()
+        self.plus_seconds = float(plus_seconds)
+
+
+@compiles(ServerNow, "mysql")
+@compiles(ServerNow, "mariadb")
+def _mysql_now(element: ServerNow, compiler: SQLCompiler, **_: Any) -> str:
+    return f"UTC_TIMESTAMP(6) + INTERVAL {round(element.plus_seconds * 1_000_000)} MICROSECOND"
+
+
+@compiles(ServerNow, "sqlite")
+def _sqlite_now(element: ServerNow, compiler: SQLCompiler, **_: Any) -> str:
+    # SQLite counts milliseconds; the three zeros make it the form in which times are stored.
+    return f"strftime('%Y-%m-%d %H:%M:%f', 'now', '{element.plus_seconds:+f} seconds') || '000'"
+
+
+async def upsert(session: AsyncSession, model: type[SQLModel], rows: Sequence[Mapping[str, Any]], *, key: str) -> None:
+    """Write rows as one bulk statement; a row whose key is stored replaces that row.
+
+    All rows must have the same columns. The statement is compiled once for a
+    single row and run by the driver's executemany, which sends it to MySQL as
+    one multi-row statement (in pieces of about 1 MB).
+
+    Args:
+        session: An open transaction; nothing is committed here.
+        model: The table.
+        rows: Column names to values; a key of None is numbered by the database.
+        key: The column, or several separated by commas, that tells rows apart.
+    """
+    if not rows:
+        return
+    table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
+    keys = key.split(",")
+    columns = [name for name in rows[0] if name not in keys]
+    connection = await session.connection()
+    await connection.execute(
+        upsert_statement(table, columns, keys, connection.dialect.name), [dict(row) for row in rows]
+    )
+
+
+def upsert_statement(table: Table, columns: Sequence[str], keys: Sequence[str], dialect: str) -> Any:
+    """Compile-ready INSERT that updates on a duplicate key, for one engine.
+
+    On MySQL it is the VALUES(column) form: MySQL 8.4 and MariaDB both take it,
+    and aiomysql turns only this form into one multi-row statement.
+    """
+    if dialect == "sqlite":
+        insert = sqlite.insert(table)
+        return insert.on_conflict_do_update(index_elements=keys, set_={name: insert.excluded[name] for name in columns})
+    return mysql.insert(table).on_duplicate_key_update({name: func.values(table.c[name]) for name in columns})
+
+
+def prepare_sqlite(engine: AsyncEngine, *, busy_seconds: float) -> None:
+    """Make SQLite keep its promises: foreign keys, durable commits, readers beside one writer."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_pragmas(connection: DBAPIConnection, _: object) -> None:
+        connection.isolation_level = None  # BEGIN is sent below, not guessed by the driver
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {round(busy_seconds * 1000)}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")  # an acknowledged write survives a power cut
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A writer takes its lock at once: upgrading a read transaction later fails where another one wrote.
+        mode = "IMMEDIATE" if connection.get_execution_options().get("writes") else "DEFERRED"
+        connection.exec_driver_sql(f"BEGIN {mode}")

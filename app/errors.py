@@ -1,0 +1,192 @@
+"""The one shape of every error: ``{"error": title, "details": ...}``."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from loguru import logger
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class AppError(Exception):
+    """A failure that a client may read about; subclasses set the status and the title."""
+
+    status_code = 500
+    title = "Internal server error"
+    retry_after_seconds: int | None = None
+    """Sent as ``Retry-After``; None where trying again is no help."""
+
+    def __init__(
+        self, details: str | dict[str, str] | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(details or self.title)
+        self.details = details
+        self.headers = dict(headers or {})
+        if self.retry_after_seconds is not None:
+            self.headers.setdefault("Retry-After", str(self.retry_after_seconds))
+
+
+class ValidationFailed(AppError):
+    """Something in the request is not as the contract wants it; details name the field."""
+
+    status_code = 400
+    title = "Validation failed"
+
+
+class Unauthorized(AppError):
+    """The request needs a credential that it does not carry."""
+
+    status_code = 401
+    title = "Unauthorized"
+
+
+class MethodNotAllowed(AppError):
+    """The path exists, but not with this method."""
+
+    status_code = 405
+    title = "Method not allowed"
+
+
+class DatabaseUnavailable(AppError):
+    """The database gave no answer within the time that one unit of work may take."""
+
+    status_code = 503
+    title = "Database unavailable"
+    retry_after_seconds = 2
+
+
+class UpstreamUnavailable(AppError):
+    """No source of a chain gave a usable answer."""
+
+    status_code = 503
+    title = "External data source unavailable"
+    retry_after_seconds = 30
+
+    def __init__(self, api: str, reason: str) -> None:
+        """Name the API ("country API") and say, source by source, what was wrong."""
+        super().__init__(f"Could not fetch data from {api} ({reason})")
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is not a success."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"error": "Country not found"}]})
+
+    error: str
+    details: str | dict[str, str] | None = None
+
+
+_DESCRIPTIONS: Final = {
+    400: "Something in the request is not as described; `details` names it.",
+    401: "The request needs the service's key.",
+    404: "There is no such thing.",
+    409: "Another process is doing this; try again after `Retry-After` seconds.",
+    500: "Something nobody foresaw; it was logged.",
+    503: "The database or every source is out of reach; try again after `Retry-After` seconds.",
+}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route for OpenAPI: these errors, and 500."""
+    return {status: {"model": ErrorBody, "description": _DESCRIPTIONS[status]} for status in (*statuses, 500)}
+
+
+_TITLES: Final = {
+    404: "Not found",
+    405: "Method not allowed",
+    413: "Request body too large",
+    415: "Unsupported media type",
+}
+
+
+def error_response(error: AppError) -> JSONResponse:
+    """Build the answer for an error; it is never to be kept by a cache."""
+    body: dict[str, object] = {"error": error.title}
+    if error.details is not None:
+        body["details"] = error.details
+    return JSONResponse(body, error.status_code, {"Cache-Control": "no-store", **error.headers})
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make FastAPI answer its own errors in our shape as well."""
+
+    @app.exception_handler(AppError)
+    async def answer_app_error(_: Request, error: AppError) -> JSONResponse:
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def answer_invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:
+        return error_response(ValidationFailed(describe_problems(error.errors())))
+
+    @app.exception_handler(HTTPException)
+    async def answer_http_error(_: Request, error: HTTPException) -> JSONResponse:
+        answer = AppError(headers=error.headers)
+        answer.status_code = error.status_code
+        answer.title = _TITLES.get(error.status_code, str(error.detail))
+        return error_response(answer)
+
+
+def describe_problems(problems: Any) -> dict[str, str]:
+    """Turn pydantic's list of problems into one sentence a field."""
+    return {_field(problem["loc"]): _sentence(problem) for problem in reversed(problems)}
+
+
+def _field(loc: tuple[int | str, ...]) -> str:
+    # Malformed JSON is reported at ("body", <position>): the last name is what a client knows.
+    names = [part for part in loc if isinstance(part, str)]
+    return names[-1] if names else "request"
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    context = problem.get("ctx", {})
+    match problem["type"]:
+        case "missing":
+            return "is required"
+        case "json_invalid":
+            return "is not valid JSON"
+        case "int_parsing" | "int_from_float" | "int_type":
+            return "must be a whole number"
+        case "bool_parsing":
+            return "must be true or false"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}"
+        case "string_too_long":
+            return f"must have at most {context['max_length']} characters"
+        case "enum" | "literal_error":
+            return f"must be one of: {context['expected']}".replace("'", "").replace(" or ", ", ")
+        case "value_error":
+            return str(context["error"])
+    return str(problem["msg"])
+
+
+class UnforeseenErrors:
+    """ASGI layer: an exception that nobody foresaw is a logged 500 that tells nothing.
+
+    It stands inside the CORS and request-id layers, so that this answer gets
+    their headers like any other.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        except Exception:
+            if scope["type"] != "http" or started:
+                raise  # half an answer is out: only a broken connection tells the client
+            logger.exception("{} {} failed", scope["method"], scope["path"])
+            await error_response(AppError())(scope, receive, send)

@@ -1,0 +1,180 @@
+"""Leases: what must happen once happens in one process, and a dead one does not block the rest.
+
+A lease is a row that its holder keeps renewing. Whoever finds it expired takes
+it over and raises its fence number, so that the former holder, should it wake
+up, is recognised as late by the transaction that checks the number. All times
+are the database's own. Named locks of the server are not used: clusters do not
+replicate them.
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from loguru import logger
+from sqlalchemy import BigInteger, insert, or_, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Field, SQLModel, col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.database import Database
+from app.dialects import TABLE_OPTIONS, ServerNow, UTCDateTime
+from app.errors import AppError
+
+LEASE_SECONDS: Final = 5.0
+RENEW_SECONDS: Final = 1.5
+
+
+class LeaseRow(SQLModel, table=True):
+    """Who does a thing at the moment, and until when."""
+
+    __tablename__ = "lease"
+    __table_args__ = TABLE_OPTIONS
+
+    name: str = Field(primary_key=True, max_length=64)
+    holder: str | None = Field(default=None, max_length=36)
+    """A UUID made for one acquisition; None while nobody holds the lease."""
+    fence: int = Field(default=0, sa_type=BigInteger)
+    """Grows by one at each acquisition."""
+    expires_at: datetime = Field(sa_type=UTCDateTime)
+    """End of the lease by the database's clock."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A lease that this process acquired."""
+
+    name: str
+    holder: str
+    fence: int
+
+
+class LeaseLost(AppError):
+    """Another process took the lease over before this one was done."""
+
+    status_code = 503
+    title = "Database unavailable"
+    retry_after_seconds = 2
+
+    def __init__(self) -> None:
+        super().__init__("The work took too long and another process took it over; nothing was changed")
+
+
+async def acquire(database: Database, name: str, *, seconds: float = LEASE_SECONDS) -> Lease | None:
+    """Take a lease that is free or expired.
+
+    Returns:
+        The lease; None while somebody else holds it.
+
+    Raises:
+        DatabaseUnavailable: The database gave no answer.
+    """
+    holder = str(uuid.uuid4())
+
+    async def take(session: AsyncSession) -> Lease | None:
+        row = (await session.exec(select(LeaseRow).where(LeaseRow.name == name).with_for_update())).first()
+        if row is None:
+            await session.exec(insert(LeaseRow).values(name=name, fence=0, expires_at=ServerNow()))
+        elif row.holder == holder:
+            return Lease(name, holder, row.fence)  # our commit did happen, only its answer was lost
+        result = await session.exec(
+            update(LeaseRow)
+            .where(col(LeaseRow.name) == name)
+            .where(or_(col(LeaseRow.holder).is_(None), col(LeaseRow.expires_at) <= ServerNow()))
+            .values(holder=holder, fence=LeaseRow.fence + 1, expires_at=ServerNow(seconds))
+            .execution_options(synchronize_session=False)
+        )
+        if result.rowcount == 0:
+            return None
+        return Lease(name, holder, (row.fence if row else 0) + 1)
+
+    try:
+        return await database.transaction(take, repeatable=True)
+    except IntegrityError:
+        return None  # another process created the row in the same moment, and holds it
+
+
+async def renew(database: Database, lease: Lease, *, seconds: float = LEASE_SECONDS) -> None:
+    """Move the end of a held lease.
+
+    Raises:
+        LeaseLost: It expired and somebody else took it.
+    """
+
+    async def extend(session: AsyncSession) -> None:
+        await _change(session, lease, expires_at=ServerNow(seconds))
+
+    await database.transaction(extend, repeatable=True)
+
+
+async def release(database: Database, lease: Lease) -> None:
+    """Give a lease back; one that was lost or given back already is left alone."""
+
+    async def give_back(session: AsyncSession) -> None:
+        await release_in(session, lease)
+
+    try:
+        await database.transaction(give_back, repeatable=True)
+    except LeaseLost:
+        logger.debug("Lease {} was given back already", lease.name)
+
+
+async def release_in(session: AsyncSession, lease: Lease) -> None:
+    """Give a lease back as part of an open transaction, which is thereby fenced.
+
+    The row stays locked until the commit, so nobody can take the lease over
+    between this check and the commit.
+
+    Raises:
+        LeaseLost: Somebody else took it; the transaction must not commit.
+    """
+    await _change(session, lease, holder=None, expires_at=ServerNow())
+
+
+async def _change(session: AsyncSession, lease: Lease, **values: object) -> None:
+    result = await session.exec(
+        update(LeaseRow)
+        .where(col(LeaseRow.name) == lease.name, col(LeaseRow.holder) == lease.holder)
+        .where(col(LeaseRow.fence) == lease.fence)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    if result.rowcount == 0:
+        raise LeaseLost
+
+
+@asynccontextmanager
+async def held(database: Database, lease: Lease) -> AsyncIterator[None]:
+    """Renew a lease while the block runs.
+
+    The block gives it back itself when it succeeds, best inside its own
+    transaction; a block that fails gives it back here.
+    """
+    heartbeat = asyncio.create_task(_renew_forever(database, lease), name=f"lease {lease.name}")
+    try:
+        yield
+    except BaseException:
+        await _stop(heartbeat)
+        await release(database, lease)
+        raise
+    await _stop(heartbeat)
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _renew_forever(database: Database, lease: Lease) -> None:
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        try:
+            await renew(database, lease)
+        except LeaseLost:
+            return  # it was given back inside the transaction, or the fence will stop that transaction
+        except AppError as error:
+            logger.warning("Lease {} could not be renewed: {}", lease.name, error.details)

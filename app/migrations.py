@@ -1,0 +1,44 @@
+"""Which migrations there are, which have run, and how to run them from code."""
+
+import argparse
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from alembic import command
+from app.config import Settings
+
+_INI: Final = Path(__file__).resolve().parent.parent / "alembic.ini"
+
+
+def alembic_config(settings: Settings | None = None) -> Config:
+    """Alembic's configuration; ``alembic/env.py`` takes the settings from its attributes."""
+    config = Config(_INI, cmd_opts=argparse.Namespace())
+    config.attributes["settings"] = settings
+    return config
+
+
+def migrate(settings: Settings, *, revision: str = "head") -> None:
+    """Bring the schema to a revision. Blocks, and starts an event loop of its own."""
+    command.upgrade(alembic_config(settings), revision)
+
+
+@cache
+def head_revision() -> str | None:
+    """The newest revision that this version of the service knows."""
+    return ScriptDirectory.from_config(alembic_config()).get_current_head()
+
+
+async def current_revision(session: AsyncSession) -> str | None:
+    """The revision of the database; None where no migration ever ran."""
+    return await (await session.connection()).run_sync(_revision)
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()

@@ -1,0 +1,43 @@
+"""The OpenAPI document: what stands at the head of it, and what FastAPI adds that is not true here."""
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+TITLE: Final = "Country Data & Currency Exchange API"
+DESCRIPTION: Final = """\
+All countries with population, currency, the day's exchange rate and an estimated GDP, refreshed from public sources
+in one transaction.
+
+- Every list is a bare array; totals and neighbouring pages travel in `X-Total-Count` and `Link`.
+- Every error is `{"error": "...", "details": ...}`.
+- `HEAD` works wherever `GET` does, and a trailing slash is no difference.
+- Unknown, repeated and blank query parameters are refused.
+
+The estimated GDP is population x random(1000..2000) / exchange rate: an illustration, not a statistic.
+Exchange rates, depending on the source that answered:
+[Rates By Exchange Rate API](https://www.exchangerate-api.com),
+[currency-api](https://github.com/fawazahmed0/exchange-api), [Frankfurter](https://frankfurter.dev).
+"""
+TAGS: Final = [
+    {"name": "countries", "description": "Countries, their refresh, and the picture that sums them up."},
+    {"name": "service", "description": "What the service says about itself and its data."},
+]
+_VALIDATION_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
+
+
+def correct_openapi(app: FastAPI) -> None:
+    """Leave out the answer 422, which FastAPI documents everywhere: invalid requests are 400 here."""
+    generate = app.openapi
+
+    def corrected() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            for operations in document["paths"].values():
+                for operation in operations.values():
+                    operation["responses"].pop("422", None)
+            for name in _VALIDATION_SCHEMAS:
+                document["components"]["schemas"].pop(name, None)
+        return generate()
+
+    app.openapi = corrected  # type: ignore[method-assign]  # FastAPI's documented way to change the document

@@ -1,0 +1,141 @@
+"""What HTTP asks of every route alike: HEAD, trailing slashes, methods, query parameters, body size."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from fastapi import FastAPI, HTTPException
+from starlette.datastructures import Headers
+from starlette.routing import compile_path
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import AppError, MethodNotAllowed, ValidationFailed, error_response
+
+
+class HeadAndSlash:
+    """ASGI layer: HEAD works wherever GET does, and a trailing slash is no difference.
+
+    Listing HEAD at each route would double the operation ids of OpenAPI, and
+    redirecting to the other spelling would cost a client a round trip.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path = scope["path"].rstrip("/") or "/"
+        is_head = scope["method"] == "HEAD"
+        method = "GET" if is_head else scope["method"]
+
+        async def send_head(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self.app({**scope, "path": path, "method": method}, receive, send_head if is_head else send)
+
+
+class BodyLimit:
+    """ASGI layer: a body is refused as soon as it is known to be too large.
+
+    FastAPI's own limit answers in plain text; this error goes through our handlers.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        length = Headers(scope=scope).get("content-length", "")
+        if length.isdigit() and int(length) > self.max_bytes:
+            await error_response(BodyTooLarge(self.max_bytes))(scope, receive, send)
+            return
+        received = 0
+
+        async def count() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_bytes:
+                raise HTTPException(413)  # the one exception that FastAPI's reader of bodies lets through
+            return message
+
+        await self.app(scope, count, send)
+
+
+class BodyTooLarge(AppError):
+    """The body of the request is larger than the service takes."""
+
+    status_code = 413
+    title = "Request body too large"
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"The body may have at most {max_bytes} bytes")
+
+
+class Contract:
+    """ASGI layer: holds methods and query parameters against the OpenAPI document.
+
+    An unknown, empty or repeated parameter is refused, never ignored: a
+    misspelt filter must not look like an answer. For a wrong method ``Allow``
+    lists all methods of the path, which the framework spreads over routes.
+    Paths that the document does not list pass.
+    """
+
+    def __init__(self, app: ASGIApp, *, api: FastAPI) -> None:
+        self.app = app
+        self.api = api
+        self._paths: list[tuple[re.Pattern[str], Mapping[str, Any]]] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        operations = self._operations(scope["path"]) if scope["type"] == "http" else None
+        if operations is None:
+            await self.app(scope, receive, send)
+            return
+        try:
+            _check(scope, operations)
+        except AppError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _operations(self, path: str) -> Mapping[str, Any] | None:
+        if self._paths is None:
+            # Fixed paths first: /countries/image is no country's name.
+            templates = sorted(self.api.openapi()["paths"].items(), key=lambda item: "{" in item[0])
+            self._paths = [(compile_path(template)[0], operations) for template, operations in templates]
+        return next((operations for pattern, operations in self._paths if pattern.match(path)), None)
+
+
+def _check(scope: Scope, operations: Mapping[str, Any]) -> None:
+    operation = operations.get(scope["method"].lower())
+    if operation is None:
+        allowed = {method.upper() for method in operations} | ({"HEAD"} if "get" in operations else set())
+        raise MethodNotAllowed(headers={"Allow": ", ".join(sorted(allowed))})
+    if not scope["query_string"]:
+        return
+    known = [item["name"] for item in operation.get("parameters", ()) if item["in"] == "query"]
+    given = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    problems = _parameter_problems(given, known)
+    if problems:
+        raise ValidationFailed(problems)
+
+
+def _parameter_problems(given: list[tuple[str, str]], known: list[str]) -> dict[str, str]:
+    problems: dict[str, str] = {}
+    hint: Final = f"known are: {', '.join(known)}" if known else "this request takes none"
+    times = Counter(name for name, _ in given)
+    for name, value in given:
+        if name not in known:
+            problems[name[:100]] = f"is not a parameter; {hint}"
+        elif times[name] > 1:
+            problems[name] = "is given more than once"
+        elif not value.strip():
+            problems[name] = "must not be blank"
+    return problems

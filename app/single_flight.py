@@ -1,0 +1,42 @@
+"""One computation for all who ask for the same thing at the same time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class SingleFlight(Generic[T]):
+    """Runs work once per key; callers who come while it runs share its answer or its error.
+
+    The work is a task of its own: a caller who leaves does not end it.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[Hashable, asyncio.Task[T]] = {}
+
+    async def run(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
+        """Join the work that runs under this key, or start it."""
+        task = self._running.get(key)
+        if task is None:
+            task = asyncio.create_task(_as_coroutine(work), name=f"single flight {key}")
+            self._running[key] = task
+            task.add_done_callback(lambda done: self._forget(key, done))
+        return await asyncio.shield(task)
+
+    def _forget(self, key: Hashable, task: asyncio.Task[T]) -> None:
+        del self._running[key]
+        if not task.cancelled():
+            task.exception()  # every caller may have left; the error was logged where it arose
+
+    async def close(self) -> None:
+        """Cancel what runs and wait for its end."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _as_coroutine(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()

@@ -1,0 +1,157 @@
+"""The one HTTP client, and a reader of JSON that no upstream can hurt."""
+
+import asyncio
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import httpx
+import stamina
+
+from app import __version__
+from app.sources import SourceFailed
+
+_REDIRECTS: Final = 3
+_LONGEST_INTEGER: Final = 18
+_RETRIED_STATUS: Final = frozenset({429, 500, 502, 503, 504})
+
+
+def create_http_client() -> httpx.AsyncClient:
+    """The client for all sources; close it at the end."""
+    return httpx.AsyncClient(
+        headers={
+            "User-Agent": f"country-data-currency-exchange-api/{__version__}",
+            "Accept": "application/json",
+            # What _Body can expand in bounded steps.
+            "Accept-Encoding": "gzip",
+        },
+        follow_redirects=False,
+        trust_env=False,
+        timeout=None,  # noqa: S113  # get_json bounds the whole exchange, which no single httpx timeout does
+        limits=httpx.Limits(max_connections=20, max_keepalive_connections=4),
+    )
+
+
+class BadStatus(SourceFailed):
+    """The upstream answered with something else than 200."""
+
+    def __init__(self, status: int, *, retry_after: float | None = None) -> None:
+        super().__init__(f"answered {status}")
+        self.status = status
+        self.retry_after = retry_after
+        """Seconds that the upstream asks us to wait; None where it says nothing we understand."""
+
+
+async def get_json(
+    http: httpx.AsyncClient, url: str, *, timeout: float, max_bytes: int, headers: Mapping[str, str] | None = None
+) -> Any:
+    """Fetch and parse one JSON document.
+
+    Passing faults are tried twice more, with backoff and as ``Retry-After``
+    wants it, all within the time limit. Redirects are followed to the same host only.
+
+    Args:
+        http: From create_http_client().
+        url: Where to ask.
+        timeout: Seconds for everything, retries included.
+        max_bytes: Size of the answer after decompression.
+        headers: Sent besides the client's own.
+
+    Returns:
+        The document. Whole numbers of absurd length are infinities.
+
+    Raises:
+        SourceFailed: Anything went wrong; the text names neither path nor query.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            async for attempt in stamina.retry_context(
+                on=_pause_before_retry, attempts=3, timeout=None, wait_initial=0.2, wait_max=2, wait_jitter=0.2
+            ):
+                with attempt:
+                    return _parse(await _get(http, httpx.URL(url), headers or {}, max_bytes))
+    except TimeoutError as error:
+        raise SourceFailed(f"timed out after {timeout:g} s") from error
+    except httpx.ConnectError as error:
+        raise SourceFailed("could not connect") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise SourceFailed(f"the connection failed ({type(error).__name__})") from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _pause_before_retry(error: Exception) -> bool | float:
+    if isinstance(error, BadStatus) and error.status in _RETRIED_STATUS:
+        return error.retry_after if error.retry_after is not None else True
+    return isinstance(error, httpx.TransportError)
+
+
+async def _get(http: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str], max_bytes: int) -> bytes:
+    for _ in range(_REDIRECTS + 1):
+        async with http.stream("GET", url, headers=dict(headers)) as response:
+            if response.next_request is None:
+                return await _read(response, max_bytes)
+            target = response.next_request.url
+            if (target.scheme, target.host, target.port) != (url.scheme, url.host, url.port):
+                raise SourceFailed(f"answered {response.status_code}, a redirect to another host")
+            url = target
+    raise SourceFailed(f"redirected more than {_REDIRECTS} times")
+
+
+async def _read(response: httpx.Response, max_bytes: int) -> bytes:
+    if response.status_code != 200:
+        raise BadStatus(response.status_code, retry_after=_seconds(response.headers.get("Retry-After")))
+    body = _Body(response.headers.get("Content-Encoding", "identity"), max_bytes)
+    async for chunk in response.aiter_raw():
+        body.add(chunk)
+    return body.complete()
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    return float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
+
+
+class _Body:
+    """Collects a body and expands gzip without ever holding more than the limit."""
+
+    def __init__(self, encoding: str, max_bytes: int) -> None:
+        if encoding.lower() not in ("identity", "gzip", "x-gzip"):
+            raise SourceFailed(f"answered in the encoding {encoding[:20]!r}, which was not asked for")
+        self._gzip = zlib.decompressobj(wbits=31) if encoding.lower() != "identity" else None
+        self._content = bytearray()
+        self._max_bytes = max_bytes
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next piece as it came over the wire."""
+        if self._gzip:
+            try:
+                chunk = self._gzip.decompress(chunk, self._max_bytes + 1 - len(self._content))
+            except zlib.error as error:
+                raise SourceFailed("answered with broken gzip") from error
+        self._content += chunk
+        if len(self._content) > self._max_bytes:
+            raise SourceFailed(f"answered with more than {self._max_bytes:,} bytes")
+
+    def complete(self) -> bytes:
+        """The whole body; a cut stream is an error."""
+        if self._gzip and not self._gzip.eof:
+            raise SourceFailed("answered with truncated gzip")
+        return bytes(self._content)
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return json.loads(body, parse_int=_integer)
+    except (ValueError, RecursionError) as error:
+        raise SourceFailed("answered with something that is not JSON") from error
+
+
+def _integer(digits: str) -> int | float:
+    # Python refuses to convert thousands of digits; one absurd field must not cost the whole list.
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else math.copysign(math.inf, -1 if digits[0] == "-" else 1)
+
+
+def with_query(url: str, **parameters: int | str) -> str:
+    """Add or replace query parameters of a URL."""
+    return str(httpx.URL(url).copy_merge_params(parameters))

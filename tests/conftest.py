@@ -1,0 +1,198 @@
+"""What the tests share: both engines, a fake upstream, and the service between them.
+
+Every behavioural test runs on SQLite and on a MariaDB that the session starts
+for itself; TEST_MYSQL_URL names a server to use instead. Where there is none
+the run says so in one line, and under CI=true that is an error.
+"""
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+import pytest
+from sqlmodel import text
+
+from app.config import Settings
+from app.database import Database
+from app.main import create_app
+from app.migrations import migrate
+from tests.support import payloads
+from tests.support.mariadb import PrivateMariaDB, is_installed
+from tests.support.upstream import FakeUpstream, document
+
+TABLES = ("country", "exchange_rate", "summarycache", "lease")
+COUNTRIES, RATES = "/v3.1/all", "/v6/latest/USD"
+START = datetime(2026, 11, 21, 9, 17, tzinfo=UTC)
+
+
+def has_mysql() -> bool:
+    return "TEST_MYSQL_URL" in os.environ or is_installed()
+
+
+def pytest_report_header() -> str:
+    return "engines: SQLite and MariaDB" if has_mysql() else "engines: SQLite only, MariaDB is NOT tested: not installed"
+
+
+def pytest_configure() -> None:
+    if not has_mysql() and os.environ.get("CI") == "true":
+        pytest.exit("MariaDB is needed in CI: install mariadb-server or set TEST_MYSQL_URL", returncode=2)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "engine" in metafunc.fixturenames:
+        metafunc.parametrize("engine", ["sqlite", "mariadb"] if has_mysql() else ["sqlite"])
+
+
+def make_settings(**overrides: Any) -> Settings:
+    """Settings that no environment and no .env can change."""
+    quiet = {"refresh_on_start": "never", "log_requests": "off", "log_level": "ERROR"}
+    return Settings(_env_file=None, **{**quiet, **overrides})
+
+
+def migrate_in_thread(url: str, *, revision: str = "head") -> None:
+    """Migrations start an event loop of their own, which the thread of the tests already has."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(migrate, make_settings(database_url=url), revision=revision).result()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bare_environment() -> None:
+    for name in Settings.model_fields:
+        os.environ.pop(name.upper(), None)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[PrivateMariaDB]:
+    server = PrivateMariaDB()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mysql_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database on the server."""
+    url = os.environ.get("TEST_MYSQL_URL")
+    if url is None:
+        server: PrivateMariaDB = request.getfixturevalue("mariadb")
+        server.execute("CREATE DATABASE service")
+        url = server.url("service")
+    migrate_in_thread(url)
+    return url
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "template.db"
+    migrate_in_thread(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+async def database_url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A migrated and empty database on the engine of this test."""
+    if engine == "sqlite":
+        path = tmp_path / "countries.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        return f"sqlite:///{path}"
+    url: str = request.getfixturevalue("mysql_url")
+    await empty(url)
+    return url
+
+
+async def empty(url: str) -> None:
+    database = Database(make_settings(database_url=url))
+    async with database.writing() as connection:
+        for table in TABLES:
+            await connection.execute(text(f"DELETE FROM {table}"))
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+async def _upstream() -> AsyncIterator[FakeUpstream]:
+    async with FakeUpstream() as server:
+        yield server
+
+
+@pytest.fixture
+def upstream(_upstream: FakeUpstream) -> FakeUpstream:
+    """An upstream that answers with 250 countries and the day's rates."""
+    _upstream.reset()
+    _upstream.answers[COUNTRIES] = document(payloads.v3_1())
+    _upstream.answers[RATES] = document(payloads.er_api())
+    return _upstream
+
+
+@pytest.fixture
+def settings(database_url: str, upstream: FakeUpstream) -> Settings:
+    return make_settings(
+        database_url=database_url,
+        country_sources=upstream.url(COUNTRIES),
+        rate_sources=upstream.url(RATES),
+        upstream_timeout_seconds=1,
+    )
+
+
+class Service(Protocol):
+    """Starts the service with some settings changed; a client of it."""
+
+    def __call__(self, **changes: Any) -> Any: ...
+
+
+@asynccontextmanager
+async def serving(settings: Settings, **parts: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """The whole application with its start and stop, in this event loop."""
+    app = create_app(settings, **parts)
+    async with app.router.lifespan_context(app) as state:
+
+        async def with_state(scope: Any, receive: Any, send: Any) -> None:
+            await app({**scope, "state": dict(state or {})}, receive, send)
+
+        transport = httpx.ASGITransport(with_state)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service", timeout=60) as client:
+            yield client
+
+
+def ticking_clock() -> Callable[[], datetime]:
+    """Starts at START and moves on by a microsecond at each look."""
+    ticks = count()
+    return lambda: START.replace(microsecond=next(ticks))
+
+
+@pytest.fixture
+def service(settings: Settings) -> Service:
+    def start(**changes: Any) -> Any:
+        changed = make_settings(**{**settings.model_dump(), **changes})
+        return serving(changed, draw_multiplier=lambda: 1500.0, clock=ticking_clock())
+
+    return start
+
+
+@pytest.fixture
+async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    async with service() as started:
+        yield started
+
+
+@pytest.fixture
+async def loaded(client: httpx.AsyncClient) -> httpx.AsyncClient:
+    """The client of a service that was refreshed once."""
+    response = await client.post("/countries/refresh")
+    assert response.status_code == 200, response.text
+    return client
+
+
+async def everything(client: httpx.AsyncClient) -> dict[str, Any]:
+    """All that a refresh may change, for comparing before and after."""
+    return {
+        "countries": (await client.get("/countries")).text,
+        "status": (await client.get("/status")).text,
+        "image": (await client.get("/countries/image")).content,
+    }
+

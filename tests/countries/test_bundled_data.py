@@ -1,0 +1,141 @@
+"""The data files that ship with the service, and the script that rewrites them."""
+
+import io
+import json
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.countries.names import name_key
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "scripts/update-bundled-data"
+DATA = ROOT / "app/countries/data"
+FACTS = json.loads((DATA / "countries.json").read_text("utf-8"))
+COUNTRIES: dict[str, dict[str, Any]] = {row["alpha2"]: row for row in FACTS["countries"]}
+NAMES: dict[str, list[str]] = json.loads((DATA / "names.json").read_text("utf-8"))
+CODE_BY_KEY = {name_key(name): code for code, names in NAMES.items() for name in names}
+RATES = json.loads((ROOT / "app/rates/data/rates.json").read_text("utf-8"))
+
+COUNTRY_FACTS = """
+    AQ Antarctic - Antarctica|AX Europe EUR Åland Islands|BG Europe EUR Bulgaria|BY Europe BYN Belarus
+    CI Africa XOF Côte d’Ivoire|CU Americas CUP Cuba|CW Americas XCG Curaçao|CY Asia EUR Cyprus
+    HK Asia HKD Hong Kong|HR Europe EUR Croatia|HT Americas HTG Haiti|LS Africa LSL Lesotho|MM Asia MMK Myanmar
+    MO Asia MOP Macao|MR Africa MRU Mauritania|NA Africa NAD Namibia|NG Africa NGN Nigeria|PA Americas PAB Panama
+    PS Asia ILS Palestine|SL Africa SLE Sierra Leone|ST Africa STN São Tomé & Príncipe|SV Americas USD El Salvador
+    SX Americas XCG Sint Maarten|TR Asia TRY Türkiye|US Americas USD United States|VE Americas VES Venezuela
+    XK Europe EUR Kosovo|ZW Africa ZWG Zimbabwe
+"""
+SPELLINGS = """
+    AX Aland Islands|BO Bolivia (Plurinational State of)|BQ Bonaire, Sint Eustatius and Saba|BS Bahamas, The
+    BN Brunei Darussalam|CD DR Congo|CD Congo (Democratic Republic of the)|CD Congo, Dem. Rep.|CG Congo
+    CG Republic of the Congo|CI Ivory Coast|CI COTE D'IVOIRE|CV Cabo Verde|CV Cape Verde|CW Curacao|CZ Czech Republic
+    CZ Czechia|GB Great Britain|GB UK|GB United Kingdom of Great Britain and Northern Ireland|GS South Georgia
+    HK Hong Kong|HK Hong Kong SAR China|IR Iran (Islamic Republic of)|KP North Korea|KR South Korea
+    KR Korea (Republic of)|LA Lao People's Democratic Republic|MF Saint Martin (French part)|MK Macedonia|MM Burma
+    MO Macau|NL Holland|PS Palestine, State of|RU Russian Federation|SX Sint Maarten (Dutch part)|SZ Swaziland
+    SZ Eswatini|TF French Southern and Antarctic Lands|TR Turkey|TR Turkiye|TZ Tanzania, United Republic of|US USA
+    VA Holy See|VA Vatican|VA Vatican City|VE Venezuela (Bolivarian Republic of)|VG Virgin Islands (British)
+    VI United States Virgin Islands|VN Viet Nam|XK Republic of Kosovo
+"""
+
+
+def test_there_are_250_countries_in_order_each_with_a_code_and_name_of_its_own() -> None:
+    assert list(COUNTRIES) == sorted(COUNTRIES)
+    assert len(FACTS["countries"]) == len(COUNTRIES) == 250
+    assert len({row["alpha3"] for row in COUNTRIES.values()}) == 250
+    assert len({name_key(row["name"]) for row in COUNTRIES.values()}) == 250
+
+
+def test_every_region_is_one_that_clients_know_and_populations_count_people() -> None:
+    regions = {row["region"] for row in COUNTRIES.values()}
+    assert regions == {"Africa", "Americas", "Antarctic", "Asia", "Europe", "Oceania"}
+    assert all(type(row["population"]) is int and row["population"] >= 0 for row in COUNTRIES.values())
+    assert COUNTRIES["NG"]["population"] == 236_747_000
+
+
+@pytest.mark.parametrize("fact", re.split(r"[|\n]\s*", COUNTRY_FACTS.strip()))
+def test_countries_have_their_accents_their_region_and_the_currency_in_force(fact: str) -> None:
+    code, region, currency, name = fact.split(maxsplit=3)
+    row = COUNTRIES[code]
+    assert (row["name"], row["region"], row["currency"] or "-") == (name, region, currency)
+
+
+def test_capitals_are_current_and_absent_where_there_is_none() -> None:
+    capitals = {code: COUNTRIES[code]["capital"] for code in ("AQ", "BI", "CW", "GH", "GQ", "KZ", "TK")}
+    expected = {"AQ": None, "BI": "Gitega", "CW": "Willemstad", "GH": "Accra"}
+    assert capitals == expected | {"GQ": "Ciudad de la Paz", "KZ": "Astana", "TK": None}
+
+
+def test_bundled_rates_quote_the_currency_of_every_country() -> None:
+    assert {row["currency"] for row in COUNTRIES.values()} - {None} <= RATES["rates"].keys()
+
+
+def test_bundled_rates_are_sorted_positive_and_per_dollar() -> None:
+    assert RATES["base"] == "USD"
+    assert RATES["rates"]["USD"] == 1
+    assert list(RATES["rates"]) == sorted(RATES["rates"])
+    assert all(re.fullmatch("[A-Z]{3}", code) and 0 < rate < 1e12 for code, rate in RATES["rates"].items())
+
+
+def test_every_spelling_means_one_country_and_the_first_is_the_shown_name() -> None:
+    assert sum(map(len, NAMES.values())) == len(CODE_BY_KEY)
+    assert {code: names[0] for code, names in NAMES.items()} == {c: row["name"] for c, row in COUNTRIES.items()}
+
+
+@pytest.mark.parametrize("spelling", re.split(r"[|\n]\s*", SPELLINGS.strip()))
+def test_names_of_other_lists_lead_to_the_country(spelling: str) -> None:
+    code, name = spelling.split(maxsplit=1)
+    assert CODE_BY_KEY[name_key(name)] == code
+
+
+@pytest.mark.parametrize("name", ["Abkhazia", "Northern Cyprus", "Somaliland", "South Ossetia", "Korea", "World"])
+def test_places_outside_the_list_and_ambiguous_names_lead_nowhere(name: str) -> None:
+    assert name_key(name) not in CODE_BY_KEY
+
+
+def test_attribution_names_every_source_with_its_version_and_licence() -> None:
+    page = (DATA / "ATTRIBUTION.md").read_text("utf-8")
+    for source in [*FACTS["sources"], RATES["source"]]:
+        assert f"| {source['name']} | {source['version']} | {source['licence']} |" in page
+    assert (DATA / "LICENSE-unicode.txt").read_text("utf-8").startswith("UNICODE LICENSE V3")
+
+
+def test_a_currency_counts_until_the_day_it_ends_and_geonames_decides_between_two() -> None:
+    current_currency = runpy.run_path(str(SCRIPT))["current_currency"]
+    bulgaria = [{"EUR": {"_from": "2026-01-01"}}, {"BGN": {"_from": "1999-07-05", "_to": "2026-02-01"}}]
+    assert current_currency(bulgaria, "BGN", "2026-01-31") == "BGN"
+    assert current_currency(bulgaria, "BGN", "2026-02-01") == "EUR"
+    assert current_currency([{"XXX": {"_tender": "false"}}], "", "2026-01-01") is None
+
+
+def test_a_spelling_that_would_mean_two_countries_is_refused() -> None:
+    without_repeats = runpy.run_path(str(SCRIPT))["without_repeats"]
+    assert without_repeats({"CI": ["Côte d’Ivoire", "Cote d'Ivoire"]}) == {"CI": ["Côte d’Ivoire"]}
+    with pytest.raises(ValueError, match="'congo' would mean both CD and CG"):
+        without_repeats({"CD": ["Congo"], "CG": ["congo"]})
+
+
+@pytest.mark.parametrize(("eur", "code", "rates"), [("0.5", 0, {"EUR": 0.5, "USD": 1}), ("-1", 1, RATES["rates"])])
+def test_script_replaces_the_rates_or_leaves_them_alone(tmp_path: Path, eur: str, code: int, rates: object) -> None:
+    copies = ["scripts/update-bundled-data", "app/countries/names.py", "app/countries/data/countries.json"]
+    for path in [*copies, "app/rates/data/rates.json"]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, tmp_path / path)
+    usd = f'{{"date": "2026-01-02", "usd": {{"usd": 1, "1inch": 9, "eur": {eur}}}}}'
+    with tarfile.open(tmp_path / "fawazahmed0-currency-api-2026.1.2.tgz", "w:gz") as archive:
+        for name, text in {"package.json": '{"version": "2026.1.2"}', "v1/currencies/usd.json": usd}.items():
+            member = tarfile.TarInfo(f"package/{name}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    command = [sys.executable, "scripts/update-bundled-data", "--only", "rates", "--from", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (code, code)
+    assert json.loads((tmp_path / "app/rates/data/rates.json").read_text("utf-8"))["rates"] == rates

@@ -1,0 +1,307 @@
+"""The refresh as a client sees it, on both engines."""
+
+import asyncio
+
+import pytest
+
+from tests.conftest import COUNTRIES, RATES, everything, serving
+from tests.support import payloads
+from tests.support.upstream import after, document, hang, html, in_turn, status, truncated
+
+
+async def test_refresh_reports_what_it_did(client):
+    response = await client.post("/countries/refresh")
+
+    assert response.status_code == 200
+    report = response.json()
+    assert isinstance(report.pop("duration_ms"), int)
+    assert report == {
+        "message": "Countries refreshed successfully",
+        "total_countries": 250,
+        "inserted": 250,
+        "updated": 0,
+        "skipped": [],
+        "sources": {"countries": "127.0.0.1", "rates": "127.0.0.1"},
+        "rates_date": "2026-11-20",
+        "last_refreshed_at": "2026-11-21T09:17:00.000001Z",
+    }
+
+
+async def test_refreshed_country_has_every_field(loaded):
+    ghana = (await loaded.get("/countries/ghana")).json()
+
+    assert isinstance(ghana.pop("id"), int)
+    rate = payloads.rates()["GHS"]
+    assert ghana == {
+        "name": "Ghana",
+        "alpha2_code": "GH",
+        "alpha3_code": "GHA",
+        "capital": "Accra",
+        "region": "Africa",
+        "population": 34589100,
+        "currency_code": "GHS",
+        "exchange_rate": rate,
+        "estimated_gdp": 34589100 * 1500.0 / rate,
+        "flag_url": "https://flagcdn.com/gh.svg",
+        "last_refreshed_at": "2026-11-21T09:17:00.000001Z",
+    }
+
+
+async def test_second_refresh_updates_rows_and_keeps_their_ids(loaded, upstream):
+    before = (await loaded.get("/countries/ghana")).json()
+    changed = payloads.v3_1()
+    for record in changed:
+        record["population"] += 1
+    upstream.answers[COUNTRIES] = document(changed)
+
+    report = (await loaded.post("/countries/refresh")).json()
+
+    after_it = (await loaded.get("/countries/ghana")).json()
+    assert (report["inserted"], report["updated"], report["total_countries"]) == (0, 250, 250)
+    assert (after_it["id"], after_it["population"]) == (before["id"], before["population"] + 1)
+    assert after_it["last_refreshed_at"] > before["last_refreshed_at"]
+
+
+async def test_multiplier_is_drawn_for_each_country(settings):
+    draws = iter(range(1000, 2000))
+    async with serving(settings, draw_multiplier=lambda: float(next(draws))) as client:
+        await client.post("/countries/refresh")
+        countries = (await client.get("/countries")).json()
+
+    multipliers = [c["estimated_gdp"] * c["exchange_rate"] / c["population"] for c in countries if c["estimated_gdp"]]
+    assert len({round(multiplier, 3) for multiplier in multipliers}) == len(multipliers) > 240
+
+
+async def test_country_without_currency_has_gdp_zero_and_no_rate(loaded):
+    antarctica = (await loaded.get("/countries/antarctica")).json()
+
+    assert antarctica["currency_code"] is None
+    assert antarctica["exchange_rate"] is None
+    assert antarctica["estimated_gdp"] == 0
+
+
+async def test_country_whose_currency_is_not_quoted_keeps_the_code_and_loses_the_estimate(loaded, upstream):
+    quotes = payloads.er_api()
+    del quotes["rates"]["GHS"]
+    upstream.answers[RATES] = document(quotes)
+
+    await loaded.post("/countries/refresh")
+
+    ghana = (await loaded.get("/countries/ghana")).json()
+    assert (ghana["currency_code"], ghana["exchange_rate"], ghana["estimated_gdp"]) == ("GHS", None, None)
+
+
+async def test_nulls_overwrite_older_values(loaded, upstream):
+    changed = payloads.v3_1()
+    ghana = next(record for record in changed if record["cca2"] == "GH")
+    ghana |= {"capital": [], "region": "", "currencies": {}, "flags": {}}
+    upstream.answers[COUNTRIES] = document(changed)
+
+    await loaded.post("/countries/refresh")
+
+    stored = (await loaded.get("/countries/gh")).json()
+    assert [stored[name] for name in ("capital", "region", "currency_code", "exchange_rate", "flag_url")] == [None] * 5
+
+
+async def test_rows_that_the_source_no_longer_lists_stay(loaded, upstream):
+    upstream.answers[COUNTRIES] = document([r for r in payloads.v3_1() if r["cca2"] != "GH"])
+
+    report = (await loaded.post("/countries/refresh")).json()
+
+    assert (report["total_countries"], report["updated"]) == (250, 249)
+    assert (await loaded.get("/countries/ghana")).status_code == 200
+
+
+async def test_unusable_records_are_skipped_and_reported(client, upstream):
+    odd = [
+        {"name": {"common": ""}, "population": 1},
+        {"name": {"common": "Nowhere"}, "population": -5},
+        {"name": {"common": "Manyland"}, "population": 10**30},
+        {"name": {"common": "Textland"}, "population": "many"},
+        {"name": {"common": "Ghana again"}, "cca2": "GH", "population": 5},
+        {"name": {"common": "Nul\x00land"}, "population": 5},
+        "no object",
+    ]
+    quotes = payloads.er_api(GHS=0, NGN=-1, KES="12", TZS=10**400)
+    upstream.answers[COUNTRIES] = document([*payloads.v3_1(), *odd])
+    upstream.answers[RATES] = document(quotes)
+
+    report = (await client.post("/countries/refresh")).json()
+
+    assert report["total_countries"] == 250
+    no_number, no_rate = "its population is not a number in range", "its rate is not a number in range"
+    assert report["skipped"] == [
+        {"name": "(no name)", "reason": "has no usable name"},
+        {"name": "Nowhere", "reason": no_number},
+        {"name": "Manyland", "reason": no_number},
+        {"name": "Textland", "reason": no_number},
+        {"name": "(no name)", "reason": "has no usable name"},
+        {"name": "(no name)", "reason": "is not an object"},
+        {"name": "Ghana again", "reason": "is a second record for the same country"},
+        *({"name": code, "reason": no_rate} for code in ("GHS", "KES", "NGN", "TZS")),
+    ]
+
+
+async def test_report_of_skipped_records_is_bounded(client, upstream):
+    upstream.answers[COUNTRIES] = document([*payloads.v3_1(), *({"name": f"X{n}"} for n in range(500))])
+
+    skipped = (await client.post("/countries/refresh")).json()["skipped"]
+
+    assert len(skipped) == 100
+    assert skipped[-1] == {"name": "...", "reason": "and 401 more"}
+
+
+FAILURES = {
+    "fails": (status(500), "answered 500"),
+    "hangs": (hang, "timed out after 1 s"),
+    "answers HTML": (html(), "answered with something that is not JSON"),
+    "is cut": (truncated(payloads.v3_1()), "the connection failed (RemoteProtocolError)"),
+    "answers an error with 200": (
+        document({"success": False, "errors": [{"message": "This API version has been deprecated."}]}),
+        "answered with an error: This API version has been deprecated.",
+    ),
+    "lists nothing": (document([]), "answered without a single usable country"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+async def test_failing_country_source_changes_nothing(loaded, upstream, failure):
+    before = await everything(loaded)
+    answer, reason = FAILURES[failure]
+    upstream.answers[COUNTRIES] = answer
+
+    response = await loaded.post("/countries/refresh")
+
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "30"
+    assert response.json() == {
+        "error": "External data source unavailable",
+        "details": f"Could not fetch data from country API (127.0.0.1: {reason})",
+    }
+    assert await everything(loaded) == before
+
+
+async def test_failing_rate_source_changes_nothing(loaded, upstream):
+    before = await everything(loaded)
+    upstream.answers[RATES] = hang
+
+    response = await loaded.post("/countries/refresh")
+
+    assert response.status_code == 503
+    assert response.json() == {
+        "error": "External data source unavailable",
+        "details": "Could not fetch data from exchange rate API (127.0.0.1: timed out after 1 s)",
+    }
+    assert await everything(loaded) == before
+
+
+async def test_fewer_than_half_of_the_stored_countries_is_truncated_not_news(loaded, upstream):
+    before = await everything(loaded)
+    upstream.answers[COUNTRIES] = document(payloads.v3_1()[:124])
+
+    response = await loaded.post("/countries/refresh")
+
+    assert response.status_code == 503
+    assert "answered with 124 countries while 250 are stored" in response.json()["details"]
+    assert await everything(loaded) == before
+
+
+async def test_both_sources_are_fetched_at_the_same_time(client, upstream):
+    upstream.answers[COUNTRIES] = after(0.5, upstream.answers[COUNTRIES])
+    upstream.answers[RATES] = after(0.5, upstream.answers[RATES])
+
+    report = (await client.post("/countries/refresh")).json()
+
+    assert 500 <= report["duration_ms"] < 1000
+
+
+async def test_twenty_concurrent_refreshes_fetch_once_and_answer_alike(client, upstream):
+    upstream.answers[RATES] = after(0.3, upstream.answers[RATES])
+
+    responses = await asyncio.gather(*(client.post("/countries/refresh") for _ in range(20)))
+
+    assert [response.status_code for response in responses] == [200] * 20
+    assert len({response.text for response in responses}) == 1
+    assert upstream.hits == {COUNTRIES: 1, RATES: 1}
+
+
+async def test_two_processes_share_one_refresh(service, upstream):
+    """Two applications over one database are two processes to each other."""
+    upstream.answers[RATES] = after(0.5, upstream.answers[RATES])
+    async with service() as one, service() as other:
+        responses = await asyncio.gather(*(client.post("/countries/refresh") for client in (one, other) * 5))
+
+    assert [response.status_code for response in responses] == [200] * 10
+    assert len({response.text for response in responses}) == 1
+    assert upstream.hits == {COUNTRIES: 1, RATES: 1}
+
+
+async def test_concurrent_refreshes_share_a_failure(client, upstream):
+    upstream.answers[RATES] = after(0.3, status(404))
+
+    responses = await asyncio.gather(*(client.post("/countries/refresh") for _ in range(5)))
+
+    assert {(response.status_code, response.text) for response in responses} == {(503, responses[0].text)}
+    assert upstream.hits[RATES] == 1
+
+
+async def test_forced_refresh_does_not_take_the_answer_of_an_unforced_one(client, upstream):
+    upstream.answers[RATES] = after(0.3, upstream.answers[RATES])
+
+    plain, forced = await asyncio.gather(
+        client.post("/countries/refresh"), client.post("/countries/refresh", params={"force": "true"})
+    )
+
+    assert (plain.status_code, forced.status_code) == (200, 200)
+    assert upstream.hits[COUNTRIES] == 2
+
+
+async def test_passing_fault_of_a_source_is_tried_again(client, upstream):
+    upstream.answers[COUNTRIES] = in_turn(status(503), status(429, Retry_After="0"), upstream.answers[COUNTRIES])
+
+    response = await client.post("/countries/refresh")
+
+    assert response.status_code == 200
+    assert upstream.hits[COUNTRIES] == 3
+
+
+async def test_long_retry_after_is_obeyed_by_giving_up(client, upstream):
+    upstream.answers[COUNTRIES] = status(429, Retry_After="1200")
+
+    response = await client.post("/countries/refresh")
+
+    assert response.status_code == 503
+    assert upstream.hits[COUNTRIES] == 1
+
+
+async def test_next_source_of_the_chain_answers_for_a_failed_one(service, upstream, settings):
+    chain = f"{upstream.url('/gone')} {upstream.url(COUNTRIES)} bundled"
+    async with service(country_sources=chain, rate_sources=f"{upstream.url('/gone')} {upstream.url(RATES)}") as client:
+        report = (await client.post("/countries/refresh")).json()
+
+    assert report["sources"] == {"countries": "127.0.0.1", "rates": "127.0.0.1"}
+    assert upstream.hits == {"/gone": 2, COUNTRIES: 1, RATES: 1}
+
+
+async def test_failed_chain_names_every_source_without_paths_or_secrets(service, upstream):
+    chain = f"{upstream.url('/gone')}?key=hush http://localhost:{upstream.port}/html"
+    upstream.answers["/html"] = html()
+    async with service(country_sources=chain) as client:
+        response = await client.post("/countries/refresh")
+
+    assert response.json()["details"] == (
+        "Could not fetch data from country API "
+        "(127.0.0.1: answered 404; localhost: answered with something that is not JSON)"
+    )
+
+
+async def test_caller_who_leaves_does_not_stop_the_refresh(client, upstream):
+    upstream.answers[RATES] = after(0.3, upstream.answers[RATES])
+    leaving = asyncio.create_task(client.post("/countries/refresh"))
+    await asyncio.sleep(0.1)
+    leaving.cancel()
+
+    response = await client.post("/countries/refresh")
+
+    assert response.status_code == 200
+    assert upstream.hits[COUNTRIES] == 1
