@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, DateTime, Dialect, Integer, LargeBinary, Table, Text, event, func
+from sqlalchemy import BigInteger, Connection, DateTime, Dialect, Integer, LargeBinary, Table, Text, column, event, func
 from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.dialects.mysql.dml import OnDuplicateClause
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.ext.compiler import compiles
@@ -107,7 +108,14 @@ def upsert_statement(table: Table, columns: Sequence[str], keys: Sequence[str], 
     if dialect == "sqlite":
         insert = sqlite.insert(table)
         return insert.on_conflict_do_update(index_elements=keys, set_={name: insert.excluded[name] for name in columns})
-    return mysql.insert(table).on_duplicate_key_update({name: func.values(table.c[name]) for name in columns})
+    return mysql.insert(table).on_duplicate_key_update({name: func.VALUES(column(name)) for name in columns})
+
+
+@compiles(OnDuplicateClause, "mysql")
+def _without_row_alias(clause: OnDuplicateClause, compiler: Any, **options: Any) -> str:
+    """Leave out the ``AS new`` that SQLAlchemy writes for MySQL 8: aiomysql would send such a bulk row by row."""
+    sql: str = compiler.visit_on_duplicate_key_update(clause, **options)
+    return sql.removeprefix("AS new ")
 
 
 def prepare_sqlite(engine: AsyncEngine, *, busy_seconds: float) -> None:

@@ -91,8 +91,12 @@ _DESCRIPTIONS: Final = {
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route for OpenAPI: these errors, and 500."""
-    return {status: {"model": ErrorBody, "description": _DESCRIPTIONS[status]} for status in (*statuses, 500)}
+    """The ``responses`` of a route for OpenAPI: these errors, and what every route may answer.
+
+    That is 500, and 400, because no route takes parameters that it does not know.
+    """
+    wanted = sorted({400, *statuses, 500})
+    return {status: {"model": ErrorBody, "description": _DESCRIPTIONS[status]} for status in wanted}
 
 
 _TITLES: Final = {
@@ -124,6 +128,9 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def answer_http_error(_: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 400:
+            # FastAPI gave up on the body: nested too deeply, or a number of thousands of digits.
+            return error_response(ValidationFailed({"body": "is not valid JSON"}))
         answer = AppError(headers=error.headers)
         answer.status_code = error.status_code
         answer.title = _TITLES.get(error.status_code, str(error.detail))
@@ -148,8 +155,14 @@ def _sentence(problem: dict[str, Any]) -> str:
             return "is required"
         case "json_invalid":
             return "is not valid JSON"
+        case "model_attributes_type" | "model_type" | "dict_type":
+            return "must be an object"
         case "int_parsing" | "int_from_float" | "int_type":
             return "must be a whole number"
+        case "int_parsing_size":
+            return "has too many digits"
+        case "finite_number":
+            return "must be a finite number"
         case "bool_parsing":
             return "must be true or false"
         case "greater_than_equal":

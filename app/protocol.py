@@ -52,8 +52,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        length = Headers(scope=scope).get("content-length", "")
-        if length.isdigit() and int(length) > self.max_bytes:
+        if _announced_bytes(scope) > self.max_bytes:
             await error_response(BodyTooLarge(self.max_bytes))(scope, receive, send)
             return
         received = 0
@@ -69,6 +68,12 @@ class BodyLimit:
         await self.app(scope, count, send)
 
 
+def _announced_bytes(scope: Scope) -> float:
+    length = Headers(scope=scope).get("content-length", "")
+    # A float, because int() gives up on thousands of digits.
+    return float(length) if length.isascii() and length.isdigit() else 0
+
+
 class BodyTooLarge(AppError):
     """The body of the request is larger than the service takes."""
 
@@ -79,8 +84,15 @@ class BodyTooLarge(AppError):
         super().__init__(f"The body may have at most {max_bytes} bytes")
 
 
+class UnsupportedMediaType(AppError):
+    """The body is of a type that this request does not take."""
+
+    status_code = 415
+    title = "Unsupported media type"
+
+
 class Contract:
-    """ASGI layer: holds methods and query parameters against the OpenAPI document.
+    """ASGI layer: holds methods, query parameters and media types against the OpenAPI document.
 
     An unknown, empty or repeated parameter is refused, never ignored: a
     misspelt filter must not look like an answer. For a wrong method ``Allow``
@@ -118,6 +130,7 @@ def _check(scope: Scope, operations: Mapping[str, Any]) -> None:
     if operation is None:
         allowed = {method.upper() for method in operations} | ({"HEAD"} if "get" in operations else set())
         raise MethodNotAllowed(headers={"Allow": ", ".join(sorted(allowed))})
+    _check_media_type(Headers(scope=scope), operation.get("requestBody", {}).get("content", {}))
     if not scope["query_string"]:
         return
     known = [item["name"] for item in operation.get("parameters", ()) if item["in"] == "query"]
@@ -125,6 +138,15 @@ def _check(scope: Scope, operations: Mapping[str, Any]) -> None:
     problems = _parameter_problems(given, known)
     if problems:
         raise ValidationFailed(problems)
+
+
+def _check_media_type(headers: Headers, taken: Mapping[str, Any]) -> None:
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    given = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given.startswith("application/") and given.endswith("+json"):
+        given = "application/json"
+    if taken and has_body and given not in taken:
+        raise UnsupportedMediaType(f"The header Content-Type must be {' or '.join(taken)}")
 
 
 def _parameter_problems(given: list[tuple[str, str]], known: list[str]) -> dict[str, str]:

@@ -34,14 +34,27 @@ def create_http_client() -> httpx.AsyncClient:
     )
 
 
+class PassingFault(SourceFailed):
+    """Asking again may help: the connection broke, or the upstream is busy."""
+
+    retry_after: float | None = None
+    """Seconds that the upstream asks us to wait; None where it says nothing we understand."""
+
+
 class BadStatus(SourceFailed):
     """The upstream answered with something else than 200."""
 
-    def __init__(self, status: int, *, retry_after: float | None = None) -> None:
+    def __init__(self, status: int) -> None:
         super().__init__(f"answered {status}")
         self.status = status
+
+
+class Busy(BadStatus, PassingFault):
+    """The upstream answered that it can't serve us now."""
+
+    def __init__(self, status: int, retry_after: float | None) -> None:
+        super().__init__(status)
         self.retry_after = retry_after
-        """Seconds that the upstream asks us to wait; None where it says nothing we understand."""
 
 
 async def get_json(
@@ -65,29 +78,41 @@ async def get_json(
     Raises:
         SourceFailed: Anything went wrong; the text names neither path nor query.
     """
+    deadline = asyncio.get_running_loop().time() + timeout
+    last = ""
+
+    def pause_before_retry(error: Exception) -> bool | float:
+        nonlocal last
+        last = f"{error}, then " if isinstance(error, SourceFailed) else last
+        if not isinstance(error, PassingFault) or error.retry_after is None:
+            return isinstance(error, PassingFault)
+        # Waiting beyond the deadline would only hide what the upstream said.
+        return error.retry_after if asyncio.get_running_loop().time() + error.retry_after < deadline else False
+
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout_at(deadline):
             async for attempt in stamina.retry_context(
-                on=_pause_before_retry, attempts=3, timeout=None, wait_initial=0.2, wait_max=2, wait_jitter=0.2
+                on=pause_before_retry, attempts=3, timeout=None, wait_initial=0.2, wait_max=2, wait_jitter=0.2
             ):
                 with attempt:
-                    return _parse(await _get(http, httpx.URL(url), headers or {}, max_bytes))
+                    return _parse(await _get(http, url, headers or {}, max_bytes))
     except TimeoutError as error:
-        raise SourceFailed(f"timed out after {timeout:g} s") from error
-    except httpx.ConnectError as error:
-        raise SourceFailed("could not connect") from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise SourceFailed(f"the connection failed ({type(error).__name__})") from error
+        raise SourceFailed(f"{last}timed out after {timeout:g} s") from error
     raise AssertionError("the last attempt returns or raises")
 
 
-def _pause_before_retry(error: Exception) -> bool | float:
-    if isinstance(error, BadStatus) and error.status in _RETRIED_STATUS:
-        return error.retry_after if error.retry_after is not None else True
-    return isinstance(error, httpx.TransportError)
+async def _get(http: httpx.AsyncClient, url: str, headers: Mapping[str, str], max_bytes: int) -> bytes:
+    try:
+        return await _follow(http, httpx.URL(url), headers, max_bytes)
+    except httpx.ConnectError as error:
+        raise PassingFault("could not connect") from error
+    except httpx.TransportError as error:
+        raise PassingFault(f"the connection failed ({type(error).__name__})") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise SourceFailed(f"the request failed ({type(error).__name__})") from error
 
 
-async def _get(http: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str], max_bytes: int) -> bytes:
+async def _follow(http: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str], max_bytes: int) -> bytes:
     for _ in range(_REDIRECTS + 1):
         async with http.stream("GET", url, headers=dict(headers)) as response:
             if response.next_request is None:
@@ -100,8 +125,10 @@ async def _get(http: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, st
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes:
+    if response.status_code in _RETRIED_STATUS:
+        raise Busy(response.status_code, _seconds(response.headers.get("Retry-After")))
     if response.status_code != 200:
-        raise BadStatus(response.status_code, retry_after=_seconds(response.headers.get("Retry-After")))
+        raise BadStatus(response.status_code)
     body = _Body(response.headers.get("Content-Encoding", "identity"), max_bytes)
     async for chunk in response.aiter_raw():
         body.add(chunk)

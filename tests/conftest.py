@@ -37,7 +37,9 @@ def has_mysql() -> bool:
 
 
 def pytest_report_header() -> str:
-    return "engines: SQLite and MariaDB" if has_mysql() else "engines: SQLite only, MariaDB is NOT tested: not installed"
+    return (
+        "engines: SQLite and MariaDB" if has_mysql() else "engines: SQLite only, MariaDB is NOT tested: not installed"
+    )
 
 
 def pytest_configure() -> None:
@@ -135,18 +137,24 @@ def settings(database_url: str, upstream: FakeUpstream) -> Settings:
         database_url=database_url,
         country_sources=upstream.url(COUNTRIES),
         rate_sources=upstream.url(RATES),
-        upstream_timeout_seconds=1,
+        upstream_timeout_seconds=1.5,
     )
 
 
 class Service(Protocol):
     """Starts the service with some settings changed; a client of it."""
 
-    def __call__(self, **changes: Any) -> Any: ...
+    def __call__(self, *, real_clock: bool = False, **changes: Any) -> Any: ...
+
+
+class Client(httpx.AsyncClient):
+    """Talks to one service, and can reach into it where a test has to hold something there."""
+
+    state: dict[str, Any]
 
 
 @asynccontextmanager
-async def serving(settings: Settings, **parts: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(settings: Settings, **parts: Any) -> AsyncIterator[Client]:
     """The whole application with its start and stop, in this event loop."""
     app = create_app(settings, **parts)
     async with app.router.lifespan_context(app) as state:
@@ -155,7 +163,8 @@ async def serving(settings: Settings, **parts: Any) -> AsyncIterator[httpx.Async
             await app({**scope, "state": dict(state or {})}, receive, send)
 
         transport = httpx.ASGITransport(with_state)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service", timeout=60) as client:
+        async with Client(transport=transport, base_url="http://service", timeout=60) as client:
+            client.state = dict(state or {})
             yield client
 
 
@@ -167,21 +176,22 @@ def ticking_clock() -> Callable[[], datetime]:
 
 @pytest.fixture
 def service(settings: Settings) -> Service:
-    def start(**changes: Any) -> Any:
+    def start(*, real_clock: bool = False, **changes: Any) -> Any:
         changed = make_settings(**{**settings.model_dump(), **changes})
-        return serving(changed, draw_multiplier=lambda: 1500.0, clock=ticking_clock())
+        parts: dict[str, Any] = {} if real_clock else {"clock": ticking_clock()}
+        return serving(changed, draw_multiplier=lambda: 1500.0, **parts)
 
     return start
 
 
 @pytest.fixture
-async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+async def client(service: Service) -> AsyncIterator[Client]:
     async with service() as started:
         yield started
 
 
 @pytest.fixture
-async def loaded(client: httpx.AsyncClient) -> httpx.AsyncClient:
+async def loaded(client: Client) -> Client:
     """The client of a service that was refreshed once."""
     response = await client.post("/countries/refresh")
     assert response.status_code == 200, response.text
@@ -195,4 +205,3 @@ async def everything(client: httpx.AsyncClient) -> dict[str, Any]:
         "status": (await client.get("/status")).text,
         "image": (await client.get("/countries/image")).content,
     }
-

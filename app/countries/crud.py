@@ -67,7 +67,8 @@ def _conditions(filters: CountryFilters) -> list[Any]:
     if filters.currency is not None:
         conditions.append(col(Country.currency_code) == filters.currency.strip().upper())
     if filters.q is not None:
-        conditions.append(col(Country.name_key).contains(name_key(filters.q), autoescape=True))
+        # Not LIKE: SQLite's ends at a NUL, so that such a search would find everything.
+        conditions.append(func.instr(Country.name_key, name_key(filters.q)) > 0)
     return conditions
 
 
@@ -86,7 +87,9 @@ async def get_country(session: AsyncSession, name: str) -> Country:
         ValidationFailed: The name is blank.
         CountryNotFound: No such country is stored.
     """
-    key, code = name_key(name), name.strip().upper()
+    key = name_key(name)
+    # Upper case alone would make codes of other letters: South Sudan of the German sharp s.
+    code = name.strip().upper() if name.strip().isascii() else ""
     if not key:
         raise ValidationFailed({"name": "must not be blank"})
     is_named, has_code = col(Country.name_key) == key, or_(Country.alpha2_code == code, Country.alpha3_code == code)

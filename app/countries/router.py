@@ -28,7 +28,7 @@ _LIST_HEADERS: Final = {
 }
 
 
-def get_refresher(request: Request) -> Refresher:
+async def get_refresher(request: Request) -> Refresher:
     """The refresher that the application made at its start."""
     refresher: Refresher = request.state.refresher
     return refresher

@@ -7,6 +7,8 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 from pydantic.config import JsonDict
 
+from app.countries.names import name_key
+
 _GHANA: Final[JsonDict] = {
     "id": 81,
     "name": "Ghana",
@@ -91,7 +93,8 @@ class CountryFilters(BaseModel):
     @field_validator("region", "q")
     @classmethod
     def _not_blank(cls, value: str | None) -> str | None:
-        if value is not None and not value.strip():
+        # Measured by what is left for the comparison: a lone accent would match every name.
+        if value is not None and not name_key(value):
             raise ValueError("must not be blank")
         return value
 

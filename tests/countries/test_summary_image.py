@@ -57,10 +57,12 @@ def picture_of(summary: Summary) -> Image.Image:
     return Image.open(BytesIO(render_summary(summary))).convert("RGB")
 
 
-def ink_box(image: Image.Image) -> tuple[int, int, int, int] | None:
+def ink_box(image: Image.Image) -> tuple[int, int, int, int]:
     """Return the smallest box around everything that is not background."""
     background = Image.new("RGB", image.size, image.getpixel((0, 0)))
-    return ImageChops.difference(image, background).getbbox()
+    box = ImageChops.difference(image, background).getbbox()
+    assert box is not None, "nothing is drawn"
+    return box
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 5])

@@ -65,11 +65,11 @@ class PrivateMariaDB:
 
     def execute(self, *statements: str) -> list[tuple[object, ...]]:
         """Run statements as root; the rows of the last one."""
-        with pymysql.connect(host="127.0.0.1", port=self.port, user="root", autocommit=True) as connection:
-            with connection.cursor() as cursor:
-                for statement in statements:
-                    cursor.execute(statement)
-                return list(cursor.fetchall())
+        connection = pymysql.connect(host="127.0.0.1", port=self.port, user="root", autocommit=True)
+        with connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            return list(cursor.fetchall())
 
     def url(self, database: str, driver: str = "mysql") -> str:
         return f"{driver}://root@127.0.0.1:{self.port}/{database}"
@@ -94,6 +94,5 @@ class PrivateMariaDB:
 
 
 def _user() -> str:
-
 
     return getpass.getuser()

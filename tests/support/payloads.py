@@ -71,7 +71,9 @@ def v3_1(*, leave_out_empty: bool = False) -> list[dict[str, Any]]:
         }
         for record in bundled_records()
     ]
-    return [{k: v for k, v in record.items() if v or k == "population"} if leave_out_empty else record for record in records]
+    return [
+        {k: v for k, v in record.items() if v or k == "population"} if leave_out_empty else record for record in records
+    ]
 
 
 def v5() -> list[dict[str, Any]]:
@@ -114,7 +116,12 @@ def currency_api(day: date = RATES_DAY) -> dict[str, Any]:
 
 
 def frankfurter_v1(day: date = RATES_DAY) -> dict[str, Any]:
-    return {"amount": 1.0, "base": "USD", "date": day.isoformat(), "rates": {k: v for k, v in rates().items() if k != "USD"}}
+    return {
+        "amount": 1.0,
+        "base": "USD",
+        "date": day.isoformat(),
+        "rates": {k: v for k, v in rates().items() if k != "USD"},
+    }
 
 
 def frankfurter_v2(day: date = RATES_DAY) -> list[dict[str, Any]]:

@@ -74,7 +74,7 @@ def _parse(head: bytes) -> Request:
     return Request(parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()}, headers)
 
 
-def body(content: bytes, *, code: int = 200, length: int | None = None, **headers: str) -> Answer:
+def body(content: bytes, *, code: int = 200, length: int | None = None, **headers: Any) -> Answer:
     """These bytes; a length larger than theirs makes a truncated answer."""
     head = {"Content-Type": "application/json", "Content-Length": str(len(content) if length is None else length)}
     head |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -87,11 +87,11 @@ def body(content: bytes, *, code: int = 200, length: int | None = None, **header
     return answer
 
 
-def document(payload: Any, **headers: str) -> Answer:
+def document(payload: Any, **headers: Any) -> Answer:
     return body(json.dumps(payload).encode(), **headers)
 
 
-def status(code: int, text: str = "{}", **headers: str) -> Answer:
+def status(code: int, text: str = "{}", **headers: Any) -> Answer:
     return body(text.encode(), code=code, **headers)
 
 

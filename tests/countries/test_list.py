@@ -1,0 +1,216 @@
+"""The list of countries: filters, orders, pages, fields."""
+
+import re
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from app.countries.schemas import COUNTRY_FIELDS
+from tests.conftest import COUNTRIES, RATES
+from tests.support import payloads
+from tests.support.upstream import document
+
+
+def _record(name: str, region: str, population: int, currency: str | None) -> dict[str, Any]:
+    return {"name": name, "region": region, "population": population, "currencies": [{"code": currency}]}
+
+
+RECORDS = [
+    _record("Togo", "Africa", 80, "XOF"),
+    _record("Cuba", "Americas", 50, "CUP"),  # not quoted: no rate, no estimate
+    _record("Côte d’Ivoire", "Africa", 60, "XOF"),
+    _record("Nigeria", "Africa", 100, "NGN"),
+    _record("Åland Islands", "Europe", 30, "EUR"),
+    _record("Antarctica", "Polar", 0, None),  # no currency: no rate, estimate 0
+    _record("Ghana", "Africa", 100, "GHS"),
+    _record("Benin", "Africa", 80, "XOF"),
+]
+QUOTES = {"XOF": 500.0, "NGN": 1000.0, "EUR": 0.5, "GHS": 10.0}
+BY_NAME = ["Åland Islands", "Antarctica", "Benin", "Côte d’Ivoire", "Cuba", "Ghana", "Nigeria", "Togo"]
+
+
+@pytest.fixture
+async def eight(client, upstream):
+    """A service with eight countries: ties, nulls, accents."""
+    upstream.answers[COUNTRIES] = document(RECORDS)
+    upstream.answers[RATES] = document({"base": "USD", "date": "2026-11-20", "rates": QUOTES})
+    assert (await client.post("/countries/refresh")).status_code == 200
+    return client
+
+
+async def names(client: Any, **parameters: Any) -> list[str]:
+    response = await client.get("/countries", params=parameters)
+    assert response.status_code == 200, response.text
+    return [country["name"] for country in response.json()]
+
+
+async def test_list_is_a_bare_array_of_whole_countries_in_the_order_of_their_names(eight):
+    response = await eight.get("/countries")
+
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["X-Total-Count"] == "8"
+    assert "Link" not in response.headers
+    countries = response.json()
+    assert [country["name"] for country in countries] == BY_NAME
+    assert {tuple(country) for country in countries} == {COUNTRY_FIELDS}
+    cuba = countries[4]
+    assert isinstance(cuba.pop("id"), int)
+    assert cuba == {
+        "name": "Cuba",
+        "alpha2_code": "CU",
+        "alpha3_code": "CUB",
+        "capital": None,
+        "region": "Americas",
+        "population": 50,
+        "currency_code": "CUP",
+        "exchange_rate": None,
+        "estimated_gdp": None,
+        "flag_url": None,
+        "last_refreshed_at": "2026-11-21T09:17:00.000001Z",
+    }
+
+
+async def test_list_is_empty_before_anything_is_stored(client):
+    response = await client.get("/countries")
+
+    assert (response.status_code, response.json(), response.headers["X-Total-Count"]) == (200, [], "0")
+
+
+ORDERS = {
+    "name_asc": "Åland Antarctica Benin Côte Cuba Ghana Nigeria Togo",
+    "name_desc": "Togo Nigeria Ghana Cuba Côte Benin Antarctica Åland",
+    "population_desc": "Ghana Nigeria Benin Togo Côte Cuba Åland Antarctica",
+    "population_asc": "Antarctica Åland Cuba Côte Benin Togo Ghana Nigeria",
+    "gdp_desc": "Åland Ghana Benin Togo Côte Nigeria Antarctica Cuba",
+    "gdp_asc": "Antarctica Nigeria Côte Benin Togo Ghana Åland Cuba",
+    "exchange_rate_desc": "Nigeria Benin Côte Togo Ghana Åland Antarctica Cuba",
+    "exchange_rate_asc": "Åland Ghana Benin Côte Togo Nigeria Antarctica Cuba",
+}
+
+
+async def test_every_order_puts_unknown_values_last_and_ties_by_name(eight):
+    found = {order: await names(eight, sort=order) for order in ORDERS}
+
+    assert {order: " ".join(name.split()[0] for name in listed) for order, listed in found.items()} == ORDERS
+
+
+FILTERS: list[tuple[dict[str, str], list[str]]] = [
+    ({"region": "Americas"}, ["Cuba"]),
+    ({"region": " aMERICAS "}, ["Cuba"]),
+    ({"region": "America"}, []),
+    ({"currency": "XOF"}, ["Benin", "Côte d’Ivoire", "Togo"]),
+    ({"currency": "xof"}, ["Benin", "Côte d’Ivoire", "Togo"]),
+    ({"currency": "XO"}, []),
+    ({"q": "GO"}, ["Togo"]),
+    ({"q": "ni"}, ["Benin", "Nigeria"]),
+    ({"q": "aland"}, ["Åland Islands"]),
+    ({"q": "ÅL"}, ["Åland Islands"]),
+    ({"q": "côté d'ivoire"}, ["Côte d’Ivoire"]),
+    ({"q": "’"}, ["Côte d’Ivoire"]),
+    ({"q": "zz"}, []),
+    ({"q": "%"}, []),
+    ({"q": "_"}, []),
+    ({"q": "\\"}, []),
+    ({"q": "n%g"}, []),
+    ({"q": "\x00"}, []),
+    ({"region": "africa", "currency": "xof", "q": "e"}, ["Benin", "Côte d’Ivoire"]),
+    ({"region": "africa", "currency": "xof", "q": "e", "sort": "population_asc"}, ["Côte d’Ivoire", "Benin"]),
+    ({"region": "europe", "currency": "xof"}, []),
+    ({"region": "' OR '1'='1"}, []),
+    ({"currency": "' OR 1"}, []),
+    ({"q": "'; DROP TABLE country; --"}, []),
+]
+
+
+async def test_filters_combine_and_ignore_case_and_accents_but_know_no_wildcards_and_no_sql(eight):
+    found = [(filters, await names(eight, **filters)) for filters, _ in FILTERS]
+
+    assert found == FILTERS
+    assert await names(eight) == BY_NAME
+
+
+async def test_q_finds_percent_and_underscore_as_such(client, upstream):
+    odd = ["50% Land", "A_B", "Back\\slash", "AxB", "500 Land"]
+    upstream.answers[COUNTRIES] = document([_record(name, "Africa", 1, "GHS") for name in odd])
+    await client.post("/countries/refresh")
+
+    assert await names(client, q="%") == ["50% Land"]
+    assert await names(client, q="a_b") == ["A_B"]
+    assert await names(client, q="\\") == ["Back\\slash"]
+
+
+async def test_total_counts_what_the_filters_leave_on_all_pages(eight):
+    whole = await eight.get("/countries", params={"region": "africa"})
+    page = await eight.get("/countries", params={"region": "africa", "limit": 2})
+
+    assert (whole.headers["X-Total-Count"], len(whole.json())) == ("5", 5)
+    assert (page.headers["X-Total-Count"], page.json()) == ("5", whole.json()[:2])
+
+
+def links(response: Any) -> dict[str, dict[str, str]]:
+    """The parameters of each linked page, by its relation."""
+    found = re.findall(r'<(/countries\?[^>]*)>; rel="(\w+)"', response.headers["Link"])
+    return {relation: dict(parse_qsl(urlsplit(url).query)) for url, relation in found}
+
+
+async def test_links_lead_to_the_pages_around_and_keep_the_filters(eight):
+    asked = {"region": "africa", "q": "e", "sort": "name_desc", "fields": "name"}
+
+    middle = await eight.get("/countries", params={**asked, "limit": 1, "offset": 1})
+
+    assert middle.json() == [{"name": "Côte d’Ivoire"}]
+    assert middle.headers["X-Total-Count"] == "3"
+    assert links(middle) == {
+        "first": {**asked, "limit": "1", "offset": "0"},
+        "prev": {**asked, "limit": "1", "offset": "0"},
+        "next": {**asked, "limit": "1", "offset": "2"},
+        "last": {**asked, "limit": "1", "offset": "2"},
+    }
+
+
+async def test_following_the_next_links_walks_through_all_countries_once(eight):
+    walked: list[str] = []
+    url: str | None = "/countries?limit=3&q=a&sort=gdp_desc"
+    while url:
+        page = await eight.get(url)
+        walked += [country["name"] for country in page.json()]
+        following = re.search(r'<([^>]*)>; rel="next"', page.headers["Link"])
+        url = following[1] if following else None
+
+    assert walked == await names(eight, q="a", sort="gdp_desc")
+
+
+async def test_first_and_last_page_have_no_neighbour_outside(eight):
+    assert links(await eight.get("/countries?limit=5")).keys() == {"first", "next", "last"}
+    assert links(await eight.get("/countries?limit=5&offset=5")).keys() == {"first", "prev", "last"}
+    assert links(await eight.get("/countries?limit=1000")).keys() == {"first", "last"}
+
+
+async def test_offset_without_limit_leaves_out_the_start(eight):
+    assert await names(eight, offset=6) == ["Nigeria", "Togo"]
+    assert await names(eight, offset=8) == []
+    assert await names(eight, offset=10**9, limit=1000) == []
+
+
+async def test_fields_answers_with_only_these_in_the_order_of_the_contract(eight):
+    response = await eight.get("/countries", params={"fields": "population, name", "limit": "1"})
+
+    assert response.text == '[{"name":"Åland Islands","population":30}]'
+
+
+async def test_head_and_trailing_slash_are_no_difference(eight):
+    plain = await eight.get("/countries?limit=3")
+    slash = await eight.get("/countries/?limit=3")
+    head = await eight.head("/countries?limit=3")
+
+    assert (slash.status_code, slash.json()) == (200, plain.json())
+    assert (head.status_code, head.content) == (200, b"")
+    for header in ("Content-Length", "Content-Type", "X-Total-Count", "Link"):
+        assert head.headers[header] == slash.headers[header] == plain.headers[header]
+
+
+async def test_whole_list_of_250_countries_is_answered_at_once(loaded):
+    response = await loaded.get("/countries")
+
+    assert len(response.json()) == len(payloads.v3_1()) == int(response.headers["X-Total-Count"])

@@ -1,0 +1,98 @@
+"""The service against answers that the upstreams really gave.
+
+Such files may not be shipped. Whoever keeps them in a folder named
+``upstream-samples``, beside the checkout or where UPSTREAM_SAMPLES points, has
+them tried here; the same shapes, made from the bundled data, are tried by
+test_shapes_end_to_end.py everywhere.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from tests.conftest import COUNTRIES, RATES, serving
+from tests.support.upstream import document, pages
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = [Path(os.environ["UPSTREAM_SAMPLES"])] if "UPSTREAM_SAMPLES" in os.environ else []
+FOLDERS += sorted(ROOT.parent.glob("*/upstream-samples"))
+
+pytestmark = pytest.mark.skipif(not FOLDERS, reason="no folder upstream-samples with real payloads")
+
+LISTS = {
+    "restcountries-v2-all.json": 250,
+    "restcountries-com-v2-all.json": 250,
+    "restcountries-v3.1-all.json": 250,
+    "restcountries-v3.1-live-2025-11.json": 248,
+}
+RATE_FILES = ["open-er-api-shaped-usd.json", "currency-api-usd-2026-09-29.json", "frankfurter v1", "frankfurter v2"]
+
+
+def sample(name: str) -> Any:
+    if name.startswith("frankfurter"):
+        answers = json.loads((FOLDERS[0] / "frankfurter-samples.json").read_text("utf-8"))
+        return next(answer for title, answer in answers.items() if f"/{name[-2:]}/" in title)
+    return json.loads((FOLDERS[0] / name).read_text("utf-8"))
+
+
+def comparable(countries: list[dict[str, Any]]) -> bytes:
+    kept = [{k: v for k, v in c.items() if k not in ("id", "estimated_gdp", "last_refreshed_at")} for c in countries]
+    return json.dumps(kept, ensure_ascii=False).encode()
+
+
+_seen: dict[str, bytes] = {}
+
+
+@pytest.mark.parametrize("rates", RATE_FILES)
+@pytest.mark.parametrize("name", LISTS)
+async def test_every_real_list_is_stored_whole_and_alike_on_both_engines(client, upstream, name, rates):
+    upstream.answers[COUNTRIES] = document(sample(name))
+    upstream.answers[RATES] = document(sample(rates))
+
+    response = await client.post("/countries/refresh")
+
+    assert response.status_code == 200
+    assert (response.json()["total_countries"], response.json()["skipped"]) == (LISTS[name], [])
+    listed = comparable((await client.get("/countries", params={"sort": "name_asc"})).json())
+    assert _seen.setdefault(f"{name} {rates}", listed) == listed
+
+
+async def test_real_v5_objects_are_read_page_by_page_with_the_key(settings, upstream):
+    objects = sample("restcountries-v5-sample.json")["data"]["objects"]
+    upstream.answers["/v5"] = pages(objects, key="k3y")
+    changed = settings.model_copy(
+        update={
+            "country_sources": ("restcountries",),
+            "restcountries_url": upstream.url("/v5"),
+            "restcountries_api_key": SecretStr("k3y"),
+        }
+    )
+    async with serving(changed) as client:
+        report = (await client.post("/countries/refresh")).json()
+        names = [country["name"] for country in (await client.get("/countries")).json()]
+
+    assert (report["total_countries"], report["skipped"]) == (3, [])
+    assert names == ["Abkhazia", "Afghanistan", "Canada"]
+
+
+async def test_answer_to_the_demo_key_is_refused_as_data(client, upstream):
+    upstream.answers[COUNTRIES] = document(sample("restcountries-v5-demo-key-response.json"))
+
+    response = await client.post("/countries/refresh")
+
+    assert response.status_code == 503
+    assert "answered with the sample of the demo key, which is not data" in response.json()["details"]
+
+
+async def test_going_from_list_to_list_and_back_never_makes_a_duplicate(client, upstream):
+    for name in [*LISTS, *reversed(LISTS)]:
+        upstream.answers[COUNTRIES] = document(sample(name))
+        report = (await client.post("/countries/refresh")).json()
+
+        assert report["total_countries"] == 250
+        codes = [country["alpha2_code"] for country in (await client.get("/countries")).json()]
+        assert len(set(codes)) == len(codes) == 250

@@ -1,0 +1,103 @@
+"""Refreshes that nobody asks for: at the start, by schedule, and back from bundled rates."""
+
+import asyncio
+
+import pytest
+
+from app.countries import schedule
+from tests.conftest import COUNTRIES, RATES
+from tests.support import payloads
+from tests.support.upstream import document, status
+
+
+async def loaded_status(client) -> dict[str, object]:
+    async with asyncio.timeout(10):
+        while (response := await client.get("/status")).status_code != 200:
+            await asyncio.sleep(0.02)
+    body: dict[str, object] = response.json()
+    return body
+
+
+async def wait_for(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_empty_database_is_loaded_in_the_background_after_the_start(service):
+    async with service(refresh_on_start="if-empty") as client:
+        status = await loaded_status(client)
+
+    assert status["total_countries"] == 250
+    assert status["sources"] == {"countries": "127.0.0.1", "rates": "127.0.0.1"}
+
+
+async def test_first_load_without_any_live_source_uses_bundled_data_and_says_so(service, upstream):
+    upstream.answers.clear()
+    async with service(refresh_on_start="if-empty", country_sources=f"{upstream.url(COUNTRIES)} bundled") as client:
+        status = await loaded_status(client)
+        refreshed = await client.post("/countries/refresh")
+        afterwards = (await client.get("/status")).json()
+        image = await client.get("/countries/image")
+
+    assert status["sources"] == {"countries": "bundled", "rates": "bundled"}
+    assert status["rates_date"] == "2026-09-29"
+    assert refreshed.status_code == 503, "a refresh that somebody asks for never falls back to bundled rates"
+    assert afterwards == status
+    assert image.headers["Content-Type"] == "image/png"
+
+
+async def test_live_rates_replace_bundled_ones_when_they_come_back(service, upstream, monkeypatch):
+    monkeypatch.setattr(schedule, "RETRY", schedule.timedelta(seconds=0.3))
+    upstream.answers[RATES] = status(404)
+    async with service(refresh_on_start="if-empty") as client:
+        assert (await loaded_status(client))["sources"] == {"countries": "127.0.0.1", "rates": "bundled"}
+        upstream.answers[RATES] = document(payloads.er_api())
+        async with asyncio.timeout(10):
+            while (await loaded_status(client))["sources"] != {"countries": "127.0.0.1", "rates": "127.0.0.1"}:
+                await asyncio.sleep(0.05)
+
+
+async def test_bundled_rates_count_as_empty_at_the_next_start(service, upstream):
+    upstream.answers[RATES] = status(404)
+    async with service(refresh_on_start="if-empty") as client:
+        await loaded_status(client)
+    upstream.answers[RATES] = document(payloads.er_api())
+
+    async with service(refresh_on_start="if-empty") as client:
+        async with asyncio.timeout(10):
+            while (await loaded_status(client))["sources"] != {"countries": "127.0.0.1", "rates": "127.0.0.1"}:
+                await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(("refresh_on_start", "fetches"), [("never", 1), ("if-empty", 1), ("always", 2)])
+async def test_start_over_stored_data_refreshes_only_where_always_is_set(service, upstream, refresh_on_start, fetches):
+    async with service() as client:
+        await client.post("/countries/refresh")
+
+    async with service(refresh_on_start=refresh_on_start):
+        await asyncio.sleep(0.4)
+
+    assert upstream.hits[RATES] == fetches
+
+
+async def test_schedule_refreshes_once_an_interval_in_one_process_of_two(service, upstream):
+    # The clock of these services is the real one: the schedule looks at the age of the data.
+    changes = {"refresh_on_start": "if-empty", "refresh_interval_minutes": 0.02}
+    async with service(real_clock=True, **changes), service(real_clock=True, **changes):
+        await wait_for(lambda: upstream.hits[RATES] == 1)
+        started = asyncio.get_running_loop().time()
+        await wait_for(lambda: upstream.hits[RATES] == 4)
+        seconds = asyncio.get_running_loop().time() - started
+
+    assert seconds >= 3 * 1.2 * 0.9, "three intervals of 1.2 s, one refresh in each"
+
+
+async def test_failed_scheduled_refresh_is_tried_again_and_keeps_the_data(service, upstream):
+    async with service() as client:
+        await client.post("/countries/refresh")
+    upstream.answers[RATES] = status(404)
+
+    async with service(real_clock=True, refresh_interval_minutes=0.005) as client:
+        await wait_for(lambda: upstream.hits[RATES] >= 3)
+        assert (await client.get("/status")).json()["total_countries"] == 250

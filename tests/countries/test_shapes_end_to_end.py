@@ -1,0 +1,165 @@
+"""Every shape of the upstreams, through a refresh, on both engines."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from tests.conftest import COUNTRIES, RATES, everything
+from tests.support import payloads
+from tests.support.upstream import Answer, body, document, pages, status
+
+COUNTRY_SHAPES: dict[str, Callable[[], list[Any]]] = {
+    "v2 without codes": payloads.v2_without_codes,
+    "v2 with codes": payloads.v2_with_codes,
+    "countries.dev": payloads.countries_dev,
+    "v3.1": payloads.v3_1,
+    "v3.1 without empty keys": lambda: payloads.v3_1(leave_out_empty=True),
+    "v5 in one page": payloads.v5,
+}
+RATE_SHAPES: dict[str, Callable[[], Any]] = {
+    "er-api": payloads.er_api,
+    "currency-api": payloads.currency_api,
+    "frankfurter v1": payloads.frankfurter_v1,
+    "frankfurter v2": payloads.frankfurter_v2,
+}
+
+
+async def facts(client: Any) -> list[dict[str, Any]]:
+    listed = (await client.get("/countries")).json()
+    return [{k: v for k, v in country.items() if k not in ("id", "last_refreshed_at")} for country in listed]
+
+
+@pytest.mark.parametrize("shape", COUNTRY_SHAPES)
+async def test_every_shape_of_countries_gives_the_same_countries(loaded, upstream, shape):
+    expected = await facts(loaded)
+    upstream.answers[COUNTRIES] = document(COUNTRY_SHAPES[shape]())
+
+    report = (await loaded.post("/countries/refresh")).json()
+
+    assert (report["inserted"], report["updated"], report["skipped"]) == (0, 250, [])
+    assert await facts(loaded) == expected
+
+
+@pytest.mark.parametrize("shape", RATE_SHAPES)
+async def test_every_shape_of_rates_gives_the_same_rates(loaded, upstream, shape):
+    expected = await facts(loaded)
+    upstream.answers[RATES] = document(RATE_SHAPES[shape]())
+
+    report = (await loaded.post("/countries/refresh")).json()
+
+    assert (report["rates_date"], report["skipped"]) == ("2026-11-20", [])
+    assert await facts(loaded) == expected
+
+
+async def test_v5_is_read_page_by_page_with_the_key_and_few_fields(service, upstream):
+    upstream.answers["/v5"] = pages(payloads.v5(), key="k3y")
+    changes = {"restcountries_url": upstream.url("/v5"), "restcountries_api_key": SecretStr("k3y")}
+    async with service(country_sources=f"restcountries {upstream.url(COUNTRIES)}", **changes) as client:
+        report = (await client.post("/countries/refresh")).json()
+
+    assert (report["total_countries"], report["sources"]["countries"]) == (250, "restcountries")
+    assert upstream.hits == {"/v5": 3, RATES: 1}
+    assert [request.query["offset"] for request in upstream.requests if request.path == "/v5"] == ["0", "100", "200"]
+    assert all("names.common" in r.query["response_fields"] for r in upstream.requests if r.path == "/v5")
+
+
+async def test_key_goes_to_its_own_source_only(service, upstream):
+    upstream.answers["/v5"] = status(500)
+    changes = {"restcountries_url": upstream.url("/v5"), "restcountries_api_key": SecretStr("k3y")}
+    async with service(country_sources=f"restcountries {upstream.url(COUNTRIES)}", **changes) as client:
+        assert (await client.post("/countries/refresh")).status_code == 200
+
+    carried = {request.path for request in upstream.requests if "k3y" in str((request.headers, request.query))}
+    assert carried == {"/v5"}
+
+
+@pytest.mark.parametrize("code", [401, 403])
+async def test_refused_key_fails_the_refresh_instead_of_being_skipped(service, upstream, code):
+    upstream.answers["/v5"] = status(code, '{"errors":[{"message":"No matching authorization key found."}]}')
+    changes = {"restcountries_url": upstream.url("/v5"), "restcountries_api_key": SecretStr("wrong")}
+    async with service(country_sources=f"restcountries {upstream.url(COUNTRIES)} bundled", **changes) as client:
+        response = await client.post("/countries/refresh")
+
+    assert response.status_code == 503
+    assert response.json()["details"] == (
+        f"Could not fetch data from country API (restcountries: refused RESTCOUNTRIES_API_KEY ({code}))"
+    )
+    assert COUNTRIES not in upstream.hits
+
+
+async def test_without_a_key_the_keyed_source_is_left_out(service, upstream):
+    changes = {"restcountries_url": upstream.url("/v5"), "restcountries_api_key": None}
+    async with service(country_sources=f"restcountries {upstream.url(COUNTRIES)}", **changes) as client:
+        assert (await client.post("/countries/refresh")).status_code == 200
+
+    assert "/v5" not in upstream.hits
+
+
+LIES: dict[str, tuple[str, Answer, str]] = {
+    "demo key": (
+        COUNTRIES,
+        document({"data": {"_demo": {"message": "Test"}, "objects": payloads.v5()}}),
+        "answered with the sample of the demo key, which is not data",
+    ),
+    "unknown country shape": (COUNTRIES, document({"rows": []}), "answered in a shape that is not known"),
+    "moved away": (
+        COUNTRIES,
+        body(b"", code=301, Location="http://files.example/legacy.json"),
+        "answered 301, a redirect to another host",
+    ),
+    "endless redirect": (COUNTRIES, body(b"", code=302, Location=COUNTRIES), "redirected more than 3 times"),
+    "empty answer": (COUNTRIES, body(b"", code=204), "answered 204"),
+    "wrong base": (
+        RATES,
+        document(payloads.er_api() | {"base_code": "EUR"}),
+        "answered with rates for 'EUR' instead of USD",
+    ),
+    "dollar that is no dollar": (
+        RATES,
+        document(payloads.er_api(USD=1.1)),
+        "answered with rates in which a US dollar is not a US dollar",
+    ),
+    "error with 200": (
+        RATES,
+        document({"result": "error", "error-type": "quota-reached"}),
+        "answered with the error 'quota-reached'",
+    ),
+    "future": (
+        RATES,
+        document(payloads.er_api() | {"time_last_update_unix": 4102444800}),
+        "answered with rates of 2100-01-01, a day in the future",
+    ),
+    "no rates": (RATES, document(payloads.er_api() | {"rates": {}}), "answered without a single usable rate"),
+    "unknown rate shape": (RATES, document([1, 2]), "answered in a shape that is not known"),
+    "no day": (
+        RATES,
+        document(payloads.currency_api() | {"date": "soon"}),
+        "answered with 'soon' where a day should be",
+    ),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_source_that_lies_changes_nothing(loaded, upstream, lie):
+    path, answer, reason = LIES[lie]
+    api = "country API" if path == COUNTRIES else "exchange rate API"
+    before = await everything(loaded)
+    upstream.answers[path] = answer
+
+    response = await loaded.post("/countries/refresh")
+
+    assert response.status_code == 503
+    assert response.json() == {
+        "error": "External data source unavailable",
+        "details": f"Could not fetch data from {api} (127.0.0.1: {reason})",
+    }
+    assert await everything(loaded) == before
+
+
+async def test_redirect_on_the_same_host_is_followed(client, upstream):
+    upstream.answers["/moved"] = upstream.answers[COUNTRIES]
+    upstream.answers[COUNTRIES] = body(b"", code=301, Location="/moved")
+
+    assert (await client.post("/countries/refresh")).status_code == 200

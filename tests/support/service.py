@@ -1,0 +1,54 @@
+"""The service as a process of its own, for tests that kill it."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Self
+
+import httpx
+
+from tests.support.mariadb import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 20
+
+
+class ServiceProcess:
+    """``uvicorn app.main:app`` with these settings, on a free port of loopback."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / f"service-{self.port}.log"
+        given = {name.upper(): str(value) for name, value in settings.items()}
+        # Only what a process needs, so that no setting of this machine gets in.
+        self.environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "REFRESH_ON_START": "never", **given}
+        self.folder = folder
+
+    async def __aenter__(self) -> Self:
+        command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(self.port), "--no-access-log"]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(  # noqa: ASYNC220  # it starts in a moment, and outlives this call
+                command, cwd=self.folder, env=self.environment, stdout=log, stderr=log
+            )
+        async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(base_url=self.url) as client:
+            while True:
+                try:
+                    await client.get("/health/live")
+                except httpx.TransportError:
+                    assert self.process.poll() is None, self.log.read_text()
+                    await asyncio.sleep(0.05)
+                else:
+                    return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        await asyncio.to_thread(self.process.wait, 15)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()

@@ -1,0 +1,105 @@
+"""A process that dies in the middle of a refresh leaves one whole state behind."""
+
+import asyncio
+import contextlib
+
+import httpx
+import pytest
+
+from tests.conftest import COUNTRIES, RATES, everything
+from tests.support import payloads
+from tests.support.service import ServiceProcess
+from tests.support.upstream import after, document, hang
+
+
+@pytest.fixture
+def process(tmp_path, database_url, upstream):
+    def start(**settings) -> ServiceProcess:
+        sources = {"country_sources": upstream.url(COUNTRIES), "rate_sources": upstream.url(RATES)}
+        return ServiceProcess(tmp_path, database_url=database_url, **sources, **settings)
+
+    return start
+
+
+async def state_of(process: ServiceProcess) -> dict[str, object]:
+    async with httpx.AsyncClient(base_url=process.url) as client:
+        return await everything(client)
+
+
+async def refresh(process: ServiceProcess) -> int:
+    async with httpx.AsyncClient(base_url=process.url, timeout=60) as client:
+        return (await client.post("/countries/refresh")).status_code
+
+
+async def assert_tells_one_story(process: ServiceProcess) -> None:
+    async with httpx.AsyncClient(base_url=process.url) as client:
+        status, countries = (await client.get("/status")).json(), (await client.get("/countries")).json()
+        image = await client.get("/countries/image")
+    assert {country["last_refreshed_at"] for country in countries} == {status["last_refreshed_at"]}
+    assert status["total_countries"] == len(countries) == 250
+    assert image.status_code == 200
+
+
+async def test_kill_while_a_source_answers_changes_nothing(process, upstream):
+    async with process() as victim:
+        assert await refresh(victim) == 200
+        before = await state_of(victim)
+        upstream.answers[RATES] = hang
+        waiting = asyncio.create_task(refresh(victim))
+        while upstream.hits[RATES] < 2:
+            await asyncio.sleep(0.01)
+        victim.kill()
+        with pytest.raises(httpx.TransportError):
+            await waiting
+
+    async with process() as survivor:
+        assert await state_of(survivor) == before
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.03, 0.06])
+async def test_kill_while_a_refresh_is_stored_leaves_one_whole_state(process, upstream, delay):
+    async with process() as victim:
+        assert await refresh(victim) == 200
+        upstream.answers[RATES] = after(0.05, document(payloads.er_api()))
+        waiting = asyncio.create_task(refresh(victim))
+        while upstream.hits[RATES] < 2:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05 + delay)
+        victim.kill()
+        with contextlib.suppress(httpx.TransportError):
+            await waiting
+
+    async with process() as survivor:
+        await assert_tells_one_story(survivor)
+
+
+async def test_lease_of_a_dead_process_is_taken_over(process, upstream):
+    async with process() as victim, process() as heir:
+        upstream.answers[RATES] = hang
+        waiting = asyncio.create_task(refresh(victim))
+        while not upstream.hits[RATES]:
+            await asyncio.sleep(0.01)
+        upstream.answers[RATES] = document(payloads.er_api())
+        victim.kill()
+        with pytest.raises(httpx.TransportError):
+            await waiting
+
+        async with asyncio.timeout(10):
+            assert await refresh(heir) == 200
+        await assert_tells_one_story(heir)
+
+
+async def test_stop_in_the_middle_of_a_refresh_is_quick_and_stores_nothing(process, upstream):
+    upstream.answers[RATES] = hang
+    async with process(upstream_timeout_seconds=1) as stopping:
+        waiting = asyncio.create_task(refresh(stopping))
+        while not upstream.hits[RATES]:
+            await asyncio.sleep(0.01)
+        stopping.process.terminate()
+        async with asyncio.timeout(10):
+            await asyncio.gather(waiting, asyncio.to_thread(stopping.process.wait), return_exceptions=True)
+    assert stopping.process.returncode in (0, -15)
+    assert "Traceback" not in stopping.log.read_text()
+
+    async with process() as survivor, httpx.AsyncClient(base_url=survivor.url) as client:
+        assert (await client.get("/countries")).json() == []

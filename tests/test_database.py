@@ -1,0 +1,176 @@
+"""Units of work: bounded, retried, and honest about what they do not know."""
+
+import asyncio
+
+import pytest
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlmodel import col, literal, select, text, update
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.countries.models import Country
+from app.database import Database, OutcomeUnknown
+from app.errors import DatabaseUnavailable
+from tests.conftest import make_settings, serving
+from tests.support.mariadb import free_port
+
+
+@pytest.fixture
+async def database(database_url):
+    opened = Database(make_settings(database_url=database_url, db_pool_size=3, db_max_overflow=0))
+    yield opened
+    await opened.close()
+
+
+async def population(database: Database) -> int:
+    async with database.reading() as session:
+        return (await session.exec(select(Country.population).where(Country.alpha2_code == "GH"))).one()
+
+
+@pytest.fixture
+async def stored(database, loaded):
+    """A database with countries in it."""
+    return database
+
+
+async def test_ten_concurrent_increments_end_as_if_one_after_another(stored):
+    before = await population(stored)
+
+    async def increment(session):
+        query = select(Country).where(Country.alpha2_code == "GH").with_for_update()
+        country = (await session.exec(query)).one()
+        await asyncio.sleep(0.01)
+        country.population += 1
+        session.add(country)
+
+    await asyncio.gather(*(stored.transaction(increment) for _ in range(10)))
+
+    assert await population(stored) == before + 10
+
+
+async def test_failed_work_leaves_nothing_behind(stored):
+    before = await population(stored)
+
+    async def fail(session):
+        await session.exec(update(Country).values(population=1))
+        raise LookupError("on purpose")
+
+    with pytest.raises(LookupError):
+        await stored.transaction(fail)
+
+    assert await population(stored) == before
+
+
+async def test_mistake_of_ours_is_no_outage(stored):
+    async def collide(session):
+        await session.exec(update(Country).values(alpha2_code="GH"))
+
+    with pytest.raises(IntegrityError):
+        await stored.transaction(collide)
+
+
+async def test_work_that_takes_too_long_is_given_up_and_its_connection_comes_back(database_url):
+    slow = Database(make_settings(database_url=database_url, db_timeout_seconds=0.3, db_pool_size=1, db_max_overflow=0))
+
+    async def sleep(session):
+        await session.exec(text("SELECT 1"))
+        await asyncio.sleep(5)
+
+    with pytest.raises(DatabaseUnavailable) as caught:
+        await slow.transaction(sleep)
+    assert caught.value.details == "No answer from the database within 0.3 s"
+    async with slow.reading() as session:
+        assert (await session.exec(select(literal(1)))).one() == 1
+    await slow.close()
+
+
+def lost_connection(number: int) -> OperationalError:
+    return OperationalError("COMMIT", None, Exception(number, "gone"))
+
+
+@pytest.mark.parametrize("number", [1213, 1205, 1020, 1047, 2006, 2013])
+async def test_passing_fault_is_tried_again(stored, number):
+    tries = []
+
+    async def work(session):
+        tries.append(1)
+        if len(tries) < 3:
+            raise lost_connection(number)
+        return "done"
+
+    assert await stored.transaction(work) == "done"
+    assert len(tries) == 3
+
+
+@pytest.mark.parametrize("number", [1062, 1064, 1264, 1406, 1452])
+async def test_fault_that_would_come_again_is_not_tried_again(stored, number):
+    tries = []
+
+    async def work(session):
+        tries.append(1)
+        raise lost_connection(number)
+
+    with pytest.raises(DatabaseUnavailable):
+        await stored.transaction(work)
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+async def test_connection_lost_at_commit_is_repeated_only_where_that_is_harmless(stored, monkeypatch, repeatable):
+    commits = []
+    commit = AsyncSession.commit
+
+    async def lose_first_answer(session):
+        commits.append(1)
+        await commit(session)
+        if len(commits) == 1:
+            raise lost_connection(2013)
+
+    monkeypatch.setattr(AsyncSession, "commit", lose_first_answer)
+
+    async def change(session):
+        await session.exec(update(Country).where(col(Country.alpha2_code) == "GH").values(population=7))
+
+    if repeatable:
+        await stored.transaction(change, repeatable=True)
+    else:
+        with pytest.raises(OutcomeUnknown, match="look whether the change was made"):
+            await stored.transaction(change)
+    assert await population(stored) == 7
+    assert len(commits) == (2 if repeatable else 1)
+
+
+async def test_exhausted_pool_is_503_with_retry_after(service):
+    async with service(db_pool_size=1, db_max_overflow=0, db_pool_timeout_seconds=0.2) as client:
+        await client.post("/countries/refresh")
+        async with client.state["database"].reading() as session:
+            await session.exec(text("SELECT 1"))
+            response = await client.get("/countries")
+
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "2"
+    assert response.json() == {"error": "Database unavailable", "details": "All database connections are in use"}
+
+
+async def test_database_that_is_not_there_is_503_and_liveness_does_not_care(tmp_path):
+    url = f"mysql://root:hush@127.0.0.1:{free_port()}/service"
+    async with serving(make_settings(database_url=url)) as client:
+        listed, live, ready = [await client.get(path) for path in ("/countries", "/health/live", "/health/ready")]
+
+    details = "The database can't be reached or refused the work"
+    assert (listed.status_code, listed.headers["Retry-After"]) == (503, "2")
+    assert listed.json() == {"error": "Database unavailable", "details": details}
+    assert (live.status_code, live.json()) == (200, {"status": "ok"})
+    assert ready.status_code == 503
+    assert ready.json() == {"error": "Not ready", "details": {"database": details}}
+
+
+async def test_database_without_tables_says_what_to_do(tmp_path):
+    async with serving(make_settings(database_url=f"sqlite:///{tmp_path}/new.db")) as client:
+        listed, ready = await client.get("/countries"), await client.get("/health/ready")
+
+    advice = "The database schema is not up to date; run: python -m app migrate"
+    assert (listed.status_code, listed.json()) == (503, {"error": "Database unavailable", "details": advice})
+    assert ready.json() == {
+        "error": "Not ready",
+        "details": {"migrations": "revision None, not 0004; run: python -m app migrate"},
+    }

@@ -1,0 +1,145 @@
+"""The one shape of every error: bodies refused by field, and what nobody foresaw."""
+
+import io
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import HTTPException
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, FiniteFloat
+
+from app.log import configure_logging
+from app.main import create_app
+from tests.conftest import make_settings
+
+JSON = {"Content-Type": "application/json"}
+INTERNAL = {"error": "Internal server error"}
+
+
+class Parcel(BaseModel):
+    """A body, since no route of the service reads one yet."""
+
+    name: str
+    weight: FiniteFloat = 0
+    pieces: int = 1
+
+
+@pytest.fixture
+async def client(tmp_path):
+    """The application with routes that read JSON and that fail."""
+    app = create_app(make_settings(database_url=f"sqlite:///{tmp_path}/x.db"))
+
+    @app.post("/parcels")
+    async def send(parcel: Parcel) -> Parcel:
+        return parcel
+
+    @app.get("/broken")
+    async def fail() -> None:
+        raise RuntimeError("the password is hunter2")
+
+    @app.get("/teapot")
+    async def brew() -> None:
+        raise HTTPException(418, "I am a teapot", headers={"X-Tea": "none"})
+
+    @app.get("/half")
+    async def half() -> StreamingResponse:
+        def pieces():
+            yield b"half of an ans"
+            raise RuntimeError("no second half")
+
+        return StreamingResponse(pieces())
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as started:
+        yield started
+
+
+@pytest.fixture
+def lines(client: Any) -> io.StringIO:
+    """What is logged once the application stands."""
+    stream = io.StringIO()
+    configure_logging(make_settings(log_level="INFO"), stream)
+    return stream
+
+
+@pytest.mark.parametrize(
+    ("content", "details"),
+    [
+        (b'{"name": "a"', {"body": "is not valid JSON"}),
+        (b"name=a", {"body": "is not valid JSON"}),
+        (b'{"name": "\xff"}', {"body": "is not valid JSON"}),
+        (b"[" * 100_000, {"body": "is not valid JSON"}),
+        (b'{"name": "a", "pieces": ' + b"9" * 5000 + b"}", {"body": "is not valid JSON"}),
+        (b'{"name": "a", "pieces": "' + b"9" * 5000 + b'"}', {"pieces": "has too many digits"}),
+        (b"", {"body": "is required"}),
+        (b"null", {"body": "must be an object"}),
+        (b'[{"name": "a"}]', {"body": "must be an object"}),
+        (b"{}", {"name": "is required"}),
+        (b'{"pieces": "two"}', {"name": "is required", "pieces": "must be a whole number"}),
+        (b'{"name": "a", "weight": NaN}', {"weight": "must be a finite number"}),
+        (b'{"name": "a", "weight": -Infinity}', {"weight": "must be a finite number"}),
+        (b'{"name": "a", "weight": 1e999}', {"weight": "must be a finite number"}),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else repr(value[:30]),
+)
+async def test_body_that_is_not_as_it_should_be_is_refused_by_field(client, content, details):
+    response = await client.post("/parcels", content=content, headers=JSON)
+
+    assert (response.status_code, response.json()) == (400, {"error": "Validation failed", "details": details})
+
+
+async def test_unforeseen_exception_tells_the_client_nothing(client):
+    response = await client.get("/broken")
+
+    assert (response.status_code, response.json()) == (500, INTERNAL)
+    assert response.headers["Content-Type"] == "application/json"
+    assert "hunter2" not in str(response.headers)
+
+
+async def test_unforeseen_exception_has_the_headers_of_any_other_answer(client):
+    response = await client.get("/broken", headers={"Origin": "https://page.example", "X-Request-ID": "r-1"})
+
+    assert response.headers["X-Request-ID"] == "r-1"
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+async def test_unforeseen_exception_is_logged_once_with_the_id_of_its_request(client, lines):
+    await client.get("/broken", headers={"X-Request-ID": "r-2"})
+
+    logged = lines.getvalue()
+    assert logged.count("RuntimeError: the password is hunter2") == 1
+    assert "| ERROR   | r-2 | GET /broken failed\n    | Traceback" in logged
+    assert [line for line in logged.splitlines() if not line.startswith("    | ")] == [logged.splitlines()[0]]
+
+
+async def test_head_of_a_failing_route_is_500_without_a_body(client):
+    response = await client.head("/broken")
+
+    assert (response.status_code, response.content) == (500, b"")
+
+
+async def test_foreseen_errors_are_not_logged_as_exceptions(client, lines):
+    for path in ("/nowhere", "/status?x=1", "/countries/refresh"):
+        assert (await client.get(path)).status_code in (400, 404, 405)
+
+    assert lines.getvalue() == ""
+
+
+async def test_errors_of_the_framework_take_our_shape_and_keep_their_headers(client):
+    response = await client.get("/teapot")
+
+    assert (response.status_code, response.json()) == (418, {"error": "I am a teapot"})
+    assert (response.headers["X-Tea"], response.headers["Cache-Control"]) == ("none", "no-store")
+
+
+async def test_answer_that_breaks_half_way_is_no_second_answer(client):
+    with pytest.raises(RuntimeError, match="no second half"):
+        await client.get("/half")
+
+
+async def test_no_error_may_be_kept_by_a_cache(client):
+    for method, path in (("GET", "/nowhere"), ("GET", "/status?x"), ("PUT", "/status"), ("POST", "/parcels")):
+        response = await client.request(method, path)
+
+        assert (path, response.is_error, response.headers["Cache-Control"]) == (path, True, "no-store")

@@ -1,0 +1,103 @@
+"""Leases: one holder, taken over when it dies, and a late one is fenced off."""
+
+import asyncio
+
+import pytest
+
+from app import lease as leases
+from app.database import Database
+from app.lease import LeaseLost, acquire, held, release, release_in, renew
+from tests.conftest import make_settings
+
+
+@pytest.fixture
+async def database(database_url):
+    opened = Database(make_settings(database_url=database_url))
+    yield opened
+    await opened.close()
+
+
+async def test_free_lease_is_acquired_once(database):
+    first, second = await acquire(database, "work"), await acquire(database, "work")
+
+    assert first is not None
+    assert (first.name, first.fence) == ("work", 1)
+    assert second is None
+
+
+async def test_many_who_ask_at_once_get_one_lease(database):
+    got = await asyncio.gather(*(acquire(database, "work") for _ in range(8)))
+
+    assert len([lease for lease in got if lease]) == 1
+
+
+async def test_leases_of_different_names_do_not_meet(database):
+    assert await acquire(database, "one")
+    assert await acquire(database, "other")
+
+
+async def test_released_lease_is_free_and_its_fence_grows(database):
+    first = await acquire(database, "work")
+    assert first is not None
+    await release(database, first)
+
+    second = await acquire(database, "work")
+
+    assert second is not None
+    assert second.fence == first.fence + 1
+
+
+async def test_expired_lease_is_taken_over_and_the_late_holder_is_fenced_off(database):
+    late = await acquire(database, "work", seconds=0.2)
+    assert late is not None
+    await asyncio.sleep(0.3)
+    heir = await acquire(database, "work")
+    assert heir is not None
+    assert heir.fence == late.fence + 1
+
+    with pytest.raises(LeaseLost):
+        await renew(database, late)
+    with pytest.raises(LeaseLost):
+        await database.transaction(lambda session: release_in(session, late))
+    await release(database, late)
+
+    assert await acquire(database, "work") is None, "the heir still holds it"
+
+
+async def test_held_lease_is_renewed_while_the_block_runs(database, monkeypatch):
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(leases.renew, "__kwdefaults__", {"seconds": 0.3})
+    lease = await acquire(database, "work", seconds=0.3)
+    assert lease is not None
+
+    async with held(database, lease):
+        await asyncio.sleep(0.8)
+        assert await acquire(database, "work") is None
+        await release(database, lease)
+
+    assert await acquire(database, "work") is not None
+
+
+async def test_block_that_fails_gives_its_lease_back(database):
+    lease = await acquire(database, "work")
+    assert lease is not None
+
+    with pytest.raises(LookupError):
+        async with held(database, lease):
+            raise LookupError
+
+    assert await acquire(database, "work") is not None
+
+
+async def test_release_inside_a_transaction_that_fails_does_not_count(database):
+    lease = await acquire(database, "work")
+    assert lease is not None
+
+    async def fail(session):
+        await release_in(session, lease)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await database.transaction(fail)
+
+    assert await acquire(database, "work") is None

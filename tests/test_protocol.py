@@ -1,0 +1,195 @@
+"""What HTTP asks of every route alike; none of it depends on the database engine."""
+
+import shutil
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import BaseModel, FiniteFloat
+
+from app.main import create_app
+from tests.conftest import make_settings, serving
+
+LIMIT = 200_000
+NOT_ALLOWED = {"error": "Method not allowed"}
+
+
+class Parcel(BaseModel):
+    """A body, since no route of the service reads one yet."""
+
+    name: str
+    weight: FiniteFloat = 0
+    pieces: int = 1
+
+
+@pytest.fixture
+async def parcels(tmp_path):
+    """The application with one more route, that reads JSON."""
+    app = create_app(make_settings(database_url=f"sqlite:///{tmp_path}/x.db", max_body_bytes=LIMIT))
+
+    @app.post("/parcels")
+    async def send(parcel: Parcel) -> Parcel:
+        return parcel
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        yield client
+
+
+@pytest.fixture
+async def bare(tmp_path, sqlite_template):
+    """The service with an empty database."""
+    shutil.copy(sqlite_template, tmp_path / "x.db")
+    bundled = {"country_sources": "bundled", "rate_sources": "bundled"}
+    async with serving(make_settings(database_url=f"sqlite:///{tmp_path}/x.db", **bundled)) as client:
+        yield client
+
+
+@pytest.fixture
+async def filled(bare):
+    """The service with data, so that every route has an answer."""
+    assert (await bare.post("/countries/refresh")).status_code == 200
+    return bare
+
+
+async def readable_paths(client: Any) -> list[str]:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    documented = [path.format(name="ghana") for path, operations in paths.items() if "get" in operations]
+    assert len(documented) >= 7
+    return [*documented, "/openapi.json", "/docs", "/redoc"]
+
+
+def without_id(response: Any) -> dict[str, str]:
+    return {name: value for name, value in response.headers.items() if name != "x-request-id"}
+
+
+async def test_head_answers_like_get_without_the_body_on_every_route(filled):
+    for path in await readable_paths(filled):
+        read, head = await filled.get(path), await filled.head(path)
+
+        assert (path, read.status_code, head.status_code) == (path, 200, 200)
+        assert (path, head.content, without_id(head)) == (path, b"", without_id(read))
+        assert int(head.headers["Content-Length"]) == len(read.content) > 0
+
+
+async def test_trailing_slash_is_no_difference_on_any_route(filled):
+    for path in await readable_paths(filled):
+        plain, slash = await filled.get(path), await filled.get(path.rstrip("/") + "/")
+
+        assert (path, slash.status_code, slash.content) == (path, 200, plain.content)
+    assert (await filled.post("/countries/refresh/")).status_code == 200
+    assert (await filled.delete("/countries/ghana/")).status_code == 200
+
+
+async def test_head_of_an_error_has_no_body_either(bare):
+    for path, status in (("/nowhere", 404), ("/countries?limit=0", 400), ("/countries/refresh", 405)):
+        response = await bare.head(path)
+
+        assert (response.status_code, response.content) == (status, b"")
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/countries/a/b", "/countries/ghana%2Fx", "/COUNTRIES", "/v1/countries"])
+async def test_unknown_path_is_answered_in_the_shape_of_every_error(bare, path):
+    for method in ("GET", "POST", "DELETE"):
+        response = await bare.request(method, path)
+
+        assert (response.status_code, response.json()) == (404, {"error": "Not found"})
+        assert response.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/countries/refresh", "POST"),
+        ("HEAD", "/countries/refresh", "POST"),
+        ("DELETE", "/countries/refresh", "POST"),
+        ("POST", "/countries", "GET, HEAD"),
+        ("POST", "/countries/", "GET, HEAD"),
+        ("DELETE", "/status", "GET, HEAD"),
+        ("DELETE", "/countries/image", "GET, HEAD"),
+        ("PATCH", "/countries/ghana", "DELETE, GET, HEAD"),
+        ("OPTIONS", "/countries/ghana", "DELETE, GET, HEAD"),
+        ("PUT", "/", "GET, HEAD"),
+        ("POST", "/openapi.json", "GET, HEAD"),
+        ("BREW", "/countries", "GET, HEAD"),
+    ],
+)
+async def test_wrong_method_is_told_all_right_ones(bare, method, path, allowed):
+    response = await bare.request(method, path)
+
+    assert (response.status_code, set(response.headers["Allow"].split(", "))) == (405, set(allowed.split(", ")))
+    assert response.headers["Cache-Control"] == "no-store"
+    assert method == "HEAD" or response.json() == NOT_ALLOWED
+
+
+@pytest.mark.parametrize("path", ["/", "/status", "/health/live", "/health/ready", "/countries/image", "/countries/gh"])
+async def test_routes_without_parameters_refuse_every_parameter(bare, path):
+    response = await bare.get(f"{path}?verbose=1")
+
+    assert response.status_code == 400
+    details = {"verbose": "is not a parameter; this request takes none"}
+    assert response.json() == {"error": "Validation failed", "details": details}
+
+
+@pytest.mark.parametrize(
+    ("query", "details"),
+    [
+        ("force=maybe", {"force": "must be true or false"}),
+        ("force=", {"force": "must not be blank"}),
+        ("force=true&force=true", {"force": "is given more than once"}),
+        ("forced=true", {"forced": "is not a parameter; known are: force"}),
+    ],
+)
+async def test_refresh_refuses_a_wrong_force(bare, query, details):
+    response = await bare.post(f"/countries/refresh?{query}")
+
+    assert (response.status_code, response.json()) == (400, {"error": "Validation failed", "details": details})
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+async def test_body_that_announces_too_many_bytes_is_refused(parcels):
+    for length in (str(LIMIT + 1), "9" * 5000):
+        response = await parcels.post("/parcels", content=b"{}", headers={**JSON, "Content-Length": length})
+
+        assert response.status_code == 413
+        details = f"The body may have at most {LIMIT} bytes"
+        assert response.json() == {"error": "Request body too large", "details": details}
+        assert response.headers["Cache-Control"] == "no-store"
+
+
+async def test_body_that_streams_too_many_bytes_is_refused_as_soon_as_it_does(parcels):
+    sent = 0
+
+    async def stream():
+        nonlocal sent
+        for _ in range(1000):
+            sent += 10_000
+            yield b" " * 10_000
+
+    response = await parcels.post("/parcels", content=stream(), headers=JSON)
+
+    assert (response.status_code, response.json()) == (413, {"error": "Request body too large"})
+    assert sent <= LIMIT + 20_000
+
+
+async def test_body_of_exactly_the_limit_is_taken(parcels):
+    content = b'{"name": "a"}'.ljust(LIMIT)
+
+    assert (await parcels.post("/parcels", content=content, headers=JSON)).status_code == 200
+
+
+async def test_body_of_another_type_is_refused(parcels):
+    for content_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
+        response = await parcels.post("/parcels", content=b'{"name": "a"}', headers={"Content-Type": content_type})
+
+        assert response.status_code == 415
+        details = "The header Content-Type must be application/json"
+        assert response.json() == {"error": "Unsupported media type", "details": details}
+
+
+async def test_json_in_all_its_spellings_is_taken(parcels):
+    for content_type in ("application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"):
+        response = await parcels.post("/parcels", content=b'{"name": "a"}', headers={"Content-Type": content_type})
+
+        assert (response.status_code, response.json()) == (200, {"name": "a", "weight": 0.0, "pieces": 1})

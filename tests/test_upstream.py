@@ -1,0 +1,175 @@
+"""The reader of JSON against a server that misbehaves."""
+
+import asyncio
+import gzip
+import json
+import math
+import tracemalloc
+
+import pytest
+
+from app.sources import SourceFailed
+from app.upstream import create_http_client, get_json
+from tests.support.mariadb import free_port
+from tests.support.upstream import (
+    body,
+    document,
+    drip,
+    endless,
+    gzip_bomb,
+    hang,
+    html,
+    in_turn,
+    status,
+    truncated,
+)
+
+
+@pytest.fixture
+async def http():
+    async with create_http_client() as client:
+        yield client
+
+
+@pytest.fixture
+def fetch(http, upstream):
+    async def get(path: str = "/x", *, timeout: float = 1, max_bytes: int = 100_000, **headers: str):
+        return await get_json(http, upstream.url(path), timeout=timeout, max_bytes=max_bytes, headers=headers)
+
+    return get
+
+
+HOSTILE = {
+    "hang": (hang, "timed out after 0.5 s"),
+    "one byte at a time": (drip, "timed out after 0.5 s"),
+    "endless": (endless, "answered with more than 100,000 bytes"),
+    "200 MB in a small gzip": (gzip_bomb(200), "answered with more than 100,000 bytes"),
+    "HTML": (html(), "answered with something that is not JSON"),
+    "empty": (body(b""), "answered with something that is not JSON"),
+    "wrong charset": (body('["é"]'.encode("latin-1")), "answered with something that is not JSON"),
+    "deep nesting": (body(b"[" * 50_000), "answered with something that is not JSON"),
+    "truncated": (truncated([1] * 100), "the connection failed (RemoteProtocolError)"),
+    "truncated gzip": (body(gzip.compress(b"[1]" * 99)[:-9], Content_Encoding="gzip"), "answered with truncated gzip"),
+    "no gzip at all": (body(b"[1]", Content_Encoding="gzip"), "answered with broken gzip"),
+    "unknown encoding": (
+        body(b"[1]", Content_Encoding="br"),
+        "answered in the encoding 'br', which was not asked for",
+    ),
+    "no content": (status(204), "answered 204"),
+    "partial content": (status(206), "answered 206"),
+    "not found": (status(404), "answered 404"),
+    "redirect to another port": (
+        body(b"", code=301, Location="http://127.0.0.1:1/x"),
+        "answered 301, a redirect to another host",
+    ),
+    "redirect in a circle": (body(b"", code=302, Location="/x"), "redirected more than 3 times"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+async def test_misbehaving_server_is_a_failed_source_in_bounded_time(fetch, upstream, case):
+    upstream.answers["/x"], reason = HOSTILE[case]
+
+    async with asyncio.timeout(4):
+        with pytest.raises(SourceFailed) as caught:
+            await fetch(timeout=0.5 if "timed out" in reason else 3)
+
+    assert str(caught.value) == reason
+
+
+async def test_expanding_a_bomb_takes_no_more_memory_than_the_limit(fetch, upstream):
+    upstream.answers["/x"] = gzip_bomb(200)
+    tracemalloc.start()
+    try:
+        with pytest.raises(SourceFailed):
+            await fetch(max_bytes=2**20)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 8 * 2**20
+
+
+async def test_deadline_in_the_middle_of_retries_still_tells_what_was_wrong(fetch, upstream):
+    upstream.answers["/x"] = status(503)
+
+    with pytest.raises(SourceFailed) as caught:
+        await fetch(timeout=0.1)
+
+    assert str(caught.value) == "answered 503, then timed out after 0.1 s"
+
+
+async def test_nobody_there_is_a_failed_source(http):
+    with pytest.raises(SourceFailed, match="could not connect"):
+        await get_json(http, f"http://127.0.0.1:{free_port()}/", timeout=2, max_bytes=1000)
+
+
+async def test_gzip_is_read(fetch, upstream):
+    upstream.answers["/x"] = body(gzip.compress(b'{"a": 1}'), Content_Encoding="gzip")
+
+    assert await fetch() == {"a": 1}
+
+
+async def test_absurd_numbers_cost_their_field_and_not_the_document(fetch, upstream):
+    upstream.answers["/x"] = body(b"[NaN, Infinity, 1e400, " + b"9" * 5000 + b", -" + b"9" * 5000 + b", 12]")
+
+    numbers = await fetch()
+
+    assert math.isnan(numbers[0])
+    assert numbers[1:] == [math.inf, math.inf, math.inf, -math.inf, 12]
+
+
+@pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
+async def test_passing_fault_is_tried_twice_more(fetch, upstream, code):
+    upstream.answers["/x"] = in_turn(status(code), status(code), document([1]))
+
+    assert await fetch(timeout=5) == [1]
+    assert upstream.hits["/x"] == 3
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 410])
+async def test_refusal_is_not_tried_again(fetch, upstream, code):
+    upstream.answers["/x"] = status(code)
+
+    with pytest.raises(SourceFailed, match=f"answered {code}"):
+        await fetch()
+    assert upstream.hits["/x"] == 1
+
+
+async def test_retry_after_within_the_deadline_is_waited_for(fetch, upstream):
+    upstream.answers["/x"] = in_turn(status(429, Retry_After="1"), document([1]))
+    started = asyncio.get_running_loop().time()
+
+    assert await fetch(timeout=5) == [1]
+    assert asyncio.get_running_loop().time() - started >= 1
+
+
+async def test_retry_after_beyond_the_deadline_fails_at_once(fetch, upstream):
+    upstream.answers["/x"] = status(429, Retry_After="1200")
+
+    async with asyncio.timeout(0.5):
+        with pytest.raises(SourceFailed, match="answered 429"):
+            await fetch(timeout=30)
+
+
+async def test_every_request_says_who_asks(fetch, upstream):
+    upstream.answers["/x"] = document([1])
+    await fetch(Authorization="Bearer k")
+
+    headers = upstream.requests[0].headers
+    assert headers["user-agent"].startswith("country-data-currency-exchange-api/")
+    assert (headers["accept"], headers["authorization"]) == ("application/json", "bearer k")
+
+
+async def test_proxy_settings_of_the_environment_are_not_obeyed(fetch, upstream, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    upstream.answers["/x"] = document([1])
+
+    assert await fetch() == [1]
+
+
+async def test_large_document_within_the_limit_is_read_whole(fetch, upstream):
+    rows = [{"name": f"Country {number}", "population": number} for number in range(25_000)]
+    upstream.answers["/x"] = document(rows)
+
+    assert await fetch(timeout=5, max_bytes=len(json.dumps(rows))) == rows
