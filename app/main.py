@@ -51,6 +51,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        if settings.admin_api_key is None:
+            logger.warning("ADMIN_API_KEY is not set: everybody who reaches this service may refresh and delete")
         database = Database(settings)
         async with create_http_client() as http:
             refresher = Refresher(database, http, settings, draw_multiplier=draw_multiplier, clock=clock)
@@ -77,8 +79,6 @@ def create_app(
     correct_openapi(app)
     install_error_handlers(app)
     _add_layers(app, settings)
-    if settings.admin_api_key is None:
-        logger.warning("ADMIN_API_KEY is not set: everybody who reaches this service may refresh and delete")
     return app
 
 

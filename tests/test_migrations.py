@@ -115,8 +115,8 @@ async def test_tables_compare_text_byte_by_byte_whatever_the_server_defaults_to(
     )
     types = dict(
         mariadb.execute(
-            "SELECT column_name, column_type FROM information_schema.columns"
-            " WHERE table_schema = 'service' AND column_name IN ('image', 'report', 'last_refreshed_at', 'estimated_gdp')"
+            "SELECT column_name, column_type FROM information_schema.columns WHERE table_schema = 'service'"
+            " AND column_name IN ('image', 'report', 'last_refreshed_at', 'estimated_gdp')"
         )
     )
 

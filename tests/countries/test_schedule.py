@@ -1,6 +1,7 @@
 """Refreshes that nobody asks for: at the start, by schedule, and back from bundled rates."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -48,7 +49,7 @@ async def test_first_load_without_any_live_source_uses_bundled_data_and_says_so(
 
 
 async def test_live_rates_replace_bundled_ones_when_they_come_back(service, upstream, monkeypatch):
-    monkeypatch.setattr(schedule, "RETRY", schedule.timedelta(seconds=0.3))
+    monkeypatch.setattr(schedule, "RETRY", timedelta(seconds=0.3))
     upstream.answers[RATES] = status(404)
     async with service(refresh_on_start="if-empty") as client:
         assert (await loaded_status(client))["sources"] == {"countries": "127.0.0.1", "rates": "bundled"}
