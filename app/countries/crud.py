@@ -1,14 +1,13 @@
 """What can be asked and changed about stored countries, one use case a function."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
-from sqlmodel import case, col, delete, func, or_, select, update
+from sqlmodel import case, col, delete, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.countries.drawing import Drawing, draw
+from app.countries.drawing import draw
 from app.countries.identity import StoredCountry, alpha2_of
 from app.countries.models import SUMMARY_ID, Country, SummaryCache
 from app.countries.names import name_key
@@ -20,7 +19,8 @@ from app.countries.schemas import (
     SourcesPublic,
     StatusPublic,
 )
-from app.countries.summary import Summary, rank
+from app.countries.store import change_summary, read_stored, read_summary
+from app.countries.summary import Summary, summarize
 from app.database import Database
 from app.errors import AppError, ValidationFailed
 
@@ -156,74 +156,4 @@ async def _summary_without(session: AsyncSession, country: Country, stored: Sequ
     summary = await read_summary(session)
     if summary is None:
         raise CountryNotFound
-    return summarize([other for other in stored if other.id != country.id], summary)
-
-
-async def read_stored(session: AsyncSession, *, lock: bool = False) -> list[StoredCountry]:
-    """Read what identity and summary need of every country, in the order of their ids.
-
-    Args:
-        session: Any session.
-        lock: Keep everybody else from changing countries until the commit.
-    """
-    columns: tuple[Any, ...] = (Country.id, Country.name, Country.name_key, Country.alpha2_code, Country.estimated_gdp)
-    query = select_columns(*columns).order_by(columns[0])
-    rows = await (await session.connection()).execute(query.with_for_update() if lock else query)
-    return [StoredCountry(*row) for row in rows]
-
-
-async def read_summary(session: AsyncSession) -> Summary | None:
-    """Read the summary of the last refresh, without the top five; None before the first one."""
-    columns: tuple[Any, ...] = (
-        SummaryCache.total_countries,
-        col(SummaryCache.last_refreshed_at).label("refreshed_at"),
-        SummaryCache.country_source,
-        SummaryCache.rate_source,
-        SummaryCache.rates_date,
-    )
-    query = select_columns(*columns).where(col(SummaryCache.id) == SUMMARY_ID)
-    row = (await (await session.connection()).execute(query)).mappings().first()
-    return Summary(top=(), **row) if row else None
-
-
-def summarize(countries: Sequence[StoredCountry], like: Summary) -> Summary:
-    """Sum up countries, with times and sources of another summary."""
-    return Summary(
-        total_countries=len(countries),
-        top=rank((country.name, country.estimated_gdp) for country in countries),
-        refreshed_at=like.refreshed_at,
-        country_source=like.country_source,
-        rate_source=like.rate_source,
-        rates_date=like.rates_date,
-    )
-
-
-async def change_summary(session: AsyncSession, drawing: Drawing, **more: object) -> bool:
-    """Write what the drawing shows, and the drawing; the data version grows by one.
-
-    Runs inside the caller's transaction and does not commit.
-
-    Returns:
-        False where nothing was ever refreshed, so that there is no row to change.
-    """
-    result = await session.exec(
-        update(SummaryCache)
-        .where(col(SummaryCache.id) == SUMMARY_ID)
-        .values(data_version=SummaryCache.data_version + 1, **summary_values(drawing), **more)
-        .execution_options(synchronize_session=False)
-    )
-    return result.rowcount > 0
-
-
-def summary_values(drawing: Drawing) -> dict[str, object]:
-    """The columns of the summary row that a drawing fills."""
-    summary = drawing.summary
-    return {
-        "total_countries": summary.total_countries,
-        "last_refreshed_at": summary.refreshed_at,
-        "country_source": summary.country_source,
-        "rate_source": summary.rate_source,
-        "rates_date": summary.rates_date,
-        "top_countries": json.dumps([vars(country) for country in summary.top], ensure_ascii=False),
-        "image": drawing.image,
-    }
+    return summarize([(other.name, other.estimated_gdp) for other in stored if other.id != country.id], like=summary)

@@ -4,10 +4,10 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import httpx
 from loguru import logger
@@ -15,22 +15,17 @@ from sqlmodel import insert, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.config import Settings
-from app.countries.crud import change_summary, read_stored, summarize, summary_values
+from app.countries.batch import Answers, Batch, prepare, report
 from app.countries.drawing import Drawing, draw
-from app.countries.gdp import estimate_gdp
-from app.countries.identity import StoredCountry, alpha3_of, match_stored
 from app.countries.models import SUMMARY_ID, Country, SummaryCache
-from app.countries.names import name_key
-from app.countries.schemas import RefreshResult, SkippedRecord, SourcesPublic
-from app.countries.shapes import CountryFact
-from app.countries.sources import CountryList, country_chain
-from app.countries.summary import Summary
+from app.countries.schemas import RefreshResult
+from app.countries.sources import country_chain
+from app.countries.store import change_summary, read_generation, read_stored, summary_values
 from app.database import Database
 from app.dialects import upsert
 from app.errors import AppError
 from app.lease import Lease, LeaseLost, acquire, held, release, release_in
 from app.rates.crud import last_known_rates, record_quotes
-from app.rates.shapes import Quotes
 from app.rates.sources import rate_chain, source_name
 from app.single_flight import SingleFlight
 from app.sources import first_usable
@@ -39,7 +34,6 @@ LEASE: Final = "refresh"
 WAIT_SECONDS: Final = 40.0
 """How long to wait for a refresh of another process: longer than a lease and a chain of sources."""
 POLL_SECONDS: Final = 0.25
-_MOST_SKIPPED: Final = 100
 
 
 class RefreshInProgress(AppError):
@@ -66,27 +60,6 @@ class RefreshOrder:
     def digest(self) -> str:
         """A fingerprint that can be stored: the sources may be URLs with secrets in them."""
         return hashlib.sha256(repr((self.country_sources, self.rate_sources, self.force)).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """What the two sources said, and the chance that was drawn for it."""
-
-    country_source: str
-    countries: CountryList
-    rate_source: str
-    quotes: Quotes
-    multipliers: Sequence[float]
-    now: datetime
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Everything a refresh writes about countries, ready for the transaction."""
-
-    updated: list[dict[str, Any]]
-    inserted: list[dict[str, Any]]
-    summary: Summary
 
 
 class Refresher:
@@ -136,11 +109,13 @@ class Refresher:
 
     async def _lead_or_follow(self, order: RefreshOrder, since: int | None) -> RefreshResult:
         """Refresh under the lease, or wait for the process that does and share its answer."""
-        seen = await read_generation(self._database) if since is None else since
+        if since is None:
+            async with self._database.reading() as session:
+                since = await read_generation(session)
         give_up = time.monotonic() + WAIT_SECONDS
         while True:
             lease = await acquire(self._database, LEASE)
-            answer = await self._answer_of_another(order, seen)
+            answer = await self._answer_of_another(order, since)
             if answer is not None:
                 if lease is not None:
                     await release(self._database, lease)
@@ -169,12 +144,12 @@ class Refresher:
             stored = await read_stored(session)
             previous = await last_known_rates(session, [source_name(entry) for entry in order.rate_sources])
         answers = await self._ask_sources(order, stored=len(stored), previous=previous)
-        drawing = await draw(_prepare(answers, stored).summary)
+        drawing = await draw(prepare(answers, stored).summary)
 
         async def store(session: AsyncSession) -> RefreshResult:
             await release_in(session, lease)
-            batch = _prepare(answers, await read_stored(session, lock=True))
-            result = _report(answers, batch, started)
+            batch = prepare(answers, await read_stored(session, lock=True))
+            result = report(answers, batch, duration_ms=round((time.perf_counter() - started) * 1000))
             await _write(session, batch, await draw(batch.summary, at_hand=drawing), lease, order, result)
             await record_quotes(session, answers.rate_source, answers.quotes)
             return result
@@ -189,7 +164,7 @@ class Refresher:
 
     async def _ask_sources(
         self, order: RefreshOrder, *, stored: int, previous: Mapping[str, Mapping[str, float]]
-    ) -> _Answers:
+    ) -> Answers:
         """Fetch both lists at the same time; the first chain that fails ends the other."""
         http, settings = self._http, self._settings
         countries = country_chain(order.country_sources, http, settings, stored=stored)
@@ -207,78 +182,11 @@ class Refresher:
             for fetch in fetches:
                 fetch.cancel()
         multipliers = [self._draw_multiplier() for _ in country_list.facts]
-        return _Answers(country_source, country_list, rate_source, quotes, multipliers, self._clock())
-
-
-async def read_generation(database: Database) -> int:
-    """Number of the last refresh that was stored; 0 before the first."""
-    async with database.reading() as session:
-        query = select(SummaryCache.generation).where(SummaryCache.id == SUMMARY_ID)
-        return (await session.exec(query)).first() or 0
-
-
-def _prepare(answers: _Answers, stored: Sequence[StoredCountry]) -> _Batch:
-    """Turn the answers into rows, given what is stored. Pure."""
-    facts = answers.countries.facts
-    matches = match_stored(facts, stored)
-    rows = [
-        _country_row(fact, match, answers.quotes.rates.get(fact.currency or ""), multiplier, answers.now)
-        for fact, match, multiplier in zip(facts, matches, answers.multipliers, strict=True)
-    ]
-    matched = {match.id for match in matches if match}
-    after = [country for country in stored if country.id not in matched]
-    after += [StoredCountry(0, row["name"], row["name_key"], row["alpha2_code"], row["estimated_gdp"]) for row in rows]
-    like = Summary(0, (), answers.now, answers.country_source, answers.rate_source, answers.quotes.day)
-    return _Batch(
-        # Always in the order of the ids, so that two writers can't lock each other out.
-        updated=sorted((row for row in rows if row["id"] is not None), key=lambda row: int(row["id"])),
-        inserted=[{name: value for name, value in row.items() if name != "id"} for row in rows if row["id"] is None],
-        summary=summarize(after, like),
-    )
-
-
-def _country_row(
-    fact: CountryFact, match: StoredCountry | None, rate: float | None, multiplier: float, now: datetime
-) -> dict[str, Any]:
-    # A code is identity, not news: a source that gives none does not take it away.
-    alpha2 = fact.alpha2 or (match.alpha2 if match else None)
-    return {
-        "id": match.id if match else None,
-        "name": fact.name,
-        "name_key": name_key(fact.name),
-        "alpha2_code": alpha2,
-        "alpha3_code": fact.alpha3 or alpha3_of(alpha2),
-        "capital": fact.capital,
-        "region": fact.region,
-        "region_key": name_key(fact.region) if fact.region else None,
-        "population": fact.population,
-        "currency_code": fact.currency,
-        "exchange_rate": rate,
-        "estimated_gdp": estimate_gdp(fact.population, fact.currency, rate, multiplier=multiplier),
-        "flag_url": fact.flag_url,
-        "last_refreshed_at": now,
-    }
-
-
-def _report(answers: _Answers, batch: _Batch, started: float) -> RefreshResult:
-    skipped = [*answers.countries.skipped, *answers.quotes.skipped]
-    shown = [SkippedRecord(name=name[:200], reason=reason) for name, reason in skipped[:_MOST_SKIPPED]]
-    if len(skipped) > _MOST_SKIPPED:
-        shown[-1] = SkippedRecord(name="...", reason=f"and {len(skipped) - _MOST_SKIPPED + 1} more")
-    return RefreshResult(
-        total_countries=batch.summary.total_countries,
-        inserted=len(batch.inserted),
-        updated=len(batch.updated),
-        skipped=shown,
-        sources=SourcesPublic(countries=answers.country_source, rates=answers.rate_source),
-        rates_date=answers.quotes.day,
-        last_refreshed_at=answers.now,
-        duration_ms=round((time.perf_counter() - started) * 1000),
-    )
+        return Answers(country_source, country_list, rate_source, quotes, multipliers, self._clock())
 
 
 async def _write(
-    session: AsyncSession, batch: _Batch, drawing: Drawing, lease: Lease, order: RefreshOrder, result: RefreshResult
+    session: AsyncSession, batch: Batch, drawing: Drawing, lease: Lease, order: RefreshOrder, result: RefreshResult
 ) -> None:
     """Write countries and summary inside the caller's transaction.
 

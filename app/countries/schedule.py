@@ -8,8 +8,8 @@ from typing import Final
 from loguru import logger
 
 from app.config import Settings
-from app.countries.crud import read_summary
-from app.countries.refresh import Refresher, RefreshOrder, read_generation
+from app.countries.refresh import Refresher, RefreshOrder
+from app.countries.store import read_generation, read_summary
 from app.countries.summary import Summary
 from app.database import Database
 from app.errors import AppError
@@ -58,9 +58,8 @@ def first_load_order(order: RefreshOrder, *, is_empty: bool) -> RefreshOrder:
 
 
 async def _stored(database: Database) -> tuple[Summary | None, int]:
-    generation = await read_generation(database)
     async with database.reading() as session:
-        return await read_summary(session), generation
+        return await read_summary(session), await read_generation(session)
 
 
 def _shortest_pause(settings: Settings) -> timedelta:

@@ -1,7 +1,7 @@
 """What the service says about all countries together: totals and the top five."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 TOP_COUNTRIES = 5
@@ -29,6 +29,11 @@ class Summary:
     rate_source: str
     rates_date: date
     """The day to which the exchange rates belong."""
+
+
+def summarize(estimates: Sequence[tuple[str, float | None]], *, like: Summary) -> Summary:
+    """Sum up countries, given as name and estimate, with the time and the sources of another summary."""
+    return replace(like, total_countries=len(estimates), top=rank(estimates))
 
 
 def rank(estimates: Iterable[tuple[str, float | None]]) -> tuple[RankedCountry, ...]:

@@ -1,4 +1,4 @@
-"""A process that dies in the middle of a refresh leaves one whole state behind."""
+"""The service as real processes: they share one refresh, and one that dies leaves a whole state behind."""
 
 import asyncio
 import contextlib
@@ -38,6 +38,17 @@ async def assert_tells_one_story(process: ServiceProcess) -> None:
     assert {country["last_refreshed_at"] for country in countries} == {status["last_refreshed_at"]}
     assert status["total_countries"] == len(countries) == 250
     assert image.status_code == 200
+
+
+async def test_two_processes_share_one_fetch_and_one_answer(process, upstream):
+    upstream.answers[RATES] = after(0.5, upstream.answers[RATES])
+    async with process() as one, process() as other, httpx.AsyncClient(timeout=60) as client:
+        urls = [f"{service.url}/countries/refresh" for service in (one, other) * 10]
+        responses = await asyncio.gather(*(client.post(url) for url in urls))
+
+    assert [response.status_code for response in responses] == [200] * 20
+    assert len({response.text for response in responses}) == 1
+    assert upstream.hits == {COUNTRIES: 1, RATES: 1}
 
 
 async def test_kill_while_a_source_answers_changes_nothing(process, upstream):

@@ -1,0 +1,243 @@
+"""One format for every line, which nothing from outside can forge and no secret reaches."""
+
+import io
+import json
+import logging
+import re
+from typing import Any
+
+import httpx
+import pytest
+from loguru import logger
+
+from app.log import configure_logging
+from app.main import create_app
+from tests.conftest import make_settings
+
+STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}"
+
+
+class Log:
+    """Configures logging as the service does, and reads back what it wrote."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.stream = io.StringIO()
+        self.settings = make_settings(**{"log_level": "DEBUG", "log_requests": "all", **settings})
+        configure_logging(self.settings, self.stream)
+
+    @property
+    def text(self) -> str:
+        return self.stream.getvalue()
+
+    @property
+    def lines(self) -> list[str]:
+        return self.text.splitlines()
+
+    @property
+    def messages(self) -> list[str]:
+        """Console lines without time, level and request id."""
+        return [line.split(" | ", 3)[-1] for line in self.lines]
+
+
+async def ask(log: Log, paths: str, headers: Any = None) -> list[httpx.Response]:
+    """Ask an application that logs as given; it has no state, so only routes without a database answer."""
+    app = create_app(log.settings)
+
+    @app.get("/broken/{name}")
+    async def fail(name: str) -> None:
+        raise RuntimeError(f"no {name}")
+
+    configure_logging(log.settings, log.stream)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        return [await client.get(path, headers=headers) for path in paths.split()]
+
+
+async def test_each_request_is_one_line_with_its_id_status_and_seconds():
+    log = Log()
+
+    answers = await ask(log, "/health/live /nowhere")
+
+    ids = [answer.headers["X-Request-ID"] for answer in answers]
+    assert re.fullmatch(rf"{STAMP} \| INFO    \| {ids[0]} \| GET /health/live -> 200 \[\d+\.\d{{4}}s\]", log.lines[0])
+    assert re.fullmatch(rf"{STAMP} \| INFO    \| {ids[1]} \| GET /nowhere -> 404 \[\d+\.\d{{4}}s\]", log.lines[1])
+    assert len(log.lines) == 2
+
+
+async def test_request_line_shows_the_method_and_path_of_the_client_without_the_query():
+    log = Log()
+
+    await ask(log, "/health/live/?api_key=hush")
+
+    assert log.messages[0].startswith("GET /health/live/ -> 400 [")
+    assert "hush" not in log.text
+
+
+async def test_only_errors_or_nothing_is_logged_where_that_is_set():
+    errors, off = Log(log_requests="errors"), Log(log_requests="off")
+
+    await ask(errors, "/health/live /nowhere")
+    await ask(off, "/health/live /nowhere")
+
+    assert [message.partition(" [")[0] for message in errors.messages] == ["GET /nowhere -> 404"]
+    assert off.text == ""
+
+
+async def test_json_is_one_object_a_line():
+    log = Log(log_format="json")
+
+    await ask(log, "/health/live /nowhere", {"X-Request-ID": "r-1"})
+
+    first, second = (json.loads(line) for line in log.lines)
+    assert {"level": "INFO", "logger": "app.log", "request_id": "r-1"}.items() <= first.items()
+    assert first.keys() == second.keys() == {"time", "level", "logger", "message", "request_id"}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+[+-]\d\d:\d\d", first["time"])
+    assert re.fullmatch(r"GET /nowhere -> 404 \[\d+\.\d{4}s\]", second["message"])
+
+
+async def test_harmless_request_id_is_taken_over():
+    for sent in ("abc-123_x.Y", "a" * 64):
+        (response,) = await ask(Log(), "/health/live", {"X-Request-ID": sent})
+
+        assert response.headers["X-Request-ID"] == sent
+
+
+HARMFUL = [b"a\nb", b"a\r\nSet-Cookie: x", b"a" * 65, b"<b>x</b>", b"{x}", b"a b", b"\xc3\xa9", b"", b"\x1b[1m"]
+
+
+async def test_any_other_request_id_is_replaced_by_one_of_our_own():
+    log = Log()
+
+    seen = [(await ask(log, "/nowhere", {b"X-Request-ID": sent}))[0].headers["X-Request-ID"] for sent in HARMFUL]
+
+    assert len(set(seen)) == len(HARMFUL)
+    assert all(re.fullmatch(r"[0-9a-f]{16}", request_id) for request_id in seen)
+    assert [line.split(" | ")[2] for line in log.lines] == seen
+
+
+FORGERIES = {
+    "%0A2026-01-01%2000:00:00.000%20|%20INFO%20%20%20%20|%20-%20|%20forged": r"\n2026-01-01 00:00:00.000 | INFO    | - | forged",
+    "%0D%0Aforged": r"\r\nforged",
+    "%1B[2K%1B[1;31mred": r"\x1b[2K\x1b[1;31mred",
+    "%C2%9B31mred": r"\x9b31mred",
+    "%E2%80%A8forged": r"\u2028forged",
+    "%C2%85forged": r"\x85forged",
+    "%00": r"\x00",
+    "<red>red</red>": "<red>red</red>",
+    "{0}{status}{": "{0}{status}{",
+    "%25s%25d": "%s%d",
+}
+
+
+@pytest.mark.parametrize("path", FORGERIES)
+async def test_path_can_forge_no_line(path):
+    console, structured = Log(), Log(log_format="json")
+
+    await ask(console, f"/x/{path}")
+    await ask(structured, f"/x/{path}")
+
+    assert len(console.lines) == len(structured.lines) == 1
+    assert console.messages[0].startswith(f"GET /x/{FORGERIES[path]} -> 404 [")
+    assert json.loads(structured.text)["message"].startswith("GET /x/")
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", console.text + structured.text)
+
+
+async def test_exception_is_indented_in_the_console_and_one_line_in_json():
+    console, structured = Log(log_requests="off"), Log(log_requests="off", log_format="json")
+    forged = "a%0A2026-01-01%2000:00:00.000%20|%20INFO%20|%20-%20|%20forged"
+
+    await ask(console, f"/broken/{forged}")
+    await ask(structured, f"/broken/{forged}")
+
+    first, *trace = console.lines
+    assert first.endswith(r"GET /broken/a\n2026-01-01 00:00:00.000 | INFO | - | forged failed")
+    assert trace[0] == "    | Traceback (most recent call last):"
+    assert all(line.startswith("    | ") for line in trace)
+    (line,) = structured.lines
+    assert "RuntimeError: no a\n2026-01-01" in json.loads(line)["exception"]
+
+
+ADMIN, UPSTREAM, PASSWORD = 'adm"in\\key', "upstream-key", "p@ss/w:ö rd+%"
+ENCODED = "p%40ss%2Fw%3A%C3%B6%20rd%2B%25"
+LOWER_CASE = "p%40ss%2fw%3a%c3%b6%20rd%2b%25"
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+@pytest.mark.parametrize("encoded", [ENCODED, LOWER_CASE, ENCODED.replace("%20", "+").replace("%2B", "%2b")])
+def test_no_secret_reaches_a_line_in_any_of_its_spellings(log_format, encoded):
+    url = f"mysql://user:{ENCODED}@host/db"
+    log = Log(
+        log_format=log_format, database_url=url, admin_api_key=ADMIN, restcountries_api_key=UPSTREAM, cors_origins="*"
+    )
+
+    logger.info("{} {} {} {}", ADMIN, UPSTREAM, PASSWORD, f"mysql://user:{encoded}@host/db")
+    logging.getLogger("sqlalchemy.engine").error("connect(%r, %r)", PASSWORD, ADMIN)
+    try:
+        raise KeyError(ADMIN, UPSTREAM, PASSWORD, f"mysql://user:{encoded}@host/db")
+    except KeyError:
+        logger.exception("failed")
+
+    lines = log.text if log_format == "console" else log.text.replace("\\\\", "\\")
+    for secret in ("adm", "key", "upstream", "p@ss", "p%40ss", "rd+%", "%2B%25", "%2b%25"):
+        assert secret not in re.sub(r'File "[^"]*".*|KeyError|raise .*', "", lines), secret
+    assert lines.count("********") >= 10
+
+
+def test_lines_of_other_libraries_come_in_the_same_format():
+    log = Log(log_level="INFO")
+
+    for name in ("uvicorn.error", "sqlalchemy.pool", "alembic.runtime.migration", "anything"):
+        logging.getLogger(name).warning("%s says %d {x} <b>\n", name, 1)
+    logging.getLogger("uvicorn.error").debug("not shown")
+
+    assert log.messages == [
+        rf"{name} says 1 {{x}} <b>\n"
+        for name in ("uvicorn.error", "sqlalchemy.pool", "alembic.runtime.migration", "anything")
+    ]
+    assert all(re.match(rf"{STAMP} \| WARNING \| - \| ", line) for line in log.lines)
+
+
+def test_exceptions_of_other_libraries_are_one_line_in_json():
+    log = Log(log_format="json")
+
+    try:
+        raise ValueError("odd")
+    except ValueError:
+        logging.getLogger("uvicorn.error").exception("broken")
+
+    line = json.loads(log.text)
+    assert (line["level"], line["message"]) == ("ERROR", "broken")
+    assert line["exception"].endswith("ValueError: odd\n")
+
+
+def test_clients_of_sources_do_not_log_the_urls_they_ask():
+    log = Log()
+
+    logging.getLogger("httpx").info("HTTP Request: GET https://api.example/?key=hush")
+    logging.getLogger("httpcore.http11").debug("send_request_headers")
+    logging.getLogger("uvicorn.access").info('"GET / HTTP/1.1" 200')
+
+    assert log.text == ""
+
+
+def test_level_hides_what_is_less_important():
+    log = Log(log_level="ERROR")
+
+    logger.warning("hidden")
+    logging.getLogger("uvicorn.error").warning("hidden")
+    logger.error("shown")
+
+    assert log.messages == ["shown"]
+
+
+def test_colour_is_only_for_terminals():
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal, log = Terminal(), Log()
+    configure_logging(log.settings, terminal)
+
+    logger.warning("careful \x1b[2K")
+
+    assert "\x1b[33mWARNING" in terminal.getvalue()
+    assert terminal.getvalue().endswith("careful \\x1b[2K\n")
