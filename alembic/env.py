@@ -82,6 +82,7 @@ def migrate_offline(settings: Settings) -> None:
     url = normalize_database_url(settings.database_url.get_secret_value())
     context.configure(url=url, target_metadata=metadata, literal_binds=True)
     with context.begin_transaction():
+        context.execute(CreateTable(metadata.tables["lease"], if_not_exists=True))
         context.run_migrations()
 
 

@@ -1,14 +1,18 @@
 """The command line: ``python -m app``."""
 
 import asyncio
+import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
 import uvicorn
+from alembic.util import CommandError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from app import __version__
 from app.config import Settings, load_settings
@@ -29,14 +33,17 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
-errors = Console(stderr=True)
+# Names from sources are shown as they are: no markup.
+console = Console(markup=False)
+errors = Console(stderr=True, markup=False)
 
 
 @cli.command()
 def serve() -> None:
     """Bring the database up to date, then serve on HOST and PORT with WEB_CONCURRENCY processes."""
     settings = _settings()
+    # As the first process of a container it would not hear SIGTERM while it waits for the database.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     _migrate(settings)
     if settings.environment == "development":
         shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104  # compared, not bound
@@ -68,8 +75,8 @@ def refresh(
     source: Annotated[
         str | None, typer.Option(help="Take countries and rates from this source, such as bundled.")
     ] = None,
-    countries: Annotated[str | None, typer.Option(metavar="URL", help="Take the countries from here.")] = None,
-    rates: Annotated[str | None, typer.Option(metavar="URL", help="Take the rates from here.")] = None,
+    countries: Annotated[str | None, typer.Option(metavar="URL", help="Take the countries from this address.")] = None,
+    rates: Annotated[str | None, typer.Option(metavar="URL", help="Take the rates from this address.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Believe rates that moved more than tenfold.")] = False,
 ) -> None:
     """Refresh the stored countries and rates, without a running server."""
@@ -121,6 +128,9 @@ def _migrate(settings: Settings) -> None:
         run_migrations(settings)
     except AppError as error:
         _fail(error)
+    except CommandError as error:  # such as a database that a newer version of the service has migrated
+        errors.print(f"Migration failed: {error}", soft_wrap=True)
+        raise typer.Exit(1) from error
 
 
 def _run(work: Callable[[], Awaitable[T]], *, doing: str) -> T:
@@ -141,7 +151,8 @@ async def _with_progress(work: Callable[[], Awaitable[T]], doing: str) -> T:
 
 
 def _fail(error: AppError) -> NoReturn:
-    errors.print(f"[bold red]{error.title}[/]: {error.details}" if error.details else f"[bold red]{error.title}[/]")
+    details = f": {error.details}" if error.details else ""
+    errors.print(Text.assemble((error.title, "bold red"), details), soft_wrap=True)
     raise typer.Exit(1) from error
 
 

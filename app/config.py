@@ -1,5 +1,6 @@
 """Settings: the only reader of the environment and of ``.env``."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -7,7 +8,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from app.database_url import normalize_database_url
+from app.database_url import mysql_connect_arguments, normalize_database_url
 from app.sources import parse_chain, without_secrets
 
 COUNTRY_SOURCE_NAMES = ("restcountries", "restcountries-static", "countries.dev", "bundled")
@@ -58,8 +59,8 @@ class Settings(BaseSettings):
     """Size of a request body."""
     refresh_on_start: Literal["never", "if-empty", "always"] = "if-empty"
     """Whether to load data in the background after the start; bundled rates count as empty."""
-    refresh_interval_minutes: float = Field(default=0, ge=0)
-    """Time between scheduled refreshes; 0 schedules none."""
+    refresh_interval_minutes: float = Field(default=0, ge=0, le=525_600)
+    """Time between scheduled refreshes, at most a year; 0 schedules none."""
 
     cors_origins: Words = ("*",)
     """Origins of pages that may call the service; ``*`` allows reading only."""
@@ -82,6 +83,13 @@ class Settings(BaseSettings):
     def _known_rate_sources(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return parse_chain(value, known=RATE_SOURCE_NAMES)
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _plain_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value != ("*",) and not all(re.fullmatch(r"https?://[^\s/,*]+", origin) for origin in value):
+            raise ValueError("must be * alone, or origins such as https://example.com, separated by spaces")
+        return value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper_case(cls, value: object) -> object:
@@ -90,12 +98,25 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _usable_database_url(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
         try:
-            normalize_database_url(value.get_secret_value())
-        except ArgumentError:
+            host = make_url(url.strip()).host or ""
+        except (ArgumentError, ValueError):
             # SQLAlchemy's own message quotes the URL, password and all.
             raise ValueError("is no database URL; write mysql://user:password@host/name or sqlite:///file.db") from None
+        if "@" in host:
+            raise ValueError("has an @ in its user or password; write it as %40")
+        try:
+            mysql_connect_arguments(normalize_database_url(url))
+        except OSError:
+            raise ValueError("ssl-ca names no file of certificates") from None
         return value
+
+    @model_validator(mode="after")
+    def _keyed_source_has_its_key(self) -> Self:
+        if self.country_sources == ("restcountries",) and self.restcountries_api_key is None:
+            raise ValueError("RESTCOUNTRIES_API_KEY: is required where restcountries is the only source of countries")
+        return self
 
     @model_validator(mode="after")
     def _production_is_closed(self) -> Self:
@@ -107,14 +128,16 @@ class Settings(BaseSettings):
         """Every setting as text, with secrets and the credentials in URLs hidden."""
         shown = {name: _shown(value) for name, value in self}
         url = normalize_database_url(self.database_url.get_secret_value())
+        shown["restcountries_url"] = without_secrets(self.restcountries_url)
         return {**shown, "database_url": url.render_as_string(hide_password=True)}
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Values that must never be written anywhere."""
+        """Values that must never be written anywhere; the database's password also as its URL spells it."""
         keys = (self.admin_api_key, self.restcountries_api_key)
-        password = make_url(self.database_url.get_secret_value()).password
-        return tuple(filter(None, (*(key.get_secret_value() for key in keys if key), password)))
+        url = self.database_url.get_secret_value()
+        passwords = (make_url(url).password, *re.findall("://[^:/]*:([^@]*)@", url))
+        return tuple(filter(None, (*(key.get_secret_value() for key in keys if key), *passwords)))
 
 
 def _shown(value: object) -> str:

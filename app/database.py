@@ -36,8 +36,7 @@ def create_engine(settings: Settings) -> AsyncEngine:
         "pool_pre_ping": True,
     }
     if url.drivername.startswith("sqlite"):
-        if url.database and url.database != ":memory:":
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(Path(str(url.database)).parent)
         engine = create_async_engine(url, **pool)
         prepare_sqlite(engine, busy_seconds=settings.db_timeout_seconds / 2)
         return engine
@@ -49,6 +48,13 @@ def create_engine(settings: Settings) -> AsyncEngine:
     if requires_tls(url):
         event.listen(engine.sync_engine, "connect", _refuse_plain_text)
     return engine
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseUnavailable(f"The folder {folder} of the SQLite file can't be made: {error.strerror}") from error
 
 
 def _refuse_plain_text(connection: DBAPIConnection, _: object) -> None:
@@ -147,10 +153,10 @@ class Database:
 
 
 class OutcomeUnknown(DatabaseUnavailable):
-    """The connection broke while a change was being committed."""
+    """The connection broke, or time ran out, while a change was being committed."""
 
     def __init__(self) -> None:
-        super().__init__("The connection broke during the commit; look whether the change was made before trying again")
+        super().__init__("No answer came to the commit; look whether the change was made before trying again")
 
 
 def _first_line(error: SQLAlchemyError) -> str:

@@ -33,6 +33,7 @@ _SSL_MODES: Final = {
 _SSL_MODE_NAMES: Final = ("ssl-mode", "sslmode", "ssl_mode", "ssl")
 _SSL_CA_NAMES: Final = ("ssl-ca", "sslrootcert", "ssl_ca")
 _OTHER_OPTIONS: Final = ("charset", "unix_socket", "connect_timeout", "init_command", "read_timeout", "sql_mode")
+_SECONDS: Final = ("connect_timeout", "read_timeout")
 
 
 def normalize_database_url(raw: str) -> URL:
@@ -49,6 +50,8 @@ def normalize_database_url(raw: str) -> URL:
     if driver is None:
         raise ValueError(f"scheme {url.drivername}:// is not supported; use mysql://, mariadb:// or sqlite://")
     if driver.startswith("sqlite"):
+        if url.database in (None, "", ":memory:"):
+            raise ValueError("names no file; write sqlite:///countries.db, with a fourth slash for an absolute path")
         return url.set(drivername=driver)
     return normalize_mysql_url(raw)
 
@@ -72,6 +75,14 @@ def normalize_mysql_url(raw: str) -> URL:
             query["ssl_mode"] = _ssl_mode(value)
         elif name in _SSL_CA_NAMES:
             query["ssl_ca"] = value
+            # Who names an authority wants it to be asked.
+            query.setdefault("ssl_mode", "verify_ca")
+        elif name in _SECONDS and not value.isdigit():
+            raise ValueError(f"option {name} must be a number of seconds")
+        elif name == "read_timeout" and "asyncmy" not in url.drivername:
+            raise ValueError(
+                "option read_timeout is known to the driver asyncmy only; DB_TIMEOUT_SECONDS bounds the rest"
+            )
         elif name in _OTHER_OPTIONS:
             query[name] = value
         else:

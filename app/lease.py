@@ -159,9 +159,16 @@ async def held(database: Database, lease: Lease) -> AsyncIterator[None]:
         yield
     except BaseException:
         await _stop(heartbeat)
-        await release(database, lease)
+        await _give_back(database, lease)
         raise
     await _stop(heartbeat)
+
+
+async def _give_back(database: Database, lease: Lease) -> None:
+    try:
+        await release(database, lease)
+    except AppError as error:  # what went wrong before matters more, and the lease ends by itself
+        logger.warning("Lease {} could not be given back: {}", lease.name, error.details)
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

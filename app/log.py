@@ -8,7 +8,9 @@ import secrets
 import sys
 import time
 import traceback
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Literal, TextIO
+from urllib.parse import quote, quote_plus
 
 from loguru import logger
 from starlette.datastructures import MutableHeaders
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     import loguru
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SHORTEST_SECRET: Final = 4
+"""Hiding shorter ones would blot out every line, and they are no secrets."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # Their own lines would show request URLs and headers, and with them the keys of sources.
 _QUIET: Final = ("httpx", "httpcore", "aiosqlite", "asyncio", "PIL", "alembic.runtime.plugins")
@@ -35,12 +39,15 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
     to_line = _json_line if settings.log_format == "json" else _console_line
     target = stream or sys.stderr
     colour = settings.log_format == "console" and target.isatty()
+    spellings = _spellings(settings.secrets)
+
+    def hide(text: str) -> str:
+        for secret in spellings:
+            text = text.replace(secret, "********")
+        return text
 
     def write(message: "loguru.Message") -> None:
-        line = to_line(message.record, colour=colour)
-        for secret in settings.secrets:
-            line = line.replace(secret, "********")
-        target.write(line + "\n")
+        target.write(to_line(message.record, hide, colour=colour) + "\n")
         target.flush()
 
     logger.remove()
@@ -56,6 +63,19 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
     logging.getLogger("stamina").setLevel(logging.ERROR)
     # We write a line for each request ourselves.
     logging.getLogger("uvicorn.access").disabled = True
+
+
+def _spellings(secrets: Iterable[str]) -> list[str]:
+    """The forms in which secrets turn up in messages: in URLs, in JSON, as Python shows them; the longest first."""
+    found: set[str] = set()
+    for secret in secrets:
+        if len(secret) < _SHORTEST_SECRET:
+            continue
+        in_urls = {quote(secret, safe=""), quote(secret, safe=" +"), quote_plus(secret)}
+        in_urls |= {re.sub("%..", lambda code: code.group().lower(), text) for text in in_urls}
+        in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+        found |= {secret, repr(secret)[1:-1], repr(secret.encode())[2:-1], *in_urls, *in_json}
+    return sorted(found, key=len, reverse=True)
 
 
 class _ToLoguru(logging.Handler):
@@ -77,28 +97,30 @@ def one_line(text: str) -> str:
 _COLOURS: Final = {"DEBUG": "\x1b[36m", "INFO": "\x1b[32m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m"}
 
 
-def _console_line(record: "loguru.Record", *, colour: bool) -> str:
+def _console_line(record: "loguru.Record", hide: Callable[[str], str], *, colour: bool) -> str:
     level = record["level"].name
     request_id = record["extra"].get("request_id", "-")
     stamp = f"{record['time']:%Y-%m-%d %H:%M:%S.%f}"[:-3]
     head = f"{stamp} | {level:<8}| {request_id} | "
     if colour:
         head = f"\x1b[2m{stamp}\x1b[0m | {_COLOURS.get(level, '')}{level:<8}\x1b[0m| \x1b[2m{request_id}\x1b[0m | "
-    trace = "".join(f"\n    | {one_line(line)}" for line in _trace(record).splitlines())
-    return head + one_line(record["message"]) + trace
+    trace = "".join(f"\n    | {one_line(line)}" for line in hide(_trace(record)).splitlines())
+    return head + one_line(hide(record["message"])) + trace
 
 
-def _json_line(record: "loguru.Record", *, colour: Literal[False] | bool) -> str:
+def _json_line(record: "loguru.Record", hide: Callable[[str], str], *, colour: bool) -> str:
     fields: dict[str, object] = {
         "time": record["time"].astimezone().isoformat(),
         "level": record["level"].name,
         "logger": record["name"],
-        "message": record["message"],
+        "message": hide(record["message"]),
         **record["extra"],
     }
     if record["exception"]:
-        fields["exception"] = _trace(record)
-    return json.dumps(fields, ensure_ascii=False, default=str)
+        fields["exception"] = hide(_trace(record))
+    line = json.dumps(fields, ensure_ascii=False, default=str)
+    # JSON lets pass what some readers take for the end of a line, and terminals for a command.
+    return _CONTROL.sub(lambda match: f"\\u{ord(match.group()):04x}", line)
 
 
 def _trace(record: "loguru.Record") -> str:

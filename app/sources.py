@@ -1,6 +1,7 @@
 """Ordered chains of sources: the first one with a usable answer wins."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -44,9 +45,11 @@ def parse_chain(words: tuple[str, ...], *, known: tuple[str, ...]) -> tuple[str,
     """
     if not words:
         raise ValueError("names no source")
-    for word in words:
+    for position, word in enumerate(words, start=1):
         if word not in known and not _is_http_url(word):
-            raise ValueError(f"{word!r} is neither an http(s) URL nor one of: {', '.join(known)}")
+            # What is not a plain word may be a mistyped URL with a key in it.
+            shown = repr(word) if re.fullmatch(r"[\w.-]+", word) else f"entry {position}"
+            raise ValueError(f"{shown} is neither an http(s) URL nor one of: {', '.join(known)}")
     return words
 
 

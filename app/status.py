@@ -12,7 +12,7 @@ from app.countries import crud
 from app.countries.schemas import StatusPublic
 from app.database import DatabaseDep, SessionDep
 from app.errors import AppError, DatabaseUnavailable, documented
-from app.migrations import current_revision, head_revision
+from app.migrations import current_revision, head_revision, is_behind
 from app.openapi import TITLE
 
 router = APIRouter(tags=["service"])
@@ -91,7 +91,7 @@ async def get_readiness(database: DatabaseDep) -> Health:
             revision = await current_revision(session)
     except DatabaseUnavailable as error:
         raise NotReady({"database": str(error.details)}) from error
-    if revision != head_revision():
+    if is_behind(revision):
         raise NotReady({"migrations": f"revision {revision}, not {head_revision()}; run: python -m app migrate"})
     return Health()
 

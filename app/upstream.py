@@ -97,7 +97,7 @@ async def get_json(
                 with attempt:
                     return _parse(await _get(http, url, headers or {}, max_bytes))
     except TimeoutError as error:
-        raise SourceFailed(f"{last}timed out after {timeout:g} s") from error
+        raise SourceFailed(f"{last}timed out after {round(timeout, 1):g} s") from error
     raise AssertionError("the last attempt returns or raises")
 
 

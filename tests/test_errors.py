@@ -1,6 +1,7 @@
 """The one shape of every error: bodies refused by field, and what nobody foresaw."""
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -44,7 +45,7 @@ async def client(tmp_path):
 
     @app.get("/half")
     async def half() -> StreamingResponse:
-        def pieces():
+        def pieces() -> Iterator[bytes]:
             yield b"half of an ans"
             raise RuntimeError("no second half")
 

@@ -1,6 +1,7 @@
 """What HTTP asks of every route alike; none of it depends on the database engine."""
 
 import shutil
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -161,7 +162,7 @@ async def test_body_that_announces_too_many_bytes_is_refused(parcels):
 async def test_body_that_streams_too_many_bytes_is_refused_as_soon_as_it_does(parcels):
     sent = 0
 
-    async def stream():
+    async def stream() -> AsyncIterator[bytes]:
         nonlocal sent
         for _ in range(1000):
             sent += 10_000

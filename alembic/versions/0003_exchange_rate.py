@@ -15,7 +15,7 @@ def upgrade() -> None:
     """Create the table; its key serves the search for the last rate of each currency."""
     op.create_table(
         "exchange_rate",
-        sa.Column("source", sa.String(100), primary_key=True),
+        sa.Column("source", sa.String(255), primary_key=True),
         sa.Column("quote", sa.String(3), primary_key=True),
         sa.Column("day", sa.Date, primary_key=True),
         sa.Column("rate", sa.Double, nullable=False),

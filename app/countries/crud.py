@@ -93,7 +93,9 @@ async def get_country(session: AsyncSession, name: str) -> Country:
     if not key:
         raise ValidationFailed({"name": "must not be blank"})
     is_named, has_code = col(Country.name_key) == key, or_(Country.alpha2_code == code, Country.alpha3_code == code)
-    matches = or_(is_named, has_code, Country.alpha2_code == alpha2_of(name))
+    matches = or_(is_named, has_code)
+    if known_as := alpha2_of(name):  # comparing with None would find every country without a code
+        matches = or_(matches, Country.alpha2_code == known_as)
     best_first = case((is_named, 0), (has_code, 1), else_=2)
     country = (await session.exec(select(Country).where(matches).order_by(best_first, col(Country.id)))).first()
     if country is None:

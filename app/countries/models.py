@@ -58,8 +58,8 @@ class SummaryCache(SQLModel, table=True):
     """Fence number of the lease under which the last refresh ran: which refresh this is."""
     total_countries: int
     last_refreshed_at: datetime = Field(sa_type=UTCDateTime)
-    country_source: str = Field(max_length=100)
-    rate_source: str = Field(max_length=100)
+    country_source: str = Field(max_length=255)
+    rate_source: str = Field(max_length=255)
     rates_date: date
     """The day to which the exchange rates belong."""
     top_countries: str = Field(sa_type=LongText)

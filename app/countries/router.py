@@ -10,6 +10,7 @@ from app.access import NeedsKey
 from app.countries import crud
 from app.countries.refresh import Refresher
 from app.countries.schemas import (
+    MAX_LIMIT,
     CountryFilters,
     CountryPublic,
     CountrySelection,
@@ -117,11 +118,11 @@ async def delete_country(database: DatabaseDep, name: NameParam) -> DeleteResult
 
 def _page_links(request: Request, filters: CountryFilters, total: int) -> str:
     """RFC 8288 links to the pages around this one; relative, so that they are right behind any proxy."""
-    size = filters.limit or max(total, 1)
+    size = filters.limit or min(max(total, 1), MAX_LIMIT)
     last = max(0, (total - 1) // size * size)
     pages = {"first": 0, "last": last}
     if filters.offset > 0:
-        pages["prev"] = max(0, filters.offset - size)
+        pages["prev"] = min(max(0, filters.offset - size), last)
     if filters.offset + size < total:
         pages["next"] = filters.offset + size
     given = {name: value for name, value in request.query_params.items() if name not in ("offset", "limit")}

@@ -12,7 +12,7 @@ from app.countries.refresh import Refresher, RefreshOrder
 from app.countries.store import read_generation, read_summary
 from app.countries.summary import Summary
 from app.database import Database
-from app.errors import AppError
+from app.errors import AppError, DatabaseUnavailable
 from app.lease import acquire
 from app.rates.sources import BUNDLED
 
@@ -30,9 +30,16 @@ async def keep_fresh(database: Database, refresher: Refresher, settings: Setting
             pause = await _seconds_until_due(database, settings)
             await asyncio.sleep(pause * random.uniform(1.0, 1.1))
             await _refresh_if_due(database, refresher, settings)
-        except AppError as error:
-            logger.warning("Scheduled refresh failed: {}", error.details or error.title)
+        except Exception as error:  # whatever it is, the next turn must come
+            _log_failure(error)
             await asyncio.sleep(_shortest_pause(settings).total_seconds() * random.uniform(0.9, 1.1))
+
+
+def _log_failure(error: Exception) -> None:
+    if isinstance(error, AppError):
+        logger.warning("Refreshing in the background failed: {}", error.details or error.title)
+    else:
+        logger.opt(exception=error).error("Refreshing in the background failed")
 
 
 async def _load_at_start(database: Database, refresher: Refresher, settings: Settings) -> bool:
@@ -44,9 +51,9 @@ async def _load_at_start(database: Database, refresher: Refresher, settings: Set
         if settings.refresh_on_start == "if-empty" and summary is not None and summary.rate_source != BUNDLED:
             return True
         await refresher.refresh(first_load_order(refresher.order(), is_empty=summary is None), since=seen)
-    except AppError as error:
-        logger.warning("Loading data at the start failed: {}", error.details or error.title)
-        return error.title != "Database unavailable"
+    except Exception as error:  # the schedule must go on
+        _log_failure(error)
+        return not isinstance(error, DatabaseUnavailable)
     return True
 
 
@@ -69,13 +76,13 @@ def _shortest_pause(settings: Settings) -> timedelta:
 
 def _due_at(summary: Summary | None, settings: Settings) -> datetime | None:
     """When a refresh is due; None where none is."""
-    live = any(entry != BUNDLED for entry in settings.rate_sources)
-    if summary is not None and summary.rate_source == BUNDLED and live:
+    if summary is None:
+        is_wanted = settings.refresh_on_start != "never" or settings.refresh_interval_minutes > 0
+        return datetime.now(UTC) if is_wanted else None
+    if summary.rate_source == BUNDLED and any(entry != BUNDLED for entry in settings.rate_sources):
         return datetime.now(UTC)
     if not settings.refresh_interval_minutes:
         return None
-    if summary is None:
-        return datetime.now(UTC)
     return summary.refreshed_at + timedelta(minutes=settings.refresh_interval_minutes)
 
 
@@ -95,4 +102,4 @@ async def _refresh_if_due(database: Database, refresher: Refresher, settings: Se
     turn_seconds = _shortest_pause(settings).total_seconds() * 0.9
     if await acquire(database, TURN, seconds=turn_seconds) is None:
         return
-    await refresher.refresh(refresher.order(), since=seen)
+    await refresher.refresh(first_load_order(refresher.order(), is_empty=summary is None), since=seen)

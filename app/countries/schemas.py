@@ -47,6 +47,7 @@ class CountryPublic(BaseModel):
     last_refreshed_at: datetime = Field(description="Time of the refresh that last wrote this country, UTC.")
 
 
+MAX_LIMIT: Final = 1000
 COUNTRY_FIELDS: Final = tuple(CountryPublic.model_fields)
 
 CountrySelection = create_model(
@@ -81,7 +82,7 @@ class CountryFilters(BaseModel):
         default=None, max_length=200, description="Part of a name, in any case, accents do not count."
     )
     sort: CountrySort = Field(default=CountrySort.NAME_ASC, description="Order of the list.")
-    limit: int | None = Field(default=None, ge=1, le=1000, description="At most so many; without it, all.")
+    limit: int | None = Field(default=None, ge=1, le=MAX_LIMIT, description="At most so many; without it, all.")
     offset: int = Field(default=0, ge=0, le=1_000_000_000, description="Leave out so many at the start.")
     fields: str | None = Field(
         default=None,

@@ -14,7 +14,7 @@ class ExchangeRate(SQLModel, table=True):
     __tablename__ = "exchange_rate"
     __table_args__ = TABLE_OPTIONS
 
-    source: str = Field(primary_key=True, max_length=100)
+    source: str = Field(primary_key=True, max_length=255)
     """Known name or host of the source; rates of different sources are never mixed."""
     quote: str = Field(primary_key=True, max_length=3)
     """ISO 4217 code, or the three-letter code that the source gives a metal or a crypto currency."""

@@ -24,14 +24,6 @@ _URLS: Final = {
     ),
     "frankfurter": ("https://api.frankfurter.dev/v2/rates?base=USD",),
 }
-ATTRIBUTION: Final = {
-    "open.er-api.com": ("Rates By Exchange Rate API", "https://www.exchangerate-api.com"),
-    "currency-api": ("currency-api (CC0)", "https://github.com/fawazahmed0/exchange-api"),
-    "frankfurter": ("Frankfurter", "https://frankfurter.dev"),
-    BUNDLED: ("currency-api (CC0)", "https://github.com/fawazahmed0/exchange-api"),
-}
-"""What each known source wants to be called, and where it links to."""
-
 TENFOLD: Final = 10.0
 
 
@@ -94,7 +86,7 @@ def believable(quotes: Quotes, previous: Mapping[str, float]) -> Quotes:
     """Leave out rates that moved more than tenfold against the same source's last ones.
 
     Raises:
-        SourceFailed: Every rate that can be compared moved so, or none is left.
+        SourceFailed: Every rate that can be compared moved so: it is the source that changed, not the world.
     """
     moved = {
         code: (code, f"its rate moved more than tenfold, from {previous[code]:g} to {rate:g}; force=true accepts it")
@@ -102,6 +94,7 @@ def believable(quotes: Quotes, previous: Mapping[str, float]) -> Quotes:
         if code in previous and not previous[code] / TENFOLD <= rate <= previous[code] * TENFOLD
     }
     rates = {code: rate for code, rate in quotes.rates.items() if code not in moved}
-    if not rates.keys() - {"USD"}:
+    comparable = (quotes.rates.keys() & previous.keys()) - {"USD"}
+    if comparable and comparable <= moved.keys():
         raise SourceFailed("answered with rates that all moved more than tenfold; force=true accepts them")
     return Quotes(quotes.day, rates, (*quotes.skipped, *moved.values()))

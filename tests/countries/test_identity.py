@@ -65,6 +65,15 @@ async def test_country_that_no_table_knows_is_found_by_its_name(loaded, upstream
     assert (stored["name"], stored["alpha2_code"], stored["alpha3_code"]) == ("ABKHÁZIA", None, None)
 
 
+async def test_unknown_name_never_means_a_country_without_a_code(loaded, upstream):
+    upstream.answers[COUNTRIES] = document([*payloads.v2_with_codes(), {"name": "Abkhazia", "population": 244000}])
+    await loaded.post("/countries/refresh")
+
+    assert (await loaded.get("/countries/nowhere")).status_code == 404
+    assert (await loaded.delete("/countries/nowhere")).status_code == 404
+    assert (await loaded.get("/countries/abkhazia")).status_code == 200
+
+
 async def test_code_is_kept_when_a_later_source_gives_none(client, upstream):
     example = {"name": "Exampleland", "alpha2Code": "EX", "population": 5}
     upstream.answers[COUNTRIES] = document([*payloads.v2_with_codes(), example])

@@ -59,6 +59,29 @@ async def test_live_rates_replace_bundled_ones_when_they_come_back(service, upst
                 await asyncio.sleep(0.05)
 
 
+async def test_first_load_that_fails_is_tried_again(service, upstream, monkeypatch):
+    monkeypatch.setattr(schedule, "RETRY", timedelta(seconds=0.3))
+    upstream.answers[COUNTRIES] = status(404)
+    async with service(refresh_on_start="if-empty") as client:
+        await wait_for(lambda: upstream.hits[COUNTRIES] >= 2)
+        upstream.answers[COUNTRIES] = document(payloads.v3_1())
+
+        assert (await loaded_status(client))["total_countries"] == 250
+
+
+async def test_unforeseen_error_does_not_end_the_schedule(service, upstream, monkeypatch):
+    monkeypatch.setattr(schedule, "RETRY", timedelta(seconds=0.1))
+    calls = []
+
+    async def fail(*_: object, **__: object) -> None:
+        calls.append(1)
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr(schedule, "_refresh_if_due", fail)
+    async with service():
+        await wait_for(lambda: len(calls) >= 2)
+
+
 async def test_bundled_rates_count_as_empty_at_the_next_start(service, upstream):
     upstream.answers[RATES] = status(404)
     async with service(refresh_on_start="if-empty") as client:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# They change the machine's accounts; a replay runs as whoever runs the tests.
+# They change the machine's accounts, and a replay runs as whoever runs the tests.
 _ACCOUNT_COMMANDS = ("groupadd", "useradd")
 
 
@@ -31,7 +31,6 @@ class Image:
         self.root = root
         self.workdir = root
         self.environment: dict[str, str] = {}
-        self.user = "root"
         self.command: list[str] = []
         self.health_command: list[str] = []
         self._ignore = shutil.ignore_patterns(*self._ignored())
@@ -47,7 +46,7 @@ class Image:
         return self.root / inside.lstrip("/") if inside.startswith("/") else self.workdir / inside
 
     def _from(self, _: str) -> None:
-        self.workdir, self.environment, self.user = self.root, {"PATH": os.environ["PATH"]}, "root"
+        self.workdir, self.environment = self.root, {"PATH": os.environ["PATH"]}
 
     def _workdir(self, rest: str) -> None:
         self.workdir = self.path(rest)
@@ -83,8 +82,8 @@ class Image:
                     [*interpreter, *located], cwd=self.workdir, env={**os.environ, "PIP_NO_COMPILE": "1"}, check=True
                 )
 
-    def _user(self, rest: str) -> None:
-        self.user = rest
+    def _user(self, _: str) -> None:
+        """Not replayed, for the same reason as the accounts."""
 
     def _expose(self, rest: str) -> None:
         assert rest == self.environment["PORT"]

@@ -71,7 +71,8 @@ class PrivateMariaDB:
                 cursor.execute(statement)
             return list(cursor.fetchall())
 
-    def url(self, database: str, driver: str = "mysql") -> str:
+    def url(self, database: str, driver: str = os.environ.get("TEST_MYSQL_DRIVER", "mysql")) -> str:
+        """TEST_MYSQL_DRIVER=mysql+asyncmy runs the whole suite with the other driver."""
         return f"{driver}://root@127.0.0.1:{self.port}/{database}"
 
     def freeze(self) -> None:

@@ -1,0 +1,202 @@
+"""Settings: what may be set, what is refused in which words, and what is never shown."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.config import COUNTRY_SOURCE_NAMES, Settings, load_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+HUSH = "hush-hush"
+
+DEFAULTS = {
+    "environment": "development",
+    "admin_api_key": None,
+    "host": "127.0.0.1",
+    "port": 8000,
+    "web_concurrency": 1,
+    "db_pool_size": 10,
+    "db_max_overflow": 10,
+    "db_pool_timeout_seconds": 2,
+    "db_pool_recycle_seconds": 1800,
+    "db_timeout_seconds": 4,
+    "country_sources": ("restcountries", "restcountries-static", "countries.dev", "bundled"),
+    "rate_sources": ("open.er-api.com", "currency-api", "frankfurter"),
+    "restcountries_api_key": None,
+    "restcountries_url": "https://api.restcountries.com/countries/v5",
+    "upstream_timeout_seconds": 10,
+    "upstream_max_bytes": 16 * 2**20,
+    "max_body_bytes": 8 * 2**20,
+    "refresh_on_start": "if-empty",
+    "refresh_interval_minutes": 0,
+    "cors_origins": ("*",),
+    "log_level": "INFO",
+    "log_format": "console",
+    "log_requests": "all",
+}
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_defaults_are_those_of_a_developers_machine():
+    settings = load_settings()
+
+    shown = settings.model_dump()
+    assert shown.pop("database_url").get_secret_value() == "sqlite:///data/countries.db"
+    assert shown == DEFAULTS
+
+
+def test_environment_goes_before_the_file(tmp_path, monkeypatch):
+    (tmp_path / ".env").write_text("PORT=9001\nHOST=0.0.0.0\nSOMETHING_ELSE=1\n")
+    monkeypatch.setenv("PORT", "9002")
+
+    settings = load_settings()
+
+    assert (settings.host, settings.port) == ("0.0.0.0", 9002)
+
+
+def test_empty_variables_count_as_unset(monkeypatch):
+    for name in Settings.model_fields:
+        monkeypatch.setenv(name.upper(), "")
+
+    assert load_settings().model_dump() == Settings().model_dump()
+    assert load_settings().admin_api_key is None
+
+
+def test_chains_and_origins_are_separated_by_any_white_space(monkeypatch):
+    monkeypatch.setenv("COUNTRY_SOURCES", "  https://a.example/x?fields=a,b,c   bundled\n")
+    monkeypatch.setenv("RATE_SOURCES", "http://10.0.0.5:8080/latest\tbundled")
+    monkeypatch.setenv("CORS_ORIGINS", "https://a.example https://b.example")
+
+    settings = load_settings()
+
+    assert settings.country_sources == ("https://a.example/x?fields=a,b,c", "bundled")
+    assert settings.rate_sources == ("http://10.0.0.5:8080/latest", "bundled")
+    assert settings.cors_origins == ("https://a.example", "https://b.example")
+
+
+def test_level_is_taken_in_any_case(monkeypatch):
+    monkeypatch.setenv("LOG_LEVEL", "debug")
+
+    assert load_settings().log_level == "DEBUG"
+
+
+KNOWN = ", ".join(COUNTRY_SOURCE_NAMES)
+NO_URL = "is no database URL; write mysql://user:password@host/name or sqlite:///file.db"
+WRONG = [
+    ("PORT", "eighty", "Input should be a valid integer, unable to parse string as an integer"),
+    ("PORT", "65536", "Input should be less than or equal to 65535"),
+    ("WEB_CONCURRENCY", "0", "Input should be greater than or equal to 1"),
+    ("DB_TIMEOUT_SECONDS", "0", "Input should be greater than 0"),
+    ("DB_TIMEOUT_SECONDS", "nan", "Input should be less than or equal to 300"),
+    ("UPSTREAM_TIMEOUT_SECONDS", "26", "Input should be less than or equal to 25"),
+    ("REFRESH_INTERVAL_MINUTES", "-1", "Input should be greater than or equal to 0"),
+    ("REFRESH_INTERVAL_MINUTES", "inf", "Input should be less than or equal to 525600"),
+    ("MAX_BODY_BYTES", "8MB", "Input should be a valid integer, unable to parse string as an integer"),
+    ("ENVIRONMENT", "prod", "Input should be 'development' or 'production'"),
+    ("ENVIRONMENT", "Production", "Input should be 'development' or 'production'"),
+    ("REFRESH_ON_START", "yes", "Input should be 'never', 'if-empty' or 'always'"),
+    ("LOG_LEVEL", "loud", "Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+    ("COUNTRY_SOURCES", "bundeld", f"'bundeld' is neither an http(s) URL nor one of: {KNOWN}"),
+    ("COUNTRY_SOURCES", " ", "names no source"),
+    ("COUNTRY_SOURCES", f"bundled ftp://u:{HUSH}@host/x", f"entry 2 is neither an http(s) URL nor one of: {KNOWN}"),
+    ("COUNTRY_SOURCES", f"http://u:{HUSH}@host:99999/", f"entry 1 is neither an http(s) URL nor one of: {KNOWN}"),
+    ("COUNTRY_SOURCES", f"host/?key={HUSH}", f"entry 1 is neither an http(s) URL nor one of: {KNOWN}"),
+    ("COUNTRY_SOURCES", f"http://[{HUSH}/", f"entry 1 is neither an http(s) URL nor one of: {KNOWN}"),
+    ("RESTCOUNTRIES_URL", "api.example", "String should match pattern '^https?://[^\\s]+$'"),
+    ("DATABASE_URL", f"root:{HUSH}@host", NO_URL),
+    ("DATABASE_URL", f"mysql://user:p@x:{HUSH}@host/db", NO_URL),
+    ("DATABASE_URL", f"mysql://user:p@{HUSH}@host/db", "has an @ in its user or password; write it as %40"),
+    ("DATABASE_URL", f"mysql://user:{HUSH}@host:port/db", NO_URL),
+    (
+        "DATABASE_URL",
+        f"mysql://u:{HUSH}@h/db?sslmode=verify-ca&ssl-ca=/no/file",
+        "ssl-ca names no file of certificates",
+    ),
+    (
+        "DATABASE_URL",
+        f"mysql://u:{HUSH}@h/db?sslmode=verify-ca&ssl-ca=/dev/null",
+        "ssl-ca names no file of certificates",
+    ),
+    ("DATABASE_URL", f"mysql://user:{HUSH}@host", "names no database; write mysql://user:password@host/name"),
+    (
+        *("DATABASE_URL", f"postgresql://user:{HUSH}@host/db"),
+        "scheme postgresql:// is not supported; use mysql://, mariadb:// or sqlite://",
+    ),
+    (
+        *("DATABASE_URL", f"mysql://user:{HUSH}@host/db?ssl-mode=maybe"),
+        "ssl-mode maybe is not known; use DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), WRONG)
+def test_wrong_setting_stops_the_start_with_one_line_that_names_it(monkeypatch, name, value, message):
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SystemExit) as stop:
+        load_settings()
+
+    assert stop.value.code == f"Wrong setting: {name}: {message}"
+    assert HUSH not in str(stop.value)
+
+
+def test_several_wrong_settings_are_one_line_each(monkeypatch):
+    monkeypatch.setenv("PORT", "x")
+    monkeypatch.setenv("LOG_FORMAT", "xml")
+
+    with pytest.raises(SystemExit) as stop:
+        load_settings()
+
+    assert [line.split(": ")[1] for line in str(stop.value.code).splitlines()] == ["PORT", "LOG_FORMAT"]
+
+
+def test_production_needs_a_key(monkeypatch):
+    monkeypatch.setenv("ENVIRONMENT", "production")
+
+    with pytest.raises(SystemExit) as stop:
+        load_settings()
+    monkeypatch.setenv("ADMIN_API_KEY", HUSH)
+
+    assert stop.value.code == "Wrong setting: ADMIN_API_KEY: is required when ENVIRONMENT=production"
+    assert load_settings().environment == "production"
+
+
+def show_config(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "300"}
+    command = [sys.executable, "-m", "app", "show-config"]
+    return subprocess.run(
+        command, cwd=folder, env={**clean, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+def test_wrong_setting_is_one_line_on_standard_error_without_a_traceback(tmp_path):
+    run = show_config(tmp_path, PORT=f"1{HUSH}")
+
+    message = "Input should be a valid integer, unable to parse string as an integer"
+    assert (run.returncode, run.stdout, run.stderr) == (1, "", f"Wrong setting: PORT: {message}\n")
+
+
+def test_show_config_masks_every_secret(tmp_path):
+    (tmp_path / ".env").write_text(f"ADMIN_API_KEY={HUSH}1\nRESTCOUNTRIES_API_KEY={HUSH}2\n")
+    run = show_config(
+        tmp_path,
+        DATABASE_URL=f"mysql://user:{HUSH}3@db.example/name",
+        COUNTRY_SOURCES=f"https://user:{HUSH}4@a.example/list?key={HUSH}5#{HUSH}6 bundled",
+        RESTCOUNTRIES_URL=f"https://user:{HUSH}7@b.example/v5?key={HUSH}8",
+    )
+
+    shown = dict(line.split(maxsplit=1) for line in run.stdout.splitlines() if len(line.split()) > 1)
+    assert run.returncode == 0
+    assert HUSH not in run.stdout + run.stderr
+    assert shown["DATABASE_URL"].strip() == "mysql+aiomysql://user:***@db.example/name?charset=utf8mb4"
+    assert shown["COUNTRY_SOURCES"].strip() == "https://a.example/list bundled"
+    assert shown["RESTCOUNTRIES_URL"].strip() == "https://b.example/v5"
+    assert shown["ADMIN_API_KEY"].strip() == shown["RESTCOUNTRIES_API_KEY"].strip() == "**********"
+    assert {name.upper() for name in Settings.model_fields} <= {line.split()[0] for line in run.stdout.splitlines()}

@@ -1,0 +1,152 @@
+"""The OpenAPI document is complete: whoever reads only it can use the service."""
+
+from typing import Any
+
+import pytest
+
+from app import __version__
+from app.main import create_app
+from tests.conftest import make_settings
+
+OPERATIONS = {
+    ("get", "/"): [400, 500],
+    ("get", "/status"): [400, 404, 500, 503],
+    ("get", "/health/live"): [400, 500],
+    ("get", "/health/ready"): [400, 500, 503],
+    ("get", "/countries"): [400, 500, 503],
+    ("post", "/countries/refresh"): [400, 401, 409, 500, 503],
+    ("get", "/countries/image"): [400, 404, 500, 503],
+    ("get", "/countries/{name}"): [400, 404, 500, 503],
+    ("delete", "/countries/{name}"): [400, 401, 404, 500, 503],
+}
+WRITING = [("post", "/countries/refresh"), ("delete", "/countries/{name}")]
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory):
+    database = tmp_path_factory.mktemp("openapi") / "x.db"
+    return create_app(make_settings(database_url=f"sqlite:///{database}")).openapi()
+
+
+@pytest.fixture(params=OPERATIONS, ids=" ".join)
+def operation(request, document):
+    method, path = request.param
+    return document["paths"][path][method]
+
+
+def resolved(document: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas that a response may follow, references and alternatives followed."""
+    if "$ref" in schema:
+        return resolved(document, document["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
+    if "items" in schema:
+        return resolved(document, schema["items"])
+    if "anyOf" in schema:
+        return [found for choice in schema["anyOf"] for found in resolved(document, choice)]
+    return [schema]
+
+
+def has_example(schema: dict[str, Any]) -> bool:
+    properties = schema.get("properties", {}).values()
+    return bool(schema.get("examples")) or all("examples" in field or "const" in field for field in properties)
+
+
+def test_document_lists_every_operation_and_no_other(document):
+    listed = {(method, path) for path, operations in document["paths"].items() for method in operations}
+
+    assert listed == set(OPERATIONS)
+
+
+def test_head_of_the_document_says_what_the_service_is(document):
+    assert document["info"]["title"] == "Country Data & Currency Exchange API"
+    assert document["info"]["version"] == __version__
+    assert "illustration, not a statistic" in document["info"]["description"]
+
+
+def test_every_operation_has_one_described_tag_and_a_summary(document, operation):
+    described = {tag["name"] for tag in document["tags"] if tag["description"]}
+
+    assert len(operation["tags"]) == 1
+    assert set(operation["tags"]) <= described
+    assert operation["summary"]
+
+
+def test_operation_ids_are_unique(document):
+    ids = [operation["operationId"] for operations in document["paths"].values() for operation in operations.values()]
+
+    assert len(set(ids)) == len(ids) == len(OPERATIONS)
+
+
+def test_every_success_is_described_by_a_model_with_an_example_or_is_a_picture(document, operation):
+    success = operation["responses"]["200"]
+
+    assert success["description"]
+    for media_type, content in success["content"].items():
+        schemas = resolved(document, content["schema"])
+        assert media_type in ("application/json", "image/png", "text/html")
+        assert media_type != "application/json" or all(
+            schema["properties"] and has_example(schema) for schema in schemas
+        )
+
+
+def test_picture_is_only_a_picture(document):
+    content = document["paths"]["/countries/image"]["get"]["responses"]["200"]["content"]
+
+    assert content == {"image/png": {"schema": {"type": "string", "format": "binary"}}}
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_every_error_that_may_come_is_documented_in_the_one_shape(document, method, path):
+    responses = document["paths"][path][method]["responses"]
+    errors = {int(status): response for status, response in responses.items() if status != "200"}
+
+    assert sorted(errors) == OPERATIONS[method, path]
+    for response in errors.values():
+        assert response["description"]
+        assert response["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ErrorBody"}
+
+
+def test_nothing_answers_422(document):
+    assert "422" not in str(document["paths"])
+    assert "ValidationError" not in str(document)
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_only_the_writing_operations_ask_for_the_key(document, method, path):
+    security = document["paths"][path][method].get("security")
+
+    assert security == ([{"APIKeyHeader": []}] if (method, path) in WRITING else None)
+
+
+def test_key_travels_in_its_header(document):
+    (scheme,) = document["components"]["securitySchemes"].values()
+
+    assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", "X-API-Key")
+    assert "ADMIN_API_KEY" in scheme["description"]
+
+
+def test_every_schema_and_every_parameter_is_described(document, operation):
+    schemas = document["components"]["schemas"]
+
+    assert {name for name, schema in schemas.items() if not schema.get("description")} == set()
+    assert [item["name"] for item in operation.get("parameters", ()) if not item.get("description")] == []
+
+
+def test_every_schema_is_used(document):
+    text = str(document)
+
+    assert {name for name in document["components"]["schemas"] if f"/schemas/{name}'" not in text} == set()
+
+
+def test_list_documents_its_headers_and_limits(document):
+    listing = document["paths"]["/countries"]["get"]
+    parameters = {item["name"]: item["schema"] for item in listing["parameters"]}
+
+    assert listing["responses"]["200"]["headers"].keys() == {"X-Total-Count", "Link"}
+    assert list(parameters) == ["region", "currency", "q", "sort", "limit", "offset", "fields"]
+    assert {"minimum": 1, "maximum": 1000}.items() <= parameters["limit"]["anyOf"][0].items()
+
+
+def test_document_does_not_change_when_asked_for_twice(tmp_path):
+    app = create_app(make_settings(database_url=f"sqlite:///{tmp_path}/x.db"))
+
+    assert app.openapi() == app.openapi()
