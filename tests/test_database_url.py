@@ -30,7 +30,6 @@ SQLITE = {
     "sqlite:///data/x.db": "sqlite+aiosqlite:///data/x.db",
     "sqlite:////var/x.db": "sqlite+aiosqlite:////var/x.db",
     "sqlite+aiosqlite:///x.db": "sqlite+aiosqlite:///x.db",
-    "sqlite://": "sqlite+aiosqlite://",
 }
 MODES = {
     "disabled": ["DISABLED", "disabled", "disable", "false"],
@@ -117,6 +116,9 @@ KNOWN = "known are ssl-mode, ssl-ca, charset, unix_socket, connect_timeout, init
         ),
         ("mysql://u:p@h", "names no database; write mysql://user:password@host/name"),
         ("mysql://u:p@h/", "names no database; write mysql://user:password@host/name"),
+        ("sqlite://", "names no file; write sqlite:///countries.db, with a fourth slash for an absolute path"),
+        ("sqlite:///:memory:", "names no file; write sqlite:///countries.db, with a fourth slash for an absolute path"),
+        ("mysql://h/db?connect_timeout=soon", "option connect_timeout must be a number of seconds"),
         ("postgresql://h/db", "scheme postgresql:// is not supported; use mysql://, mariadb:// or sqlite://"),
         ("mysql+pymysql://h/db", "scheme mysql+pymysql:// is not supported; use mysql://, mariadb:// or sqlite://"),
     ],
