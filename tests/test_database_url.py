@@ -102,6 +102,7 @@ def test_password_is_hidden_where_a_url_is_shown():
     assert "hush" not in str(normalize_mysql_url("mysql://u:hush@h/db"))
 
 
+NO_FILE = "names no file; write sqlite:///countries.db, with a fourth slash for an absolute path"
 KNOWN = "known are ssl-mode, ssl-ca, charset, unix_socket, connect_timeout, init_command, read_timeout, sql_mode"
 
 
@@ -120,6 +121,9 @@ KNOWN = "known are ssl-mode, ssl-ca, charset, unix_socket, connect_timeout, init
         ("sqlite:///:memory:", "names no file; write sqlite:///countries.db, with a fourth slash for an absolute path"),
         ("mysql://h/db?connect_timeout=soon", "option connect_timeout must be a number of seconds"),
         ("postgresql://h/db", "scheme postgresql:// is not supported; use mysql://, mariadb:// or sqlite://"),
+        ("sqlite://", NO_FILE),
+        ("sqlite:///", NO_FILE),
+        ("sqlite:///:memory:", NO_FILE),
         ("mysql+pymysql://h/db", "scheme mysql+pymysql:// is not supported; use mysql://, mariadb:// or sqlite://"),
     ],
 )

@@ -74,6 +74,11 @@ def test_capitals_are_current_and_absent_where_there_is_none() -> None:
     assert capitals == expected | {"GQ": "Ciudad de la Paz", "KZ": "Astana", "TK": None}
 
 
+def test_capitals_have_their_accents() -> None:
+    capitals = {code: COUNTRIES[code]["capital"] for code in ("BR", "CM", "CO", "IS", "PY", "ST")}
+    assert list(capitals.values()) == ["Brasília", "Yaoundé", "Bogotá", "Reykjavík", "Asunción", "São Tomé"]
+
+
 def test_bundled_rates_quote_the_currency_of_every_country() -> None:
     assert {row["currency"] for row in COUNTRIES.values()} - {None} <= RATES["rates"].keys()
 
