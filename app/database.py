@@ -164,7 +164,7 @@ def _first_line(error: SQLAlchemyError) -> str:
     return str(error).splitlines()[0]
 
 
-def get_database(request: Request) -> Database:
+async def get_database(request: Request) -> Database:
     """The database that the application opened at its start."""
     database: Database = request.state.database
     return database

@@ -131,7 +131,7 @@ def install_error_handlers(app: FastAPI) -> None:
         if error.status_code == 400:
             # FastAPI gave up on the body: nested too deeply, or a number of thousands of digits.
             return error_response(ValidationFailed({"body": "is not valid JSON"}))
-        answer = AppError(headers=error.headers)
+        answer = AppError(error.detail if error.status_code == 413 else None, headers=error.headers)
         answer.status_code = error.status_code
         answer.title = _TITLES.get(error.status_code, str(error.detail))
         return error_response(answer)

@@ -37,8 +37,7 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
         stream: Where the lines go; standard error by default.
     """
     to_line = _json_line if settings.log_format == "json" else _console_line
-    target = stream or sys.stderr
-    colour = settings.log_format == "console" and target.isatty()
+    colour = settings.log_format == "console" and (stream or sys.stderr).isatty()
     spellings = _spellings(settings.secrets)
 
     def hide(text: str) -> str:
@@ -47,6 +46,8 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
         return text
 
     def write(message: "loguru.Message") -> None:
+        # Looked up at each line: a progress display on the terminal puts its own stream there.
+        target = stream or sys.stderr
         target.write(to_line(message.record, hide, colour=colour) + "\n")
         target.flush()
 

@@ -62,7 +62,8 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self.max_bytes:
-                raise HTTPException(413)  # the one exception that FastAPI's reader of bodies lets through
+                # The one exception that FastAPI's reader of bodies lets through.
+                raise HTTPException(413, BodyTooLarge(self.max_bytes).details)
             return message
 
         await self.app(scope, count, send)

@@ -150,8 +150,8 @@ async def test_serve_migrates_tells_its_address_serves_and_stops_when_asked(tmp_
             try:
                 if (await client.get("/status")).status_code == 200:  # the first load has ended
                     break
-            except httpx.TransportError:
-                pass  # not listening yet
+            except httpx.TransportError:  # not listening yet
+                assert process.returncode is None, (await process.stderr.read()).decode()
             await asyncio.sleep(0.05)
         response = await client.head("/countries/")
     process.terminate()

@@ -170,7 +170,8 @@ async def test_body_that_streams_too_many_bytes_is_refused_as_soon_as_it_does(pa
 
     response = await parcels.post("/parcels", content=stream(), headers=JSON)
 
-    assert (response.status_code, response.json()) == (413, {"error": "Request body too large"})
+    details = f"The body may have at most {LIMIT} bytes"
+    assert (response.status_code, response.json()) == (413, {"error": "Request body too large", "details": details})
     assert sent <= LIMIT + 20_000
 
 
