@@ -92,7 +92,10 @@ async def _refresh(settings: Settings, *, force: bool) -> RefreshResult:
     try:
         async with create_http_client() as http:
             refresher = Refresher(database, http, settings)
-            return await refresher.refresh(refresher.order(force=force))
+            try:
+                return await refresher.refresh(refresher.order(force=force))
+            finally:
+                await refresher.close()
     finally:
         await database.close()
 

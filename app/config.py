@@ -9,7 +9,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.database_url import mysql_connect_arguments, normalize_database_url
-from app.sources import parse_chain, without_secrets
+from app.sources import is_http_url, parse_chain, without_secrets
 
 COUNTRY_SOURCE_NAMES = ("restcountries", "restcountries-static", "countries.dev", "bundled")
 RATE_SOURCE_NAMES = ("open.er-api.com", "currency-api", "frankfurter", "bundled")
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     rate_sources: Words = RATE_SOURCE_NAMES[:-1]
     restcountries_api_key: SecretStr | None = None
     """Key of REST Countries v5; None leaves ``restcountries`` out of the chain."""
-    restcountries_url: str = Field(default="https://api.restcountries.com/countries/v5", pattern=r"^https?://[^\s]+$")
+    restcountries_url: str = "https://api.restcountries.com/countries/v5"
     """The only address to which the key is sent."""
     upstream_timeout_seconds: float = Field(default=10, gt=0, le=25)
     """Whole time of one source, retries included."""
@@ -88,6 +88,20 @@ class Settings(BaseSettings):
     def _plain_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if value != ("*",) and not all(re.fullmatch(r"https?://[^\s/,*]+", origin) for origin in value):
             raise ValueError("must be * alone, or origins such as https://example.com, separated by spaces")
+        return value
+
+    @field_validator("restcountries_url")
+    @classmethod
+    def _usable_address(cls, value: str) -> str:
+        if not is_http_url(value):
+            raise ValueError("is no http(s) URL")
+        return value
+
+    @field_validator("restcountries_api_key")
+    @classmethod
+    def _usable_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
+            raise ValueError("has characters that no HTTP header can carry")
         return value
 
     @field_validator("log_level", mode="before")

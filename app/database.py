@@ -89,8 +89,10 @@ class Database:
         Raises:
             DatabaseUnavailable: No connection or no answer in time.
         """
-        async with self._bounded(), AsyncSession(self.engine, expire_on_commit=False) as session:
+        async with self._bounded(), self._session() as session:
             yield session
+            # Within the bound: closing would send the ROLLBACK outside of it, and wait for the answer without end.
+            await session.rollback()
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
@@ -101,8 +103,12 @@ class Database:
         """
         async with self._bounded(), self.engine.connect() as plain:
             connection = await plain.execution_options(writes=True)
-            async with connection.begin():
-                yield connection
+            try:
+                async with connection.begin():
+                    yield connection
+            except asyncio.CancelledError:
+                await connection.invalidate()
+                raise
 
     async def transaction(self, work: Callable[[AsyncSession], Awaitable[T]], *, repeatable: bool = False) -> T:
         """Run a change as one transaction, again where a passing fault undid it.
@@ -126,7 +132,7 @@ class Database:
         raise AssertionError("the last attempt returns or raises")
 
     async def _once(self, work: Callable[[AsyncSession], Awaitable[T]], *, repeatable: bool) -> T:
-        async with AsyncSession(self.engine, expire_on_commit=False, execution_options={"writes": True}) as session:
+        async with self._session(writes=True) as session:
             result = await work(session)
             try:
                 await session.commit()
@@ -135,6 +141,16 @@ class Database:
                     raise OutcomeUnknown from error
                 raise
         return result
+
+    @asynccontextmanager
+    async def _session(self, **options: bool) -> AsyncIterator[AsyncSession]:
+        async with AsyncSession(self.engine, expire_on_commit=False, execution_options=options) as session:
+            try:
+                yield session
+            except (asyncio.CancelledError, OutcomeUnknown):
+                # Out of time: a session that is only closed would wait for a server that may never answer.
+                await session.invalidate()
+                raise
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncIterator[None]:

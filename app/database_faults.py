@@ -42,7 +42,11 @@ def is_lost_connection(error: BaseException) -> bool:
 def is_worth_a_retry(error: Exception) -> bool:
     """Whether the whole unit of work may succeed when it is done again."""
     return isinstance(error, DBAPIError) and (
-        error_number(error) in TRY_AGAIN or is_lost_connection(error) or is_busy_sqlite(error)
+        error_number(error) in TRY_AGAIN
+        or is_lost_connection(error)
+        or is_busy_sqlite(error)
+        # What a server says that is too busy for the handshake, in words of the driver and without a number.
+        or "Packet sequence number wrong" in str(error.orig)
     )
 
 

@@ -10,11 +10,11 @@ from typing import TypedDict
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from loguru import logger
-from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__, status
 from app.access import WriteGate
 from app.config import Settings, load_settings
+from app.cors import Cors
 from app.countries import router as countries
 from app.countries.refresh import Refresher
 from app.countries.schedule import keep_fresh
@@ -94,14 +94,7 @@ def _add_layers(app: FastAPI, settings: Settings) -> None:
     key = settings.admin_api_key
     app.add_middleware(WriteGate, admin_api_key=key.get_secret_value() if key else None)
     app.add_middleware(HeadAndSlash)
-    everybody = settings.cors_origins == ("*",)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=settings.cors_origins,
-        allow_methods=["GET", "HEAD"] if everybody else ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=[] if everybody else ["X-API-Key", "Content-Type", "X-Request-ID"],
-        expose_headers=["X-Total-Count", "Link", "X-Request-ID", "Retry-After"],
-    )
+    app.add_middleware(Cors, origins=settings.cors_origins)
     app.add_middleware(RequestLog, requests=settings.log_requests)
 
 

@@ -28,7 +28,10 @@ class HeadAndSlash:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path = scope["path"].rstrip("/") or "/"
+        path = scope["path"]
+        # An encoded slash is part of a name, and only a written one ends a path.
+        if len(path) > 1 and path.endswith("/") and scope.get("raw_path", b"/").endswith(b"/"):
+            path = path[:-1]
         is_head = scope["method"] == "HEAD"
         method = "GET" if is_head else scope["method"]
 
@@ -107,7 +110,7 @@ class Contract:
         self._paths: list[tuple[re.Pattern[str], Mapping[str, Any]]] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        operations = self._operations(scope["path"]) if scope["type"] == "http" else None
+        operations = self._operations(_route_path(scope)) if scope["type"] == "http" else None
         if operations is None:
             await self.app(scope, receive, send)
             return
@@ -123,7 +126,13 @@ class Contract:
             # Fixed paths first: /countries/image is no country's name.
             templates = sorted(self.api.openapi()["paths"].items(), key=lambda item: "{" in item[0])
             self._paths = [(compile_path(template)[0], operations) for template, operations in templates]
-        return next((operations for pattern, operations in self._paths if pattern.match(path)), None)
+        return next((operations for pattern, operations in self._paths if pattern.fullmatch(path)), None)
+
+
+def _route_path(scope: Scope) -> str:
+    """The path below the prefix under which a proxy or a server offers the application."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")) or "/"
 
 
 def _check(scope: Scope, operations: Mapping[str, Any]) -> None:

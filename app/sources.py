@@ -46,14 +46,17 @@ def parse_chain(words: tuple[str, ...], *, known: tuple[str, ...]) -> tuple[str,
     if not words:
         raise ValueError("names no source")
     for position, word in enumerate(words, start=1):
-        if word not in known and not _is_http_url(word):
+        if word not in known and not is_http_url(word):
             # What is not a plain word may be a mistyped URL with a key in it.
             shown = repr(word) if re.fullmatch(r"[\w.-]+", word) else f"entry {position}"
             raise ValueError(f"{shown} is neither an http(s) URL nor one of: {', '.join(known)}")
     return words
 
 
-def _is_http_url(word: str) -> bool:
+def is_http_url(word: str) -> bool:
+    """Whether the text is a URL that can be asked for something."""
+    if not re.fullmatch(r"[\x21-\x7e]+", word):
+        return False
     try:
         parts = urlsplit(word)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -52,7 +52,7 @@ class NotReady(AppError):
 @router.get(
     "/",
     summary="Name, version, links",
-    description="JSON, or a page where the client prefers `text/html`.",
+    description="JSON, or a page where the client accepts `text/html`.",
     response_model=ServiceInfo,
     responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **documented()},
 )

@@ -3,9 +3,12 @@
 import asyncio
 import json
 import math
+import re
 import zlib
 from collections.abc import Mapping
-from typing import Any, Final
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, NamedTuple
 
 import httpx
 import stamina
@@ -57,9 +60,18 @@ class Busy(BadStatus, PassingFault):
         self.retry_after = retry_after
 
 
+class Document(NamedTuple):
+    """One JSON document as an upstream sent it."""
+
+    content: Any
+    """Whole numbers of absurd length are infinities."""
+    size: int
+    """Bytes, after decompression."""
+
+
 async def get_json(
     http: httpx.AsyncClient, url: str, *, timeout: float, max_bytes: int, headers: Mapping[str, str] | None = None
-) -> Any:
+) -> Document:
     """Fetch and parse one JSON document.
 
     Passing faults are tried twice more, with backoff and as ``Retry-After``
@@ -71,9 +83,6 @@ async def get_json(
         timeout: Seconds for everything, retries included.
         max_bytes: Size of the answer after decompression.
         headers: Sent besides the client's own.
-
-    Returns:
-        The document. Whole numbers of absurd length are infinities.
 
     Raises:
         SourceFailed: Anything went wrong; the text names neither path nor query.
@@ -95,7 +104,9 @@ async def get_json(
                 on=pause_before_retry, attempts=3, timeout=None, wait_initial=0.2, wait_max=2, wait_jitter=0.2
             ):
                 with attempt:
-                    return _parse(await _get(http, url, headers or {}, max_bytes))
+                    body = await _get(http, url, headers or {}, max_bytes)
+                    # Megabytes of JSON take long enough to be felt by every other request.
+                    return Document(await asyncio.to_thread(_parse, body), len(body))
     except TimeoutError as error:
         raise SourceFailed(f"{last}timed out after {round(timeout, 1):g} s") from error
     raise AssertionError("the last attempt returns or raises")
@@ -136,7 +147,16 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytes:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    return float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
+    """Retry-After as seconds from now: a number, or the time of day that HTTP also allows."""
+    if not retry_after:
+        return None
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", retry_after, re.ASCII):
+        return float(retry_after)
+    try:
+        moment = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())
 
 
 class _Body:
@@ -156,6 +176,8 @@ class _Body:
                 chunk = self._gzip.decompress(chunk, self._max_bytes + 1 - len(self._content))
             except zlib.error as error:
                 raise SourceFailed("answered with broken gzip") from error
+            if self._gzip.unused_data:  # zlib would collect it, without a limit
+                raise SourceFailed("answered with more after the end of its gzip")
         self._content += chunk
         if len(self._content) > self._max_bytes:
             raise SourceFailed(f"answered with more than {self._max_bytes:,} bytes")
@@ -180,5 +202,12 @@ def _integer(digits: str) -> int | float:
 
 
 def with_query(url: str, **parameters: int | str) -> str:
-    """Add or replace query parameters of a URL."""
-    return str(httpx.URL(url).copy_merge_params(parameters))
+    """Add or replace query parameters of a URL.
+
+    Raises:
+        SourceFailed: The URL is none.
+    """
+    try:
+        return str(httpx.URL(url).copy_merge_params(parameters))
+    except httpx.InvalidURL as error:
+        raise SourceFailed("its address is no URL") from error

@@ -49,7 +49,9 @@ def pytest_configure() -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "engine" in metafunc.fixturenames:
-        metafunc.parametrize("engine", ["sqlite", "mariadb"] if has_mysql() else ["sqlite"])
+        only = metafunc.definition.get_closest_marker("engines")
+        wanted = only.args if only else ("sqlite", "mariadb")
+        metafunc.parametrize("engine", [engine for engine in wanted if engine == "sqlite" or has_mysql()])
 
 
 def make_settings(**overrides: Any) -> Settings:

@@ -7,11 +7,12 @@ import aiomysql
 import asyncmy.cursors
 import pytest
 from sqlalchemy.dialects import mysql
-from sqlmodel import SQLModel, insert
+from sqlmodel import SQLModel, insert, literal, select, update
 
 from app.countries.models import Country
 from app.database import Database
 from app.dialects import upsert_statement
+from app.errors import DatabaseUnavailable
 from app.rates.models import ExchangeRate
 from tests.conftest import COUNTRIES, RATES, make_settings, migrate_in_thread, serving, ticking_clock
 from tests.support import payloads
@@ -63,6 +64,61 @@ async def test_frozen_server_is_503_within_the_timeout_and_then_serves_again(ser
 
     assert frozen.json() == {"error": "Database unavailable", "details": "No answer from the database within 1 s"}
     assert (live.status_code, thawed.status_code) == (200, 200)
+
+
+async def read_that_freezes_at_its_end(database, server):
+    async with database.reading() as session:
+        await session.exec(select(literal(1)))
+        server.freeze()
+
+
+async def read_that_freezes_between_queries(database, server):
+    async with database.reading() as session:
+        await session.exec(select(literal(1)))
+        server.freeze()
+        await session.exec(select(literal(1)))
+
+
+async def change_that_freezes_before_its_commit(database, server):
+    async def work(session):
+        await session.exec(update(Country).values(population=1))
+        server.freeze()
+
+    await database.transaction(work)
+
+
+async def change_that_sleeps_on_a_frozen_server(database, server):
+    async def work(session):
+        await session.exec(update(Country).values(population=1))
+        server.freeze()
+        await asyncio.sleep(60)
+
+    await database.transaction(work)
+
+
+@pytest.mark.parametrize("driver", ["mysql", "mysql+asyncmy"])
+@pytest.mark.parametrize(
+    "work",
+    [
+        read_that_freezes_at_its_end,
+        read_that_freezes_between_queries,
+        change_that_freezes_before_its_commit,
+        change_that_sleeps_on_a_frozen_server,
+    ],
+)
+async def test_work_ends_in_time_whenever_the_server_freezes(server, driver, work):
+    database = Database(make_settings(database_url=server.url("service", driver), db_timeout_seconds=0.5))
+    async with database.reading() as session:  # connects
+        await session.exec(select(literal(1)))
+    try:
+        async with asyncio.timeout(3):
+            with pytest.raises(DatabaseUnavailable):
+                await work(database, server)
+    finally:
+        server.thaw()
+    async with database.reading() as session:
+        assert (await session.exec(select(literal(1)))).one() == 1
+    await database.close()
 
 
 async def test_killed_server_is_503_and_a_restarted_one_serves_at_once(server):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 import httpx
+import pymysql
 import pytest
 
 from tests.conftest import COUNTRIES, RATES, everything
@@ -82,6 +83,28 @@ async def test_kill_while_a_refresh_is_stored_leaves_one_whole_state(process, up
 
     async with process() as survivor:
         await assert_tells_one_story(survivor)
+
+
+@pytest.mark.engines("mariadb")
+async def test_kill_in_the_middle_of_the_transaction_leaves_the_old_state(process, upstream, request):
+    """On MariaDB only: SQLite has no row locks by which a test could hold a transaction half way."""
+    server = request.getfixturevalue("mariadb")
+    async with process() as victim:
+        assert await refresh(victim) == 200
+        before = await state_of(victim)
+        upstream.answers[COUNTRIES] = document([{**r, "population": 1} for r in payloads.v3_1()])
+        # The summary is written after the countries: who waits for it has them written and not committed.
+        with pymysql.connect(host="127.0.0.1", port=server.port, user="root", database="service") as holder:
+            holder.cursor().execute("SELECT id FROM summarycache FOR UPDATE")
+            waiting = asyncio.create_task(refresh(victim))
+            while not server.execute("SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"):
+                await asyncio.sleep(0.2)  # asked more often, the server shows what it showed before
+            victim.kill()
+            with pytest.raises(httpx.TransportError):
+                await waiting
+
+    async with process() as survivor:
+        assert await state_of(survivor) == before
 
 
 async def test_lease_of_a_dead_process_is_taken_over(process, upstream):

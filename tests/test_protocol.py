@@ -146,6 +146,19 @@ async def test_refresh_refuses_a_wrong_force(bare, query, details):
     assert (response.status_code, response.json()) == (400, {"error": "Validation failed", "details": details})
 
 
+async def test_encoded_slash_is_a_name_and_not_the_list(loaded):
+    assert (await loaded.get("/countries/%2F")).status_code == 404
+
+
+async def test_rules_hold_below_a_prefix(tmp_path):
+    app = create_app(make_settings(database_url=f"sqlite:///{tmp_path}/x.db"))
+    transport = httpx.ASGITransport(app, root_path="/api")
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        response = await client.get("/api/status?regoin=x")
+
+    assert (response.status_code, response.json()["error"]) == (400, "Validation failed")
+
+
 JSON = {"Content-Type": "application/json"}
 
 

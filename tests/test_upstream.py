@@ -5,6 +5,8 @@ import gzip
 import json
 import math
 import tracemalloc
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
@@ -34,7 +36,8 @@ async def http():
 @pytest.fixture
 def fetch(http, upstream):
     async def get(path: str = "/x", *, timeout: float = 1, max_bytes: int = 100_000, **headers: str):
-        return await get_json(http, upstream.url(path), timeout=timeout, max_bytes=max_bytes, headers=headers)
+        answer = await get_json(http, upstream.url(path), timeout=timeout, max_bytes=max_bytes, headers=headers)
+        return answer.content
 
     return get
 
@@ -50,6 +53,10 @@ HOSTILE = {
     "deep nesting": (body(b"[" * 50_000), "answered with something that is not JSON"),
     "truncated": (truncated([1] * 100), "the connection failed (RemoteProtocolError)"),
     "truncated gzip": (body(gzip.compress(b"[1]" * 99)[:-9], Content_Encoding="gzip"), "answered with truncated gzip"),
+    "junk behind gzip": (
+        body(gzip.compress(b"[1]") + b"x" * 90_000, Content_Encoding="gzip"),
+        "answered with more after the end of its gzip",
+    ),
     "no gzip at all": (body(b"[1]", Content_Encoding="gzip"), "answered with broken gzip"),
     "unknown encoding": (
         body(b"[1]", Content_Encoding="br"),
@@ -136,8 +143,15 @@ async def test_refusal_is_not_tried_again(fetch, upstream, code):
     assert upstream.hits["/x"] == 1
 
 
-async def test_retry_after_within_the_deadline_is_waited_for(fetch, upstream):
-    upstream.answers["/x"] = in_turn(status(429, Retry_After="1"), document([1]))
+def http_date(seconds: float) -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize("retry_after", ["1", "1.0", http_date])
+async def test_retry_after_within_the_deadline_is_waited_for(fetch, upstream, retry_after):
+    # A date has whole seconds: two from now are at least one.
+    value = retry_after if isinstance(retry_after, str) else retry_after(2.1)
+    upstream.answers["/x"] = in_turn(status(429, Retry_After=value), document([1]))
     started = asyncio.get_running_loop().time()
 
     assert await fetch(timeout=5) == [1]

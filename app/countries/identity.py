@@ -52,13 +52,16 @@ def identify(facts: Iterable[CountryFact]) -> tuple[list[CountryFact], list[tupl
     Returns:
         The records, at most one a country; and name and reason of the others.
     """
+    facts = list(facts)
     kept: list[CountryFact] = []
     skipped: list[tuple[str, str]] = []
+    given = {fact.alpha2 for fact in facts}
     seen: set[str] = set()
     for fact in facts:
         alpha2 = fact.alpha2 or alpha2_of(fact.name)
         identity = alpha2 or name_key(fact.name)
-        if identity in seen:
+        # Our guess never takes the place of a record that brings this code itself, wherever in the list it stands.
+        if identity in seen or (fact.alpha2 is None and alpha2 is not None and alpha2 in given):
             skipped.append((fact.name, "is a second record for the same country"))
             continue
         seen.add(identity)
@@ -71,7 +74,8 @@ def match_stored(facts: Sequence[CountryFact], stored: Sequence[StoredCountry]) 
     """Find the stored country of each record: by code, else by name.
 
     A name alone never takes a country away from a record that has its code, so
-    two countries that swap names stay themselves.
+    two countries that swap names stay themselves; a country whose code no
+    record has any more may have got a new one, and is found by its name.
 
     Returns:
         In the order of the records; None for a country that is not stored yet.
@@ -81,11 +85,12 @@ def match_stored(facts: Sequence[CountryFact], stored: Sequence[StoredCountry]) 
     by_name = {country.name_key: country for country in sorted(stored, key=lambda country: country.alpha2 is None)}
     matches = [by_code.get(fact.alpha2) if fact.alpha2 else None for fact in facts]
     taken = {match.id for match in matches if match}
+    codes = {fact.alpha2 for fact in facts}
     for position, fact in enumerate(facts):
         candidate = by_name.get(name_key(fact.name))
         if matches[position] or candidate is None or candidate.id in taken:
             continue
-        if fact.alpha2 is None or candidate.alpha2 is None:
+        if fact.alpha2 is None or candidate.alpha2 is None or candidate.alpha2 not in codes:
             matches[position] = candidate
             taken.add(candidate.id)
     return matches

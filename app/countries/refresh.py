@@ -115,20 +115,26 @@ class Refresher:
         give_up = time.monotonic() + WAIT_SECONDS
         while True:
             lease = await acquire(self._database, LEASE)
-            answer = await self._answer_of_another(order, since)
-            if answer is not None:
-                if lease is not None:
-                    await release(self._database, lease)
-                return answer
             if lease is not None:
                 try:
                     async with held(self._database, lease):
-                        return await self._lead(order, lease)
+                        return await self._answer_under(lease, order, since)
                 except LeaseLost:
                     logger.warning("This refresh took too long and lost its lease; waiting for the one that took over")
-            elif time.monotonic() > give_up:
+            answer = await self._answer_of_another(order, since)
+            if answer is not None:
+                return answer
+            if time.monotonic() > give_up:
                 raise RefreshInProgress
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _answer_under(self, lease: Lease, order: RefreshOrder, since: int) -> RefreshResult:
+        """Refresh, unless another process did so between the question and the lease."""
+        answer = await self._answer_of_another(order, since)
+        if answer is None:
+            return await self._lead(order, lease)
+        await release(self._database, lease)
+        return answer
 
     async def _answer_of_another(self, order: RefreshOrder, seen: int) -> RefreshResult | None:
         async with self._database.reading() as session:

@@ -1,7 +1,9 @@
 """Refreshes that nobody asks for: the first load, the schedule, and the way back from bundled rates."""
 
-import asyncio
 import random
+from asyncio import sleep
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -24,15 +26,23 @@ START_RETRY_SECONDS: Final = 5.0
 async def keep_fresh(database: Database, refresher: Refresher, settings: Settings) -> None:
     """Load data after the start and refresh when it is due, until cancelled."""
     while not await _load_at_start(database, refresher, settings):  # noqa: ASYNC110  # the database sends no events
-        await asyncio.sleep(START_RETRY_SECONDS)
+        await sleep(START_RETRY_SECONDS)
     while True:
-        try:
+        pause = START_RETRY_SECONDS
+        with _failures_logged():
             pause = await _seconds_until_due(database, settings)
-            await asyncio.sleep(pause * random.uniform(1.0, 1.1))
+        await sleep(pause * random.uniform(1.0, 1.1))
+        with _failures_logged():
             await _refresh_if_due(database, refresher, settings)
-        except Exception as error:  # whatever it is, the next turn must come
-            _log_failure(error)
-            await asyncio.sleep(_shortest_pause(settings).total_seconds() * random.uniform(0.9, 1.1))
+
+
+@contextmanager
+def _failures_logged() -> Iterator[None]:
+    """Whatever happens in one turn, the next must come."""
+    try:
+        yield
+    except Exception as error:  # see above
+        _log_failure(error)
 
 
 def _log_failure(error: Exception) -> None:

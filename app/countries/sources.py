@@ -96,12 +96,13 @@ async def _fetch_pages(
     records: list[Any] = []
     while True:
         page_url = with_query(url, offset=len(records)) if records else url
-        body = await get_json(http, page_url, timeout=deadline - loop.time(), max_bytes=max_bytes, headers=headers)
-        page = find_records(body)
+        answer = await get_json(http, page_url, timeout=deadline - loop.time(), max_bytes=max_bytes, headers=headers)
+        max_bytes -= answer.size  # the limit is for all pages together
+        page = find_records(answer.content)
         records += page
         if len(records) > _MOST_RECORDS:
             raise SourceFailed(f"answered with more than {_MOST_RECORDS:,} records")
-        if not page or not has_more_pages(body):
+        if not page or not has_more_pages(answer.content):
             return records
 
 

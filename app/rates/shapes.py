@@ -12,6 +12,8 @@ from app.sources import SourceFailed
 _CODE: Final = re.compile(r"[A-Z]{3}")
 SMALLEST_RATE: Final = 1e-12
 LARGEST_RATE: Final = 1e15
+OLDEST_DAY: Final = date(1999, 1, 4)
+"""The first day of the euro's reference rates; before it, a day is a mistake such as 1970-01-01."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ def parse_quotes(body: Any, *, today: date) -> Quotes:
     base, day, pairs = _recognise(body, today)
     if str(base).upper() != "USD":
         raise SourceFailed(f"answered with rates for {str(base)[:10]!r} instead of USD")
-    if day > today + timedelta(days=1):
-        raise SourceFailed(f"answered with rates of {day}, a day in the future")
+    if not OLDEST_DAY <= day <= today + timedelta(days=1):
+        raise SourceFailed(f"answered with rates of {day}, a day {'in the future' if day > today else 'long ago'}")
     rates, skipped = _usable(pairs)
     if rates.get("USD", 1.0) != 1.0:
         raise SourceFailed("answered with rates in which a US dollar is not a US dollar")
@@ -67,6 +69,8 @@ def _recognise(body: Any, today: date) -> tuple[object, date, Iterable[tuple[obj
         if body.get("result", "success") != "success":
             raise SourceFailed(f"answered with the error {str(body.get('error-type', 'without a name'))[:40]!r}")
         if isinstance(body.get("rates"), dict):
+            if body.get("amount", 1) != 1:
+                raise SourceFailed("answered with rates for another amount than 1")
             seconds = body.get("time_last_update_unix")
             day = _unix_day(seconds) if seconds is not None else _day(body.get("date"), today)
             return body.get("base_code", body.get("base")), day, body["rates"].items()

@@ -67,8 +67,8 @@ def source_name(entry: str) -> str:
 async def _read_url(
     http: httpx.AsyncClient, url: str, max_bytes: int, today: date, known: Mapping[str, float], timeout: float
 ) -> Quotes:
-    body = await get_json(http, url, timeout=timeout, max_bytes=max_bytes)
-    return believable(parse_quotes(body, today=today), known)
+    answer = await get_json(http, url, timeout=timeout, max_bytes=max_bytes)
+    return believable(parse_quotes(answer.content, today=today), known)
 
 
 async def _read_bundled(_: float) -> Quotes:

@@ -1,5 +1,7 @@
 """Countries keep their identity whatever the sources call them."""
 
+import pytest
+
 from tests.conftest import COUNTRIES, RATES
 from tests.support import payloads
 from tests.support.upstream import document
@@ -63,6 +65,31 @@ async def test_country_that_no_table_knows_is_found_by_its_name(loaded, upstream
     assert (first["inserted"], second["inserted"], second["total_countries"]) == (1, 0, 251)
     stored = (await loaded.get("/countries/abkhazia")).json()
     assert (stored["name"], stored["alpha2_code"], stored["alpha3_code"]) == ("ABKHÁZIA", None, None)
+
+
+async def test_country_that_gets_a_new_code_keeps_its_row(loaded, upstream):
+    before = await ids(loaded)
+    changed = payloads.v3_1()
+    next(r for r in changed if r["cca2"] == "XK").update(cca2="KS", cca3="KSV")
+    upstream.answers[COUNTRIES] = document(changed)
+
+    report = (await loaded.post("/countries/refresh")).json()
+
+    assert (report["inserted"], report["total_countries"]) == (0, 250)
+    kosovo = (await loaded.get("/countries/kosovo")).json()
+    assert (kosovo["id"], kosovo["alpha2_code"], kosovo["alpha3_code"]) == (before["XK"], "KS", "KSV")
+
+
+@pytest.mark.parametrize("uncoded_first", [True, False])
+async def test_record_with_a_code_goes_before_one_whose_name_only_suggests_it(loaded, upstream, uncoded_first):
+    uncoded = {"name": "Congo", "population": 5}
+    coded = payloads.v2_with_codes()
+    upstream.answers[COUNTRIES] = document([uncoded, *coded] if uncoded_first else [*coded, uncoded])
+
+    report = (await loaded.post("/countries/refresh")).json()
+
+    assert report["skipped"] == [{"name": "Congo", "reason": "is a second record for the same country"}]
+    assert (await loaded.get("/countries/CG")).json()["name"] == "Congo - Brazzaville"
 
 
 async def test_unknown_name_never_means_a_country_without_a_code(loaded, upstream):

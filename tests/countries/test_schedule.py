@@ -117,6 +117,22 @@ async def test_schedule_refreshes_once_an_interval_in_one_process_of_two(service
     assert seconds >= 3 * 1.2 * 0.9, "three intervals of 1.2 s, one refresh in each"
 
 
+async def test_failed_refreshes_are_as_far_apart_as_one_pause(service, upstream, monkeypatch):
+    pauses = []
+
+    async def note(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(schedule, "sleep", note)
+    upstream.answers[RATES] = status(404)
+    async with service(real_clock=True, rate_sources=f"{upstream.url(RATES)} bundled") as client:
+        await client.post("/countries/refresh")
+        await wait_for(lambda: len(pauses) >= 5)
+
+    assert all(600 <= pause <= 660 for pause in pauses), pauses
+
+
 async def test_failed_scheduled_refresh_is_tried_again_and_keeps_the_data(service, upstream):
     async with service() as client:
         await client.post("/countries/refresh")

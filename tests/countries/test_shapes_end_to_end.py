@@ -1,5 +1,6 @@
 """Every shape of the upstreams, through a refresh, on both engines."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -97,6 +98,19 @@ async def test_without_a_key_the_keyed_source_is_left_out(service, upstream):
     assert "/v5" not in upstream.hits
 
 
+async def test_size_limit_is_for_all_pages_together(service, upstream):
+    upstream.answers["/v5"] = pages(payloads.v5(), key="k3y")
+    one_page = len(json.dumps(payloads.v5()[:100]))
+    changes = {"restcountries_url": upstream.url("/v5"), "restcountries_api_key": SecretStr("k3y")}
+    limit = {"upstream_max_bytes": one_page * 9 // 4}
+    async with service(country_sources=f"restcountries {upstream.url('/gone')}", **changes, **limit) as client:
+        response = await client.post("/countries/refresh")
+
+    assert response.status_code == 503
+    assert "restcountries: answered with more than" in response.json()["details"]
+    assert upstream.hits["/v5"] == 3
+
+
 LIES: dict[str, tuple[str, Answer, str]] = {
     "demo key": (
         COUNTRIES,
@@ -130,6 +144,16 @@ LIES: dict[str, tuple[str, Answer, str]] = {
         RATES,
         document(payloads.er_api() | {"time_last_update_unix": 4102444800}),
         "answered with rates of 2100-01-01, a day in the future",
+    ),
+    "past": (
+        RATES,
+        document(payloads.er_api() | {"time_last_update_unix": 0}),
+        "answered with rates of 1970-01-01, a day long ago",
+    ),
+    "rates for a hundred": (
+        RATES,
+        document(payloads.frankfurter_v1() | {"amount": 100}),
+        "answered with rates for another amount than 1",
     ),
     "no rates": (RATES, document(payloads.er_api() | {"rates": {}}), "answered without a single usable rate"),
     "unknown rate shape": (RATES, document([1, 2]), "answered in a shape that is not known"),
