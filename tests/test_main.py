@@ -40,6 +40,7 @@ async def test_any_page_may_not_write(start):
     assert [response.status_code for response in writing] == [400, 400, 400]
     assert {response.headers["Access-Control-Allow-Methods"] for response in (*reading, *writing)} == {"GET, HEAD"}
     assert keyed.status_code == 400
+    assert writing[0].json() == {"error": "Validation failed", "details": "Disallowed CORS method"}
 
 
 async def test_named_pages_may_write_with_the_key(start):
