@@ -3,7 +3,11 @@
 import asyncio
 
 import pytest
+from sqlmodel import update
 
+from app.countries import refresh
+from app.dialects import ServerNow
+from app.lease import LeaseRow, acquire
 from tests.conftest import COUNTRIES, RATES, everything, serving
 from tests.support import payloads
 from tests.support.upstream import after, document, hang, html, in_turn, status, truncated
@@ -234,6 +238,51 @@ async def test_two_processes_share_one_refresh(service, upstream):
     assert [response.status_code for response in responses] == [200] * 10
     assert len({response.text for response in responses}) == 1
     assert upstream.hits == {COUNTRIES: 1, RATES: 1}
+
+
+async def test_refresh_that_another_process_holds_up_for_too_long_is_409(client, monkeypatch):
+    monkeypatch.setattr(refresh, "WAIT_SECONDS", 0.3)
+    assert await acquire(client.state["database"], refresh.LEASE, seconds=60)
+
+    response = await client.post("/countries/refresh")
+
+    assert response.status_code == 409
+    assert response.headers["Retry-After"] == "10"
+    assert response.json() == {
+        "error": "Refresh in progress",
+        "details": "Another process is refreshing and did not end in time; try again later",
+    }
+    assert (await client.get("/countries")).json() == []
+
+
+async def test_refresh_that_lost_its_lease_stores_nothing_and_starts_anew(client, upstream):
+    upstream.answers[RATES] = in_turn(after(0.4, document(payloads.er_api(GHS=5))), document(payloads.er_api(GHS=6)))
+    late = asyncio.create_task(client.post("/countries/refresh"))
+    while not upstream.hits[RATES]:
+        await asyncio.sleep(0.01)
+
+    async def take_over(session):
+        stolen = {"holder": "another", "fence": LeaseRow.fence + 1, "expires_at": ServerNow()}
+        await session.exec(update(LeaseRow).values(**stolen).execution_options(synchronize_session=False))
+
+    await client.state["database"].transaction(take_over)
+
+    assert (await late).status_code == 200
+    assert upstream.hits == {COUNTRIES: 2, RATES: 2}
+    assert (await client.get("/countries/gh")).json()["exchange_rate"] == 6
+
+
+async def test_unforeseen_error_in_a_refresh_is_500_and_tells_nothing(loaded, monkeypatch):
+    before = await everything(loaded)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(refresh, "prepare", fail)
+    response = await loaded.post("/countries/refresh")
+
+    assert (response.status_code, response.json()) == (500, {"error": "Internal server error"})
+    assert await everything(loaded) == before
 
 
 async def test_concurrent_refreshes_share_a_failure(client, upstream):
