@@ -19,7 +19,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.config import Settings
 from app.database_faults import as_unavailable, is_lost_connection, is_worth_a_retry, mark_disconnects
 from app.database_url import mysql_connect_arguments, normalize_database_url, requires_tls
-from app.dialects import prepare_sqlite
+from app.dialects import open_sqlite, prepare_sqlite
 from app.errors import DatabaseUnavailable
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def create_engine(settings: Settings) -> AsyncEngine:
     }
     if url.drivername.startswith("sqlite"):
         _make_folder(Path(str(url.database)).parent)
-        engine = create_async_engine(url, **pool)
+        engine = create_async_engine(url, connect_args={"async_creator_fn": open_sqlite}, **pool)
         prepare_sqlite(engine, busy_seconds=settings.db_timeout_seconds / 2)
         return engine
     bare_url, connect_args = mysql_connect_arguments(url)

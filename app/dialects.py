@@ -1,9 +1,11 @@
 """What the database engines do differently: column types, the server's clock, upserts."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import aiosqlite
 from sqlalchemy import BigInteger, Connection, DateTime, Dialect, Integer, LargeBinary, Table, Text, column, event, func
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.dialects.mysql.dml import OnDuplicateClause
@@ -116,6 +118,19 @@ def _without_row_alias(clause: OnDuplicateClause, compiler: Any, **options: Any)
     """Leave out the ``AS new`` that SQLAlchemy writes for MySQL 8: aiomysql would send such a bulk row by row."""
     sql: str = compiler.visit_on_duplicate_key_update(clause, **options)
     return sql.removeprefix("AS new ")
+
+
+async def open_sqlite(*arguments: Any, **options: Any) -> aiosqlite.Connection:
+    """Connect to a SQLite file; who is cancelled meanwhile leaves no open file behind, as aiosqlite itself would."""
+    connection = aiosqlite.connect(*arguments, **options)
+    connection._thread.daemon = True  # as SQLAlchemy does: a forgotten connection must not hold up an exit
+    opening = asyncio.ensure_future(connection)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await opening  # a local file: it takes a moment
+        await connection.close()
+        raise
 
 
 def prepare_sqlite(engine: AsyncEngine, *, busy_seconds: float) -> None:
