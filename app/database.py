@@ -63,6 +63,7 @@ def _refuse_plain_text(connection: DBAPIConnection, _: object) -> None:
     row = cursor.fetchone()
     cursor.close()
     if not row or not row[1]:
+        connection.close()  # the pool does not know it yet, and would leave it open
         message = "ssl-mode asks for TLS, but the server offers none"
         raise OperationalError("connect", None, ConnectionError(message))
 
