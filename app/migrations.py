@@ -36,8 +36,9 @@ def head_revision() -> str | None:
 
 def is_behind(revision: str | None) -> bool:
     """Whether a database at this revision lacks a migration; a newer service may have brought it further."""
-    known = {script.revision for script in _scripts().walk_revisions()}
-    return revision is None or (revision in known and revision != head_revision())
+    if revision is None or revision == head_revision():
+        return revision is None
+    return any(script.revision == revision for script in _scripts().walk_revisions())
 
 
 @cache

@@ -13,7 +13,7 @@ from sqlalchemy import inspect
 
 from alembic import command
 from app.database import Database
-from app.migrations import alembic_config, head_revision
+from app.migrations import alembic_config, head_revision, is_behind
 from app.models import metadata
 from tests.conftest import TABLES, has_mysql, make_settings, migrate_in_thread
 
@@ -131,3 +131,7 @@ async def test_tables_compare_text_byte_by_byte_whatever_the_server_defaults_to(
 
 def test_service_knows_its_newest_revision():
     assert head_revision() == "0004"
+
+
+def test_database_is_behind_without_a_known_migration_and_not_when_a_newer_service_went_further():
+    assert [is_behind(revision) for revision in (None, "0003", "0004", "9999")] == [True, True, False, False]
