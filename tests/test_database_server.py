@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aiomysql
 import asyncmy.cursors
@@ -9,6 +11,7 @@ import pytest
 from sqlalchemy.dialects import mysql
 from sqlmodel import SQLModel, insert, literal, select, update
 
+from app.config import Settings
 from app.countries.models import Country
 from app.database import Database
 from app.dialects import upsert_statement
@@ -41,14 +44,20 @@ def server(tls):
     server.stop()
 
 
-async def query_one(url: str, sql: str) -> object:
-    database = Database(make_settings(database_url=url, db_timeout_seconds=2))
+@asynccontextmanager
+async def opened_database(settings: Settings) -> AsyncIterator[Database]:
+    database = Database(settings)
     try:
-        async with database.reading() as session:
-            row: tuple[object, ...] = tuple((await (await session.connection()).exec_driver_sql(sql)).one())
-            return row[1]
+        yield database
     finally:
         await database.close()
+
+
+async def query_one(url: str, sql: str) -> object:
+    settings = make_settings(database_url=url, db_timeout_seconds=2)
+    async with opened_database(settings) as database, database.reading() as session:
+        row: tuple[object, ...] = tuple((await (await session.connection()).exec_driver_sql(sql)).one())
+        return row[1]
 
 
 async def test_frozen_server_is_503_within_the_timeout_and_then_serves_again(server):
@@ -107,18 +116,18 @@ async def change_that_sleeps_on_a_frozen_server(database, server):
     ],
 )
 async def test_work_ends_in_time_whenever_the_server_freezes(server, driver, work):
-    database = Database(make_settings(database_url=server.url("service", driver), db_timeout_seconds=0.5))
-    async with database.reading() as session:  # connects
-        await session.exec(select(literal(1)))
-    try:
-        async with asyncio.timeout(3):
-            with pytest.raises(DatabaseUnavailable):
-                await work(database, server)
-    finally:
-        server.thaw()
-    async with database.reading() as session:
-        assert (await session.exec(select(literal(1)))).one() == 1
-    await database.close()
+    settings = make_settings(database_url=server.url("service", driver), db_timeout_seconds=0.5)
+    async with opened_database(settings) as database:
+        async with database.reading() as session:  # connects
+            await session.exec(select(literal(1)))
+        try:
+            async with asyncio.timeout(3):
+                with pytest.raises(DatabaseUnavailable):
+                    await work(database, server)
+        finally:
+            server.thaw()
+        async with database.reading() as session:
+            assert (await session.exec(select(literal(1)))).one() == 1
 
 
 async def test_killed_server_is_503_and_a_restarted_one_serves_at_once(server):

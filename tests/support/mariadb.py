@@ -76,7 +76,10 @@ class PrivateMariaDB:
         return f"{driver}://root@127.0.0.1:{self.port}/{database}"
 
     def freeze(self) -> None:
+        """Stop every thread of the server; it has stopped when this returns."""
         os.kill(self.process.pid, signal.SIGSTOP)
+        # The signal alone may take effect after the server answered one query more.
+        os.waitpid(self.process.pid, os.WUNTRACED)
 
     def thaw(self) -> None:
         os.kill(self.process.pid, signal.SIGCONT)
@@ -95,5 +98,4 @@ class PrivateMariaDB:
 
 
 def _user() -> str:
-
     return getpass.getuser()
