@@ -69,7 +69,7 @@ async def test_mistake_of_ours_is_no_outage(stored):
 
 
 async def test_work_that_takes_too_long_is_given_up_and_its_connection_comes_back(database_url):
-    slow = Database(make_settings(database_url=database_url, db_timeout_seconds=0.3, db_pool_size=1, db_max_overflow=0))
+    slow = Database(make_settings(database_url=database_url, db_timeout_seconds=1, db_pool_size=1, db_max_overflow=0))
 
     async def sleep(session):
         await session.exec(text("SELECT 1"))
@@ -77,7 +77,7 @@ async def test_work_that_takes_too_long_is_given_up_and_its_connection_comes_bac
 
     with pytest.raises(DatabaseUnavailable) as caught:
         await slow.transaction(sleep)
-    assert caught.value.details == "No answer from the database within 0.3 s"
+    assert caught.value.details == "No answer from the database within 1 s"
     async with slow.reading() as session:
         assert (await session.exec(select(literal(1)))).one() == 1
     await slow.close()

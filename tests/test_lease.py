@@ -65,13 +65,13 @@ async def test_expired_lease_is_taken_over_and_the_late_holder_is_fenced_off(dat
 
 
 async def test_held_lease_is_renewed_while_the_block_runs(database, monkeypatch):
-    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.1)
-    monkeypatch.setattr(leases.renew, "__kwdefaults__", {"seconds": 0.3})
-    lease = await acquire(database, "work", seconds=0.3)
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.2)
+    monkeypatch.setattr(leases.renew, "__kwdefaults__", {"seconds": 1})
+    lease = await acquire(database, "work", seconds=1)
     assert lease is not None
 
     async with held(database, lease):
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(1.5)
         assert await acquire(database, "work") is None
         await release(database, lease)
 

@@ -42,7 +42,7 @@ async def assert_tells_one_story(process: ServiceProcess) -> None:
 
 
 async def test_two_processes_share_one_fetch_and_one_answer(process, upstream):
-    upstream.answers[RATES] = after(0.5, upstream.answers[RATES])
+    upstream.answers[RATES] = after(1.5, upstream.answers[RATES])
     async with process() as one, process() as other, httpx.AsyncClient(timeout=60) as client:
         urls = [f"{service.url}/countries/refresh" for service in (one, other) * 10]
         responses = await asyncio.gather(*(client.post(url) for url in urls))

