@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import aiomysql
 import aiosqlite
 from sqlalchemy import BigInteger, Connection, DateTime, Dialect, Integer, LargeBinary, Table, Text, column, event, func
 from sqlalchemy.dialects import mysql, sqlite
@@ -131,6 +132,17 @@ async def open_sqlite(*arguments: Any, **options: Any) -> aiosqlite.Connection:
         await opening  # a local file: it takes a moment
         await connection.close()
         raise
+
+
+async def open_aiomysql(*arguments: Any, **options: Any) -> aiomysql.Connection:
+    """Connect as ``aiomysql.connect`` does; who is cancelled meanwhile, say in a TLS handshake, leaves nothing open."""
+    connection = aiomysql.Connection(*arguments, **options)
+    try:
+        await connection._connect()
+    except asyncio.CancelledError:
+        connection.close()
+        raise
+    return connection
 
 
 def prepare_sqlite(engine: AsyncEngine, *, busy_seconds: float) -> None:

@@ -1,6 +1,7 @@
 """Faults and figures that need a database server which other tests do not use."""
 
 import asyncio
+import gc
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -152,6 +153,27 @@ async def test_tls_modes_encrypt(server, tls, mode):
 @pytest.mark.parametrize("mode", ["", "?sslmode=disable"])
 async def test_without_a_mode_the_connection_is_plain(server, mode):
     assert await query_one(server.url("service") + mode, "SHOW STATUS LIKE 'Ssl_cipher'") == ""
+
+
+async def test_tls_handshake_that_is_given_up_leaves_no_connection_behind(server):
+    """With aiomysql itself it does: a warning of the unclosed connection would fail this test."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    greeting = await reader.read(1000)
+    writer.close()
+
+    async def greet_and_say_no_more(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        await reader.read()  # until the client leaves
+        writer.close()
+
+    silent = await asyncio.start_server(greet_and_say_no_more, "127.0.0.1", 0)
+    url = f"mysql://root@127.0.0.1:{silent.sockets[0].getsockname()[1]}/service?ssl-mode=REQUIRED"
+    async with serving(make_settings(database_url=url, db_timeout_seconds=0.3)) as client:
+        response = await client.get("/health/ready")
+    silent.close()
+    gc.collect()
+
+    assert response.json()["details"] == {"database": "No answer from the database within 0.3 s"}
 
 
 async def test_unknown_authority_is_refused_where_verification_is_asked_for(server):

@@ -39,7 +39,10 @@ class PrivateMariaDB:
         self.folder = Path(tempfile.mkdtemp(prefix="mariadb-"))
         self.port = free_port()
         self.arguments = arguments
-        common = ["--no-defaults", f"--datadir={self.folder}/data", f"--user={_user()}"]
+        # A server that starts sweeps temporary tables out of its tmpdir, also those of others.
+        (self.folder / "tmp").mkdir()
+        places = [f"--datadir={self.folder}/data", f"--tmpdir={self.folder}/tmp"]
+        common = ["--no-defaults", *places, f"--user={_user()}"]
         install = [str(INSTALLER), *common, "--auth-root-authentication-method=normal", "--skip-test-db"]
         subprocess.run(install, check=True, capture_output=True)
         self.command = [
