@@ -10,7 +10,7 @@ from app.dialects import ServerNow
 from app.lease import LeaseRow, acquire
 from tests.conftest import COUNTRIES, RATES, everything, serving
 from tests.support import payloads
-from tests.support.upstream import after, document, hang, html, in_turn, status, truncated
+from tests.support.upstream import Answer, Request, after, document, hang, html, in_turn, status, truncated
 
 
 async def test_refresh_reports_what_it_did(client):
@@ -211,12 +211,22 @@ async def test_fewer_than_half_of_the_stored_countries_is_truncated_not_news(loa
 
 
 async def test_both_sources_are_fetched_at_the_same_time(client, upstream):
-    upstream.answers[COUNTRIES] = after(0.5, upstream.answers[COUNTRIES])
-    upstream.answers[RATES] = after(0.5, upstream.answers[RATES])
+    both_asked = asyncio.Barrier(2)
 
-    report = (await client.post("/countries/refresh")).json()
+    def once_both_are_asked(then: Answer) -> Answer:
+        async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+            await both_asked.wait()
+            await then(request, writer)
 
-    assert 500 <= report["duration_ms"] < 1000
+        return answer
+
+    for path in (COUNTRIES, RATES):
+        upstream.answers[path] = once_both_are_asked(upstream.answers[path])
+
+    response = await client.post("/countries/refresh")
+
+    assert response.status_code == 200
+    assert upstream.hits == {COUNTRIES: 1, RATES: 1}
 
 
 async def test_twenty_concurrent_refreshes_fetch_once_and_answer_alike(client, upstream):
