@@ -111,11 +111,19 @@ async def database_url(engine: str, request: pytest.FixtureRequest, tmp_path: Pa
 
 
 async def empty(url: str) -> None:
-    database = Database(make_settings(database_url=url))
-    async with database.writing() as connection:
+    async with opened_database(url) as database, database.writing() as connection:
         for table in TABLES:
             await connection.execute(text(f"DELETE FROM {table}"))
-    await database.close()
+
+
+@asynccontextmanager
+async def opened_database(url: str, **changes: Any) -> AsyncIterator[Database]:
+    """The database without a service around it; it is closed also where the test fails."""
+    database = Database(make_settings(database_url=url, **changes))
+    try:
+        yield database
+    finally:
+        await database.close()
 
 
 @pytest.fixture(scope="session")

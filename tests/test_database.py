@@ -10,15 +10,14 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.countries.models import Country
 from app.database import Database, OutcomeUnknown
 from app.errors import DatabaseUnavailable
-from tests.conftest import make_settings, serving
+from tests.conftest import make_settings, opened_database, serving
 from tests.support.mariadb import free_port
 
 
 @pytest.fixture
 async def database(database_url):
-    opened = Database(make_settings(database_url=database_url, db_pool_size=3, db_max_overflow=0))
-    yield opened
-    await opened.close()
+    async with opened_database(database_url, db_pool_size=3, db_max_overflow=0) as opened:
+        yield opened
 
 
 async def population(database: Database) -> int:
@@ -69,18 +68,17 @@ async def test_mistake_of_ours_is_no_outage(stored):
 
 
 async def test_work_that_takes_too_long_is_given_up_and_its_connection_comes_back(database_url):
-    slow = Database(make_settings(database_url=database_url, db_timeout_seconds=1, db_pool_size=1, db_max_overflow=0))
-
     async def sleep(session):
         await session.exec(text("SELECT 1"))
         await asyncio.sleep(5)
 
-    with pytest.raises(DatabaseUnavailable) as caught:
-        await slow.transaction(sleep)
+    async with opened_database(database_url, db_timeout_seconds=1, db_pool_size=1, db_max_overflow=0) as slow:
+        with pytest.raises(DatabaseUnavailable) as caught:
+            await slow.transaction(sleep)
+        async with slow.reading() as session:
+            assert (await session.exec(select(literal(1)))).one() == 1
+
     assert caught.value.details == "No answer from the database within 1 s"
-    async with slow.reading() as session:
-        assert (await session.exec(select(literal(1)))).one() == 1
-    await slow.close()
 
 
 def lost_connection(number: int) -> OperationalError:

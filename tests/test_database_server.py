@@ -3,8 +3,6 @@
 import asyncio
 import gc
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import aiomysql
 import asyncmy.cursors
@@ -12,13 +10,11 @@ import pytest
 from sqlalchemy.dialects import mysql
 from sqlmodel import SQLModel, insert, literal, select, update
 
-from app.config import Settings
 from app.countries.models import Country
-from app.database import Database
 from app.dialects import upsert_statement
 from app.errors import DatabaseUnavailable
 from app.rates.models import ExchangeRate
-from tests.conftest import COUNTRIES, RATES, make_settings, migrate_in_thread, serving, ticking_clock
+from tests.conftest import COUNTRIES, RATES, make_settings, migrate_in_thread, opened_database, serving, ticking_clock
 from tests.support import payloads
 from tests.support.certificate import make_certificate
 from tests.support.mariadb import PrivateMariaDB, is_installed
@@ -45,18 +41,8 @@ def server(tls):
     server.stop()
 
 
-@asynccontextmanager
-async def opened_database(settings: Settings) -> AsyncIterator[Database]:
-    database = Database(settings)
-    try:
-        yield database
-    finally:
-        await database.close()
-
-
 async def query_one(url: str, sql: str) -> object:
-    settings = make_settings(database_url=url, db_timeout_seconds=2)
-    async with opened_database(settings) as database, database.reading() as session:
+    async with opened_database(url, db_timeout_seconds=2) as database, database.reading() as session:
         row: tuple[object, ...] = tuple((await (await session.connection()).exec_driver_sql(sql)).one())
         return row[1]
 
@@ -117,8 +103,7 @@ async def change_that_sleeps_on_a_frozen_server(database, server):
     ],
 )
 async def test_work_ends_in_time_whenever_the_server_freezes(server, driver, work):
-    settings = make_settings(database_url=server.url("service", driver), db_timeout_seconds=1)
-    async with opened_database(settings) as database:
+    async with opened_database(server.url("service", driver), db_timeout_seconds=1) as database:
         async with database.reading() as session:  # connects
             await session.exec(select(literal(1)))
         try:
@@ -166,11 +151,10 @@ async def test_tls_handshake_that_is_given_up_leaves_no_connection_behind(server
         await reader.read()  # until the client leaves
         writer.close()
 
-    silent = await asyncio.start_server(greet_and_say_no_more, "127.0.0.1", 0)
-    url = f"mysql://root@127.0.0.1:{silent.sockets[0].getsockname()[1]}/service?ssl-mode=REQUIRED"
-    async with serving(make_settings(database_url=url, db_timeout_seconds=0.3)) as client:
-        response = await client.get("/health/ready")
-    silent.close()
+    async with await asyncio.start_server(greet_and_say_no_more, "127.0.0.1", 0) as silent:
+        url = f"mysql://root@127.0.0.1:{silent.sockets[0].getsockname()[1]}/service?ssl-mode=REQUIRED"
+        async with serving(make_settings(database_url=url, db_timeout_seconds=0.3)) as client:
+            response = await client.get("/health/ready")
     gc.collect()
 
     assert response.json()["details"] == {"database": "No answer from the database within 0.3 s"}

@@ -5,16 +5,14 @@ import asyncio
 import pytest
 
 from app import lease as leases
-from app.database import Database
 from app.lease import LeaseLost, acquire, held, release, release_in, renew
-from tests.conftest import make_settings
+from tests.conftest import opened_database
 
 
 @pytest.fixture
 async def database(database_url):
-    opened = Database(make_settings(database_url=database_url))
-    yield opened
-    await opened.close()
+    async with opened_database(database_url) as opened:
+        yield opened
 
 
 async def test_free_lease_is_acquired_once(database):

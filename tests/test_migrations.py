@@ -12,10 +12,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect
 
 from alembic import command
-from app.database import Database
 from app.migrations import alembic_config, head_revision, is_behind
 from app.models import metadata
-from tests.conftest import TABLES, has_mysql, make_settings, migrate_in_thread
+from tests.conftest import TABLES, has_mysql, make_settings, migrate_in_thread, opened_database
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,12 +30,8 @@ def empty_url(engine, request, tmp_path):
 
 
 async def look(url: str, what):
-    database = Database(make_settings(database_url=url))
-    try:
-        async with database.engine.connect() as connection:
-            return await connection.run_sync(what)
-    finally:
-        await database.close()
+    async with opened_database(url) as database, database.engine.connect() as connection:
+        return await connection.run_sync(what)
 
 
 def tables(connection) -> set[str]:
