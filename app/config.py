@@ -62,6 +62,15 @@ class Settings(BaseSettings):
     refresh_interval_minutes: float = Field(default=0, ge=0, le=525_600)
     """Time between scheduled refreshes, at most a year; 0 schedules none."""
 
+    cache_max_bytes: int = Field(default=64 * 2**20, ge=0, le=2**40)
+    """Memory for finished answers in each process; 0 keeps none."""
+    cache_revalidate_seconds: float = Field(default=1, ge=0, le=3600)
+    """How old an answer may be after another process changed the data; 0 asks the database at each request."""
+    cache_max_stale_seconds: float = Field(default=300, ge=0, le=86_400)
+    """How long the last good answer is shown while the database is away; 0 shows none."""
+    cache_shared_max_age_seconds: int = Field(default=0, ge=0, le=31_536_000)
+    """``s-maxage``: how long a proxy or CDN may serve an answer without asking; 0 lets it ask each time."""
+
     cors_origins: Words = ("*",)
     """Origins of pages that may call the service; ``*`` allows reading only."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

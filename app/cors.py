@@ -1,29 +1,57 @@
 """Which web pages may call the service from a browser."""
 
+from typing import Final
+
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import ValidationFailed, error_response
 
 READING = ("GET", "HEAD")
+EXPOSED: Final = ("X-Total-Count", "Link", "ETag", "Age", "Cache-Status", "X-Request-ID", "Retry-After")
 ALL_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+_FOR_EVERYBODY: Final = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", ", ".join(EXPOSED).encode()),
+)
 
 
 class Cors(CORSMiddleware):
-    """Starlette's layer, with our rule for ``*`` and our shape of errors."""
+    """Starlette's layer, with our rule for ``*`` and our shape of errors.
+
+    Where everybody may read, every answer says so, whoever asks: it needs no
+    ``Vary: Origin``, and costs next to nothing.
+    """
 
     def __init__(self, app: ASGIApp, *, origins: tuple[str, ...]) -> None:
         """Let pages of these origins call; ``*`` lets every page read, and none do more."""
         everybody = origins == ("*",)
+        self.for_everybody = _FOR_EVERYBODY if everybody else None
+        self.without_origin = _FOR_EVERYBODY if everybody else ((b"vary", b"Origin"),)
+        """What an answer that did not come through here gets, to a request without ``Origin`` where that matters."""
         super().__init__(
             app,
             allow_origins=origins,
             allow_methods=READING if everybody else ALL_METHODS,
             allow_headers=() if everybody else ("X-API-Key", "Content-Type", "X-Request-ID"),
-            expose_headers=("X-Total-Count", "Link", "X-Request-ID", "Retry-After"),
+            expose_headers=EXPOSED,
         )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = self.for_everybody
+        if headers is None or scope["type"] != "http" or scope["method"] == "OPTIONS":
+            await super().__call__(scope, receive, send)
+            return
+
+        async def send_for_everybody(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = (*message["headers"], *headers)
+            await send(message)
+
+        await self.app(scope, receive, send_for_everybody)
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """Answer a browser that asks whether it may; a refusal says what is not allowed."""

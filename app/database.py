@@ -5,7 +5,7 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import stamina
 from fastapi import Depends, Request
@@ -24,6 +24,8 @@ from app.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 
+_CHANGES_VERSION: Final = "changes the version of the data"
+
 
 def create_engine(settings: Settings) -> AsyncEngine:
     """Build the engine with its pool; nothing is connected yet."""
@@ -40,6 +42,8 @@ def create_engine(settings: Settings) -> AsyncEngine:
         engine = create_async_engine(url, connect_args={"async_creator_fn": open_sqlite}, **pool)
         prepare_sqlite(engine, busy_seconds=settings.db_timeout_seconds / 2)
         return engine
+    # reading() promises one view of the data, whatever the server's default.
+    pool["isolation_level"] = "REPEATABLE READ"
     bare_url, connect_args = mysql_connect_arguments(url)
     if bare_url.get_driver_name() == "aiomysql":
         connect_args["async_creator_fn"] = open_aiomysql
@@ -80,6 +84,8 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         self.engine = create_engine(settings)
         self.timeout = settings.db_timeout_seconds
+        self.changes = 0
+        """How often this process has changed, or may have changed, the version of the data."""
 
     async def close(self) -> None:
         """Close every connection."""
@@ -143,6 +149,8 @@ class Database:
                 if not repeatable and (is_lost_connection(error) or isinstance(error, asyncio.CancelledError)):
                     raise OutcomeUnknown from error
                 raise
+            finally:
+                self.changes += _CHANGES_VERSION in session.info
         return result
 
     @asynccontextmanager
@@ -169,6 +177,11 @@ class Database:
                 raise
             logger.error("Database: {}", _first_line(error))
             raise unavailable from error
+
+
+def announce_new_version(session: AsyncSession) -> None:
+    """Say that the open transaction changes the version of the data: what was known of it ends with the commit."""
+    session.info[_CHANGES_VERSION] = True
 
 
 class OutcomeUnknown(DatabaseUnavailable):

@@ -1,27 +1,27 @@
-"""Logging: loguru for everything, one format, and one line for each request."""
+"""Logging: loguru for everything, one format, one place where lines go."""
 
 import inspect
 import json
 import logging
 import re
-import secrets
 import sys
-import time
+import threading
 import traceback
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, Literal, TextIO
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final, TextIO
 from urllib.parse import quote, quote_plus
 
 from loguru import logger
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.config import Settings
 
 if TYPE_CHECKING:
     import loguru
 
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
+"""Id of the request that is being answered; None outside of one."""
+_PACKET: Final = 4000
 _SHORTEST_SECRET: Final = 4
 """Hiding shorter ones would blot out every line, and they are no secrets."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -29,15 +29,69 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _QUIET: Final = ("httpx", "httpcore", "aiosqlite", "asyncio", "PIL", "alembic.runtime.plugins")
 
 
-def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
+class LogLines:
+    """Where the lines go: each at once, or many together; always in the order in which they came."""
+
+    def __init__(self, stream: TextIO | None, hide: Callable[[str], str]) -> None:
+        self._stream = stream
+        self._hide = hide
+        self._gathered: list[str] = []
+        self._lock = threading.Lock()
+
+    @property
+    def target(self) -> TextIO:
+        """Looked up at each use: a progress display on the terminal puts its own stream there."""
+        return self._stream or sys.stderr
+
+    def write(self, line: str) -> None:
+        """Write a line in which no secret is left, behind those that wait."""
+        self.flush(f"{line}\n")
+
+    def gather(self, line: str) -> bool:
+        """Keep a line until ``flush()``; True for the first that waits."""
+        self._gathered.append(f"{line}\n")
+        return len(self._gathered) == 1
+
+    def flush(self, behind: str = "") -> None:
+        """Write what waits, without secrets, and then this text."""
+        with self._lock:  # other threads log as well
+            waiting = self._gathered[:]
+            del self._gathered[: len(waiting)]  # and not what came meanwhile
+            for packet in _packets(waiting):
+                self._put(self._hide(packet))
+            if behind:
+                self._put(behind)
+
+    def _put(self, text: str) -> None:
+        self.target.write(text)
+        self.target.flush()
+
+
+def _packets(lines: Iterable[str]) -> Iterator[str]:
+    """Join lines up to the size that a pipe keeps together, so that two processes can't mix theirs."""
+    packet: list[str] = []
+    size = 0
+    for line in lines:
+        if size + len(line) > _PACKET and packet:
+            yield "".join(packet)
+            packet, size = [], 0
+        packet.append(line)
+        size += len(line)
+    if packet:
+        yield "".join(packet)
+
+
+def configure_logging(settings: Settings, stream: TextIO | None = None) -> LogLines:
     """Send every log line of the process, whoever writes it, to one sink.
 
     Args:
         settings: Level, format, and the secrets that no line may show.
         stream: Where the lines go; standard error by default.
+
+    Returns:
+        The sink, for lines that are formatted elsewhere.
     """
     to_line = _json_line if settings.log_format == "json" else _console_line
-    colour = settings.log_format == "console" and (stream or sys.stderr).isatty()
     spellings = _spellings(settings.secrets)
 
     def hide(text: str) -> str:
@@ -45,11 +99,11 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
             text = text.replace(secret, "********")
         return text
 
+    lines = LogLines(stream, hide)
+    colour = has_colour(settings, lines)
+
     def write(message: "loguru.Message") -> None:
-        # Looked up at each line: a progress display on the terminal puts its own stream there.
-        target = stream or sys.stderr
-        target.write(to_line(message.record, hide, colour=colour) + "\n")
-        target.flush()
+        lines.write(to_line(message.record, hide, colour=colour))
 
     logger.remove()
     logger.add(write, level=settings.log_level, format="{message}", backtrace=False, diagnose=False)
@@ -64,6 +118,12 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
     logging.getLogger("stamina").setLevel(logging.ERROR)
     # We write a line for each request ourselves.
     logging.getLogger("uvicorn.access").disabled = True
+    return lines
+
+
+def has_colour(settings: Settings, lines: LogLines) -> bool:
+    """Whether lines for people go to a terminal."""
+    return settings.log_format == "console" and lines.target.isatty()
 
 
 def _spellings(secrets: Iterable[str]) -> list[str]:
@@ -100,13 +160,17 @@ _COLOURS: Final = {"DEBUG": "\x1b[36m", "INFO": "\x1b[32m", "WARNING": "\x1b[33m
 
 def _console_line(record: "loguru.Record", hide: Callable[[str], str], *, colour: bool) -> str:
     level = record["level"].name
-    request_id = record["extra"].get("request_id", "-")
     stamp = f"{record['time']:%Y-%m-%d %H:%M:%S.%f}"[:-3]
-    head = f"{stamp} | {level:<8}| {request_id} | "
-    if colour:
-        head = f"\x1b[2m{stamp}\x1b[0m | {_COLOURS.get(level, '')}{level:<8}\x1b[0m| \x1b[2m{request_id}\x1b[0m | "
+    head = console_head(stamp, level, REQUEST_ID.get() or "-", colour=colour)
     trace = "".join(f"\n    | {one_line(line)}" for line in hide(_trace(record)).splitlines())
     return head + one_line(hide(record["message"])) + trace
+
+
+def console_head(stamp: str, level: str, request_id: str, *, colour: bool) -> str:
+    """What stands before the message in a line for people."""
+    if colour:
+        return f"\x1b[2m{stamp}\x1b[0m | {_COLOURS.get(level, '')}{level:<8}\x1b[0m| \x1b[2m{request_id}\x1b[0m | "
+    return f"{stamp} | {level:<8}| {request_id} | "
 
 
 def _json_line(record: "loguru.Record", hide: Callable[[str], str], *, colour: bool) -> str:
@@ -117,10 +181,16 @@ def _json_line(record: "loguru.Record", hide: Callable[[str], str], *, colour: b
         "message": hide(record["message"]),
         **record["extra"],
     }
+    if request_id := REQUEST_ID.get():
+        fields["request_id"] = request_id
     if record["exception"]:
         fields["exception"] = hide(_trace(record))
-    line = json.dumps(fields, ensure_ascii=False, default=str)
-    # JSON lets pass what some readers take for the end of a line, and terminals for a command.
+    return to_json(fields)
+
+
+def to_json(value: object) -> str:
+    """One line of JSON; what some readers take for the end of a line, and terminals for a command, is escaped."""
+    line = json.dumps(value, ensure_ascii=False, default=str)
     return _CONTROL.sub(lambda match: f"\\u{ord(match.group()):04x}", line)
 
 
@@ -128,45 +198,3 @@ def _trace(record: "loguru.Record") -> str:
     if (exception := record["exception"]) is None:
         return ""
     return "".join(traceback.format_exception(exception.type, exception.value, exception.traceback))
-
-
-class RequestLog:
-    """ASGI layer: gives every request an id and writes one line about it.
-
-    ``X-Request-ID`` is taken over from the client where it is harmless, made
-    otherwise, and always sent back.
-    """
-
-    def __init__(self, app: ASGIApp, *, requests: Literal["all", "errors", "off"]) -> None:
-        self.app = app
-        self.requests = requests
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        request_id = _request_id(scope)
-        status = 500
-        started = time.perf_counter()
-
-        async def add_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
-            await send(message)
-
-        with logger.contextualize(request_id=request_id):
-            try:
-                await self.app(scope, receive, add_id)
-            finally:
-                if self.requests == "all" or (self.requests == "errors" and status >= 400):
-                    seconds = time.perf_counter() - started
-                    logger.info("{} {} -> {} [{:.4f}s]", scope["method"], scope["path"], status, seconds)
-
-
-def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value.decode("latin-1")):
-            return str(value.decode("latin-1"))
-    return secrets.token_hex(8)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import TypedDict
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from loguru import logger
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__, status
 from app.access import WriteGate
@@ -18,11 +20,14 @@ from app.cors import Cors
 from app.countries import router as countries
 from app.countries.refresh import Refresher
 from app.countries.schedule import keep_fresh
+from app.data_version import DataVersion
 from app.database import Database
 from app.errors import UnforeseenErrors, install_error_handlers
-from app.log import RequestLog, configure_logging
+from app.log import LogLines, configure_logging
 from app.openapi import DESCRIPTION, TAGS, TITLE, correct_openapi
 from app.protocol import BodyLimit, Contract, HeadAndSlash
+from app.request_log import RequestLog
+from app.response_cache import ResponseCache
 from app.upstream import create_http_client
 
 
@@ -30,6 +35,7 @@ class State(TypedDict):
     """What a request finds in ``request.state``."""
 
     database: Database
+    data_version: DataVersion
     refresher: Refresher
 
 
@@ -38,6 +44,8 @@ def create_app(
     *,
     draw_multiplier: Callable[[], float] = lambda: random.uniform(1000, 2000),
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    monotonic: Callable[[], float] = time.monotonic,
+    lines: LogLines | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -45,27 +53,31 @@ def create_app(
         settings: Read from the environment by default.
         draw_multiplier: Chance of the GDP estimate, 1000 to 2000.
         clock: The time in UTC.
+        monotonic: Seconds that only grow, for the age of cached answers.
+        lines: Where log lines go; by default logging is set up to write them to standard error.
     """
     settings = settings or load_settings()
-    configure_logging(settings)
+    lines = lines or configure_logging(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         if settings.admin_api_key is None:
             logger.warning("ADMIN_API_KEY is not set: everybody who reaches this service may refresh and delete")
         database = Database(settings)
+        data_version = DataVersion(database, settings, monotonic=monotonic)
         async with create_http_client() as http:
             refresher = Refresher(database, http, settings, draw_multiplier=draw_multiplier, clock=clock)
             background = asyncio.create_task(keep_fresh(database, refresher, settings), name="keep fresh")
             try:
-                yield {"database": database, "refresher": refresher}
+                yield {"database": database, "data_version": data_version, "refresher": refresher}
             finally:
                 background.cancel()
                 await asyncio.gather(background, return_exceptions=True)
                 await refresher.close()
+                await data_version.close()
                 await database.close()
 
-    app = FastAPI(
+    app = _Service(
         title=TITLE,
         version=__version__,
         description=DESCRIPTION,
@@ -78,24 +90,42 @@ def create_app(
     app.include_router(countries.router)
     correct_openapi(app)
     install_error_handlers(app)
-    _add_layers(app, settings)
+    _add_layers(app, settings, lines)
     return app
+
+
+class _Service(FastAPI):
+    """FastAPI with our layers in front of it: what they answer themselves costs none of its machinery."""
+
+    in_front: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.in_front(scope, receive, send)
+
+    async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application without the layers in front."""
+        await super().__call__(scope, receive, send)
 
 
 def _operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def _add_layers(app: FastAPI, settings: Settings) -> None:
+def _add_layers(app: _Service, settings: Settings, lines: LogLines) -> None:
     """Put the layers around the application, innermost first."""
     app.add_middleware(UnforeseenErrors)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Contract, api=app)
+    cache = ResponseCache(
+        app.behind,
+        max_bytes=settings.cache_max_bytes,
+        shared_max_age_seconds=settings.cache_shared_max_age_seconds,
+        varies_by_origin=settings.cors_origins != ("*",),
+    )
     key = settings.admin_api_key
-    app.add_middleware(WriteGate, admin_api_key=key.get_secret_value() if key else None)
-    app.add_middleware(HeadAndSlash)
-    app.add_middleware(Cors, origins=settings.cors_origins)
-    app.add_middleware(RequestLog, requests=settings.log_requests)
+    gate = WriteGate(cache, admin_api_key=key.get_secret_value() if key else None)
+    cors = Cors(HeadAndSlash(gate), origins=settings.cors_origins)
+    app.in_front = RequestLog(cors, settings, lines, ready=cache.ready, headers=cors.without_origin)
 
 
 app = create_app()

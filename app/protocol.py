@@ -30,15 +30,16 @@ class HeadAndSlash:
             return
         path = scope["path"]
         # An encoded slash is part of a name, and only a written one ends a path.
-        if len(path) > 1 and path.endswith("/") and scope.get("raw_path", b"/").endswith(b"/"):
-            path = path[:-1]
-        is_head = scope["method"] == "HEAD"
-        method = "GET" if is_head else scope["method"]
+        if path.endswith("/") and len(path) > 1 and scope.get("raw_path", b"/").endswith(b"/"):
+            scope = {**scope, "path": path[:-1]}
+        if scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
 
         async def send_head(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        await self.app({**scope, "path": path, "method": method}, receive, send_head if is_head else send)
+        await self.app({**scope, "method": "GET"}, receive, send_head)
 
 
 class BodyLimit:

@@ -3,17 +3,19 @@
 from html import escape
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, Field
 
 from app import __version__
 from app.countries import crud
 from app.countries.schemas import StatusPublic
+from app.data_version import note_version
 from app.database import DatabaseDep, SessionDep
 from app.errors import AppError, DatabaseUnavailable, documented
 from app.migrations import current_revision, head_revision, is_behind
 from app.openapi import TITLE
+from app.response_cache import CACHEABLE
 
 router = APIRouter(tags=["service"])
 
@@ -65,7 +67,9 @@ async def get_root(accept: Annotated[str, Header(include_in_schema=False)] = "")
 
 
 @router.get("/status", summary="Number, age and sources of the data", responses=documented(404, 503))
-async def get_status(session: SessionDep) -> StatusPublic:
+async def get_status(request: Request, session: SessionDep, response: Response) -> StatusPublic:
+    await note_version(request, session)
+    response.headers.update(CACHEABLE)
     return await crud.get_status(session)
 
 

@@ -41,15 +41,17 @@ class Log:
 
 async def ask(log: Log, paths: str, headers: Any = None) -> list[httpx.Response]:
     """Ask an application that logs as given; it has no state, so only routes without a database answer."""
-    app = create_app(log.settings)
+    lines = configure_logging(log.settings, log.stream)
+    app = create_app(log.settings, lines=lines)
 
     @app.get("/broken/{name}")
     async def fail(name: str) -> None:
         raise RuntimeError(f"no {name}")
 
-    configure_logging(log.settings, log.stream)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
-        return [await client.get(path, headers=headers) for path in paths.split()]
+        answers = [await client.get(path, headers=headers) for path in paths.split()]
+    lines.flush()
+    return answers
 
 
 async def test_each_request_is_one_line_with_its_id_status_and_seconds():
@@ -88,7 +90,7 @@ async def test_json_is_one_object_a_line():
     await ask(log, "/health/live /nowhere", {"X-Request-ID": "r-1"})
 
     first, second = (json.loads(line) for line in log.lines)
-    assert {"level": "INFO", "logger": "app.log", "request_id": "r-1"}.items() <= first.items()
+    assert {"level": "INFO", "logger": "app.request_log", "request_id": "r-1"}.items() <= first.items()
     assert first.keys() == second.keys() == {"time", "level", "logger", "message", "request_id"}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+[+-]\d\d:\d\d", first["time"])
     assert re.fullmatch(r"GET /nowhere -> 404 \[\d+\.\d{4}s\]", second["message"])

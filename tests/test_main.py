@@ -5,7 +5,7 @@ import pytest
 from tests.conftest import make_settings, serving
 
 PAGE = "https://page.example"
-EXPOSED = "X-Total-Count, Link, X-Request-ID, Retry-After"
+EXPOSED = "X-Total-Count, Link, ETag, Age, Cache-Status, X-Request-ID, Retry-After"
 
 
 @pytest.fixture

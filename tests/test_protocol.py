@@ -65,7 +65,8 @@ def without_id(response: Any) -> dict[str, str]:
 
 async def test_head_answers_like_get_without_the_body_on_every_route(filled):
     for path in await readable_paths(filled):
-        read, head = await filled.get(path), await filled.head(path)
+        plain = {"Accept-Encoding": "identity"}
+        read, head = await filled.get(path, headers=plain), await filled.head(path, headers=plain)
 
         assert (path, read.status_code, head.status_code) == (path, 200, 200)
         assert (path, head.content, without_id(head)) == (path, b"", without_id(read))

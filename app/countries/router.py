@@ -17,8 +17,10 @@ from app.countries.schemas import (
     DeleteResult,
     RefreshResult,
 )
+from app.data_version import note_version
 from app.database import DatabaseDep, SessionDep
 from app.errors import documented
+from app.response_cache import CACHEABLE
 
 router = APIRouter(prefix="/countries", tags=["countries"])
 
@@ -75,8 +77,9 @@ async def refresh_countries(refresher: RefresherDep, *, force: ForceParam = Fals
     },
 )
 async def list_countries(request: Request, session: SessionDep, filters: FiltersParam) -> Response:
+    await note_version(request, session)
     countries, total = await crud.list_countries(session, filters)
-    headers = {"X-Total-Count": str(total)}
+    headers = {**CACHEABLE, "X-Total-Count": str(total)}
     if filters.is_paged:
         headers["Link"] = _page_links(request, filters, total)
     # Written by pydantic in one go: the rows come from our own database and need no second validation.
@@ -96,12 +99,15 @@ async def list_countries(request: Request, session: SessionDep, filters: Filters
         **documented(404, 503),
     },
 )
-async def get_image(session: SessionDep) -> Response:
-    return Response(await crud.get_image(session), media_type="image/png")
+async def get_image(request: Request, session: SessionDep) -> Response:
+    await note_version(request, session)
+    return Response(await crud.get_image(session), media_type="image/png", headers=CACHEABLE)
 
 
 @router.get("/{name}", summary="One country", responses=documented(400, 404, 503))
-async def get_country(session: SessionDep, name: NameParam) -> CountryPublic:
+async def get_country(request: Request, session: SessionDep, name: NameParam, response: Response) -> CountryPublic:
+    await note_version(request, session)
+    response.headers.update(CACHEABLE)
     return CountryPublic.model_validate(await crud.get_country(session, name), from_attributes=True)
 
 

@@ -11,6 +11,7 @@ from app.countries.drawing import Drawing
 from app.countries.identity import StoredCountry
 from app.countries.models import SUMMARY_ID, Country, SummaryCache
 from app.countries.summary import Summary
+from app.database import announce_new_version
 
 
 async def read_stored(session: AsyncSession, *, lock: bool = False) -> list[StoredCountry]:
@@ -48,6 +49,7 @@ async def change_summary(session: AsyncSession, drawing: Drawing, **more: object
     Returns:
         False where nothing was ever refreshed, so that there is no row to change.
     """
+    announce_new_version(session)
     result = await session.exec(
         update(SummaryCache)
         .where(col(SummaryCache.id) == SUMMARY_ID)

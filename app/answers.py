@@ -1,0 +1,129 @@
+"""Finished answers: the bytes of a 200 in every coding asked for so far, with their entity tags."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from app.conditional import entity_tag
+
+_COMPRESSIBLE: Final = (b"application/json", b"text/")
+_SMALLEST_COMPRESSED: Final = 500
+"""Bytes; below, there is next to nothing to gain."""
+_OVERHEAD: Final = 2_500
+"""Bytes of memory that an answer takes beyond its bodies."""
+
+Headers = tuple[tuple[bytes, bytes], ...]
+Key = tuple[str, bytes]
+"""Path and canonical query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Representation:
+    """An answer in one content coding, ready to send."""
+
+    tag: bytes
+    headers: Headers
+    headers_304: Headers
+    """Without those that describe the body, which a 304 does not have."""
+    body: bytes
+
+
+@dataclass(slots=True)
+class Answer:
+    """One finished 200."""
+
+    version: int
+    """Of the data that it shows."""
+    headers: Headers
+    """Without those that depend on the coding."""
+    content_type: bytes
+    plain: Representation
+    """Without a content coding."""
+    coded: dict[str, Representation] = field(default_factory=dict)
+    """By content coding; the plain one where compressing it brings nothing."""
+
+    @property
+    def is_compressible(self) -> bool:
+        """Whether it is worth trying."""
+        return self.content_type.startswith(_COMPRESSIBLE) and len(self.plain.body) >= _SMALLEST_COMPRESSED
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory, nearly."""
+        return _OVERHEAD + len(self.plain.body) + sum(len(r.body) for r in self.coded.values() if r is not self.plain)
+
+    def add(self, coding: str, body: bytes) -> Representation:
+        """Take in the body in one more coding, unless it is no smaller."""
+        smaller = len(body) < len(self.plain.body)
+        kept = _represent(self.headers, self.content_type, body, coding) if smaller else self.plain
+        self.coded[coding] = kept
+        return kept
+
+
+def finish(version: int, sent: Iterable[tuple[bytes, bytes]], body: bytes, *, cache_control: bytes) -> Answer:
+    """Make a finished answer of what the application sent, headers and body."""
+    fields = dict(sent)
+    content_type = fields.pop(b"content-type", b"application/octet-stream")
+    fields.pop(b"content-length", None)
+    fields[b"cache-control"] = cache_control
+    if content_type.startswith(_COMPRESSIBLE):
+        fields[b"vary"] = b"Accept-Encoding"
+    headers = tuple(fields.items())
+    return Answer(version, headers, content_type, _represent(headers, content_type, body))
+
+
+def _represent(headers: Headers, content_type: bytes, body: bytes, coding: str = "") -> Representation:
+    tag = entity_tag(body)
+    tagged = (*headers, (b"etag", tag))
+    about_body = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+    if coding:
+        about_body.append((b"content-encoding", coding.encode()))
+    return Representation(tag, (*about_body, *tagged), tagged, body)
+
+
+class AnswerStore:
+    """Keeps answers of one version of the data in memory, those used last, up to so many bytes."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self._answers: OrderedDict[Key, Answer] = OrderedDict()
+        self._version = -1
+
+    def get(self, key: Key) -> Answer | None:
+        """Find an answer; it counts as used."""
+        answer = self._answers.get(key)
+        if answer is not None:
+            self._answers.move_to_end(key)
+        return answer
+
+    def keep(self, key: Key, answer: Answer) -> None:
+        """Take an answer in; answers of another version go."""
+        if answer.version != self._version:
+            self._answers.clear()
+            self.bytes, self._version = 0, answer.version
+        if answer.size > self.max_bytes:
+            return
+        self._drop(key)
+        self._answers[key] = answer
+        self.bytes += answer.size
+        self._make_room()
+
+    def add(self, key: Key, answer: Answer, coding: str, body: bytes) -> Representation:
+        """Add a coding to an answer, and count it where the answer is kept."""
+        before = answer.size
+        representation = answer.add(coding, body)
+        if self._answers.get(key) is answer:
+            self.bytes += answer.size - before
+            self._make_room()
+        return representation
+
+    def _make_room(self) -> None:
+        while self.bytes > self.max_bytes:
+            self._drop(next(iter(self._answers)))
+
+    def _drop(self, key: Key) -> None:
+        answer = self._answers.pop(key, None)
+        if answer is not None:
+            self.bytes -= answer.size

@@ -1,0 +1,47 @@
+"""Conditional requests by entity tag (RFC 9110, 13)."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from app.errors import AppError
+
+_TAG: Final = re.compile(rb'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+
+
+class PreconditionFailed(AppError):
+    """``If-Match`` names another version of the answer than the one in force."""
+
+    status_code = 412
+    title = "Precondition failed"
+
+
+def entity_tag(body: bytes) -> bytes:
+    """A strong tag: equal bytes have equal tags, in whichever process they were made."""
+    return b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode()
+
+
+def is_not_modified(fields: Mapping[bytes, bytes], tag: bytes) -> bool:
+    """Decide between the whole answer and 304.
+
+    ``If-Modified-Since`` says nothing here, because no answer has a ``Last-Modified``.
+
+    Args:
+        fields: The request's header fields, repeated ones joined.
+        tag: The entity tag of the answer that the request would get.
+
+    Raises:
+        PreconditionFailed: There is an ``If-Match`` that does not hold.
+    """
+    if b"if-match" in fields and not _names(fields[b"if-match"], tag, weakly=False):
+        raise PreconditionFailed({"If-Match": f"the answer now has the tag {tag.decode()}"})
+    wanted = fields.get(b"if-none-match")
+    return wanted is not None and (wanted == tag or _names(wanted, tag, weakly=True))
+
+
+def _names(value: bytes, tag: bytes, *, weakly: bool) -> bool:
+    """Whether a list of tags, or ``*``, names this strong tag."""
+    if value.strip() == b"*":
+        return True
+    return any(found == tag and (weakly or not weak) for weak, found in _TAG.findall(value))

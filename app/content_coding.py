@@ -1,0 +1,60 @@
+"""Content codings: which one a client wants, and bytes in that coding (RFC 9110, 8.4 and 12.5.3)."""
+
+import gzip
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final
+
+import brotli
+import zstandard
+
+IDENTITY: Final = ""
+"""No coding."""
+
+# Measured on the full list, 77 kB: br 14.8 kB in 4 ms, zstd 14.9 kB in 2 ms, gzip 16.2 kB in 1 ms.
+# The best quality of br saves another 3 kB and takes 85 ms.
+_ENCODERS: Final[dict[str, Callable[[bytes], bytes]]] = {
+    "br": lambda body: brotli.compress(body, quality=5),
+    "zstd": lambda body: zstandard.ZstdCompressor(level=12).compress(body),
+    "gzip": lambda body: gzip.compress(body, 6, mtime=0),
+}
+"""Those we would rather send come first."""
+
+_ITEM: Final = re.compile(r"\s*([!#$%&'*+.^_`|~0-9a-z-]+)\s*(?:;\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?")
+
+
+def encode(body: bytes, coding: str) -> bytes:
+    """Compress; takes milliseconds for 100 kB, so not on the event loop."""
+    return _ENCODERS[coding](body)
+
+
+@lru_cache(maxsize=64)
+def negotiate(accept_encoding: bytes | None) -> str:
+    """Choose the coding for a request.
+
+    Args:
+        accept_encoding: The header field's value; None where there is none.
+
+    Returns:
+        ``br``, ``zstd``, ``gzip`` or ``IDENTITY``: the one with the highest weight, ours
+        first among equals. Where the client takes nothing that we have,
+        it gets no coding rather than an error.
+    """
+    if accept_encoding is None:
+        return IDENTITY
+    weights = _weights(accept_encoding.decode("latin-1").lower())
+    anything_else = weights.get("*", 0.0)
+    best, best_weight = IDENTITY, 0.0
+    for coding in _ENCODERS:
+        weight = weights.get(coding, anything_else)
+        if weight > best_weight:
+            best, best_weight = coding, weight
+    # A client that names a higher weight for no coding means it.
+    return IDENTITY if weights.get("identity", 0.0) > best_weight else best
+
+
+def _weights(accept_encoding: str) -> dict[str, float]:
+    found = (_ITEM.fullmatch(item) for item in accept_encoding.split(","))
+    # x-gzip is an old name of gzip.
+    return {match[1].removeprefix("x-"): float(match[2] or 1) for match in found if match}

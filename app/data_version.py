@@ -1,0 +1,134 @@
+"""Which version of the data is in force: asked of the database seldom, known for sure in time."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from fastapi import Request
+from sqlalchemy import column, select, table
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.config import Settings
+from app.database import Database
+from app.errors import DatabaseUnavailable
+
+# The model belongs to the countries; here only this one column of its one row matters.
+_SUMMARY: Final = table("summarycache", column("id"), column("data_version"))
+_QUERY: Final = select(_SUMMARY.c.data_version).where(_SUMMARY.c.id == 1)
+_ASK_AGAIN_SECONDS: Final = 1.0
+"""Pause between two questions to a database that is away."""
+
+
+async def read_data_version(session: AsyncSession) -> int:
+    """The version that this session sees; 0 before the first refresh."""
+    return (await (await session.connection()).execute(_QUERY)).scalar() or 0
+
+
+class Moment(NamedTuple):
+    """When something was read: a point in time, and how much this process had changed by then."""
+
+    time: float
+    """Monotonic seconds."""
+    changes: int
+    """``Database.changes``: what was read before an own change says nothing about the time after it."""
+
+
+class DataVersion:
+    """What this process knows about the version of the data.
+
+    The knowledge counts for ``CACHE_REVALIDATE_SECONDS``, and ends at once when
+    this process itself changes data. All who need newer knowledge at the same
+    time share one query for one row.
+    """
+
+    def __init__(
+        self, database: Database, settings: Settings, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._database = database
+        self._revalidate_seconds = settings.cache_revalidate_seconds
+        self._max_stale_seconds = settings.cache_max_stale_seconds
+        self._monotonic = monotonic
+        self._known = -1
+        self._known_at = Moment(float("-inf"), -1)
+        self._question: asyncio.Task[None] | None = None
+        self._failure: DatabaseUnavailable | None = None
+        self._failed_at = 0.0
+
+    def now(self) -> Moment:
+        """The moment to note before reading."""
+        return Moment(self._monotonic(), self._database.changes)
+
+    def is_known(self, version: int) -> bool:
+        """Whether this version is in force, as far as that can be told without asking."""
+        time, changes = self._known_at
+        return (
+            version == self._known
+            and self._monotonic() - time < self._revalidate_seconds
+            and changes == self._database.changes
+        )
+
+    async def is_in_force(self, version: int) -> bool:
+        """Whether this version is in force, asking the database where the knowledge is too old.
+
+        Raises:
+            DatabaseUnavailable: It could not be asked.
+        """
+        now = self.now()
+        while self._known_at.time < now.time - self._revalidate_seconds or self._known_at.changes < now.changes:
+            if self._failure is not None:
+                # It was away at the last question: nobody waits for it again, it is asked in the background.
+                if self._monotonic() - self._failed_at >= _ASK_AGAIN_SECONDS:
+                    self._ask()
+                raise self._failure
+            await asyncio.shield(self._ask())
+        return version == self._known
+
+    def learn(self, version: int, read_at: Moment) -> bool:
+        """Take note of a version that was read after this moment; True where it is the one in force."""
+        if read_at >= self._known_at:
+            self._known, self._known_at, self._failure = version, read_at, None
+        return version == self._known
+
+    def stale_age(self, version: int) -> int | None:
+        """Seconds since this version was known to be in force, for use while the database is away.
+
+        None where it must not be shown: this process knows of a later change, or it is too long ago.
+        """
+        time, changes = self._known_at
+        age = self._monotonic() - time
+        if version != self._known or changes != self._database.changes or age >= self._max_stale_seconds:
+            return None
+        return int(age)
+
+    async def close(self) -> None:
+        """End a question that is still open."""
+        if self._question is not None:
+            self._question.cancel()
+            await asyncio.gather(self._question, return_exceptions=True)
+
+    def _ask(self) -> asyncio.Task[None]:
+        if self._question is None or self._question.done():
+            self._question = asyncio.create_task(self._read(), name="data version")
+            # In the background nobody may wait for it; what went wrong is kept and logged.
+            self._question.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return self._question
+
+    async def _read(self) -> None:
+        now = self.now()
+        try:
+            async with self._database.reading() as session:
+                version = await read_data_version(session)
+        except DatabaseUnavailable as error:
+            self._failure, self._failed_at = error, self._monotonic()
+            raise
+        self.learn(version, now)
+
+
+async def note_version(request: Request, session: AsyncSession) -> None:
+    """Note which version the answer to this request will belong to; without that it is not kept.
+
+    To be called before anything else is read. In the same snapshot what follows
+    is of this version; where a server is set to no snapshots, it is no older.
+    """
+    request.state.version_read = await read_data_version(session)

@@ -1,0 +1,146 @@
+"""The request log: an id for every request, and a line, formatted by hand and written many at a time."""
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Callable
+from datetime import datetime
+from itertools import count
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.config import Settings
+from app.log import REQUEST_ID, LogLines, console_head, has_colour, one_line, to_json
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_FLUSH_SECONDS: Final = 0.05
+"""How long a line may wait for others; a process that is killed loses that much."""
+
+_NEVER: Final = 1000
+
+Headers = tuple[tuple[bytes, bytes], ...]
+Ready = Callable[[Scope], tuple[int, Headers, bytes] | None]
+ToLine = Callable[[str, str], str]
+"""From the request's id and the message to a line."""
+
+
+class RequestLog:
+    """ASGI layer: gives every request an id and writes one line about it.
+
+    ``X-Request-ID`` is taken over from the client where it is harmless, made
+    otherwise, and always sent back. A record of the logging library would cost
+    as much as half of an answer from the cache, so the lines are made here.
+    They look like all others, and are written before any line that comes later.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, lines: LogLines, *, ready: Ready, headers: Headers) -> None:
+        """Stand in front of all other layers.
+
+        Args:
+            app: The next layer.
+            settings: What to log, and how.
+            lines: Where the lines go.
+            ready: Gives the reply to a GET that needs no other layer.
+            headers: What such a reply gets on top.
+        """
+        self.app = app
+        self.lines = lines
+        self.ready = ready
+        self.headers = headers
+        never = settings.log_level in ("WARNING", "ERROR")
+        self.least_status = _NEVER if never else {"all": 0, "errors": 400, "off": _NEVER}[settings.log_requests]
+        self.to_line = _json_lines() if settings.log_format == "json" else _console_lines(settings, lines)
+        # Unique in all processes together, and cheaper than a random id for each request.
+        self.process = secrets.token_hex(4)
+        self.numbers = count()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                self.lines.flush()
+            return
+        started = time.perf_counter()
+        request_id = _given_id(scope) or f"{self.process}{next(self.numbers):08x}"
+        reply = self.ready(scope) if scope["method"] == "GET" else None
+        if reply is None:
+            await self._pass_on(scope, receive, send, request_id, started)
+            return
+        status, headers, body = reply
+        headers = (*headers, (b"x-request-id", request_id.encode()), *self.headers)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        if status >= self.least_status:
+            self._log(scope, request_id, status, started)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: str, started: float) -> None:
+        status = 500
+
+        async def add_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = (*message["headers"], (b"x-request-id", request_id.encode()))
+            await send(message)
+
+        token = REQUEST_ID.set(request_id)
+        try:
+            await self.app(scope, receive, add_id)
+        finally:
+            REQUEST_ID.reset(token)
+            if status >= self.least_status:
+                self._log(scope, request_id, status, started)
+
+    def _log(self, scope: Scope, request_id: str, status: int, started: float) -> None:
+        seconds = time.perf_counter() - started
+        line = self.to_line(request_id, f"{scope['method']} {scope['path']} -> {status} [{seconds:.4f}s]")
+        if self.lines.gather(line):
+            asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.lines.flush)
+
+
+def _given_id(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value.decode())
+    return None
+
+
+def _console_lines(settings: Settings, lines: LogLines) -> ToLine:
+    colour = has_colour(settings, lines)
+    second, day_and_time = 0, ""
+
+    def to_line(request_id: str, message: str) -> str:
+        nonlocal second, day_and_time
+        now = time.time()
+        if int(now) != second:
+            second = int(now)
+            day_and_time = f"{datetime.fromtimestamp(second).astimezone():%Y-%m-%d %H:%M:%S}"
+        stamp = f"{day_and_time}.{int(now % 1 * 1000):03d}"
+        text = message if message.isprintable() else one_line(message)
+        return console_head(stamp, "INFO", request_id, colour=colour) + text
+
+    return to_line
+
+
+def _json_lines() -> ToLine:
+    second, day_and_time, zone = 0, "", ""
+
+    def to_line(request_id: str, message: str) -> str:
+        nonlocal second, day_and_time, zone
+        now = time.time()
+        if int(now) != second:
+            second = int(now)
+            local = datetime.fromtimestamp(second).astimezone()
+            day_and_time, zone = f"{local:%Y-%m-%dT%H:%M:%S}", local.isoformat()[19:]
+        stamp = f"{day_and_time}.{int(now % 1 * 1_000_000):06d}{zone}"
+        plain = message.isprintable() and '"' not in message and "\\" not in message
+        text = f'"{message}"' if plain else to_json(message)
+        return (
+            f'{{"time": "{stamp}", "level": "INFO", "logger": "{__name__}", "message": {text}, '
+            f'"request_id": "{request_id}"}}'
+        )
+
+    return to_line

@@ -1,0 +1,242 @@
+"""The layer that answers a repeated GET from finished bytes, valid for one version of the data."""
+
+import asyncio
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.answers import Answer, AnswerStore, Headers, Key, Representation, finish
+from app.conditional import is_not_modified
+from app.content_coding import IDENTITY, encode, negotiate
+from app.data_version import DataVersion
+from app.errors import AppError, DatabaseUnavailable, UnforeseenErrors, error_response
+from app.single_flight import SingleFlight
+
+CACHEABLE: Final = {"Cache-Control": "public, max-age=0, must-revalidate"}
+"""Headers of a route whose answers depend on the URL and the version of the data, and on nothing else.
+
+Such a route calls ``note_version()`` first. Clients and proxies may keep an
+answer, and have to ask each time whether it still holds: a refresh can come at
+any moment.
+"""
+
+_CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
+_PRIVATE: Final = frozenset({b"set-cookie", b"vary"})
+"""Headers of an answer that depends on more than its URL."""
+_CONDITIONS: Final = frozenset({b"if-match", b"if-none-match"})
+_LARGEST_INLINE: Final = 8_192
+"""Bytes that are compressed on the event loop, in half a millisecond; more go to a thread."""
+_LONGEST_REMEMBERED: Final = 512
+
+Reply = tuple[int, Headers, bytes]
+"""Status, headers, body."""
+
+
+class ResponseCache:
+    """ASGI layer: answers a repeated GET from finished bytes.
+
+    Kept are 200s whose route declares them ``CACHEABLE``. An answer counts while
+    its version of the data is in force; while the database is away, the last
+    good one is shown for a time, and says so. However many ask for what is not
+    there, it is computed once. Requests with credentials are neither answered
+    from the store nor stored, and what belongs to one request is added by the
+    layers outside of this one.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, shared_max_age_seconds: int, varies_by_origin: bool) -> None:
+        self.app = app
+        self.cache_control = CACHEABLE["Cache-Control"].encode()
+        if shared_max_age_seconds:
+            self.cache_control += b", s-maxage=%d" % shared_max_age_seconds
+        self._store = AnswerStore(max_bytes)
+        self._flights: dict[Key, asyncio.Future[Answer | None]] = {}
+        self._encodings: SingleFlight[Representation] = SingleFlight()
+        self._with_errors = UnforeseenErrors(self._answer)
+        self._long_way = _CREDENTIALS | {b"content-length", b"transfer-encoding", b"if-match"}
+        if varies_by_origin:
+            self._long_way |= {b"origin"}
+
+    def ready(self, scope: Scope) -> Reply | None:
+        """The reply to a GET, where it takes no waiting and no other layer; None where it does."""
+        query = scope["query_string"]
+        answer = self._store.get((scope["path"], _canonical(query) if query else query))
+        if answer is None or not scope["state"]["data_version"].is_known(answer.version):
+            return None
+        fields = _fields(scope)
+        if not self._long_way.isdisjoint(fields):
+            return None
+        coding = negotiate(fields.get(b"accept-encoding"))
+        kept = answer.plain if coding == IDENTITY else answer.coded.get(coding)
+        return None if kept is None else _reply(kept, fields)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Without a start, as under another application, there is no database and nothing to cache.
+        if scope["type"] == "http" and scope["method"] == "GET" and "data_version" in scope.get("state", ()):
+            await self._with_errors(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what may need more: the version, a computation, a coding, or a refusal."""
+        fields = _fields(scope)
+        query = _canonical(scope["query_string"])
+        key = (scope["path"], query)
+        # The application sees the query of the key, so that all who share an answer asked for the same.
+        scope = {**scope, "query_string": query}
+        age = None
+        try:
+            if self._store.max_bytes == 0 or _stands_alone(fields):
+                answer = await self._compute(scope, receive, send, asyncio.Future())
+            else:
+                answer, age = await self._find_or_compute(key, scope, receive, send)
+            if answer is not None:
+                coding = negotiate(fields.get(b"accept-encoding"))
+                status, headers, body = _reply(await self._represent(key, answer, coding), fields)
+                if age is not None:
+                    headers = (*headers, *_about_age(age))
+                await send({"type": "http.response.start", "status": status, "headers": headers})
+                await send({"type": "http.response.body", "body": body})
+        except AppError as error:
+            await error_response(error)(scope, receive, send)
+
+    async def _find_or_compute(
+        self, key: Key, scope: Scope, receive: Receive, send: Send
+    ) -> tuple[Answer | None, int | None]:
+        """Find the answer that is in force, or compute it.
+
+        Returns:
+            The answer, None where it is not for sharing and was sent already; and
+            its age in seconds, None unless it is shown while the database is away.
+        """
+        versions: DataVersion = scope["state"]["data_version"]
+        answer = self._store.get(key)
+        while True:
+            if answer is not None:
+                try:
+                    if await versions.is_in_force(answer.version):
+                        return answer, None
+                except DatabaseUnavailable:
+                    age = versions.stale_age(answer.version)
+                    if age is None:
+                        raise
+                    return answer, age
+            flight = self._flights.get(key)
+            if flight is None:
+                return await self._lead(key, scope, receive, send), None
+            answer = await asyncio.shield(flight)
+            if answer is None:
+                await self.app(scope, receive, send)
+                return None, None
+
+    async def _lead(self, key: Key, scope: Scope, receive: Receive, send: Send) -> Answer | None:
+        """Compute an answer for all who ask for it meanwhile."""
+        versions: DataVersion = scope["state"]["data_version"]
+        flight = self._flights[key] = asyncio.get_running_loop().create_future()
+        read_after = versions.now()
+        try:
+            answer = await self._compute(scope, receive, send, flight)
+            if answer is not None:
+                if versions.learn(answer.version, read_after):
+                    self._store.keep(key, answer)
+                flight.set_result(answer)
+            return answer
+        finally:
+            del self._flights[key]
+            if not flight.done():
+                flight.set_result(None)
+
+    async def _compute(
+        self, scope: Scope, receive: Receive, send: Send, flight: "asyncio.Future[Answer | None]"
+    ) -> Answer | None:
+        """Run the application.
+
+        Returns:
+            Its answer; None where it may not be kept. Then it goes straight to
+            the client, and those who wait for it learn so at its first byte.
+        """
+        start: Message | None = None
+        body: list[bytes] = []
+
+        async def collect(message: Message) -> None:
+            nonlocal start
+            if start is not None:
+                body.append(message.get("body", b""))
+            elif message["type"] == "http.response.start" and _may_be_kept(message, scope["state"]):
+                start = message
+            else:
+                if not flight.done():
+                    flight.set_result(None)
+                await send(message)
+
+        await self.app(scope, receive, collect)
+        if start is None:
+            return None
+        version = scope["state"]["version_read"]
+        return finish(version, start["headers"], b"".join(body), cache_control=self.cache_control)
+
+    async def _represent(self, key: Key, answer: Answer, coding: str) -> Representation:
+        """The answer in a coding; compressed once, and only where it is kept."""
+        if coding == IDENTITY or self._store.get(key) is not answer:
+            return answer.plain
+        if coding not in answer.coded:
+            await self._encodings.run((id(answer), coding), lambda: self._encode(key, answer, coding))
+        return answer.coded[coding]
+
+    async def _encode(self, key: Key, answer: Answer, coding: str) -> Representation:
+        body = answer.plain.body
+        if answer.is_compressible:
+            inline = len(body) <= _LARGEST_INLINE
+            body = encode(body, coding) if inline else await asyncio.to_thread(encode, body, coding)
+        return self._store.add(key, answer, coding, body)
+
+
+def _canonical(query: bytes) -> bytes:
+    """The query in one spelling and order, as far as the application can't tell the difference."""
+    if not query:
+        return query
+    return _remembered(query) if len(query) <= _LONGEST_REMEMBERED else _respelt(query)
+
+
+def _respelt(query: bytes) -> bytes:
+    return urlencode(sorted(parse_qsl(query.decode("latin-1"), keep_blank_values=True))).encode()
+
+
+_remembered: Final = lru_cache(maxsize=512)(_respelt)
+
+
+def _fields(scope: Scope) -> Mapping[bytes, bytes]:
+    """The request's header fields by name; repeated ones are joined (RFC 9110, 5.3)."""
+    fields = dict(scope["headers"])
+    if len(fields) < len(scope["headers"]):
+        fields.clear()
+        for name, value in scope["headers"]:
+            fields[name] = fields[name] + b", " + value if name in fields else value
+    return fields
+
+
+def _stands_alone(fields: Mapping[bytes, bytes]) -> bool:
+    """Whether a request has credentials or a body, so that its answer is for nobody else."""
+    has_body = fields.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in fields
+    return has_body or not _CREDENTIALS.isdisjoint(fields)
+
+
+def _may_be_kept(start: Message, state: Mapping[str, Any]) -> bool:
+    headers = dict(start["headers"])
+    is_public = b"public" in headers.get(b"cache-control", b"")
+    return start["status"] == 200 and is_public and "version_read" in state and _PRIVATE.isdisjoint(headers)
+
+
+def _reply(kept: Representation, fields: Mapping[bytes, bytes]) -> Reply:
+    """The whole answer, or 304 for a client that has it."""
+    if _CONDITIONS.isdisjoint(fields) or not is_not_modified(fields, kept.tag):
+        return 200, kept.headers, kept.body
+    return 304, kept.headers_304, b""
+
+
+def _about_age(seconds: int) -> Headers:
+    """Say that an answer may be out of date (RFC 9111, 5.1, and RFC 9211)."""
+    about = b"countries; hit; ttl=-%d; detail=database-unavailable" % seconds
+    return (b"age", b"%d" % seconds), (b"cache-status", about)
