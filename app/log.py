@@ -161,7 +161,7 @@ _COLOURS: Final = {"DEBUG": "\x1b[36m", "INFO": "\x1b[32m", "WARNING": "\x1b[33m
 def _console_line(record: "loguru.Record", hide: Callable[[str], str], *, colour: bool) -> str:
     level = record["level"].name
     stamp = f"{record['time']:%Y-%m-%d %H:%M:%S.%f}"[:-3]
-    head = console_head(stamp, level, REQUEST_ID.get() or "-", colour=colour)
+    head = console_head(stamp, level, hide(REQUEST_ID.get() or "-"), colour=colour)
     trace = "".join(f"\n    | {one_line(line)}" for line in hide(_trace(record)).splitlines())
     return head + one_line(hide(record["message"])) + trace
 
@@ -182,7 +182,7 @@ def _json_line(record: "loguru.Record", hide: Callable[[str], str], *, colour: b
         **record["extra"],
     }
     if request_id := REQUEST_ID.get():
-        fields["request_id"] = request_id
+        fields["request_id"] = hide(request_id)
     if record["exception"]:
         fields["exception"] = hide(_trace(record))
     return to_json(fields)

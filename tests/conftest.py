@@ -7,6 +7,7 @@ the run says so in one line, and under CI=true that is an error.
 
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -154,7 +155,9 @@ def settings(database_url: str, upstream: FakeUpstream) -> Settings:
 class Service(Protocol):
     """Starts the service with some settings changed; a client of it."""
 
-    def __call__(self, *, real_clock: bool = False, **changes: Any) -> Any: ...
+    def __call__(
+        self, *, real_clock: bool = False, monotonic: Callable[[], float] = time.monotonic, **changes: Any
+    ) -> Any: ...
 
 
 class Client(httpx.AsyncClient):
@@ -186,9 +189,9 @@ def ticking_clock() -> Callable[[], datetime]:
 
 @pytest.fixture
 def service(settings: Settings) -> Service:
-    def start(*, real_clock: bool = False, **changes: Any) -> Any:
+    def start(*, real_clock: bool = False, monotonic: Callable[[], float] = time.monotonic, **changes: Any) -> Any:
         changed = make_settings(**{**settings.model_dump(), **changes})
-        parts: dict[str, Any] = {} if real_clock else {"clock": ticking_clock()}
+        parts: dict[str, Any] = {"monotonic": monotonic} | ({} if real_clock else {"clock": ticking_clock()})
         return serving(changed, draw_multiplier=lambda: 1500.0, **parts)
 
     return start

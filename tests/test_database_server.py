@@ -47,6 +47,16 @@ async def query_one(url: str, sql: str) -> object:
         return row[1]
 
 
+async def test_reads_are_one_view_of_the_data_whatever_the_server_is_set_to(server):
+    server.execute("SET GLOBAL tx_isolation = 'READ-COMMITTED'")
+    try:
+        level = await query_one(server.url("service"), "SHOW SESSION VARIABLES LIKE 'tx_isolation'")
+    finally:
+        server.execute("SET GLOBAL tx_isolation = 'REPEATABLE-READ'")
+
+    assert level == "REPEATABLE-READ"
+
+
 async def test_frozen_server_is_503_within_the_timeout_and_then_serves_again(server):
     async with serving(make_settings(database_url=server.url("service"), db_timeout_seconds=1)) as client:
         assert (await client.get("/health/ready")).status_code == 200

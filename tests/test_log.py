@@ -1,10 +1,11 @@
 """One format for every line, which nothing from outside can forge and no secret reaches."""
 
+import asyncio
 import io
 import json
 import logging
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -94,6 +95,61 @@ async def test_json_is_one_object_a_line():
     assert first.keys() == second.keys() == {"time", "level", "logger", "message", "request_id"}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+[+-]\d\d:\d\d", first["time"])
     assert re.fullmatch(r"GET /nowhere -> 404 \[\d+\.\d{4}s\]", second["message"])
+
+
+async def test_request_lines_wait_for_each_other_but_stay_in_order():
+    log = Log(log_level="INFO")
+    lines = configure_logging(log.settings, log.stream)
+    app = create_app(log.settings, lines=lines)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        for number in range(100):
+            await client.get(f"/{number}/{'x' * 200}")
+        assert log.text == ""
+        logger.warning("in between")
+        await client.get("/last")
+        assert log.messages[-1] == "in between"
+        async with asyncio.timeout(10):
+            while not log.messages[-1].startswith("GET /last"):
+                await asyncio.sleep(0.01)
+
+    assert [message.split("/")[1] for message in log.messages[:100]] == [str(number) for number in range(100)]
+
+
+def test_lines_leave_in_pieces_that_a_pipe_keeps_together():
+    class Pipe(io.StringIO):
+        sizes: ClassVar[list[int]] = []
+
+        def write(self, text: str) -> int:
+            self.sizes.append(len(text))
+            return super().write(text)
+
+    pipe, log = Pipe(), Log()
+    lines = configure_logging(log.settings, pipe)
+    for number in range(300):
+        lines.gather(f"{number} {'x' * number}")
+    lines.flush()
+
+    assert [line.split(" ")[0] for line in pipe.getvalue().splitlines()] == [str(number) for number in range(300)]
+    assert 1 < len(pipe.sizes) < 30
+    assert max(pipe.sizes) <= 4096
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+async def test_no_secret_of_a_path_reaches_the_request_log(log_format):
+    log = Log(log_format=log_format, admin_api_key="hunter2hunter2")
+
+    await ask(log, "/countries/hunter2hunter2", {"X-Request-ID": "hunter2hunter2"})
+
+    assert "hunter2" not in log.text
+    assert "/countries/********" in log.text
+
+
+async def test_request_lines_are_information_and_go_with_the_level():
+    log = Log(log_level="WARNING")
+
+    await ask(log, "/health/live /nowhere")
+
+    assert log.text == ""
 
 
 async def test_harmless_request_id_is_taken_over():

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import re
+import time
+from itertools import count
 
 import httpx
 import pymysql
@@ -10,7 +13,7 @@ import pytest
 from tests.conftest import COUNTRIES, RATES, everything
 from tests.support import payloads
 from tests.support.service import ServiceProcess
-from tests.support.upstream import after, document, hang
+from tests.support.upstream import Answer, after, document, hang
 
 
 @pytest.fixture
@@ -137,3 +140,54 @@ async def test_stop_in_the_middle_of_a_refresh_is_quick_and_stores_nothing(proce
 
     async with process() as survivor, httpx.AsyncClient(base_url=survivor.url) as client:
         assert (await client.get("/countries")).json() == []
+
+
+@pytest.mark.engines("sqlite")  # no database takes part
+@pytest.mark.parametrize("log_format", ["console", "json"])
+async def test_clean_stop_loses_no_line_of_the_request_log(process, log_format):
+    service = process(log_requests="all", log_format=log_format)
+    async with service, httpx.AsyncClient(base_url=service.url) as client:
+        for number in range(200):
+            await client.get(f"/health/live/{number}")
+
+    lines = [line for line in service.log.read_text().splitlines() if "GET /health/live/" in line]
+    assert re.findall(r"GET /health/live/(\d+) -> 404 ", "".join(lines)) == [str(number) for number in range(200)]
+
+
+async def test_no_answer_of_several_processes_is_mixed_or_older_than_promised(process, upstream):
+    """Two processes, five refreshes, and readers of both that never pause."""
+    answered: list[float] = []  # when each refresh was
+    problems: list[str] = []
+    reads = count()
+    stop = asyncio.Event()
+
+    async def read(service: ServiceProcess, promise: float) -> None:
+        async with httpx.AsyncClient(base_url=service.url) as client:
+            while not stop.is_set():
+                asked_at = time.monotonic()
+                least = sum(moment < asked_at - promise for moment in answered)
+                countries = (await client.get("/countries")).json()
+                next(reads)
+                seen = {(country["population"], country["last_refreshed_at"]) for country in countries}
+                if len(seen) != 1 or min(seen)[0] < least:
+                    problems.append(f"{service.url} showed {seen} when at least {least} was promised")
+
+    async with process() as writer, process() as other, httpx.AsyncClient(base_url=writer.url, timeout=60) as client:
+        upstream.answers[COUNTRIES] = same_population(0)
+        await client.post("/countries/refresh")
+        readers = [asyncio.create_task(read(writer, promise=0)) for _ in range(2)]
+        readers += [asyncio.create_task(read(other, promise=1.0)) for _ in range(2)]
+        for generation in range(1, 6):
+            upstream.answers[COUNTRIES] = same_population(generation)
+            assert (await client.post("/countries/refresh")).status_code == 200
+            answered.append(time.monotonic())
+            await asyncio.sleep(0.3 if generation % 2 else 1.2)
+        stop.set()
+        await asyncio.gather(*readers)
+
+    assert problems == []
+    assert next(reads) > 100
+
+
+def same_population(people: int) -> Answer:
+    return document([{**country, "population": people} for country in payloads.v3_1()])

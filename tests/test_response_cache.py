@@ -1,0 +1,333 @@
+"""Answers from memory: what is kept, for how long it counts, and what it never holds."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from app.answers import AnswerStore, finish
+from app.countries import crud
+from tests.conftest import COUNTRIES, Client
+from tests.support import payloads
+from tests.support.upstream import document
+
+PATHS = ("/countries", "/countries/ghana", "/countries?region=africa&sort=gdp_desc", "/countries/image", "/status")
+PUBLIC = "public, max-age=0, must-revalidate"
+
+
+class Monotonic:
+    """A clock that stands until a test moves it."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def monotonic():
+    return Monotonic()
+
+
+@pytest.fixture
+async def cached(service, monotonic):
+    """A service with data, and a clock that stands."""
+    async with service(monotonic=monotonic) as client:
+        await client.post("/countries/refresh")
+        yield client
+
+
+@contextmanager
+def statements(client: Client) -> Iterator[list[str]]:
+    """The statements that this service sends to its database meanwhile, without BEGIN and the like."""
+    seen: list[str] = []
+    engine = client.state["database"].engine.sync_engine
+
+    def note(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if not statement.startswith(("BEGIN", "PRAGMA")):
+            seen.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def make_everybody_a_million(upstream) -> None:
+    upstream.answers[COUNTRIES] = document([{**country, "population": 1_000_000} for country in payloads.v3_1()])
+
+
+async def populations(client) -> set[int]:
+    return {country["population"] for country in (await client.get("/countries")).json()}
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_repeated_read_is_the_same_answer_without_a_query(cached, path):
+    first = await cached.get(path)
+    with statements(cached) as seen:
+        second = await cached.get(path)
+
+    assert (first.status_code, second.status_code, seen) == (200, 200, [])
+    assert second.content == first.content
+    assert first.headers["Cache-Control"] == second.headers["Cache-Control"] == PUBLIC
+    assert {**first.headers, "x-request-id": ""} == {**second.headers, "x-request-id": ""}
+
+
+async def test_many_who_ask_at_once_cost_one_computation(cached):
+    with statements(cached) as seen:
+        answers = await asyncio.gather(*(cached.get("/countries") for _ in range(30)))
+
+    assert len({answer.content for answer in answers}) == 1
+    assert len([statement for statement in seen if "FROM country" in statement]) == 1
+
+
+async def test_order_and_spelling_of_the_query_make_no_second_answer(cached):
+    first = await cached.get("/countries?region=africa&limit=5&q=o")
+    with statements(cached) as seen:
+        second = await cached.get("/countries?limit=5&q=%6F&region=%61frica")
+
+    assert seen == []
+    assert (second.json(), second.headers["Link"]) == (first.json(), first.headers["Link"])
+
+
+async def test_different_queries_have_different_answers(cached):
+    for _ in range(2):
+        sizes = [len((await cached.get(f"/countries{query}")).json()) for query in ("", "?limit=5", "?limit=6")]
+
+        assert sizes == [250, 5, 6]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_whoever_writes_reads_the_new_data_at_once(cached, upstream, path):
+    before = await cached.get(path)
+    make_everybody_a_million(upstream)
+
+    await cached.post("/countries/refresh")
+    after = await cached.get(path)
+
+    assert (before.status_code, after.status_code) == (200, 200)
+    assert after.content != before.content
+    assert after.headers["ETag"] != before.headers["ETag"]
+
+
+async def test_deleted_country_is_gone_at_once(cached):
+    before = [(await cached.get(path)).status_code for path in ("/countries/ghana", "/countries")]
+    await cached.delete("/countries/ghana")
+
+    assert before == [200, 200]
+    assert (await cached.get("/countries/ghana")).status_code == 404
+    assert len((await cached.get("/countries")).json()) == 249
+    assert (await cached.get("/status")).json()["total_countries"] == 249
+
+
+async def test_change_of_another_process_shows_within_the_promised_time(cached, service, monotonic, upstream):
+    assert len(await populations(cached)) > 1
+    make_everybody_a_million(upstream)
+    async with service() as other:
+        await other.post("/countries/refresh")
+
+    monotonic.seconds += 0.99
+    with statements(cached) as seen:
+        assert len(await populations(cached)) > 1
+    assert seen == []
+    monotonic.seconds += 0.02
+    assert await populations(cached) == {1_000_000}
+
+
+async def test_zero_seconds_ask_the_database_at_every_request(service, upstream):
+    async with service(cache_revalidate_seconds=0) as one, service() as other:
+        await one.post("/countries/refresh")
+        assert len(await populations(one)) > 1
+        make_everybody_a_million(upstream)
+        await other.post("/countries/refresh")
+
+        assert await populations(one) == {1_000_000}
+        with statements(one) as seen:
+            await populations(one)
+    assert len(seen) == 1
+    assert seen[0].startswith("SELECT summarycache.data_version \nFROM summarycache \nWHERE summarycache.id = ")
+
+
+async def test_all_who_wait_for_the_version_share_one_question(cached, monotonic):
+    for path in PATHS:
+        await cached.get(path)
+    monotonic.seconds += 1.5
+
+    with statements(cached) as seen:
+        answers = await asyncio.gather(*(cached.get(path) for path in PATHS * 5))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(seen) == 1
+
+
+async def test_errors_are_not_kept(cached, upstream):
+    await cached.delete("/countries/ghana")
+    missing = await cached.get("/countries/ghana")
+    with statements(cached) as seen:
+        await cached.get("/countries/ghana")
+    await cached.post("/countries/refresh")
+
+    assert (missing.status_code, missing.headers["Cache-Control"]) == (404, "no-store")
+    assert "ETag" not in missing.headers
+    assert len(seen) > 0
+    assert (await cached.get("/countries/ghana")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/health/live", "/health/ready", "/openapi.json", "/docs"])
+async def test_what_does_not_declare_itself_cacheable_is_not_kept(cached, path):
+    answers = await asyncio.gather(*(cached.get(path) for _ in range(5)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert all("ETag" not in answer.headers for answer in answers)
+
+
+async def test_liveness_asks_nothing_of_the_database(cached, monotonic):
+    await cached.get("/countries")
+    monotonic.seconds += 100
+    with statements(cached) as seen:
+        await cached.get("/health/live")
+
+    assert seen == []
+
+
+@pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])
+async def test_request_with_credentials_is_neither_answered_from_memory_nor_kept(cached, header):
+    with statements(cached) as seen:
+        await cached.get("/countries/ghana", headers={header: "x"})
+        first = len(seen)
+        plain = await cached.get("/countries/ghana")
+        second = len(seen)
+        keyed = await cached.get("/countries/ghana", headers={header: "x"})
+
+    assert 0 < first < second < len(seen)
+    assert (keyed.content, keyed.headers["ETag"]) == (plain.content, plain.headers["ETag"])
+
+
+async def test_nothing_of_one_request_is_in_the_answer_to_another(service):
+    page = "https://page.example"
+    async with service(cors_origins=page) as client:
+        await client.post("/countries/refresh")
+        first = await client.get("/countries/ghana", headers={"Origin": page, "X-Request-ID": "first"})
+        second = await client.get("/countries/ghana", headers={"X-Request-ID": "second"})
+        third = await client.get("/countries/ghana", headers={"Origin": "https://evil.example"})
+        fourth = await client.get("/countries/ghana", headers={"Origin": page})
+
+    assert [answer.headers.get_list("X-Request-ID") for answer in (first, second)] == [["first"], ["second"]]
+    allowed = [answer.headers.get_list("Access-Control-Allow-Origin") for answer in (first, second, third, fourth)]
+    assert allowed == [[page], [], [], [page]]
+    varied = {", ".join(sorted(answer.headers["Vary"].split(", "))) for answer in (first, second, third, fourth)}
+    assert varied == {"Accept-Encoding, Origin"}
+
+
+async def test_any_page_may_read_an_answer_that_another_one_caused(cached):
+    for headers in ({}, {"Origin": "https://a.example"}, {"Origin": "https://b.example"}):
+        answer = await cached.get("/countries/ghana", headers=headers)
+
+        assert answer.headers.get_list("Access-Control-Allow-Origin") == ["*"]
+        assert answer.headers["Vary"] == "Accept-Encoding"
+
+
+async def test_cache_that_may_hold_nothing_computes_each_answer(service):
+    async with service(cache_max_bytes=0) as client:
+        await client.post("/countries/refresh")
+        with statements(client) as seen:
+            answers = [await client.get("/countries", headers={"Accept-Encoding": "br"}) for _ in range(2)]
+        known = await client.get("/countries", headers={"If-None-Match": answers[0].headers["ETag"]})
+
+    assert len([statement for statement in seen if "FROM country" in statement]) == 2
+    assert answers[0].content == answers[1].content
+    assert "Content-Encoding" not in answers[0].headers
+    assert (known.status_code, known.content) == (304, b"")
+
+
+async def test_full_cache_forgets_what_was_not_used_for_longest(service):
+    async with service(cache_max_bytes=20_000) as client:
+        await client.post("/countries/refresh")
+        names = ["ghana", "togo", "benin", "mali", "chad", "niger", "gabon", "kenya"]
+        for name in names:
+            await client.get("/countries/ghana")
+            await client.get(f"/countries/{name}")
+        with statements(client) as used:
+            await client.get("/countries/ghana")
+        with statements(client) as forgotten:
+            await client.get("/countries/togo")
+
+    assert used == []
+    assert len(forgotten) > 0
+
+
+def test_store_never_grows_beyond_its_bound():
+    store = AnswerStore(50_000)
+    for number in range(500):
+        body = b"[" + b"1," * (number % 100 * 40) + b"2]"
+        answer = finish(1, [(b"content-type", b"application/json")], body, cache_control=b"public")
+        store.keep(("/countries", b"%d" % number), answer)
+        store.add(("/countries", b"%d" % number), answer, "br", body[: len(body) // 2])
+        assert store.bytes <= 50_000
+    assert store.get(("/countries", b"499")) is not None
+    assert store.get(("/countries", b"0")) is None
+
+
+def test_store_does_not_keep_what_is_larger_than_itself():
+    store = AnswerStore(50_000)
+    small = finish(1, [(b"content-type", b"application/json")], b"[]", cache_control=b"public")
+    large = finish(1, [(b"content-type", b"application/json")], b"x" * 60_000, cache_control=b"public")
+    store.keep(("/small", b""), small)
+    store.keep(("/large", b""), large)
+
+    assert store.get(("/large", b"")) is None
+    assert store.get(("/small", b"")) is small
+
+
+async def test_proxies_may_serve_unasked_where_the_operator_allows_it(service):
+    async with service(cache_shared_max_age_seconds=60) as client:
+        await client.post("/countries/refresh")
+        answers = [await client.get("/countries/ghana") for _ in range(2)]
+
+    assert {answer.headers["Cache-Control"] for answer in answers} == {f"{PUBLIC}, s-maxage=60"}
+
+
+async def test_answer_of_an_older_snapshot_is_not_kept_for_the_new_version(cached, upstream, monkeypatch):
+    original, began, release = crud.list_countries, asyncio.Event(), asyncio.Event()
+
+    async def slow(session, filters):
+        answer = await original(session, filters)
+        began.set()
+        await release.wait()
+        return answer
+
+    monkeypatch.setattr(crud, "list_countries", slow)
+    reading = asyncio.create_task(cached.get("/countries"))
+    await began.wait()
+    make_everybody_a_million(upstream)
+    await cached.post("/countries/refresh")
+    waiting = asyncio.create_task(populations(cached))  # asked after the change, while the old answer is being made
+    await asyncio.sleep(0.1)
+    release.set()
+
+    assert len({country["population"] for country in (await reading).json()}) > 1
+    assert await waiting == {1_000_000}
+    assert await populations(cached) == {1_000_000}
+
+
+async def test_computation_that_fails_fails_for_nobody_else(cached, monkeypatch):
+    original, began = crud.list_countries, asyncio.Event()
+
+    async def fail_once(session, filters):
+        monkeypatch.setattr(crud, "list_countries", original)
+        began.set()
+        await asyncio.sleep(0.05)
+        raise RuntimeError("once")
+
+    monkeypatch.setattr(crud, "list_countries", fail_once)
+    first = asyncio.create_task(cached.get("/countries"))
+    await began.wait()
+    others = await asyncio.gather(*(cached.get("/countries") for _ in range(3)))
+
+    assert (await first).status_code == 500
+    assert [answer.status_code for answer in others] == [200, 200, 200]

@@ -1,0 +1,117 @@
+"""While the database is away: the last good answers for a time, which say so, and then 503."""
+
+import asyncio
+
+import pytest
+
+from tests.conftest import make_settings, migrate_in_thread, serving
+from tests.support.mariadb import PrivateMariaDB, is_installed
+from tests.test_response_cache import Monotonic
+
+pytestmark = pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed")
+UNAVAILABLE = "Database unavailable"
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = PrivateMariaDB()
+    server.execute("CREATE DATABASE service")
+    migrate_in_thread(server.url("service"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def monotonic():
+    return Monotonic()
+
+
+@pytest.fixture
+async def client(server, monotonic):
+    """A service with one answer in memory; its database gives up after half a second."""
+    settings = make_settings(
+        database_url=server.url("service"), db_timeout_seconds=0.5, country_sources="bundled", rate_sources="bundled"
+    )
+    async with serving(settings, monotonic=monotonic) as client:
+        async with asyncio.timeout(20):
+            while (await client.post("/countries/refresh")).status_code != 200:
+                await asyncio.sleep(0.1)  # the server may still be waking up
+        assert (await client.get("/countries/ghana")).status_code == 200
+        yield client
+
+
+@pytest.fixture
+def frozen(server, client):
+    server.freeze()
+    yield server
+    server.thaw()
+
+
+async def test_last_good_answer_is_shown_with_its_age(client, frozen, monotonic):
+    fresh = await client.get("/countries/ghana")
+    monotonic.seconds += 30
+    stale = await client.get("/countries/ghana")
+    known = await client.get("/countries/ghana", headers={"If-None-Match": stale.headers["ETag"]})
+
+    assert (stale.status_code, stale.content) == (200, fresh.content)
+    assert stale.headers["Age"] == known.headers["Age"] == "30"
+    assert stale.headers["Cache-Status"] == "countries; hit; ttl=-30; detail=database-unavailable"
+    assert known.status_code == 304
+    assert "Age" not in fresh.headers
+    assert "Cache-Status" not in fresh.headers
+
+
+async def test_only_the_first_waits_for_a_database_that_is_away(client, frozen, monotonic):
+    monotonic.seconds += 30
+    await client.get("/countries/ghana")
+
+    async with asyncio.timeout(0.4):  # less than the database's own half a second
+        answers = [await client.get("/countries/ghana") for _ in range(5)]
+
+    assert {answer.headers["Age"] for answer in answers} == {"30"}
+
+
+async def test_after_the_longest_time_it_is_503(client, frozen, monotonic):
+    monotonic.seconds += 299
+    assert (await client.get("/countries/ghana")).headers["Age"] == "299"
+
+    monotonic.seconds += 1
+    response = await client.get("/countries/ghana")
+
+    assert (response.status_code, response.json()["error"]) == (503, UNAVAILABLE)
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Retry-After"] == "2"
+
+
+async def test_what_is_not_in_memory_is_503(client, frozen):
+    response = await client.get("/countries/togo")
+
+    assert (response.status_code, response.json()["error"]) == (503, UNAVAILABLE)
+
+
+async def test_no_old_answer_is_shown_after_an_own_change_that_nobody_could_read_yet(client, server, monotonic):
+    assert (await client.delete("/countries/togo")).status_code == 200
+    server.freeze()
+    try:
+        response = await client.get("/countries/ghana")
+    finally:
+        server.thaw()
+
+    assert (response.status_code, response.json()["error"]) == (503, UNAVAILABLE)
+
+
+async def test_database_that_comes_back_is_noticed_within_a_second(client, server, monotonic):
+    server.freeze()
+    try:
+        monotonic.seconds += 30
+        stale = await client.get("/countries/ghana")
+    finally:
+        server.thaw()
+    monotonic.seconds += 1
+    async with asyncio.timeout(10):
+        while "Age" in (fresh := await client.get("/countries/ghana")).headers:
+            await asyncio.sleep(0.02)
+            monotonic.seconds += 1
+
+    assert "Age" in stale.headers
+    assert (fresh.status_code, fresh.content) == (200, stale.content)
