@@ -85,6 +85,7 @@ _DESCRIPTIONS: Final = {
     401: "The request needs the service's key.",
     404: "There is no such thing.",
     409: "Another process is doing this; try again after `Retry-After` seconds.",
+    412: "There is an `If-Match` that does not name the answer's `ETag`.",
     500: "Something nobody foresaw; it was logged.",
     503: "The database or every source is out of reach; try again after `Retry-After` seconds.",
 }

@@ -12,7 +12,7 @@ from app.answers import Answer, AnswerStore, Headers, Key, Representation, finis
 from app.conditional import is_not_modified
 from app.content_coding import IDENTITY, encode, negotiate
 from app.data_version import DataVersion
-from app.errors import AppError, DatabaseUnavailable, UnforeseenErrors, error_response
+from app.errors import AppError, DatabaseUnavailable, UnforeseenErrors, documented, error_response
 from app.single_flight import SingleFlight
 
 CACHEABLE: Final = {"Cache-Control": "public, max-age=0, must-revalidate"}
@@ -22,6 +22,12 @@ Such a route calls ``note_version()`` first. Clients and proxies may keep an
 answer, and have to ask each time whether it still holds: a refresh can come at
 any moment.
 """
+
+DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
+    304: {"description": "The client has this answer: its `If-None-Match` names the `ETag`."},
+    **documented(412, 503),
+}
+"""What such a route may answer besides, for OpenAPI."""
 
 _CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
 _PRIVATE: Final = frozenset({b"set-cookie", b"vary"})

@@ -15,7 +15,7 @@ from app.database import DatabaseDep, SessionDep
 from app.errors import AppError, DatabaseUnavailable, documented
 from app.migrations import current_revision, head_revision, is_behind
 from app.openapi import TITLE
-from app.response_cache import CACHEABLE
+from app.response_cache import CACHEABLE, DOCUMENTED
 
 router = APIRouter(tags=["service"])
 
@@ -66,7 +66,7 @@ async def get_root(accept: Annotated[str, Header(include_in_schema=False)] = "")
     return JSONResponse(info.model_dump(), headers=headers)
 
 
-@router.get("/status", summary="Number, age and sources of the data", responses=documented(404, 503))
+@router.get("/status", summary="Number, age and sources of the data", responses={**DOCUMENTED, **documented(404)})
 async def get_status(request: Request, session: SessionDep, response: Response) -> StatusPublic:
     await note_version(request, session)
     response.headers.update(CACHEABLE)

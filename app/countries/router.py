@@ -20,7 +20,7 @@ from app.countries.schemas import (
 from app.data_version import note_version
 from app.database import DatabaseDep, SessionDep
 from app.errors import documented
-from app.response_cache import CACHEABLE
+from app.response_cache import CACHEABLE, DOCUMENTED
 
 router = APIRouter(prefix="/countries", tags=["countries"])
 
@@ -73,7 +73,7 @@ async def refresh_countries(refresher: RefresherDep, *, force: ForceParam = Fals
             "description": "The countries, `[]` when none matches.",
             "headers": _LIST_HEADERS,
         },
-        **documented(400, 503),
+        **DOCUMENTED,
     },
 )
 async def list_countries(request: Request, session: SessionDep, filters: FiltersParam) -> Response:
@@ -96,7 +96,8 @@ async def list_countries(request: Request, session: SessionDep, filters: Filters
             "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
             "description": "The picture.",
         },
-        **documented(404, 503),
+        **DOCUMENTED,
+        **documented(404),
     },
 )
 async def get_image(request: Request, session: SessionDep) -> Response:
@@ -104,7 +105,7 @@ async def get_image(request: Request, session: SessionDep) -> Response:
     return Response(await crud.get_image(session), media_type="image/png", headers=CACHEABLE)
 
 
-@router.get("/{name}", summary="One country", responses=documented(400, 404, 503))
+@router.get("/{name}", summary="One country", responses={**DOCUMENTED, **documented(404)})
 async def get_country(request: Request, session: SessionDep, name: NameParam, response: Response) -> CountryPublic:
     await note_version(request, session)
     response.headers.update(CACHEABLE)

@@ -1,0 +1,148 @@
+"""What the benchmarks make of their measurements; nothing here is timed."""
+
+import gzip
+
+import pytest
+
+from benchmarks.answers import Answer, decoded_body, read_messages, write_answers
+from benchmarks.consistency_check import BASE_POPULATION, Ledger, Read, Refreshed
+from benchmarks.document import replace_section
+from benchmarks.growth import judge
+from benchmarks.load import LoadFailed, parse_wrk
+from benchmarks.spread import ratios, spread
+from benchmarks.synthetic import synthetic_countries
+from benchmarks.tables import Report, Table, to_markdown
+
+WRK_SAYS = """Running 3s test @ http://127.0.0.1:8000/countries
+  1 threads and 16 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     1.22ms  310.45us   9.71ms   91.05%
+    Req/Sec    13.17k     1.02k   14.92k    80.00%
+  39312 requests in 3.00s, 2.41GB read
+Requests/sec:  13101.55
+Transfer/sec:    823.00MB
+"""
+
+
+def test_wrk_requests_per_second_are_read():
+    assert parse_wrk(WRK_SAYS) == 13101.55
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["  Socket errors: connect 0, read 0, write 0, timeout 3", "  Non-2xx or 3xx responses: 39312"],
+)
+def test_wrk_errors_are_no_measurement(line):
+    with pytest.raises(LoadFailed, match=line.strip()):
+        parse_wrk(WRK_SAYS.replace("Requests/sec", f"{line}\nRequests/sec"))
+
+
+def test_wrk_without_requests_is_no_measurement():
+    with pytest.raises(LoadFailed, match="no requests"):
+        parse_wrk(WRK_SAYS.replace("13101.55", "0.00"))
+
+
+def test_ratios_are_taken_round_by_round():
+    assert ratios([50, 90, 30], [100, 100, 40]) == spread([0.5, 0.9, 0.75])
+    assert ratios([50, 90, 30], [100, 100, 40]).text() == "0.75 (0.50 - 0.90)"
+
+
+def test_small_ratios_keep_their_digits():
+    assert spread([0.011, 0.012, 0.019]).text() == "0.012 (0.011 - 0.019)"
+
+
+def test_report_becomes_markdown():
+    report = Report([Table("Reads", ("request", "a | b"), [("list", "1.00")])], ["a note"], ["a promise"])
+
+    assert to_markdown(report) == (
+        "Reads\n\n| request | a \\| b |\n| --- | ---: |\n| list | 1.00 |\n\n- a note\n- **Broken:** a promise"
+    )
+
+
+def test_section_replaces_only_its_own_text():
+    page = "x\n<!-- reads -->old<!-- /reads -->\n<!-- misses -->kept<!-- /misses -->\ny"
+
+    assert replace_section(page, "reads", r"new \1") == (
+        "x\n<!-- reads -->\n\nnew \\1\n\n<!-- /reads -->\n<!-- misses -->kept<!-- /misses -->\ny"
+    )
+    with pytest.raises(ValueError, match="marks of growth"):
+        replace_section(page, "growth", "new")
+
+
+def test_bare_function_gets_the_captured_bytes(tmp_path):
+    gzipped = Answer(200, ((b"content-type", b"application/json"),), b"\x1f\x8b\x00")
+    write_answers(tmp_path / "answers", {"/2/countries?sort=gdp_desc": gzipped})
+
+    start, body = read_messages(tmp_path / "answers")[b"/2/countries", b"sort=gdp_desc"]
+
+    assert start == {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]}
+    assert body == {"type": "http.response.body", "body": b"\x1f\x8b\x00"}
+
+
+def test_answers_are_compared_without_their_coding():
+    headers = ((b"content-encoding", b"gzip"),)
+
+    assert decoded_body(Answer(200, headers, gzip.compress(b"[]"))) == decoded_body(Answer(200, (), b"[]")) == b"[]"
+
+
+def test_synthetic_countries_have_names_of_their_own_and_no_borrowed_codes():
+    countries = synthetic_countries(600)
+
+    assert len({country["name"]["common"] for country in countries}) == 600
+    assert [country["cca2"] for country in countries if "cca2" in country] == [c["cca2"] for c in countries[:250]]
+
+
+def test_growth_is_judged_step_by_step():
+    lines = judge({250: [100.0] * 5, 2_500: [900.0] * 5, 25_000: [9_000.0, 9_900.0, 9_901.0, 9_000.0, 9_000.0]})
+
+    assert lines[0] == "first refresh: x 9.0, then x 10.0 for each x 10; no worse than linear"
+    assert lines[1] == "later refresh: x 9.0, then x 11.0 for each x 10; no worse than linear"
+    assert lines[2] == "first page: x 9.0, then x 11.0 for each x 10; WORSE than linear"
+
+
+def ledger() -> Ledger:
+    """Generation 1 by process 0, answered at 10 s; generation 2 by process 1, answered at 20 s."""
+    return Ledger(revalidate_seconds=1, refreshes=[Refreshed(1, 0, 10.0), Refreshed(2, 1, 20.0)])
+
+
+def read(generation: int, process: int, begun: float, *, status: int = 200, etag: str | None = None) -> Read:
+    country = f'{{"population":{BASE_POPULATION + generation},"last_refreshed_at":"at {generation}"}}'
+    return Read(process, begun, status, f"[{country},{country}]".encode() if status == 200 else b"", etag)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problems"),
+    [
+        (read(2, 1, 20.1), []),
+        (read(1, 1, 19.9), []),
+        (read(1, 1, 20.1), ["1 x too old, same process"]),
+        (read(1, 0, 20.9), []),
+        (read(1, 0, 21.1), ["1 x too old, other process"]),
+        (read(2, 0, 21.1), []),
+        (Read(0, 30, 503, b"", None), ["1 x error"]),
+        (Read(0, 30, 304, b"", '"unknown"'), ["1 x wrong 304"]),
+    ],
+)
+def test_reads_are_held_against_the_promise_of_their_process(answer, problems):
+    book = ledger()
+    book.judge(answer)
+
+    assert book.problems() == problems
+
+
+def test_two_generations_in_one_answer_are_mixed():
+    book = ledger()
+    first, second = read(1, 0, 15), read(2, 0, 15)
+    book.judge(Read(0, 15, 200, first.body + second.body, None))
+
+    assert book.problems() == ["1 x mixed"]
+
+
+def test_not_modified_is_wrong_once_the_tag_is_too_old():
+    book = ledger()
+    book.judge(read(1, 1, 15, etag='"a"'))
+    book.judge(read(1, 1, 16, status=304, etag='"a"'))
+    assert book.problems() == []
+
+    book.judge(read(1, 1, 20.1, status=304, etag='"a"'))
+    assert book.problems() == ["1 x wrong 304"]
