@@ -1,0 +1,114 @@
+"""The command: ``python -m benchmarks``, or ``scripts/bench``."""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+
+from benchmarks import consistency, growth, memory, misses, reads, refresh, start, workers
+from benchmarks.databases import usable_engines
+from benchmarks.document import PAGE, write_section
+from benchmarks.interrupts import end_on_signals
+from benchmarks.load import WRK, LoadFailed
+from benchmarks.machine import describe, placement, processor
+from benchmarks.processes import ProcessDied, keep_to_load_cores
+from benchmarks.reads import WrongAnswer
+from benchmarks.run import Plan, Run, opened_run
+from benchmarks.tables import Report, show, to_markdown
+
+
+class Part(StrEnum):
+    """What can be measured."""
+
+    READS = "reads"
+    MISSES = "misses"
+    REFRESH = "refresh"
+    GROWTH = "growth"
+    MEMORY = "memory"
+    START = "start"
+    WORKERS = "workers"
+    CONSISTENCY = "consistency"
+
+
+MEASURES: dict[Part, Callable[[Run], Report]] = {
+    Part.READS: reads.measure,
+    Part.MISSES: misses.measure,
+    Part.REFRESH: refresh.measure,
+    Part.GROWTH: growth.measure,
+    Part.MEMORY: memory.measure,
+    Part.START: start.measure,
+    Part.WORKERS: workers.measure,
+    Part.CONSISTENCY: consistency.measure,
+}
+console = Console(markup=False, highlight=False)
+if not console.is_terminal:
+    console.width = 160  # a file has no edge at which to break cells
+cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@cli.command()
+def measure(
+    parts: Annotated[list[Part] | None, typer.Argument(help="What to measure; everything by default.")] = None,
+    *,
+    engine: Annotated[str | None, typer.Option(help="mariadb or sqlite; both by default.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Times that each contender has its turn.")] = 5,
+    seconds: Annotated[
+        int | None, typer.Option(min=1, help="Of one turn; 3 by default, 1 where everything is measured.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="Of the watch on memory; 5 by default, 1 where all is measured.")
+    ] = None,
+    reads: Annotated[int, typer.Option(min=1, help="Of the check of consistency, at least.")] = 10_000,
+    refreshes: Annotated[int, typer.Option(min=1, help="Of the check of consistency.")] = 50,
+    write: Annotated[bool, typer.Option("--write", help="Write the results to docs/performance.md.")] = False,
+) -> None:
+    """Measure the service side by side with others, in one run, and print ratios: median (smallest - largest)."""
+    if WRK is None:
+        raise SystemExit("benchmarks: wrk makes the load and is not installed; on Debian: apt-get install wrk")
+    try:
+        engines = usable_engines(engine)
+    except ValueError as error:
+        raise SystemExit(f"benchmarks: {error}") from None
+    plan = Plan(engines, rounds, seconds or (3 if parts else 1), minutes or (5 if parts else 1), reads, refreshes)
+    try:
+        kept_all = _run_all(plan, parts or list(Part), write=write)
+    except (LoadFailed, ProcessDied, WrongAnswer, httpx.HTTPError) as error:
+        raise SystemExit(f"benchmarks: {error}") from error
+    if not kept_all:
+        raise SystemExit(1)
+
+
+def _run_all(plan: Plan, parts: list[Part], *, write: bool) -> bool:
+    """Run the parts one after the other; False where a promise was broken."""
+    end_on_signals()
+    keep_to_load_cores()
+    console.print(describe(), placement(), sep="\n", soft_wrap=True)
+    if write:
+        write_section(PAGE, "machine", f"{describe()}\n\n{placement()}")
+    reports = []
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder, opened_run(plan, Path(folder)) as run:
+        # What others make for a run, such as the files of MariaDB, goes away with ours, even half made.
+        tempfile.tempdir = folder
+        for part in parts:
+            report = MEASURES[part](run)
+            reports.append(report)
+            show(report, console)
+            if write:
+                write_section(PAGE, part, f"{_origin(part)}\n\n{to_markdown(report)}")
+    return not any(report.failures for report in reports)
+
+
+def _origin(part: Part) -> str:
+    command = " ".join(["scripts/bench", *sys.argv[1:]])
+    return f"{part.capitalize()}, by `{command}` on {datetime.now(UTC):%Y-%m-%d}, {processor()}:"
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,70 @@
+"""Refreshes and reads at the same time, over connections that stay open."""
+
+import asyncio
+import random
+import time
+
+import httpx
+
+from benchmarks.consistency_check import BASE_POPULATION, Ledger, Read, Refreshed
+from benchmarks.synthetic import with_population
+from benchmarks.upstream import COUNTRIES, Upstream
+from tests.support import payloads
+
+READERS = 4
+"""For each process."""
+LONGEST_PAUSE_SECONDS = 2.0
+"""Between two refreshes: shorter and longer than the time after which the other process must know."""
+CODINGS = ("identity", "gzip", "br")
+
+
+class Exchange:
+    """One writer that refreshes through any process, and readers of each."""
+
+    def __init__(self, urls: list[str], upstream: Upstream, ledger: Ledger) -> None:
+        self.urls = urls
+        self.upstream = upstream
+        self.ledger = ledger
+        self.records = payloads.v3_1()
+        self.is_refreshed = False
+
+    async def run(self, *, reads: int, refreshes: int) -> None:
+        """Refresh so many times, and read until that is done and there are enough reads."""
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+            await self._refresh(client, 1, process=0)
+            async with asyncio.TaskGroup() as group:
+                for process in range(len(self.urls)):
+                    for _ in range(READERS):
+                        group.create_task(self._read_on(process, reads))
+                for generation in range(2, refreshes + 1):
+                    await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))
+                    await self._refresh(client, generation, process=random.randrange(len(self.urls)))
+                self.is_refreshed = True
+
+    async def _refresh(self, client: httpx.AsyncClient, generation: int, *, process: int) -> None:
+        self.upstream.tell(COUNTRIES, with_population(self.records, BASE_POPULATION + generation))
+        response = await client.post(f"{self.urls[process]}/countries/refresh")
+        response.raise_for_status()
+        self.ledger.refreshes.append(Refreshed(generation, process, time.monotonic()))
+
+    async def _read_on(self, process: int, reads: int) -> None:
+        async with httpx.AsyncClient(base_url=self.urls[process], timeout=60, trust_env=False) as client:
+            while not self.is_refreshed or self.ledger.reads < reads:
+                self.ledger.judge(await self._read(client, process))
+
+    async def _read(self, client: httpx.AsyncClient, process: int) -> Read:
+        headers = {"Accept-Encoding": random.choice(CODINGS)}
+        asked_with = self._some_tag()
+        if asked_with:
+            headers["If-None-Match"] = asked_with
+        begun = time.monotonic()
+        response = await client.get("/countries", headers=headers)
+        etag = asked_with if response.status_code == 304 else response.headers.get("etag")
+        return Read(process, begun, response.status_code, response.content, etag)
+
+    def _some_tag(self) -> str | None:
+        """A tag for half of the reads: mostly a recent one, sometimes any old one."""
+        tags = list(self.ledger.tags)
+        if not tags or random.random() < 0.5:
+            return None
+        return random.choice(tags[-6:] if random.random() < 0.8 else tags)

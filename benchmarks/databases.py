@@ -1,0 +1,66 @@
+"""The databases of a run: a MariaDB of its own, and SQLite files."""
+
+import sys
+from pathlib import Path
+
+from benchmarks.interrupts import uninterrupted
+from benchmarks.processes import environment, run_to_end
+from tests.support.mariadb import PrivateMariaDB, is_installed
+
+ENGINES = ("mariadb", "sqlite")
+
+
+class Databases:
+    """Makes migrated databases; MariaDB starts when the first one is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.made = 0
+        self._server: PrivateMariaDB | None = None
+
+    def new(self, engine: str, *, loaded: bool = True) -> str:
+        """Make a database and migrate it.
+
+        Args:
+            engine: One of ``ENGINES``.
+            loaded: Load it with the 250 bundled countries.
+
+        Returns:
+            Its URL, as DATABASE_URL takes it.
+        """
+        self.made += 1
+        url = self._new_on_mariadb() if engine == "mariadb" else f"sqlite:///{self.folder}/countries-{self.made}.db"
+        work = ("refresh", "--source", "bundled") if loaded else ("migrate",)
+        run_to_end([sys.executable, "-m", "app", *work], self.folder, environment(database_url=url))
+        return url
+
+    def _new_on_mariadb(self) -> str:
+        if self._server is None:
+            # As an installed server is: a commit is on disk. The tests' server does not wait for that.
+            with uninterrupted():
+                self._server = PrivateMariaDB("--innodb-flush-log-at-trx-commit=1")
+        name = f"service{self.made}"
+        self._server.execute(f"CREATE DATABASE {name}")
+        return self._server.url(name)
+
+    def close(self) -> None:
+        """End the server and remove its files."""
+        if self._server is not None:
+            with uninterrupted():
+                self._server.stop()
+
+
+def usable_engines(wanted: str | None) -> tuple[str, ...]:
+    """The engines to measure on: the one asked for, or all that are installed.
+
+    Raises:
+        ValueError: There is no such engine, or it is not installed.
+    """
+    installed = ENGINES if is_installed() else ("sqlite",)
+    if wanted is None:
+        return installed
+    if wanted not in ENGINES:
+        raise ValueError(f"--engine must be {' or '.join(ENGINES)}")
+    if wanted not in installed:
+        raise ValueError("MariaDB is not installed; on Debian: apt-get install mariadb-server")
+    return (wanted,)

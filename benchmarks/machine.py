@@ -1,0 +1,52 @@
+"""On what a run ran: the machine and the versions of what it measured."""
+
+import os
+import platform
+import re
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks.load import WRK
+from benchmarks.processes import CORES, LOAD_CORES, SERVER_CORES
+from benchmarks.servers import NGINX
+from tests.support.mariadb import PROGRAM
+
+PACKAGES = ("uvicorn", "uvloop", "httptools", "fastapi", "sqlalchemy", "sqlmodel", "aiomysql", "aiosqlite", "pydantic")
+
+
+def processor() -> str:
+    """Model and number of cores."""
+    found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores"
+
+
+def describe() -> str:
+    """Machine, kernel and versions as two sentences."""
+    python = [f"Python {platform.python_version()}", *(f"{name} {metadata.version(name)}" for name in PACKAGES)]
+    programs = [
+        *(_version("MariaDB", PROGRAM, "--version")),
+        *(_version("nginx", NGINX, "-v")),
+        *(_version("wrk", WRK, "--version")),
+    ]
+    return f"{processor()}; Linux {platform.release()}; {', '.join([*python, *programs])}."
+
+
+def _version(name: str, program: str | None, option: str) -> list[str]:
+    if program is None:
+        return []
+    done = subprocess.run([program, option], capture_output=True, text=True, check=False)
+    found = re.search(r"\d+\.\d+\.\d+", done.stdout + done.stderr)
+    return [f"{name} {found[0]}"] if found else []
+
+
+def placement() -> str:
+    """Which cores servers and load use."""
+    if SERVER_CORES == LOAD_CORES:
+        return "This machine gives one core: servers and load share it."
+    loaders = ", ".join(map(str, sorted(LOAD_CORES)))
+    return (
+        f"Of {len(CORES)} cores the measured servers have core {min(SERVER_CORES)} alone; "
+        f"wrk, MariaDB and the fake upstream have {loaders}. "
+        "In the parts workers and consistency the servers use all cores."
+    )

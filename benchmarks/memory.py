@@ -1,0 +1,80 @@
+"""Resident memory of one worker while it is read from, and refreshed every few seconds."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.load import CONNECTIONS, WRK, parse_wrk
+from benchmarks.processes import LOAD_CORES, environment, running
+from benchmarks.refresh import refresh_once
+from benchmarks.run import Run
+from benchmarks.servers import Server, service
+from benchmarks.tables import Report, Table
+from benchmarks.upstream import fake_upstream
+
+PATHS = Path(__file__).with_name("paths.lua")
+REFRESH_SECONDS = 5.0
+
+
+def measure(run: Run) -> Report:
+    """Watch one worker on the first engine of the plan."""
+    engine, minutes = run.plan.engines[0], run.plan.minutes
+    run.say(f"memory: {engine}, {minutes:g} min")
+    url = run.databases.new(engine)
+    with (
+        fake_upstream(run.new_folder()) as upstream,
+        service(run.new_folder(), database_url=url, **upstream.settings) as server,
+        _load(run.new_folder(), server.url, minutes) as finish,
+    ):
+        samples = _watch(server, time.monotonic() + 60 * minutes)
+        speed = finish()
+    return Report([_table(engine, samples, minutes)], [f"read at {speed:,.0f} requests per second"])
+
+
+def _watch(server: Server, until: float) -> list[float]:
+    """Resident memory in MiB, sampled before, between and after refreshes, until a reading of the monotonic clock."""
+    samples = [resident_mebibytes(server.process.pid)]
+    while time.monotonic() < until:
+        time.sleep(REFRESH_SECONDS / 2)
+        samples.append(resident_mebibytes(server.process.pid))
+        time.sleep(REFRESH_SECONDS / 2)
+        refresh_once(server.url)
+        samples.append(resident_mebibytes(server.process.pid))
+    return samples
+
+
+@contextmanager
+def _load(folder: Path, url: str, minutes: float) -> Iterator[Callable[[], float]]:
+    """Reads for so long; the function waits for their end and gives their number a second."""
+    command = [str(WRK), "-t1", f"-c{CONNECTIONS}", f"-d{round(60 * minutes)}s", "--timeout", "10s"]
+    with running([*command, "-s", str(PATHS), url], folder, environment(), cores=LOAD_CORES) as process:
+
+        def finish() -> float:
+            process.wait(60)
+            return parse_wrk(next(folder.glob("*.log")).read_text())
+
+        yield finish
+
+
+def resident_mebibytes(pid: int) -> float:
+    """Resident memory of a process.
+
+    Raises:
+        FileNotFoundError: There is no such process any more.
+    """
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
+    if found is None:
+        raise FileNotFoundError(f"process {pid} has ended")
+    return int(found[1]) / 1024
+
+
+def _table(engine: str, samples: list[float], minutes: float) -> Table:
+    half = len(samples) // 2
+    values = (samples[0], max(samples[:half]), samples[-1], max(samples))
+    columns = ("engine", "at the start", "largest in the first half", "last", "largest", "samples")
+    row = (engine, *(f"{value:.1f}" for value in values), str(len(samples)))
+    title = f"Resident memory of one worker in MiB, {minutes:g} min of reads and a refresh every {REFRESH_SECONDS:g} s"
+    return Table(title, columns, [row])

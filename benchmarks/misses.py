@@ -1,0 +1,38 @@
+"""The full list from the database: the service with its cache off against the plain way of doing it."""
+
+import json
+from contextlib import ExitStack
+
+from benchmarks.answers import capture
+from benchmarks.load import Target, compare
+from benchmarks.reads import WrongAnswer
+from benchmarks.run import Run
+from benchmarks.servers import plain_orm, service
+from benchmarks.spread import ratios, spread
+from benchmarks.tables import Report, Table
+
+COLUMNS = ("engine", "plain, req/s", "service, req/s", "service / plain")
+
+
+def measure(run: Run) -> Report:
+    """Compare both on each engine."""
+    return Report(
+        [Table("Full list of 250, nothing kept", COLUMNS, [_row(run, engine) for engine in run.plan.engines])]
+    )
+
+
+def _row(run: Run, engine: str) -> tuple[str, ...]:
+    run.say(f"misses: {engine}")
+    url = run.databases.new(engine)
+    with ExitStack() as stack:
+        servers = {
+            "plain": stack.enter_context(plain_orm(run.new_folder(), url)),
+            "service": stack.enter_context(service(run.new_folder(), database_url=url, cache_max_bytes=0)),
+        }
+        targets = {name: Target(f"{server.url}/countries") for name, server in servers.items()}
+        plain, ours = (json.loads(capture(target.url, {}).body) for target in targets.values())
+        if plain != ours or len(ours) != 250:
+            raise WrongAnswer(f"{engine}: the plain application answers something else than the service")
+        measured = compare(targets, rounds=run.plan.rounds, seconds=run.plan.seconds)
+    absolute = (f"{spread(values).median:,.0f}" for values in measured.values())
+    return (engine, *absolute, ratios(measured["service"], measured["plain"]).text())

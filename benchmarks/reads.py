@@ -1,0 +1,140 @@
+"""Repeated reads: the service against a bare function that sends the same bytes, and against nginx."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.answers import Answer, capture, decoded_body
+from benchmarks.load import Target, compare
+from benchmarks.run import Run
+from benchmarks.servers import NGINX, Server, bare, nginx, service
+from benchmarks.spread import ratios, spread
+from benchmarks.tables import Report, Table
+
+SERVICE, LOGGING, UNCACHED = "service", "service, default log", "service, cache off"
+BARE, FILES = "bare", "nginx"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A request that is repeated."""
+
+    name: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    is_conditional: bool = False
+    """Sent with the entity tag that the server gave out before."""
+
+    def target(self, url: str) -> Target:
+        """The request to one server."""
+        if not self.is_conditional:
+            return Target(url + self.path, self.headers)
+        etag = capture(url + self.path, self.headers).header(b"etag") or '"none"'
+        return Target(url + self.path, {**self.headers, "If-None-Match": etag})
+
+
+LIST = Case("full list", "/countries")
+CASES = (
+    LIST,
+    Case("one country", "/countries/ghana"),
+    Case("filter and sort", "/countries?region=africa&sort=gdp_desc"),
+    Case("status", "/status"),
+    Case("picture", "/countries/image"),
+    Case("full list, 304", "/countries", is_conditional=True),
+    Case("full list, br", "/countries", {"Accept-Encoding": "br"}),
+    Case("full list, gzip", "/countries", {"Accept-Encoding": "gzip"}),
+)
+
+
+COLUMNS = ("request", "bare, req/s", "service, req/s", "service / bare", "with default log", "cache off", "nginx")
+
+
+class WrongAnswer(Exception):
+    """A contender does not answer what it is compared for."""
+
+
+def measure(run: Run) -> Report:
+    """Compare all contenders on all requests, engine by engine."""
+    report = Report()
+    if NGINX is None:
+        report.notes.append("nginx is not installed, so it is left out (on Debian: apt-get install nginx-light)")
+    for engine in run.plan.engines:
+        with _services(run, engine) as services:
+            _measure_engine(run, engine, services, report)
+    return report
+
+
+@contextmanager
+def _services(run: Run, engine: str) -> Iterator[dict[str, Server]]:
+    """The service in its three settings, on one database."""
+    url = run.databases.new(engine)
+    with ExitStack() as stack:
+        yield {
+            SERVICE: stack.enter_context(service(run.new_folder(), database_url=url)),
+            LOGGING: stack.enter_context(service(run.new_folder(), database_url=url, log_requests="all")),
+            UNCACHED: stack.enter_context(service(run.new_folder(), database_url=url, cache_max_bytes=0)),
+        }
+
+
+def _measure_engine(run: Run, engine: str, services: Mapping[str, Server], report: Report) -> None:
+    rows = []
+    ours = [case.target(services[SERVICE].url) for case in CASES]
+    captured = [capture(target.url, target.headers) for target in ours]
+    # The bare function finds its answer by the path alone; looking at headers would cost it more.
+    paths = [f"/{number}{case.path}" for number, case in enumerate(CASES)]
+    with (
+        bare(run.new_folder(), dict(zip(paths, captured, strict=True))) as bare_server,
+        _files(run.new_folder(), captured[0]) as files_url,
+    ):
+        for case, path, target, expected in zip(CASES, paths, ours, captured, strict=True):
+            run.say(f"reads: {engine}, {case.name}")
+            targets = {BARE: Target(bare_server.url + path, target.headers), SERVICE: target}
+            targets |= {name: case.target(server.url) for name, server in services.items() if name != SERVICE}
+            if case is LIST and files_url:
+                targets[FILES] = Target(files_url + case.path)
+            left_out = _check(case, targets, expected)
+            report.notes += [f"{engine}, {case.name}: {reason}" for reason in left_out.values()]
+            kept = {name: target for name, target in targets.items() if name not in left_out}
+            rows.append(_row(case, compare(kept, rounds=run.plan.rounds, seconds=run.plan.seconds)))
+    report.tables.append(Table(f"Reads on {engine}, as ratios to the bare function", COLUMNS, rows))
+
+
+@contextmanager
+def _files(folder: Path, answer: Answer) -> Iterator[str | None]:
+    if NGINX is None:
+        yield None
+        return
+    with nginx(folder, answer.body) as server:
+        yield server.url
+
+
+def _check(case: Case, targets: Mapping[str, Target], expected: Answer) -> dict[str, str]:
+    """See that all contenders answer the same.
+
+    Returns:
+        Who is left out, and why: without its cache the service need not know entity tags or codings.
+
+    Raises:
+        WrongAnswer: Any other difference.
+    """
+    if expected.status != (304 if case.is_conditional else 200):
+        raise WrongAnswer(f"{case.name}: the service answered {expected.status}")
+    left_out = {}
+    for name, target in targets.items():
+        given = capture(target.url, target.headers)
+        if name == BARE and given != expected:
+            raise WrongAnswer(f"{case.name}: the bare function sends other bytes than the service")
+        if (given.status, decoded_body(given)) != (expected.status, decoded_body(expected)):
+            if name != UNCACHED:
+                raise WrongAnswer(f"{case.name}: {name} answered {given.status} with another body")
+            left_out[name] = f"with the cache off the service answered {given.status}, so it is left out"
+    return left_out
+
+
+def _row(case: Case, measured: Mapping[str, list[float]]) -> tuple[str, ...]:
+    def ratio(name: str) -> str:
+        return ratios(measured[name], measured[BARE]).text() if name in measured else "-"
+
+    absolute = (f"{spread(measured[name]).median:,.0f}" for name in (BARE, SERVICE))
+    return (case.name, *absolute, ratio(SERVICE), ratio(LOGGING), ratio(UNCACHED), ratio(FILES))

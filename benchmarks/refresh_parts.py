@@ -1,0 +1,112 @@
+"""Times the parts of a refresh from inside, by putting a clock around the functions it calls.
+
+Run as a process of its own, with the environment and the core of a service; prints JSON.
+"""
+
+import asyncio
+import inspect
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any
+from unittest.mock import patch
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.countries import refresh
+from app.countries.refresh import Refresher
+from app.main import app
+
+# What runs inside another timed part counts for that one: taking the lease has a commit of its own.
+_inside: ContextVar[bool] = ContextVar("inside", default=False)
+
+_PARTS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
+    (refresh, "read_generation", ("read the generation",)),
+    (refresh, "acquire", ("take the lease",)),
+    (Refresher, "_answer_of_another", ("look for another's refresh",)),
+    (refresh, "read_stored", ("read what is stored", "transaction: lock and read countries")),
+    (refresh, "last_known_rates", ("read the last rates",)),
+    (Refresher, "_ask_sources", ("fetch and understand both sources",)),
+    (refresh, "prepare", ("match, estimate, prepare rows", "transaction: the same again")),
+    (refresh, "draw", ("draw the picture", "transaction: take the picture at hand")),
+    (refresh, "release_in", ("transaction: fence",)),
+    (refresh, "report", ("transaction: report",)),
+    (refresh, "upsert", ("transaction: write countries",)),
+    (refresh, "change_summary", ("transaction: write summary and picture",)),
+    (refresh, "record_quotes", ("transaction: write rates",)),
+    (AsyncSession, "commit", ("transaction: commit",)),
+)
+"""Owner and name of each function, and what its first, second ... call in one refresh is for."""
+_REST = "everything else"
+
+
+async def time_parts(times: int) -> dict[str, list[float]]:
+    """Refresh so many times.
+
+    Returns:
+        Seconds of each part, in the order of their end, one value a refresh.
+    """
+    timed: dict[str, list[float]] = {}
+    async with app.router.lifespan_context(app) as state:
+        refresher: Refresher = dict(state or {})["refresher"]
+        await refresher.refresh(refresher.order())  # connects, and compiles the statements
+        for _ in range(times):
+            with _clocks() as seconds:
+                started = time.perf_counter()
+                await refresher.refresh(refresher.order())
+                seconds[_REST] = time.perf_counter() - started - sum(seconds.values())
+            for name, value in seconds.items():
+                timed.setdefault(name, []).append(value)
+    return timed
+
+
+@contextmanager
+def _clocks() -> Iterator[dict[str, float]]:
+    """Put a clock around every part for the length of the block."""
+    seconds: dict[str, float] = {}
+    with ExitStack() as stack:
+        for owner, name, purposes in _PARTS:
+            clocked = _clocked(getattr(owner, name), purposes, seconds)
+            stack.enter_context(patch.object(owner, name, clocked))
+        yield seconds
+
+
+def _clocked(function: Callable[..., Any], purposes: tuple[str, ...], seconds: dict[str, float]) -> Callable[..., Any]:
+    left = list(purposes)
+
+    @contextmanager
+    def clock() -> Iterator[None]:
+        if _inside.get():
+            yield
+            return
+        purpose = left.pop(0) if len(left) > 1 else left[0]
+        token, started = _inside.set(True), time.perf_counter()
+        try:
+            yield
+        finally:
+            _inside.reset(token)
+            seconds[purpose] = seconds.get(purpose, 0) + time.perf_counter() - started
+
+    if not inspect.iscoroutinefunction(function):
+
+        @wraps(function)
+        def plain(*arguments: Any, **options: Any) -> Any:
+            with clock():
+                return function(*arguments, **options)
+
+        return plain
+
+    @wraps(function)
+    async def awaited(*arguments: Any, **options: Any) -> Any:
+        with clock():
+            return await function(*arguments, **options)
+
+    return awaited
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(time_parts(int(sys.argv[1])))))

@@ -1,0 +1,26 @@
+"""As many made-up countries as wanted, in the shape of REST Countries v3.1."""
+
+from typing import Any
+
+from tests.support import payloads
+
+
+def synthetic_countries(number: int) -> list[dict[str, Any]]:
+    """The bundled countries, then copies of them under names of their own and without codes.
+
+    Codes of two letters end at 676; a country without one is known by its name.
+    """
+    bundled = payloads.v3_1()
+    return [_copy(bundled[position % len(bundled)], position // len(bundled)) for position in range(number)]
+
+
+def _copy(record: dict[str, Any], turn: int) -> dict[str, Any]:
+    if turn == 0:
+        return record
+    kept = {key: value for key, value in record.items() if key not in ("cca2", "cca3")}
+    return {**kept, "name": {"common": f"{record['name']['common']} {turn}"}}
+
+
+def with_population(records: list[dict[str, Any]], population: int) -> list[dict[str, Any]]:
+    """The same countries, all with one population."""
+    return [{**record, "population": population} for record in records]
