@@ -36,6 +36,8 @@ def create_engine(settings: Settings) -> AsyncEngine:
         "pool_timeout": settings.db_pool_timeout_seconds,
         "pool_recycle": settings.db_pool_recycle_seconds,
         "pool_pre_ping": True,
+        # A session and a connection end their transaction before they give it back; once more would be a round trip.
+        "pool_reset_on_return": None,
     }
     if url.drivername.startswith("sqlite"):
         _make_folder(Path(str(url.database)).parent)

@@ -7,7 +7,20 @@ from typing import Any, Final
 
 import aiomysql
 import aiosqlite
-from sqlalchemy import BigInteger, Connection, DateTime, Dialect, Integer, LargeBinary, Table, Text, column, event, func
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    DateTime,
+    Dialect,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    column,
+    event,
+    func,
+    literal,
+)
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.dialects.mysql.dml import OnDuplicateClause
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -58,24 +71,25 @@ class UTCDateTime(TypeDecorator[datetime]):
 class ServerNow(FunctionElement[datetime]):
     """The database's own clock, so many seconds from now: one clock for all processes."""
 
-    inherit_cache = False  # the seconds are part of the SQL text
+    inherit_cache = True
     type = UTCDateTime()
 
     def __init__(self, plus_seconds: float = 0) -> None:
-        super().__init__()
-        self.plus_seconds = float(plus_seconds)
+        # A parameter, so that the statement is compiled once.
+        super().__init__(literal(round(plus_seconds * 1_000_000)))
 
 
 @compiles(ServerNow, "mysql")
 @compiles(ServerNow, "mariadb")
-def _mysql_now(element: ServerNow, compiler: SQLCompiler, **_: Any) -> str:
-    return f"UTC_TIMESTAMP(6) + INTERVAL {round(element.plus_seconds * 1_000_000)} MICROSECOND"
+def _mysql_now(element: ServerNow, compiler: SQLCompiler, **options: Any) -> str:
+    return f"UTC_TIMESTAMP(6) + INTERVAL {compiler.process(element.clauses, **options)} MICROSECOND"
 
 
 @compiles(ServerNow, "sqlite")
-def _sqlite_now(element: ServerNow, compiler: SQLCompiler, **_: Any) -> str:
+def _sqlite_now(element: ServerNow, compiler: SQLCompiler, **options: Any) -> str:
+    shift = f"({compiler.process(element.clauses, **options)} / 1000000.0) || ' seconds'"
     # SQLite counts milliseconds; the three zeros make it the form in which times are stored.
-    return f"strftime('%Y-%m-%d %H:%M:%f', 'now', '{element.plus_seconds:+f} seconds') || '000'"
+    return f"strftime('%Y-%m-%d %H:%M:%f', 'now', {shift}) || '000'"
 
 
 async def upsert(session: AsyncSession, model: type[SQLModel], rows: Sequence[Mapping[str, Any]], *, key: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from app.content_coding import negotiate
-from tests.test_response_cache import statements
+from tests.support.statements import recorded
 
 DECODE = {
     "br": brotli.decompress,
@@ -88,7 +88,7 @@ async def test_coding_comes_from_the_answer_in_memory_and_is_made_once(loaded, m
     monkeypatch.setattr("app.response_cache.encode", encode)
     await raw(loaded, "/countries", "identity")
 
-    with statements(loaded) as seen:
+    with recorded(loaded.state["database"]) as seen:
         await asyncio.gather(*(raw(loaded, "/countries", coding) for coding in ("br", "zstd", "gzip") * 5))
         await raw(loaded, "/countries", "br")
 

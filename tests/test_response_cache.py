@@ -1,17 +1,14 @@
 """Answers from memory: what is kept, for how long it counts, and what it never holds."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from app.answers import AnswerStore, finish
 from app.countries import crud
-from tests.conftest import COUNTRIES, Client
+from tests.conftest import COUNTRIES
 from tests.support import payloads
+from tests.support.statements import recorded
 from tests.support.upstream import document
 
 PATHS = ("/countries", "/countries/ghana", "/countries?region=africa&sort=gdp_desc", "/countries/image", "/status")
@@ -41,23 +38,6 @@ async def cached(service, monotonic):
         yield client
 
 
-@contextmanager
-def statements(client: Client) -> Iterator[list[str]]:
-    """The statements that this service sends to its database meanwhile, without BEGIN and the like."""
-    seen: list[str] = []
-    engine = client.state["database"].engine.sync_engine
-
-    def note(_: Any, __: Any, statement: str, *___: Any) -> None:
-        if not statement.startswith(("BEGIN", "PRAGMA")):
-            seen.append(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield seen
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
-
-
 def make_everybody_a_million(upstream) -> None:
     upstream.answers[COUNTRIES] = document([{**country, "population": 1_000_000} for country in payloads.v3_1()])
 
@@ -69,7 +49,7 @@ async def populations(client) -> set[int]:
 @pytest.mark.parametrize("path", PATHS)
 async def test_repeated_read_is_the_same_answer_without_a_query(cached, path):
     first = await cached.get(path)
-    with statements(cached) as seen:
+    with recorded(cached.state["database"]) as seen:
         second = await cached.get(path)
 
     assert (first.status_code, second.status_code, seen) == (200, 200, [])
@@ -79,16 +59,16 @@ async def test_repeated_read_is_the_same_answer_without_a_query(cached, path):
 
 
 async def test_many_who_ask_at_once_cost_one_computation(cached):
-    with statements(cached) as seen:
+    with recorded(cached.state["database"]) as seen:
         answers = await asyncio.gather(*(cached.get("/countries") for _ in range(30)))
 
     assert len({answer.content for answer in answers}) == 1
-    assert len([statement for statement in seen if "FROM country" in statement]) == 1
+    assert len([statement for statement in seen if "FROM country" in statement.sql]) == 1
 
 
 async def test_order_and_spelling_of_the_query_make_no_second_answer(cached):
     first = await cached.get("/countries?region=africa&limit=5&q=o")
-    with statements(cached) as seen:
+    with recorded(cached.state["database"]) as seen:
         second = await cached.get("/countries?limit=5&q=%6F&region=%61frica")
 
     assert seen == []
@@ -132,7 +112,7 @@ async def test_change_of_another_process_shows_within_the_promised_time(cached, 
         await other.post("/countries/refresh")
 
     monotonic.seconds += 0.99
-    with statements(cached) as seen:
+    with recorded(cached.state["database"]) as seen:
         assert len(await populations(cached)) > 1
     assert seen == []
     monotonic.seconds += 0.02
@@ -147,10 +127,10 @@ async def test_zero_seconds_ask_the_database_at_every_request(service, upstream)
         await other.post("/countries/refresh")
 
         assert await populations(one) == {1_000_000}
-        with statements(one) as seen:
+        with recorded(one.state["database"]) as seen:
             await populations(one)
     assert len(seen) == 1
-    assert seen[0].startswith("SELECT summarycache.data_version \nFROM summarycache \nWHERE summarycache.id = ")
+    assert seen[0].sql.startswith("SELECT summarycache.data_version \nFROM summarycache \nWHERE summarycache.id = ")
 
 
 async def test_all_who_wait_for_the_version_share_one_question(cached, monotonic):
@@ -158,7 +138,7 @@ async def test_all_who_wait_for_the_version_share_one_question(cached, monotonic
         await cached.get(path)
     monotonic.seconds += 1.5
 
-    with statements(cached) as seen:
+    with recorded(cached.state["database"]) as seen:
         answers = await asyncio.gather(*(cached.get(path) for path in PATHS * 5))
 
     assert {answer.status_code for answer in answers} == {200}
@@ -168,7 +148,7 @@ async def test_all_who_wait_for_the_version_share_one_question(cached, monotonic
 async def test_errors_are_not_kept(cached, upstream):
     await cached.delete("/countries/ghana")
     missing = await cached.get("/countries/ghana")
-    with statements(cached) as seen:
+    with recorded(cached.state["database"]) as seen:
         await cached.get("/countries/ghana")
     await cached.post("/countries/refresh")
 
@@ -189,7 +169,7 @@ async def test_what_does_not_declare_itself_cacheable_is_not_kept(cached, path):
 async def test_liveness_asks_nothing_of_the_database(cached, monotonic):
     await cached.get("/countries")
     monotonic.seconds += 100
-    with statements(cached) as seen:
+    with recorded(cached.state["database"]) as seen:
         await cached.get("/health/live")
 
     assert seen == []
@@ -197,7 +177,7 @@ async def test_liveness_asks_nothing_of_the_database(cached, monotonic):
 
 @pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])
 async def test_request_with_credentials_is_neither_answered_from_memory_nor_kept(cached, header):
-    with statements(cached) as seen:
+    with recorded(cached.state["database"]) as seen:
         await cached.get("/countries/ghana", headers={header: "x"})
         first = len(seen)
         plain = await cached.get("/countries/ghana")
@@ -235,11 +215,11 @@ async def test_any_page_may_read_an_answer_that_another_one_caused(cached):
 async def test_cache_that_may_hold_nothing_computes_each_answer(service):
     async with service(cache_max_bytes=0) as client:
         await client.post("/countries/refresh")
-        with statements(client) as seen:
+        with recorded(client.state["database"]) as seen:
             answers = [await client.get("/countries", headers={"Accept-Encoding": "br"}) for _ in range(2)]
         known = await client.get("/countries", headers={"If-None-Match": answers[0].headers["ETag"]})
 
-    assert len([statement for statement in seen if "FROM country" in statement]) == 2
+    assert len([statement for statement in seen if "FROM country" in statement.sql]) == 2
     assert answers[0].content == answers[1].content
     assert "Content-Encoding" not in answers[0].headers
     assert (known.status_code, known.content) == (304, b"")
@@ -252,9 +232,9 @@ async def test_full_cache_forgets_what_was_not_used_for_longest(service):
         for name in names:
             await client.get("/countries/ghana")
             await client.get(f"/countries/{name}")
-        with statements(client) as used:
+        with recorded(client.state["database"]) as used:
             await client.get("/countries/ghana")
-        with statements(client) as forgotten:
+        with recorded(client.state["database"]) as forgotten:
             await client.get("/countries/togo")
 
     assert used == []

@@ -1,10 +1,12 @@
 """What can be asked and changed about stored countries, one use case a function."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
+from sqlalchemy import Select
 from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
-from sqlmodel import case, col, delete, func, or_, select
+from sqlmodel import case, col, delete, false, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.countries.drawing import draw
@@ -13,7 +15,6 @@ from app.countries.models import SUMMARY_ID, Country, SummaryCache
 from app.countries.names import name_key
 from app.countries.schemas import (
     CountryFilters,
-    CountryPublic,
     CountrySort,
     DeleteResult,
     SourcesPublic,
@@ -39,25 +40,31 @@ class ImageNotFound(AppError):
     title = "Summary image not found"
 
 
-async def list_countries(session: AsyncSession, filters: CountryFilters) -> tuple[list[CountryPublic], int]:
+async def list_countries(session: AsyncSession, filters: CountryFilters) -> tuple[list[dict[str, Any]], int]:
     """Find countries.
 
     Returns:
-        The countries, with only the fields of ``filters.columns`` set; and how
-        many there are on all pages together.
+        The countries, each with the fields of ``filters.columns`` in their
+        order; and how many there are on all pages together.
     """
     conditions = _conditions(filters)
-    columns = [getattr(Country, name) for name in filters.columns]
-    query = select_columns(*columns).where(*conditions).order_by(*_order(filters.sort))
+    query = _listing(filters.columns, filters.sort).where(*conditions)
     if filters.is_paged:
         # MySQL knows OFFSET only behind a LIMIT.
         query = query.limit(filters.limit or 2**31 - 1).offset(filters.offset)
     rows = await (await session.connection()).execute(query)
-    countries = [CountryPublic.model_construct(**row) for row in rows.mappings()]
+    # No model objects: rows of our own database need no validation, and building objects took a quarter of the time.
+    countries = [dict(zip(filters.columns, row, strict=True)) for row in rows]
     if not filters.is_paged:
         return countries, len(countries)
     total = (await session.exec(select(func.count()).select_from(Country).where(*conditions))).one()
     return countries, total
+
+
+@lru_cache(maxsize=64)
+def _listing(columns: tuple[str, ...], sort: CountrySort) -> Select[Any]:
+    """The list before its filters; kept, because building it takes as long as a small page."""
+    return select_columns(*(getattr(Country, name) for name in columns)).order_by(*_order(sort))
 
 
 def _conditions(filters: CountryFilters) -> list[Any]:
@@ -92,7 +99,9 @@ async def get_country(session: AsyncSession, name: str) -> Country:
     code = name.strip().upper() if name.strip().isascii() else ""
     if not key:
         raise ValidationFailed({"name": "must not be blank"})
-    is_named, has_code = col(Country.name_key) == key, or_(Country.alpha2_code == code, Country.alpha3_code == code)
+    # Only the column that can hold it: alpha-3 codes have no index, and to ask for one would read every row.
+    column = {2: Country.alpha2_code, 3: Country.alpha3_code}.get(len(code))
+    is_named, has_code = col(Country.name_key) == key, false() if column is None else col(column) == code
     matches = or_(is_named, has_code)
     if known_as := alpha2_of(name):  # comparing with None would find every country without a code
         matches = or_(matches, Country.alpha2_code == known_as)

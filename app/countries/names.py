@@ -15,6 +15,8 @@ def name_key(name: str) -> str:
     Returns:
         The key; empty where the name is blank.
     """
+    if name.isascii():  # a tenth of the time, for nine names of ten
+        return " ".join(name.replace("`", "'").lower().split())
     # Before NFKD, which turns the acute accent into a space and a mark.
     unified = unicodedata.normalize("NFKD", name.translate(_APOSTROPHES).casefold())
     bare = "".join(char for char in unified if not unicodedata.combining(char))

@@ -150,11 +150,13 @@ class Refresher:
             stored = await read_stored(session)
             previous = await last_known_rates(session, [source_name(entry) for entry in order.rate_sources])
         answers = await self._ask_sources(order, stored=len(stored), previous=previous)
-        drawing = await draw(prepare(answers, stored).summary)
+        expected = prepare(answers, stored)
+        drawing = await draw(expected.summary)
 
         async def store(session: AsyncSession) -> RefreshResult:
             await release_in(session, lease)
-            batch = prepare(answers, await read_stored(session, lock=True))
+            locked = await read_stored(session, lock=True)
+            batch = expected if locked == stored else prepare(answers, locked)
             result = report(answers, batch, duration_ms=round((time.perf_counter() - started) * 1000))
             await _write(session, batch, await draw(batch.summary, at_hand=drawing), lease, order, result)
             await record_quotes(session, answers.rate_source, answers.quotes)

@@ -12,7 +12,7 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from app.countries.summary import RankedCountry, Summary
 
@@ -24,6 +24,9 @@ INK, MUTED, ACCENT = "#1c2430", "#5c6470", "#12646b"
 
 FONTS = Path(__file__).parent / "data" / "fonts"
 REGULAR, BOLD = "Lato-Regular.ttf", "Lato-Bold.ttf"
+
+SHADES = 16
+"""Shades of each ink: more make no smaller error, because Pillow looks colours up in coarse steps."""
 
 NAME_SIZES = (28, 26, 24, 22, 20)
 """From the usual size to the smallest that is legible at half scale."""
@@ -56,7 +59,7 @@ def render_summary(summary: Summary) -> bytes:
     _draw_notes(draw, summary)
     # A palette makes the file a third of the size, at a colour error of a few levels in the edges of letters.
     png = BytesIO()
-    image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(png, "PNG")
+    image.quantize(palette=_palette(), dither=Image.Dither.NONE).save(png, "PNG")
     return png.getvalue()
 
 
@@ -115,6 +118,21 @@ def bar_widths(amounts: Sequence[float]) -> list[int]:
     A bar is never narrower than high, or the smallest ones could not be seen.
     """
     return [max(BAR_HEIGHT, round(amount / max(amounts) * WIDTH)) for amount in amounts]
+
+
+@cache
+def _palette() -> Image.Image:
+    """Every colour used, and the shades between paper and ink that smooth the edges of letters."""
+    paper, *inks = (ImageColor.getrgb(colour) for colour in (PAPER, INK, MUTED, ACCENT))
+    steps = [step / (SHADES - 1) for step in range(SHADES)]
+    shades = [
+        tuple(round(a + (b - a) * step) for a, b in zip(paper, ink, strict=True)) for ink in inks for step in steps
+    ]
+    image = Image.new("P", (1, 1))
+    image.putpalette(
+        [level for colour in (ImageColor.getrgb(TRACK), ImageColor.getrgb(RULE), *shades) for level in colour]
+    )
+    return image
 
 
 @cache

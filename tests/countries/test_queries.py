@@ -1,0 +1,71 @@
+"""How often the database is asked: the same for 2 countries and for 250, and by index where one row is wanted."""
+
+import re
+
+import pytest
+
+from app.database import Database
+from tests.conftest import COUNTRIES
+from tests.support import payloads
+from tests.support.statements import Statement, recorded
+from tests.support.upstream import document
+
+VERSION = 1
+"""Statements in front of each answer that may be kept: 1 where a cache asks for the version of the data."""
+
+REQUESTS = [
+    ("GET", "/countries", VERSION + 1),
+    ("GET", "/countries?region=africa&q=a&sort=gdp_desc&fields=name", VERSION + 1),
+    ("GET", "/countries?limit=1", VERSION + 2),  # the page, and the total
+    ("GET", "/countries/ghana", VERSION + 1),
+    ("GET", "/countries/GH", VERSION + 1),
+    ("GET", "/countries/image", VERSION + 1),
+    ("GET", "/status", VERSION + 1),
+    # Before the transaction the country, the summary and all rows; inside of it the same, and then both changes.
+    ("DELETE", "/countries/ghana", 8),
+    # The generation; the lease (2); the generation again, rows and rates; the lease, rows, countries, summary, rates.
+    ("POST", "/countries/refresh", 11),
+]
+
+
+@pytest.mark.parametrize("size", [2, 250])
+async def test_number_of_statements_does_not_depend_on_the_number_of_countries(client, upstream, size):
+    records = payloads.v3_1()
+    records.sort(key=lambda record: record["cca2"] not in ("GH", "TG"))
+    upstream.answers[COUNTRIES] = document(records[:size])
+    assert (await client.post("/countries/refresh")).json()["total_countries"] == size
+    # So that the refresh at the end has nothing new to insert.
+    upstream.answers[COUNTRIES] = document([r for r in records[:size] if r["cca2"] != "GH"])
+
+    counted = []
+    for method, path, _ in REQUESTS:
+        with recorded(client.state["database"]) as statements:
+            response = await client.request(method, path)
+        assert response.status_code == 200, response.text
+        counted.append((method, path, len(statements)))
+
+    assert counted == REQUESTS
+
+
+async def explain(database: Database, statement: Statement) -> str:
+    is_sqlite = database.engine.dialect.name == "sqlite"
+    async with database.engine.connect() as connection:
+        if not is_sqlite:  # its optimizer goes by statistics, which it brings up to date when it has time
+            await connection.exec_driver_sql("ANALYZE TABLE country")
+        prefix = "EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN "
+        rows = await connection.exec_driver_sql(prefix + statement.sql, statement.parameters)
+        return "\n".join(" ".join(map(str, row)) for row in rows)
+
+
+@pytest.mark.parametrize("name", ["Ghana", "GH"])
+async def test_one_country_is_found_by_index(loaded, name):
+    database: Database = loaded.state["database"]
+    with recorded(database) as statements:
+        await loaded.get(f"/countries/{name}")
+
+    plan = await explain(database, next(found for found in statements if "FROM country" in found.sql))
+    either_engine = (
+        r"USING INDEX ix_country_name_key .*USING INDEX sqlite_autoindex_country_1",
+        r"Using union\(ix_country_name_key,uq_country_alpha2_code\)",
+    )
+    assert re.search("|".join(either_engine), plan, re.DOTALL), plan

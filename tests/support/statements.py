@@ -1,0 +1,33 @@
+"""What a service asks of its database."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from sqlalchemy import event
+
+from app.database import Database
+
+
+class Statement(NamedTuple):
+    """As it goes to the driver."""
+
+    sql: str
+    parameters: Any
+
+
+@contextmanager
+def recorded(database: Database) -> Iterator[list[Statement]]:
+    """Every statement while the block runs; a bulk statement counts once, BEGIN and what sets a connection up not."""
+    statements: list[Statement] = []
+    engine = database.engine.sync_engine
+
+    def record(_connection: Any, _cursor: Any, sql: str, parameters: Any, *_: Any) -> None:
+        if not sql.startswith(("BEGIN", "PRAGMA")):
+            statements.append(Statement(sql, parameters))
+
+    event.listen(engine, "before_cursor_execute", record)
+    try:
+        yield statements
+    finally:
+        event.remove(engine, "before_cursor_execute", record)
