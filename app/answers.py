@@ -10,10 +10,12 @@ from app.conditional import entity_tag
 _COMPRESSIBLE: Final = (b"application/json", b"text/")
 _SMALLEST_COMPRESSED: Final = 500
 """Bytes; below, there is next to nothing to gain."""
-_OVERHEAD: Final = 2_500
-"""Bytes of memory that an answer takes beyond its bodies."""
+_OVERHEAD: Final = 1_000
+"""Bytes of memory that a representation takes beyond its body."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
+Reply = tuple[int, Headers, bytes]
+"""Status, headers, body."""
 Key = tuple[str, bytes]
 """Path and canonical query."""
 
@@ -51,7 +53,9 @@ class Answer:
     @property
     def size(self) -> int:
         """Bytes of memory, nearly."""
-        return _OVERHEAD + len(self.plain.body) + sum(len(r.body) for r in self.coded.values() if r is not self.plain)
+        kept = [self.plain, *(coded for coded in self.coded.values() if coded is not self.plain)]
+        about = sum(len(value) for _, value in self.headers)
+        return _OVERHEAD + about + sum(_OVERHEAD + len(representation.body) for representation in kept)
 
     def add(self, coding: str, body: bytes) -> Representation:
         """Take in the body in one more coding, unless it is no smaller."""
@@ -103,11 +107,11 @@ class AnswerStore:
         if answer.version != self._version:
             self._answers.clear()
             self.bytes, self._version = 0, answer.version
-        if answer.size > self.max_bytes:
+        if _size(key, answer) > self.max_bytes:
             return
         self._drop(key)
         self._answers[key] = answer
-        self.bytes += answer.size
+        self.bytes += _size(key, answer)
         self._make_room()
 
     def add(self, key: Key, answer: Answer, coding: str, body: bytes) -> Representation:
@@ -126,4 +130,9 @@ class AnswerStore:
     def _drop(self, key: Key) -> None:
         answer = self._answers.pop(key, None)
         if answer is not None:
-            self.bytes -= answer.size
+            self.bytes -= _size(key, answer)
+
+
+def _size(key: Key, answer: Answer) -> int:
+    # Clients choose the keys; a character of a path may take four bytes.
+    return 4 * len(key[0]) + len(key[1]) + answer.size

@@ -21,6 +21,10 @@ _ENCODERS: Final[dict[str, Callable[[bytes], bytes]]] = {
 }
 """Those we would rather send come first."""
 
+_OLD_NAMES: Final = {"x-gzip": "gzip"}
+_LONGEST_REMEMBERED: Final = 512
+"""Bytes of a header field; clients choose it, so memory for longer ones would have no bound."""
+
 _ITEM: Final = re.compile(r"\s*([!#$%&'*+.^_`|~0-9a-z-]+)\s*(?:;\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?")
 
 
@@ -29,7 +33,6 @@ def encode(body: bytes, coding: str) -> bytes:
     return _ENCODERS[coding](body)
 
 
-@lru_cache(maxsize=64)
 def negotiate(accept_encoding: bytes | None) -> str:
     """Choose the coding for a request.
 
@@ -43,6 +46,10 @@ def negotiate(accept_encoding: bytes | None) -> str:
     """
     if accept_encoding is None:
         return IDENTITY
+    return _remembered(accept_encoding) if len(accept_encoding) <= _LONGEST_REMEMBERED else _choose(accept_encoding)
+
+
+def _choose(accept_encoding: bytes) -> str:
     weights = _weights(accept_encoding.decode("latin-1").lower())
     anything_else = weights.get("*", 0.0)
     best, best_weight = IDENTITY, 0.0
@@ -56,5 +63,7 @@ def negotiate(accept_encoding: bytes | None) -> str:
 
 def _weights(accept_encoding: str) -> dict[str, float]:
     found = (_ITEM.fullmatch(item) for item in accept_encoding.split(","))
-    # x-gzip is an old name of gzip.
-    return {match[1].removeprefix("x-"): float(match[2] or 1) for match in found if match}
+    return {_OLD_NAMES.get(match[1], match[1]): float(match[2] or 1) for match in found if match}
+
+
+_remembered: Final = lru_cache(maxsize=64)(_choose)

@@ -61,10 +61,10 @@ class DataVersion:
 
     def is_known(self, version: int) -> bool:
         """Whether this version is in force, as far as that can be told without asking."""
-        time, changes = self._known_at
+        known_at, changes = self._known_at
         return (
             version == self._known
-            and self._monotonic() - time < self._revalidate_seconds
+            and self._monotonic() - known_at < self._revalidate_seconds
             and changes == self._database.changes
         )
 
@@ -76,11 +76,13 @@ class DataVersion:
         """
         now = self.now()
         while self._known_at.time < now.time - self._revalidate_seconds or self._known_at.changes < now.changes:
-            if self._failure is not None:
-                # It was away at the last question: nobody waits for it again, it is asked in the background.
-                if self._monotonic() - self._failed_at >= _ASK_AGAIN_SECONDS:
+            if self._failure is not None and self.stale_age(version) is not None:
+                # It was away a moment ago, and there is something to show: nobody waits for it again.
+                silence = self._monotonic() - self._failed_at
+                if silence >= _ASK_AGAIN_SECONDS:
                     self._ask()
-                raise self._failure
+                if silence < _ASK_AGAIN_SECONDS + self._database.timeout:
+                    raise self._failure.with_traceback(None)  # which would grow with each request
             await asyncio.shield(self._ask())
         return version == self._known
 
@@ -95,8 +97,8 @@ class DataVersion:
 
         None where it must not be shown: this process knows of a later change, or it is too long ago.
         """
-        time, changes = self._known_at
-        age = self._monotonic() - time
+        known_at, changes = self._known_at
+        age = self._monotonic() - known_at
         if version != self._known or changes != self._database.changes or age >= self._max_stale_seconds:
             return None
         return int(age)
@@ -128,7 +130,7 @@ class DataVersion:
 async def note_version(request: Request, session: AsyncSession) -> None:
     """Note which version the answer to this request will belong to; without that it is not kept.
 
-    To be called before anything else is read. In the same snapshot what follows
-    is of this version; where a server is set to no snapshots, it is no older.
+    To be called before anything else is read: what follows is of the same
+    snapshot, and where an engine has none, no older than the version.
     """
     request.state.version_read = await read_data_version(session)

@@ -87,7 +87,7 @@ class Database:
         self.engine = create_engine(settings)
         self.timeout = settings.db_timeout_seconds
         self.changes = 0
-        """How often this process has changed, or may have changed, the version of the data."""
+        """How often this process has changed, or may have changed, the version of the data, or told of a change."""
 
     async def close(self) -> None:
         """Close every connection."""
@@ -152,8 +152,13 @@ class Database:
                     raise OutcomeUnknown from error
                 raise
             finally:
-                self.changes += _CHANGES_VERSION in session.info
+                if _CHANGES_VERSION in session.info:
+                    self.note_change()
         return result
+
+    def note_change(self) -> None:
+        """End what is known of the version of the data, so that whoever was told of a change can read it here."""
+        self.changes += 1
 
     @asynccontextmanager
     async def _session(self, **options: bool) -> AsyncIterator[AsyncSession]:

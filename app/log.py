@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
 """Id of the request that is being answered; None outside of one."""
-_PACKET: Final = 4000
+_PACKET: Final = 4096
+"""Bytes."""
 _SHORTEST_SECRET: Final = 4
 """Hiding shorter ones would blot out every line, and they are no secrets."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -36,7 +37,7 @@ class LogLines:
         self._stream = stream
         self._hide = hide
         self._gathered: list[str] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what is collected as garbage meanwhile may log as well
 
     @property
     def target(self) -> TextIO:
@@ -72,11 +73,12 @@ def _packets(lines: Iterable[str]) -> Iterator[str]:
     packet: list[str] = []
     size = 0
     for line in lines:
-        if size + len(line) > _PACKET and packet:
+        length = len(line.encode(errors="replace"))
+        if size + length > _PACKET and packet:
             yield "".join(packet)
             packet, size = [], 0
         packet.append(line)
-        size += len(line)
+        size += length
     if packet:
         yield "".join(packet)
 

@@ -24,7 +24,7 @@ from app.data_version import DataVersion
 from app.database import Database
 from app.errors import UnforeseenErrors, install_error_handlers
 from app.log import LogLines, configure_logging
-from app.openapi import DESCRIPTION, TAGS, TITLE, correct_openapi
+from app.openapi import DESCRIPTION, TAGS, TITLE, Operations, correct_openapi
 from app.protocol import BodyLimit, Contract, HeadAndSlash
 from app.request_log import RequestLog
 from app.response_cache import ResponseCache
@@ -115,9 +115,11 @@ def _add_layers(app: _Service, settings: Settings, lines: LogLines) -> None:
     """Put the layers around the application, innermost first."""
     app.add_middleware(UnforeseenErrors)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(Contract, api=app)
+    operations = Operations(app)
+    app.add_middleware(Contract, operations=operations)
     cache = ResponseCache(
         app.behind,
+        may_be_cached=operations.may_be_cached,
         max_bytes=settings.cache_max_bytes,
         shared_max_age_seconds=settings.cache_shared_max_age_seconds,
         varies_by_origin=settings.cors_origins != ("*",),

@@ -1,8 +1,12 @@
 """The OpenAPI document: what stands at the head of it, and what FastAPI adds that is not true here."""
 
+import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
+from starlette.routing import compile_path
+from starlette.types import Scope
 
 TITLE: Final = "Country Data & Currency Exchange API"
 DESCRIPTION: Final = """\
@@ -25,6 +29,28 @@ TAGS: Final = [
     {"name": "service", "description": "What the service says about itself and its data."},
 ]
 _VALIDATION_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
+
+
+class Operations:
+    """Finds what the document says about a path; it is made at the first question, when all routes are there."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._paths: list[tuple[re.Pattern[str], Mapping[str, Any]]] | None = None
+
+    def at(self, scope: Scope) -> Mapping[str, Any] | None:
+        """The operations of a request's path by method in lower case; None where the document does not list it."""
+        if self._paths is None:
+            # Fixed paths first: /countries/image is no country's name.
+            templates = sorted(self._app.openapi()["paths"].items(), key=lambda item: "{" in item[0])
+            self._paths = [(compile_path(template)[0], operations) for template, operations in templates]
+        # Below the prefix under which a proxy or a server offers the application.
+        path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+        return next((operations for pattern, operations in self._paths if pattern.fullmatch(path)), None)
+
+    def may_be_cached(self, scope: Scope) -> bool:
+        """Whether reading this path may answer 304."""
+        return "304" in (self.at(scope) or {}).get("get", {}).get("responses", {})
 
 
 def correct_openapi(app: FastAPI) -> None:

@@ -1,17 +1,16 @@
 """What HTTP asks of every route alike: HEAD, trailing slashes, methods, query parameters, body size."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from fastapi import FastAPI, HTTPException
+from fastapi import HTTPException
 from starlette.datastructures import Headers
-from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import AppError, MethodNotAllowed, ValidationFailed, error_response
+from app.openapi import Operations
 
 
 class HeadAndSlash:
@@ -105,13 +104,12 @@ class Contract:
     Paths that the document does not list pass.
     """
 
-    def __init__(self, app: ASGIApp, *, api: FastAPI) -> None:
+    def __init__(self, app: ASGIApp, *, operations: Operations) -> None:
         self.app = app
-        self.api = api
-        self._paths: list[tuple[re.Pattern[str], Mapping[str, Any]]] | None = None
+        self.operations = operations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        operations = self._operations(_route_path(scope)) if scope["type"] == "http" else None
+        operations = self.operations.at(scope) if scope["type"] == "http" else None
         if operations is None:
             await self.app(scope, receive, send)
             return
@@ -121,19 +119,6 @@ class Contract:
             await error_response(error)(scope, receive, send)
             return
         await self.app(scope, receive, send)
-
-    def _operations(self, path: str) -> Mapping[str, Any] | None:
-        if self._paths is None:
-            # Fixed paths first: /countries/image is no country's name.
-            templates = sorted(self.api.openapi()["paths"].items(), key=lambda item: "{" in item[0])
-            self._paths = [(compile_path(template)[0], operations) for template, operations in templates]
-        return next((operations for pattern, operations in self._paths if pattern.fullmatch(path)), None)
-
-
-def _route_path(scope: Scope) -> str:
-    """The path below the prefix under which a proxy or a server offers the application."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", "")) or "/"
 
 
 def _check(scope: Scope, operations: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.answers import Headers, Reply
 from app.config import Settings
 from app.log import REQUEST_ID, LogLines, console_head, has_colour, one_line, to_json
 
@@ -18,10 +19,10 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _FLUSH_SECONDS: Final = 0.05
 """How long a line may wait for others; a process that is killed loses that much."""
 
+_LONGEST_PATH: Final = 500
 _NEVER: Final = 1000
 
-Headers = tuple[tuple[bytes, bytes], ...]
-Ready = Callable[[Scope], tuple[int, Headers, bytes] | None]
+Ready = Callable[[Scope], Reply | None]
 ToLine = Callable[[str, str], str]
 """From the request's id and the message to a line."""
 
@@ -96,7 +97,10 @@ class RequestLog:
 
     def _log(self, scope: Scope, request_id: str, status: int, started: float) -> None:
         seconds = time.perf_counter() - started
-        line = self.to_line(request_id, f"{scope['method']} {scope['path']} -> {status} [{seconds:.4f}s]")
+        path = scope["path"]
+        if len(path) > _LONGEST_PATH:
+            path = f"{path[:_LONGEST_PATH]}..."
+        line = self.to_line(request_id, f"{scope['method']} {path} -> {status} [{seconds:.4f}s]")
         if self.lines.gather(line):
             asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.lines.flush)
 

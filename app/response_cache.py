@@ -1,14 +1,14 @@
 """The layer that answers a repeated GET from finished bytes, valid for one version of the data."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.answers import Answer, AnswerStore, Headers, Key, Representation, finish
+from app.answers import Answer, AnswerStore, Headers, Key, Reply, Representation, finish
 from app.conditional import is_not_modified
 from app.content_coding import IDENTITY, encode, negotiate
 from app.data_version import DataVersion
@@ -30,15 +30,12 @@ DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
 """What such a route may answer besides, for OpenAPI."""
 
 _CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
-_PRIVATE: Final = frozenset({b"set-cookie", b"vary"})
+_NOT_FOR_ALL: Final = frozenset({b"set-cookie", b"vary"})
 """Headers of an answer that depends on more than its URL."""
 _CONDITIONS: Final = frozenset({b"if-match", b"if-none-match"})
 _LARGEST_INLINE: Final = 8_192
 """Bytes that are compressed on the event loop, in half a millisecond; more go to a thread."""
 _LONGEST_REMEMBERED: Final = 512
-
-Reply = tuple[int, Headers, bytes]
-"""Status, headers, body."""
 
 
 class ResponseCache:
@@ -52,8 +49,26 @@ class ResponseCache:
     layers outside of this one.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, shared_max_age_seconds: int, varies_by_origin: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        may_be_cached: Callable[[Scope], bool],
+        max_bytes: int,
+        shared_max_age_seconds: int,
+        varies_by_origin: bool,
+    ) -> None:
+        """Stand in front of an application.
+
+        Args:
+            app: The application.
+            may_be_cached: Tells for a request whether its path has answers to keep; all others pass.
+            max_bytes: Bound of the memory for answers; 0 keeps none.
+            shared_max_age_seconds: ``s-maxage`` of the answers; 0 leaves it out.
+            varies_by_origin: Whether another layer answers differently to requests with ``Origin``.
+        """
         self.app = app
+        self._may_be_cached = may_be_cached
         self.cache_control = CACHEABLE["Cache-Control"].encode()
         if shared_max_age_seconds:
             self.cache_control += b", s-maxage=%d" % shared_max_age_seconds
@@ -79,8 +94,9 @@ class ResponseCache:
         return None if kept is None else _reply(kept, fields)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Without a start, as under another application, there is no database and nothing to cache.
-        if scope["type"] == "http" and scope["method"] == "GET" and "data_version" in scope.get("state", ()):
+        is_read = scope["type"] == "http" and scope["method"] == "GET"
+        # Without a start, as under another application, there is no database and no state.
+        if is_read and "data_version" in scope.get("state", ()) and self._may_be_cached(scope):
             await self._with_errors(scope, receive, send)
         else:
             await self.app(scope, receive, send)
@@ -95,7 +111,7 @@ class ResponseCache:
         age = None
         try:
             if self._store.max_bytes == 0 or _stands_alone(fields):
-                answer = await self._compute(scope, receive, send, asyncio.Future())
+                answer = await self._compute(scope, receive, send)
             else:
                 answer, age = await self._find_or_compute(key, scope, receive, send)
             if answer is not None:
@@ -114,7 +130,7 @@ class ResponseCache:
         """Find the answer that is in force, or compute it.
 
         Returns:
-            The answer, None where it is not for sharing and was sent already; and
+            The answer, None where it is an error and was sent already; and
             its age in seconds, None unless it is shown while the database is away.
         """
         versions: DataVersion = scope["state"]["data_version"]
@@ -134,35 +150,25 @@ class ResponseCache:
                 return await self._lead(key, scope, receive, send), None
             answer = await asyncio.shield(flight)
             if answer is None:
-                await self.app(scope, receive, send)
-                return None, None
+                return await self._compute(scope, receive, send), None
 
     async def _lead(self, key: Key, scope: Scope, receive: Receive, send: Send) -> Answer | None:
-        """Compute an answer for all who ask for it meanwhile."""
+        """Compute an answer for all who ask for it meanwhile; they look for themselves whether it is new enough."""
         versions: DataVersion = scope["state"]["data_version"]
         flight = self._flights[key] = asyncio.get_running_loop().create_future()
         read_after = versions.now()
+        answer = None
         try:
-            answer = await self._compute(scope, receive, send, flight)
-            if answer is not None:
-                if versions.learn(answer.version, read_after):
-                    self._store.keep(key, answer)
-                flight.set_result(answer)
+            answer = await self._compute(scope, receive, send)
+            if answer is not None and versions.learn(answer.version, read_after):
+                self._store.keep(key, answer)
             return answer
         finally:
             del self._flights[key]
-            if not flight.done():
-                flight.set_result(None)
+            flight.set_result(answer)
 
-    async def _compute(
-        self, scope: Scope, receive: Receive, send: Send, flight: "asyncio.Future[Answer | None]"
-    ) -> Answer | None:
-        """Run the application.
-
-        Returns:
-            Its answer; None where it may not be kept. Then it goes straight to
-            the client, and those who wait for it learn so at its first byte.
-        """
+    async def _compute(self, scope: Scope, receive: Receive, send: Send) -> Answer | None:
+        """Run the application; None where its answer may not be kept, and went straight to the client."""
         start: Message | None = None
         body: list[bytes] = []
 
@@ -173,8 +179,6 @@ class ResponseCache:
             elif message["type"] == "http.response.start" and _may_be_kept(message, scope["state"]):
                 start = message
             else:
-                if not flight.done():
-                    flight.set_result(None)
                 await send(message)
 
         await self.app(scope, receive, collect)
@@ -217,9 +221,10 @@ def _fields(scope: Scope) -> Mapping[bytes, bytes]:
     """The request's header fields by name; repeated ones are joined (RFC 9110, 5.3)."""
     fields = dict(scope["headers"])
     if len(fields) < len(scope["headers"]):
-        fields.clear()
+        values: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
-            fields[name] = fields[name] + b", " + value if name in fields else value
+            values.setdefault(name, []).append(value)
+        fields = {name: b", ".join(parts) for name, parts in values.items()}
     return fields
 
 
@@ -232,7 +237,7 @@ def _stands_alone(fields: Mapping[bytes, bytes]) -> bool:
 def _may_be_kept(start: Message, state: Mapping[str, Any]) -> bool:
     headers = dict(start["headers"])
     is_public = b"public" in headers.get(b"cache-control", b"")
-    return start["status"] == 200 and is_public and "version_read" in state and _PRIVATE.isdisjoint(headers)
+    return start["status"] == 200 and is_public and "version_read" in state and _NOT_FOR_ALL.isdisjoint(headers)
 
 
 def _reply(kept: Representation, fields: Mapping[bytes, bytes]) -> Reply:

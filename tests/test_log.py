@@ -120,18 +120,41 @@ def test_lines_leave_in_pieces_that_a_pipe_keeps_together():
         sizes: ClassVar[list[int]] = []
 
         def write(self, text: str) -> int:
-            self.sizes.append(len(text))
+            self.sizes.append(len(text.encode()))
             return super().write(text)
 
     pipe, log = Pipe(), Log()
     lines = configure_logging(log.settings, pipe)
     for number in range(300):
-        lines.gather(f"{number} {'x' * number}")
+        lines.gather(f"{number} {'é' * number}")
     lines.flush()
 
     assert [line.split(" ")[0] for line in pipe.getvalue().splitlines()] == [str(number) for number in range(300)]
-    assert 1 < len(pipe.sizes) < 30
+    assert 1 < len(pipe.sizes) < 60
     assert max(pipe.sizes) <= 4096
+
+
+def test_line_that_comes_while_others_leave_does_not_block():
+    class Talkative(io.StringIO):
+        def write(self, text: str) -> int:
+            if "first" in text:
+                logger.warning("second")
+            return super().write(text)
+
+    stream = Talkative()
+    lines = configure_logging(Log().settings, stream)
+    lines.gather("first")
+    lines.flush()
+
+    assert [line.split(" | ")[-1] for line in stream.getvalue().splitlines()] == ["second", "first"]
+
+
+async def test_long_path_is_cut():
+    log = Log()
+
+    await ask(log, "/" + "x" * 5000)
+
+    assert log.messages[0].startswith(f"GET /{'x' * 499}... -> 404 [")
 
 
 @pytest.mark.parametrize("log_format", ["console", "json"])

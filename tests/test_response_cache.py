@@ -5,11 +5,13 @@ import asyncio
 import pytest
 
 from app.answers import AnswerStore, finish
+from app.content_coding import negotiate
 from app.countries import crud
-from tests.conftest import COUNTRIES
+from app.response_cache import _fields
+from tests.conftest import COUNTRIES, empty
 from tests.support import payloads
 from tests.support.statements import recorded
-from tests.support.upstream import document
+from tests.support.upstream import after, document
 
 PATHS = ("/countries", "/countries/ghana", "/countries?region=africa&sort=gdp_desc", "/countries/image", "/status")
 PUBLIC = "public, max-age=0, must-revalidate"
@@ -226,7 +228,7 @@ async def test_cache_that_may_hold_nothing_computes_each_answer(service):
 
 
 async def test_full_cache_forgets_what_was_not_used_for_longest(service):
-    async with service(cache_max_bytes=20_000) as client:
+    async with service(cache_max_bytes=12_000) as client:
         await client.post("/countries/refresh")
         names = ["ghana", "togo", "benin", "mali", "chad", "niger", "gabon", "kenya"]
         for name in names:
@@ -251,6 +253,15 @@ def test_store_never_grows_beyond_its_bound():
         assert store.bytes <= 50_000
     assert store.get(("/countries", b"499")) is not None
     assert store.get(("/countries", b"0")) is None
+
+
+def test_store_counts_what_clients_choose():
+    store, path = AnswerStore(100_000), "/" + "\N{EARTH GLOBE EUROPE-AFRICA}" * 1000
+    for number in range(100):
+        headers = [(b"content-type", b"application/json"), (b"link", b"x" * 10_000)]
+        store.keep((path, b"%d" % number), finish(1, headers, b"[]", cache_control=b"public"))
+
+    assert [number for number in range(100) if store.get((path, b"%d" % number))] == list(range(94, 100))
 
 
 def test_store_does_not_keep_what_is_larger_than_itself():
@@ -307,7 +318,47 @@ async def test_computation_that_fails_fails_for_nobody_else(cached, monkeypatch)
     monkeypatch.setattr(crud, "list_countries", fail_once)
     first = asyncio.create_task(cached.get("/countries"))
     await began.wait()
-    others = await asyncio.gather(*(cached.get("/countries") for _ in range(3)))
+    plain = {"Accept-Encoding": "identity"}
+    others = await asyncio.gather(*(cached.get("/countries", headers=plain) for _ in range(3)))
 
     assert (await first).status_code == 500
     assert [answer.status_code for answer in others] == [200, 200, 200]
+    assert {answer.headers["ETag"] for answer in others} == {
+        (await cached.get("/countries", headers=plain)).headers["ETag"]
+    }
+
+
+async def test_who_waited_for_a_refresh_elsewhere_reads_its_data_at_once(cached, service, upstream):
+    assert len(await populations(cached)) > 1
+    make_everybody_a_million(upstream)
+    upstream.answers[COUNTRIES] = after(0.5, upstream.answers[COUNTRIES])
+    async with service() as other:
+        refreshing = asyncio.create_task(other.post("/countries/refresh"))
+        async with asyncio.timeout(10):
+            while upstream.hits[COUNTRIES] < 2:
+                await asyncio.sleep(0.01)
+        waited = await cached.post("/countries/refresh")
+        led = await refreshing
+
+    assert waited.json() == led.json()
+    assert await populations(cached) == {1_000_000}
+
+
+async def test_database_made_anew_does_not_repeat_a_version(cached, service, monotonic, database_url):
+    old = (await cached.get("/countries/togo")).json()
+    await empty(database_url)
+    async with service(real_clock=True) as other:
+        await other.post("/countries/refresh")
+        stored = (await other.get("/countries/togo")).json()
+    monotonic.seconds += 1.5
+
+    assert (await cached.get("/countries/togo")).json() == stored
+    assert stored["last_refreshed_at"] != old["last_refreshed_at"]
+
+
+def test_header_that_is_repeated_thousands_of_times_is_joined_in_one_go():
+    headers = [(b"accept-encoding", b"br;q=0")] * 200_000 + [(b"accept-encoding", b"gzip")]
+    fields = _fields({"headers": headers})
+
+    assert fields == {b"accept-encoding": b"br;q=0, " * 200_000 + b"gzip"}
+    assert negotiate(fields[b"accept-encoding"]) == "gzip"

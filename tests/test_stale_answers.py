@@ -100,6 +100,37 @@ async def test_no_old_answer_is_shown_after_an_own_change_that_nobody_could_read
     assert (response.status_code, response.json()["error"]) == (503, UNAVAILABLE)
 
 
+async def test_after_a_quiet_time_an_old_failure_counts_for_nothing(client, server, monotonic):
+    server.freeze()
+    try:
+        monotonic.seconds += 30
+        stale = await client.get("/countries/ghana")
+    finally:
+        server.thaw()
+    monotonic.seconds += 100
+
+    fresh = await client.get("/countries/ghana")
+
+    assert "Age" in stale.headers
+    assert (fresh.status_code, fresh.content) == (200, stale.content)
+    assert "Age" not in fresh.headers
+
+
+async def test_own_change_is_read_at_once_also_after_a_failure(client, server, monotonic):
+    server.freeze()
+    try:
+        monotonic.seconds += 30
+        stale = await client.get("/countries/ghana")
+    finally:
+        server.thaw()
+
+    assert (await client.post("/countries/refresh")).status_code == 200
+    fresh = await client.get("/countries/ghana")
+
+    assert "Age" not in fresh.headers
+    assert (fresh.status_code, fresh.content != stale.content) == (200, True)
+
+
 async def test_database_that_comes_back_is_noticed_within_a_second(client, server, monotonic):
     server.freeze()
     try:

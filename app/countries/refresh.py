@@ -20,7 +20,7 @@ from app.countries.drawing import Drawing, draw
 from app.countries.models import SUMMARY_ID, Country, SummaryCache
 from app.countries.schemas import RefreshResult
 from app.countries.sources import country_chain
-from app.countries.store import change_summary, read_generation, read_stored, summary_values
+from app.countries.store import change_summary, least_version, read_generation, read_stored, summary_values
 from app.database import Database
 from app.dialects import upsert
 from app.errors import AppError
@@ -142,6 +142,7 @@ class Refresher:
             row = (await session.exec(query.where(SummaryCache.id == SUMMARY_ID))).first()
         if row is None or row[0] <= seen or row[1] != order.digest:
             return None
+        self._database.note_change()
         return RefreshResult.model_validate_json(row[2])
 
     async def _lead(self, order: RefreshOrder, lease: Lease) -> RefreshResult:
@@ -206,5 +207,5 @@ async def _write(
         await session.exec(insert(Country), params=batch.inserted)
     about = {"generation": lease.fence, "request_digest": order.digest, "report": result.model_dump_json()}
     if not await change_summary(session, drawing, **about):
-        values = {"id": SUMMARY_ID, "data_version": 1, **summary_values(drawing), **about}
+        values = {"id": SUMMARY_ID, "data_version": least_version(drawing.summary), **summary_values(drawing), **about}
         await session.exec(insert(SummaryCache).values(**values))

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
-from sqlmodel import col, select, update
+from sqlmodel import case, col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.countries.drawing import Drawing
@@ -42,7 +42,7 @@ async def read_summary(session: AsyncSession) -> Summary | None:
 
 
 async def change_summary(session: AsyncSession, drawing: Drawing, **more: object) -> bool:
-    """Write what the drawing shows, and the drawing; the data version grows by one.
+    """Write what the drawing shows, and the drawing; the data version grows.
 
     Runs inside the caller's transaction and does not commit.
 
@@ -50,13 +50,19 @@ async def change_summary(session: AsyncSession, drawing: Drawing, **more: object
         False where nothing was ever refreshed, so that there is no row to change.
     """
     announce_new_version(session)
+    next_version, least = SummaryCache.data_version + 1, least_version(drawing.summary)
     result = await session.exec(
         update(SummaryCache)
         .where(col(SummaryCache.id) == SUMMARY_ID)
-        .values(data_version=SummaryCache.data_version + 1, **summary_values(drawing), **more)
+        .values(data_version=case((next_version > least, next_version), else_=least), **summary_values(drawing), **more)
         .execution_options(synchronize_session=False)
     )
     return result.rowcount > 0
+
+
+def least_version(summary: Summary) -> int:
+    """The time of the data in milliseconds: a database that is made anew or restored does not repeat a version."""
+    return int(summary.refreshed_at.timestamp() * 1000)
 
 
 def summary_values(drawing: Drawing) -> dict[str, object]:
