@@ -1,17 +1,18 @@
 """The application: settings, start and stop, layers, routers, error handlers. Wiring only."""
 
 import asyncio
+import gc
 import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypedDict
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from loguru import logger
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__, status
 from app.access import WriteGate
@@ -77,7 +78,10 @@ def create_app(
                 await data_version.close()
                 await database.close()
 
-    app = _Service(
+    class Service(FastAPI):
+        """One class for each application, because ``__call__`` is looked up there."""
+
+    app = Service(
         title=TITLE,
         version=__version__,
         description=DESCRIPTION,
@@ -90,36 +94,28 @@ def create_app(
     app.include_router(countries.router)
     correct_openapi(app)
     install_error_handlers(app)
-    _add_layers(app, settings, lines)
+    _add_layers(app, settings)
+    # What these answer themselves costs none of FastAPI's machinery, and not even a call in between.
+    Service.__call__ = _layers_in_front(app, settings, lines).__call__  # type: ignore[assignment, method-assign]
     return app
-
-
-class _Service(FastAPI):
-    """FastAPI with our layers in front of it: what they answer themselves costs none of its machinery."""
-
-    in_front: ASGIApp
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.in_front(scope, receive, send)
-
-    async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application without the layers in front."""
-        await super().__call__(scope, receive, send)
 
 
 def _operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def _add_layers(app: _Service, settings: Settings, lines: LogLines) -> None:
-    """Put the layers around the application, innermost first."""
+def _add_layers(app: FastAPI, settings: Settings) -> None:
+    """Put the layers between FastAPI and the routes, innermost first."""
     app.add_middleware(UnforeseenErrors)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    operations = Operations(app)
-    app.add_middleware(Contract, operations=operations)
+    app.add_middleware(Contract, operations=Operations(app))
+
+
+def _layers_in_front(app: FastAPI, settings: Settings, lines: LogLines) -> RequestLog:
+    """Put the layers in front of FastAPI, innermost first."""
     cache = ResponseCache(
-        app.behind,
-        may_be_cached=operations.may_be_cached,
+        partial(FastAPI.__call__, app),
+        may_be_cached=Operations(app).may_be_cached,
         max_bytes=settings.cache_max_bytes,
         shared_max_age_seconds=settings.cache_shared_max_age_seconds,
         varies_by_origin=settings.cors_origins != ("*",),
@@ -127,7 +123,9 @@ def _add_layers(app: _Service, settings: Settings, lines: LogLines) -> None:
     key = settings.admin_api_key
     gate = WriteGate(cache, admin_api_key=key.get_secret_value() if key else None)
     cors = Cors(HeadAndSlash(gate), origins=settings.cors_origins)
-    app.in_front = RequestLog(cors, settings, lines, ready=cache.ready, headers=cors.without_origin)
+    return RequestLog(cors, settings, lines, ready=cache.ready, headers=cors.without_origin)
 
 
 app = create_app()
+# All that was imported stays, and need not be searched for garbage again and again.
+gc.freeze()

@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from itertools import count
 from typing import Final
@@ -22,7 +22,8 @@ _FLUSH_SECONDS: Final = 0.05
 _LONGEST_PATH: Final = 500
 _NEVER: Final = 1000
 
-Ready = Callable[[Scope], Reply | None]
+Ready = Callable[[Scope, Mapping[bytes, bytes]], Reply | None]
+"""Takes the header fields by name as well; of a repeated one the last."""
 ToLine = Callable[[str, str], str]
 """From the request's id and the message to a line."""
 
@@ -54,7 +55,7 @@ class RequestLog:
         self.least_status = _NEVER if never else {"all": 0, "errors": 400, "off": _NEVER}[settings.log_requests]
         self.to_line = _json_lines() if settings.log_format == "json" else _console_lines(settings, lines)
         # Unique in all processes together, and cheaper than a random id for each request.
-        self.process = secrets.token_hex(4)
+        self.process = secrets.token_hex(4).encode()
         self.numbers = count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,29 +66,32 @@ class RequestLog:
                 self.lines.flush()
             return
         started = time.perf_counter()
-        request_id = _given_id(scope) or f"{self.process}{next(self.numbers):08x}"
-        reply = self.ready(scope) if scope["method"] == "GET" else None
+        fields = dict(scope["headers"])
+        request_id = fields.get(b"x-request-id")
+        if request_id is None or not _REQUEST_ID.fullmatch(request_id):
+            request_id = b"%b%08x" % (self.process, next(self.numbers))
+        reply = self.ready(scope, fields) if scope["method"] == "GET" else None
         if reply is None:
             await self._pass_on(scope, receive, send, request_id, started)
             return
         status, headers, body = reply
-        headers = (*headers, (b"x-request-id", request_id.encode()), *self.headers)
+        headers = (*headers, (b"x-request-id", request_id), *self.headers)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         if status >= self.least_status:
             self._log(scope, request_id, status, started)
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: str, started: float) -> None:
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: bytes, started: float) -> None:
         status = 500
 
         async def add_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = (*message["headers"], (b"x-request-id", request_id.encode()))
+                message["headers"] = (*message["headers"], (b"x-request-id", request_id))
             await send(message)
 
-        token = REQUEST_ID.set(request_id)
+        token = REQUEST_ID.set(request_id.decode())
         try:
             await self.app(scope, receive, add_id)
         finally:
@@ -95,21 +99,14 @@ class RequestLog:
             if status >= self.least_status:
                 self._log(scope, request_id, status, started)
 
-    def _log(self, scope: Scope, request_id: str, status: int, started: float) -> None:
+    def _log(self, scope: Scope, request_id: bytes, status: int, started: float) -> None:
         seconds = time.perf_counter() - started
         path = scope["path"]
         if len(path) > _LONGEST_PATH:
             path = f"{path[:_LONGEST_PATH]}..."
-        line = self.to_line(request_id, f"{scope['method']} {path} -> {status} [{seconds:.4f}s]")
+        line = self.to_line(request_id.decode(), f"{scope['method']} {path} -> {status} [{seconds:.4f}s]")
         if self.lines.gather(line):
             asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.lines.flush)
-
-
-def _given_id(scope: Scope) -> str | None:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return str(value.decode())
-    return None
 
 
 def _console_lines(settings: Settings, lines: LogLines) -> ToLine:

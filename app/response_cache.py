@@ -80,14 +80,13 @@ class ResponseCache:
         if varies_by_origin:
             self._long_way |= {b"origin"}
 
-    def ready(self, scope: Scope) -> Reply | None:
+    def ready(self, scope: Scope, fields: Mapping[bytes, bytes]) -> Reply | None:
         """The reply to a GET, where it takes no waiting and no other layer; None where it does."""
         query = scope["query_string"]
         answer = self._store.get((scope["path"], _canonical(query) if query else query))
         if answer is None or not scope["state"]["data_version"].is_known(answer.version):
             return None
-        fields = _fields(scope)
-        if not self._long_way.isdisjoint(fields):
+        if len(fields) < len(scope["headers"]) or not self._long_way.isdisjoint(fields):
             return None
         coding = negotiate(fields.get(b"accept-encoding"))
         kept = answer.plain if coding == IDENTITY else answer.coded.get(coding)

@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-_PER_REQUEST = (b"date", b"server", b"x-request-id", b"access-control-")
-"""Heads of the names of headers that belong to one request, or that the server itself adds to each."""
+_OF_THE_SERVER = (b"date", b"server")
+"""Headers that the server itself adds to each answer."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Answer:
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
-    """Without those of one request; names in lower case."""
+    """Without those that the server adds; names in lower case."""
     body: bytes
 
     def header(self, name: bytes) -> str | None:
@@ -33,7 +33,7 @@ def capture(url: str, headers: Mapping[str, str]) -> Answer:
         with client.stream("GET", url, headers=headers) as response:
             body = b"".join(response.iter_raw())
             lower = ((name.lower(), value) for name, value in response.headers.raw)
-            kept = tuple((name, value) for name, value in lower if not name.startswith(_PER_REQUEST))
+            kept = tuple((name, value) for name, value in lower if name not in _OF_THE_SERVER)
             return Answer(response.status_code, kept, body)
 
 

@@ -13,7 +13,7 @@ from benchmarks.spread import ratios, spread
 from benchmarks.tables import Report, Table
 
 SERVICE, LOGGING, UNCACHED = "service", "service, default log", "service, cache off"
-BARE, FILES = "bare", "nginx"
+BARE, BESIDE, FILES = "bare", "bare, same imports", "nginx"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,10 @@ CASES = (
 )
 
 
-COLUMNS = ("request", "bare, req/s", "service, req/s", "service / bare", "with default log", "cache off", "nginx")
+COLUMNS = (
+    *("request", "bare, req/s", "service, req/s", "service / bare", "with default log"),
+    *("bare with the same imports", "cache off", "nginx"),
+)
 
 
 class WrongAnswer(Exception):
@@ -85,11 +88,13 @@ def _measure_engine(run: Run, engine: str, services: Mapping[str, Server], repor
     paths = [f"/{number}{case.path}" for number, case in enumerate(CASES)]
     with (
         bare(run.new_folder(), dict(zip(paths, captured, strict=True))) as bare_server,
+        bare(run.new_folder(), dict(zip(paths, captured, strict=True)), beside=True) as beside_server,
         _files(run.new_folder(), captured[0]) as files_url,
     ):
         for case, path, target, expected in zip(CASES, paths, ours, captured, strict=True):
             run.say(f"reads: {engine}, {case.name}")
             targets = {BARE: Target(bare_server.url + path, target.headers), SERVICE: target}
+            targets[BESIDE] = Target(beside_server.url + path, target.headers)
             targets |= {name: case.target(server.url) for name, server in services.items() if name != SERVICE}
             if case is LIST and files_url:
                 targets[FILES] = Target(files_url + case.path)
@@ -137,4 +142,4 @@ def _row(case: Case, measured: Mapping[str, list[float]]) -> tuple[str, ...]:
         return ratios(measured[name], measured[BARE]).text() if name in measured else "-"
 
     absolute = (f"{spread(measured[name]).median:,.0f}" for name in (BARE, SERVICE))
-    return (case.name, *absolute, ratio(SERVICE), ratio(LOGGING), ratio(UNCACHED), ratio(FILES))
+    return (case.name, *absolute, ratio(SERVICE), ratio(LOGGING), ratio(BESIDE), ratio(UNCACHED), ratio(FILES))

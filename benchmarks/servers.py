@@ -45,11 +45,12 @@ def _application(name: str, folder: Path, **variables: object) -> Iterator[Serve
 
 
 @contextmanager
-def bare(folder: Path, answers: Mapping[str, Answer]) -> Iterator[Server]:
-    """The bare ASGI function with these answers by path and query."""
+def bare(folder: Path, answers: Mapping[str, Answer], *, beside: bool = False) -> Iterator[Server]:
+    """The bare ASGI function with these answers by path and query; if so, beside the imported service."""
     file = folder / "answers"
     write_answers(file, answers)
-    with _application("benchmarks.bare:app", folder, answers_file=file) as server:
+    name = "benchmarks.bare_beside:app" if beside else "benchmarks.bare:app"
+    with _application(name, folder, answers_file=file) as server:
         yield server
 
 
