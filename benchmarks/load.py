@@ -1,10 +1,14 @@
 """Load on one URL, by wrk."""
 
+import math
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
 WRK = shutil.which("wrk")
 CONNECTIONS = 16
@@ -22,6 +26,17 @@ class Target:
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    pid: int | None = None
+    """The one process that answers; None where it is not known or there are several."""
+
+
+class Turn(NamedTuple):
+    """What one contender did while it was asked."""
+
+    rate: float
+    """Requests per second."""
+    cost: float
+    """Microseconds of processor time that a request took the server; not a number where its process is not known."""
 
 
 def requests_per_second(target: Target, *, seconds: int) -> float:
@@ -54,16 +69,36 @@ def parse_wrk(text: str) -> float:
     return float(found[1])
 
 
-def compare(targets: Mapping[str, Target], *, rounds: int, seconds: int) -> dict[str, list[float]]:
+def compare(targets: Mapping[str, Target], *, rounds: int, seconds: int) -> dict[str, list[Turn]]:
     """Load the targets in turn, A B C A B C, so that whatever the machine does meanwhile hits all of them.
 
     Returns:
-        Requests per second of each target, one value a round.
+        The turns of each target, one a round.
     """
     for target in targets.values():
         requests_per_second(target, seconds=WARM_UP_SECONDS)
-    measured: dict[str, list[float]] = {name: [] for name in targets}
+    measured: dict[str, list[Turn]] = {name: [] for name in targets}
     for _ in range(rounds):
         for name, target in targets.items():
-            measured[name].append(requests_per_second(target, seconds=seconds))
+            before = _processor_seconds(target.pid)
+            rate = requests_per_second(target, seconds=seconds)
+            used = _processor_seconds(target.pid) - before
+            measured[name].append(Turn(rate, used / (rate * seconds) * 1e6))
     return measured
+
+
+def _processor_seconds(pid: int | None) -> float:
+    if pid is None:
+        return math.nan
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rates(turns: Sequence[Turn]) -> list[float]:
+    """Requests per second, turn by turn."""
+    return [turn.rate for turn in turns]
+
+
+def costs(turns: Sequence[Turn]) -> list[float]:
+    """Microseconds of the server's processor time for a request, turn by turn."""
+    return [turn.cost for turn in turns]

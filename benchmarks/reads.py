@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.answers import Answer, capture, decoded_body
-from benchmarks.load import Target, compare
+from benchmarks.load import Target, Turn, compare, costs, rates
 from benchmarks.run import Run
 from benchmarks.servers import NGINX, Server, bare, nginx, service
 from benchmarks.spread import ratios, spread
@@ -26,12 +26,13 @@ class Case:
     is_conditional: bool = False
     """Sent with the entity tag that the server gave out before."""
 
-    def target(self, url: str) -> Target:
+    def target(self, server: Server) -> Target:
         """The request to one server."""
+        url, pid = server.url + self.path, server.process.pid
         if not self.is_conditional:
-            return Target(url + self.path, self.headers)
-        etag = capture(url + self.path, self.headers).header(b"etag") or '"none"'
-        return Target(url + self.path, {**self.headers, "If-None-Match": etag})
+            return Target(url, self.headers, pid)
+        etag = capture(url, self.headers).header(b"etag") or '"none"'
+        return Target(url, {**self.headers, "If-None-Match": etag}, pid)
 
 
 LIST = Case("full list", "/countries")
@@ -50,6 +51,10 @@ CASES = (
 COLUMNS = (
     *("request", "bare, req/s", "service, req/s", "service / bare", "with default log"),
     *("bare with the same imports", "cache off", "nginx"),
+)
+COST_COLUMNS = (
+    *("request", "bare, µs", "service, µs", "bare / service", "bare / with default log"),
+    "bare / bare with the same imports",
 )
 
 
@@ -81,8 +86,8 @@ def _services(run: Run, engine: str) -> Iterator[dict[str, Server]]:
 
 
 def _measure_engine(run: Run, engine: str, services: Mapping[str, Server], report: Report) -> None:
-    rows = []
-    ours = [case.target(services[SERVICE].url) for case in CASES]
+    rows, cost_rows = [], []
+    ours = [case.target(services[SERVICE]) for case in CASES]
     captured = [capture(target.url, target.headers) for target in ours]
     # The bare function finds its answer by the path alone; looking at headers would cost it more.
     paths = [f"/{number}{case.path}" for number, case in enumerate(CASES)]
@@ -93,16 +98,20 @@ def _measure_engine(run: Run, engine: str, services: Mapping[str, Server], repor
     ):
         for case, path, target, expected in zip(CASES, paths, ours, captured, strict=True):
             run.say(f"reads: {engine}, {case.name}")
-            targets = {BARE: Target(bare_server.url + path, target.headers), SERVICE: target}
-            targets[BESIDE] = Target(beside_server.url + path, target.headers)
-            targets |= {name: case.target(server.url) for name, server in services.items() if name != SERVICE}
+            targets = {BARE: Target(bare_server.url + path, target.headers, bare_server.process.pid), SERVICE: target}
+            targets[BESIDE] = Target(beside_server.url + path, target.headers, beside_server.process.pid)
+            targets |= {name: case.target(server) for name, server in services.items() if name != SERVICE}
             if case is LIST and files_url:
                 targets[FILES] = Target(files_url + case.path)
             left_out = _check(case, targets, expected)
             report.notes += [f"{engine}, {case.name}: {reason}" for reason in left_out.values()]
             kept = {name: target for name, target in targets.items() if name not in left_out}
-            rows.append(_row(case, compare(kept, rounds=run.plan.rounds, seconds=run.plan.seconds)))
+            measured = compare(kept, rounds=run.plan.rounds, seconds=run.plan.seconds)
+            rows.append(_row(case, measured))
+            cost_rows.append(_cost_row(case, measured))
     report.tables.append(Table(f"Reads on {engine}, as ratios to the bare function", COLUMNS, rows))
+    title = f"The same turns on {engine}: processor time of the server, bare function / contender"
+    report.tables.append(Table(title, COST_COLUMNS, cost_rows))
 
 
 @contextmanager
@@ -137,9 +146,19 @@ def _check(case: Case, targets: Mapping[str, Target], expected: Answer) -> dict[
     return left_out
 
 
-def _row(case: Case, measured: Mapping[str, list[float]]) -> tuple[str, ...]:
+def _row(case: Case, measured: Mapping[str, list[Turn]]) -> tuple[str, ...]:
     def ratio(name: str) -> str:
-        return ratios(measured[name], measured[BARE]).text() if name in measured else "-"
+        return ratios(rates(measured[name]), rates(measured[BARE])).text() if name in measured else "-"
 
-    absolute = (f"{spread(measured[name]).median:,.0f}" for name in (BARE, SERVICE))
+    absolute = (f"{spread(rates(measured[name])).median:,.0f}" for name in (BARE, SERVICE))
     return (case.name, *absolute, ratio(SERVICE), ratio(LOGGING), ratio(BESIDE), ratio(UNCACHED), ratio(FILES))
+
+
+def _cost_row(case: Case, measured: Mapping[str, list[Turn]]) -> tuple[str, ...]:
+    """Processor time swings less than throughput where others use the machine too."""
+
+    def share(name: str) -> str:
+        return ratios(costs(measured[BARE]), costs(measured[name])).text()
+
+    absolute = (f"{spread(costs(measured[name])).median:.1f}" for name in (BARE, SERVICE))
+    return (case.name, *absolute, share(SERVICE), share(LOGGING), share(BESIDE))

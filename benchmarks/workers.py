@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 
-from benchmarks.load import Target, compare
+from benchmarks.load import Target, compare, rates
 from benchmarks.processes import CORES
 from benchmarks.run import Run
 from benchmarks.servers import service
@@ -33,7 +33,7 @@ def _rows(run: Run, engine: str) -> list[tuple[str, ...]]:
         measured = compare(targets, rounds=run.plan.rounds, seconds=run.plan.seconds)
     rows = []
     for name in SETTINGS:
-        one, two = measured[f"{name}, 1"], measured[f"{name}, 2"]
+        one, two = rates(measured[f"{name}, 1"]), rates(measured[f"{name}, 2"])
         absolute = (f"{spread(values).median:,.0f}" for values in (one, two))
         rows.append((engine, name, *absolute, ratios(two, one).text()))
     return rows

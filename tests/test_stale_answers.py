@@ -65,7 +65,7 @@ async def test_only_the_first_waits_for_a_database_that_is_away(client, frozen, 
     monotonic.seconds += 30
     await client.get("/countries/ghana")
 
-    async with asyncio.timeout(0.4):  # less than the database's own half a second
+    async with asyncio.timeout(2):  # if each waited for the database's half a second, it would be longer
         answers = [await client.get("/countries/ghana") for _ in range(5)]
 
     assert {answer.headers["Age"] for answer in answers} == {"30"}
