@@ -2,9 +2,10 @@
 
 import asyncio
 
+import httpx
 import pytest
 
-from tests.conftest import make_settings, migrate_in_thread, serving
+from tests.conftest import Client, make_settings, migrate_in_thread, serving
 from tests.support.mariadb import PrivateMariaDB, is_installed
 from tests.test_response_cache import Monotonic
 
@@ -45,6 +46,15 @@ def frozen(server, client):
     server.freeze()
     yield server
     server.thaw()
+
+
+async def read_from_a_frozen_server(client: Client, server: PrivateMariaDB, monotonic: Monotonic) -> httpx.Response:
+    server.freeze()
+    try:
+        monotonic.seconds += 30
+        return await client.get("/countries/ghana")
+    finally:
+        server.thaw()
 
 
 async def test_last_good_answer_is_shown_with_its_age(client, frozen, monotonic):
@@ -101,12 +111,7 @@ async def test_no_old_answer_is_shown_after_an_own_change_that_nobody_could_read
 
 
 async def test_after_a_quiet_time_an_old_failure_counts_for_nothing(client, server, monotonic):
-    server.freeze()
-    try:
-        monotonic.seconds += 30
-        stale = await client.get("/countries/ghana")
-    finally:
-        server.thaw()
+    stale = await read_from_a_frozen_server(client, server, monotonic)
     monotonic.seconds += 100
 
     fresh = await client.get("/countries/ghana")
@@ -117,12 +122,7 @@ async def test_after_a_quiet_time_an_old_failure_counts_for_nothing(client, serv
 
 
 async def test_own_change_is_read_at_once_also_after_a_failure(client, server, monotonic):
-    server.freeze()
-    try:
-        monotonic.seconds += 30
-        stale = await client.get("/countries/ghana")
-    finally:
-        server.thaw()
+    stale = await read_from_a_frozen_server(client, server, monotonic)
 
     assert (await client.post("/countries/refresh")).status_code == 200
     fresh = await client.get("/countries/ghana")
@@ -132,12 +132,7 @@ async def test_own_change_is_read_at_once_also_after_a_failure(client, server, m
 
 
 async def test_database_that_comes_back_is_noticed_within_a_second(client, server, monotonic):
-    server.freeze()
-    try:
-        monotonic.seconds += 30
-        stale = await client.get("/countries/ghana")
-    finally:
-        server.thaw()
+    stale = await read_from_a_frozen_server(client, server, monotonic)
     monotonic.seconds += 1
     async with asyncio.timeout(10):
         while "Age" in (fresh := await client.get("/countries/ghana")).headers:
