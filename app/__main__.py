@@ -46,7 +46,7 @@ def serve() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     _migrate(settings)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # from here on uvicorn listens
-    if settings.environment == "development":
+    if settings.environment == "development" and settings.log_format == "console":
         shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104  # compared, not bound
         errors.print(f"Open http://{shown}:{settings.port}/ or http://{shown}:{settings.port}/docs")
     uvicorn.run(

@@ -11,6 +11,7 @@ from app.errors import ValidationFailed, error_response
 
 READING = ("GET", "HEAD")
 EXPOSED: Final = ("X-Total-Count", "Link", "ETag", "Age", "Cache-Status", "X-Request-ID", "Retry-After")
+READING_HEADERS = ("If-None-Match", "If-Match", "X-Request-ID")
 ALL_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 _FOR_EVERYBODY: Final = (
@@ -37,7 +38,7 @@ class Cors(CORSMiddleware):
             app,
             allow_origins=origins,
             allow_methods=READING if everybody else ALL_METHODS,
-            allow_headers=() if everybody else ("X-API-Key", "Content-Type", "X-Request-ID"),
+            allow_headers=READING_HEADERS if everybody else (*READING_HEADERS, "X-API-Key", "Content-Type"),
             expose_headers=EXPOSED,
         )
 
