@@ -98,7 +98,7 @@ async def test_json_is_one_object_a_line():
 
 
 async def test_request_lines_wait_for_each_other_but_stay_in_order(monkeypatch):
-    monkeypatch.setattr("app.request_log._FLUSH_SECONDS", 2)
+    monkeypatch.setattr("app.request_log._FLUSH_SECONDS", 1)
     log = Log(log_level="INFO")
     lines = configure_logging(log.settings, log.stream)
     app = create_app(log.settings, lines=lines)
