@@ -94,9 +94,10 @@ def create_app(
     app.include_router(countries.router)
     correct_openapi(app)
     install_error_handlers(app)
-    _add_layers(app, settings)
+    operations = Operations(app)
+    _add_layers(app, settings, operations)
     # What these answer themselves costs none of FastAPI's machinery, and not even a call in between.
-    Service.__call__ = _layers_in_front(app, settings, lines).__call__  # type: ignore[assignment, method-assign]
+    Service.__call__ = _layers_in_front(app, settings, operations, lines).__call__  # type: ignore[assignment, method-assign]
     return app
 
 
@@ -104,18 +105,18 @@ def _operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def _add_layers(app: FastAPI, settings: Settings) -> None:
+def _add_layers(app: FastAPI, settings: Settings, operations: Operations) -> None:
     """Put the layers between FastAPI and the routes, innermost first."""
     app.add_middleware(UnforeseenErrors)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(Contract, operations=Operations(app))
+    app.add_middleware(Contract, operations=operations)
 
 
-def _layers_in_front(app: FastAPI, settings: Settings, lines: LogLines) -> RequestLog:
+def _layers_in_front(app: FastAPI, settings: Settings, operations: Operations, lines: LogLines) -> RequestLog:
     """Put the layers in front of FastAPI, innermost first."""
     cache = ResponseCache(
         partial(FastAPI.__call__, app),
-        may_be_cached=Operations(app).may_be_cached,
+        may_be_cached=operations.may_be_cached,
         max_bytes=settings.cache_max_bytes,
         shared_max_age_seconds=settings.cache_shared_max_age_seconds,
         varies_by_origin=settings.cors_origins != ("*",),

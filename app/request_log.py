@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from itertools import count
-from typing import Final
+from typing import Final, TypeVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,12 +15,16 @@ from app.answers import Headers, Reply
 from app.config import Settings
 from app.log import REQUEST_ID, LogLines, console_head, has_colour, one_line, to_json
 
+T = TypeVar("T")
+
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _FLUSH_SECONDS: Final = 0.05
 """How long a line may wait for others; a process that is killed loses that much."""
 
 _LONGEST_PATH: Final = 500
+"""Characters."""
 _NEVER: Final = 1000
+"""A status that no answer has."""
 
 Ready = Callable[[Scope, Mapping[bytes, bytes]], Reply | None]
 """Takes the header fields by name as well; of a repeated one the last."""
@@ -109,17 +113,28 @@ class RequestLog:
             asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.lines.flush)
 
 
+def _clock(show: Callable[[datetime], T]) -> Callable[[], tuple[T, float]]:
+    """Tells the present second, put into words once a second, and how much of it is over."""
+    second, shown = 0, show(datetime.fromtimestamp(0).astimezone())
+
+    def now() -> tuple[T, float]:
+        nonlocal second, shown
+        moment = time.time()
+        if int(moment) != second:
+            second = int(moment)
+            shown = show(datetime.fromtimestamp(second).astimezone())
+        return shown, moment % 1
+
+    return now
+
+
 def _console_lines(settings: Settings, lines: LogLines) -> ToLine:
     colour = has_colour(settings, lines)
-    second, day_and_time = 0, ""
+    clock = _clock(lambda local: f"{local:%Y-%m-%d %H:%M:%S}")
 
     def to_line(request_id: str, message: str) -> str:
-        nonlocal second, day_and_time
-        now = time.time()
-        if int(now) != second:
-            second = int(now)
-            day_and_time = f"{datetime.fromtimestamp(second).astimezone():%Y-%m-%d %H:%M:%S}"
-        stamp = f"{day_and_time}.{int(now % 1 * 1000):03d}"
+        second, fraction = clock()
+        stamp = f"{second}.{int(fraction * 1000):03d}"
         text = message if message.isprintable() else one_line(message)
         return console_head(stamp, "INFO", request_id, colour=colour) + text
 
@@ -127,16 +142,11 @@ def _console_lines(settings: Settings, lines: LogLines) -> ToLine:
 
 
 def _json_lines() -> ToLine:
-    second, day_and_time, zone = 0, "", ""
+    clock = _clock(lambda local: (f"{local:%Y-%m-%dT%H:%M:%S}", local.isoformat()[19:]))
 
     def to_line(request_id: str, message: str) -> str:
-        nonlocal second, day_and_time, zone
-        now = time.time()
-        if int(now) != second:
-            second = int(now)
-            local = datetime.fromtimestamp(second).astimezone()
-            day_and_time, zone = f"{local:%Y-%m-%dT%H:%M:%S}", local.isoformat()[19:]
-        stamp = f"{day_and_time}.{int(now % 1 * 1_000_000):06d}{zone}"
+        (second, zone), fraction = clock()
+        stamp = f"{second}.{int(fraction * 1_000_000):06d}{zone}"
         plain = message.isprintable() and '"' not in message and "\\" not in message
         text = f'"{message}"' if plain else to_json(message)
         return (
