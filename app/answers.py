@@ -12,12 +12,17 @@ _SMALLEST_COMPRESSED: Final = 500
 """Bytes; below, there is next to nothing to gain."""
 _OVERHEAD: Final = 1_000
 """Bytes of memory that a representation takes beyond its body."""
+_MOST_SPELLINGS: Final = 1_000
+_LONGEST_SPELLING: Final = 500
+"""Characters and bytes. Clients choose the spellings, so their memory needs a bound."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 Reply = tuple[int, Headers, bytes]
 """Status, headers, body."""
 Key = tuple[str, bytes]
 """Path and canonical query."""
+Spelling = tuple[str, bytes, bytes | None]
+"""Path, query and ``Accept-Encoding`` as a client wrote them; None where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +97,15 @@ class AnswerStore:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.bytes = 0
+        self.version = -1
+        """Of the data, for all answers."""
+        self.at_hand: dict[Spelling, Representation] = {}
+        """What to send for requests as they were spelt before, found in one step.
+
+        Emptied with each answer that goes. Finding something here does not
+        count as use; after that, everything still asked for is used again.
+        """
         self._answers: OrderedDict[Key, Answer] = OrderedDict()
-        self._version = -1
 
     def get(self, key: Key) -> Answer | None:
         """Find an answer; it counts as used."""
@@ -104,9 +116,10 @@ class AnswerStore:
 
     def keep(self, key: Key, answer: Answer) -> None:
         """Take an answer in; answers of another version go."""
-        if answer.version != self._version:
+        if answer.version != self.version:
             self._answers.clear()
-            self.bytes, self._version = 0, answer.version
+            self.at_hand.clear()
+            self.bytes, self.version = 0, answer.version
         if _size(key, answer) > self.max_bytes:
             return
         self._drop(key)
@@ -123,6 +136,17 @@ class AnswerStore:
             self._make_room()
         return representation
 
+    def put_at_hand(self, spelling: Spelling, key: Key, answer: Answer, representation: Representation) -> None:
+        """Remember what to send for this spelling, where the answer is kept."""
+        path, query, accept_encoding = spelling
+        if (
+            self._answers.get(key) is answer
+            and len(path) + len(query) + len(accept_encoding or b"") < _LONGEST_SPELLING
+        ):
+            if len(self.at_hand) >= _MOST_SPELLINGS:
+                self.at_hand.clear()
+            self.at_hand[spelling] = representation
+
     def _make_room(self) -> None:
         while self.bytes > self.max_bytes:
             self._drop(next(iter(self._answers)))
@@ -131,6 +155,7 @@ class AnswerStore:
         answer = self._answers.pop(key, None)
         if answer is not None:
             self.bytes -= _size(key, answer)
+            self.at_hand.clear()
 
 
 def _size(key: Key, answer: Answer) -> int:

@@ -82,15 +82,13 @@ class ResponseCache:
 
     def ready(self, scope: Scope, fields: Mapping[bytes, bytes]) -> Reply | None:
         """The reply to a GET, where it takes no waiting and no other layer; None where it does."""
-        query = scope["query_string"]
-        answer = self._store.get((scope["path"], _canonical(query) if query else query))
-        if answer is None or not scope["state"]["data_version"].is_known(answer.version):
+        store = self._store
+        kept = store.at_hand.get((scope["path"], scope["query_string"], fields.get(b"accept-encoding")))
+        if kept is None or not scope["state"]["data_version"].is_known(store.version):
             return None
         if len(fields) < len(scope["headers"]) or not self._long_way.isdisjoint(fields):
             return None
-        coding = negotiate(fields.get(b"accept-encoding"))
-        kept = answer.plain if coding == IDENTITY else answer.coded.get(coding)
-        return None if kept is None else _reply(kept, fields)
+        return _reply(kept, fields)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_read = scope["type"] == "http" and scope["method"] == "GET"
@@ -103,6 +101,8 @@ class ResponseCache:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what may need more: the version, a computation, a coding, or a refusal."""
         fields = _fields(scope)
+        accept_encoding = fields.get(b"accept-encoding")
+        spelling = (scope["path"], scope["query_string"], accept_encoding)
         query = _canonical(scope["query_string"])
         key = (scope["path"], query)
         # The application sees the query of the key, so that all who share an answer asked for the same.
@@ -114,8 +114,9 @@ class ResponseCache:
             else:
                 answer, age = await self._find_or_compute(key, scope, receive, send)
             if answer is not None:
-                coding = negotiate(fields.get(b"accept-encoding"))
-                status, headers, body = _reply(await self._represent(key, answer, coding), fields)
+                kept = await self._represent(key, answer, negotiate(accept_encoding))
+                self._store.put_at_hand(spelling, key, answer, kept)
+                status, headers, body = _reply(kept, fields)
                 if age is not None:
                     headers = (*headers, *_about_age(age))
                 await send({"type": "http.response.start", "status": status, "headers": headers})

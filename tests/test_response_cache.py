@@ -275,6 +275,29 @@ def test_store_does_not_keep_what_is_larger_than_itself():
     assert store.get(("/small", b"")) is small
 
 
+def test_store_has_at_hand_only_what_it_keeps():
+    store = AnswerStore(50_000)
+    answers = [finish(1, [(b"content-type", b"application/json")], b"x" * 20_000, cache_control=b"public")] * 3
+    for number, answer in enumerate(answers):
+        key = (f"/{number}", b"")
+        store.keep(key, answer)
+        for spelling in (b"", b"a=1", b"b=" + b"2" * 500):
+            store.put_at_hand((key[0], spelling, None), key, answer, answer.plain)
+    store.put_at_hand(("/0", b"", None), ("/0", b""), answers[0], answers[0].plain)
+
+    assert set(store.at_hand) == {("/2", b"", None), ("/2", b"a=1", None)}
+
+
+def test_spellings_at_hand_are_bounded():
+    store = AnswerStore(50_000)
+    answer = finish(1, [(b"content-type", b"application/json")], b"[]", cache_control=b"public")
+    store.keep(("/countries", b""), answer)
+    for number in range(2_500):
+        store.put_at_hand(("/countries", b"%d" % number, None), ("/countries", b""), answer, answer.plain)
+
+    assert len(store.at_hand) == 500
+
+
 async def test_proxies_may_serve_unasked_where_the_operator_allows_it(service):
     async with service(cache_shared_max_age_seconds=60) as client:
         await client.post("/countries/refresh")
