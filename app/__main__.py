@@ -10,21 +10,28 @@ from typing import Annotated, NoReturn, TypeVar
 import typer
 import uvicorn
 from alembic.util import CommandError
+from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from app import __version__
+from app.access import ACTOR, Principal, Role
 from app.config import Settings, load_settings
 from app.countries.refresh import Refresher
 from app.countries.schemas import RefreshResult
 from app.database import Database
-from app.errors import AppError
+from app.errors import AppError, ValidationFailed, describe_problems
 from app.log import configure_logging
 from app.migrations import migrate as run_migrations
 from app.upstream import create_http_client
+from app.users.crud import create_user
+from app.users.passwords import Passwords
+from app.users.schemas import UserCreate, UserPublic
 
 T = TypeVar("T")
+
+COMMAND_LINE = Principal("command line", Role.ADMIN)
 
 cli = typer.Typer(
     name="app",
@@ -89,6 +96,7 @@ def refresh(
 
 async def _refresh(settings: Settings, *, force: bool) -> RefreshResult:
     database = Database(settings)
+    ACTOR.set(COMMAND_LINE)
     try:
         async with create_http_client() as http:
             refresher = Refresher(database, http, settings)
@@ -109,6 +117,39 @@ def _show_result(result: RefreshResult) -> None:
     for skipped in result.skipped:
         table.add_row("Skipped", f"{skipped.name}: {skipped.reason}")
     console.print(table)
+
+
+@cli.command("create-admin")
+def create_admin(
+    email: Annotated[str, typer.Argument(help="E-mail address to sign in with.")],
+    *,
+    fname: Annotated[str, typer.Option(help="First name.")] = "Admin",
+    lname: Annotated[str, typer.Option(help="Last name.")] = "Admin",
+) -> None:
+    """Create an account that may do everything. The password is asked for, or read from standard input."""
+    if sys.stdin.isatty():
+        password = typer.prompt("Password, 12 to 128 characters", hide_input=True, confirmation_prompt=True)
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    try:
+        given = UserCreate(fname=fname, lname=lname, email=email, password=SecretStr(password), role=Role.ADMIN)
+    except ValidationError as error:
+        problems = [{**problem, "loc": ("option", *problem["loc"])} for problem in error.errors()]
+        _fail(ValidationFailed(describe_problems(problems)))
+    settings = _settings()
+    _migrate(settings)
+    user = _run(lambda: _create_user(settings, given), doing="Creating the account")
+    console.print(f"User {user.id} created: {user.email}, {user.role}", soft_wrap=True)
+
+
+async def _create_user(settings: Settings, given: UserCreate) -> UserPublic:
+    database, passwords = Database(settings), Passwords()
+    ACTOR.set(COMMAND_LINE)
+    try:
+        return await create_user(database, passwords, given)
+    finally:
+        passwords.close()
+        await database.close()
 
 
 @cli.command("show-config")
@@ -155,7 +196,10 @@ async def _with_progress(work: Callable[[], Awaitable[T]], doing: str) -> T:
 
 
 def _fail(error: AppError) -> NoReturn:
-    details = f": {error.details}" if error.details else ""
+    details = error.details or ""
+    if isinstance(details, dict):
+        details = "; ".join(f"{name} {sentence}" for name, sentence in details.items())
+    details = f": {details}" if details else ""
     errors.print(Text.assemble((error.title, "bold red"), details), soft_wrap=True)
     raise typer.Exit(1) from error
 

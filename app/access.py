@@ -1,49 +1,116 @@
-"""Who may do what, decided before a single byte of the body is read."""
+"""Who may do what: roles, the rules that stand beside the routes, and who acts."""
 
-import hmac
-from typing import Final
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
 
-from fastapi import Security
-from fastapi.security import APIKeyHeader
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.requests import Request
 
-from app.errors import Unauthorized, error_response
-
-_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-
-NeedsKey = Security(
-    APIKeyHeader(
-        name="X-API-Key",
-        auto_error=False,
-        description="The value of ADMIN_API_KEY. Not needed while the service runs in development without one.",
-    )
-)
-"""Documents a route that writes, so that Swagger UI offers *Authorize*; the gate below decides."""
+from app.errors import AppError, documented
 
 
-class WriteGate:
-    """ASGI layer: whatever is not reading needs the key, known route or not.
+class Role(StrEnum):
+    """What an account may do; each role may also do what the ones before it may."""
 
-    FastAPI reads and parses a body before it runs dependencies, so a dependency
-    could not turn a stranger away first.
+    READER = "reader"
+    EDITOR = "editor"
+    ADMIN = "admin"
+
+    def includes(self, other: "Role") -> bool:
+        """Whether this role may do what the other one may."""
+        ranks = list(Role)
+        return ranks.index(self) >= ranks.index(other)
+
+
+class Rule(StrEnum):
+    """Who may call a route; the values are the words of the documentation."""
+
+    EVERYONE = "everyone"
+    READER = "reader"
+    EDITOR = "editor"
+    ADMIN = "admin"
+    OWNER = "admin, or the account itself"
+    """The account whose id is ``user_id`` in the path."""
+    ACCOUNT = "every account, for itself"
+    """ADMIN_API_KEY belongs to no account."""
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who acts."""
+
+    name: str
+    """E-mail address of an account, or what stands for it: ``ADMIN_API_KEY``, ``anybody``, ``service``."""
+    role: Role
+    user_id: int | None = None
+    """None for who has no account."""
+
+
+OPERATOR: Final = Principal("ADMIN_API_KEY", Role.ADMIN)
+ANYBODY: Final = Principal("anybody", Role.ADMIN)
+"""Whoever reaches a development service that has no ADMIN_API_KEY."""
+SERVICE: Final = Principal("service", Role.ADMIN)
+"""The service itself, as in a scheduled refresh."""
+
+ACTOR: Final[ContextVar[Principal]] = ContextVar("actor", default=SERVICE)
+"""Who does what is being done; the audit trail takes it from here."""
+
+
+class Forbidden(AppError):
+    """It is known who asks, and that this is not allowed to them."""
+
+    status_code = 403
+    title = "Forbidden"
+
+
+def access(rule: Rule) -> dict[str, Any]:
+    """The rule of a route, to stand beside it as its ``openapi_extra``.
+
+    It goes into the OpenAPI document; the layer that keeps it, the table in the docs
+    and the test that walks every route read it there.
     """
-
-    def __init__(self, app: ASGIApp, *, admin_api_key: str | None) -> None:
-        self.app = app
-        self.key = admin_api_key.encode() if admin_api_key is not None else None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        key = self.key
-        if key is None or scope["type"] != "http" or scope["method"] in _READING or _has_key(scope, key):
-            await self.app(scope, receive, send)
-            return
-        error = Unauthorized(
-            "This request needs the service's key in the header X-API-Key",
-            headers={"WWW-Authenticate": 'ApiKey realm="countries"'},
-        )
-        await error_response(error)(scope, receive, send)
+    extra: dict[str, Any] = {"x-access": rule.value}
+    if rule is not Rule.EVERYONE:
+        extra["security"] = [{"ApiKey": []}, {"Token": []}]
+        extra["responses"] = _REFUSALS
+    return extra
 
 
-def _has_key(scope: Scope, key: bytes) -> bool:
-    sent = [value for name, value in scope["headers"] if name == b"x-api-key"]
-    return len(sent) == 1 and hmac.compare_digest(sent[0], key)
+_REFUSALS: Final = {
+    str(status): {
+        "description": answer["description"],
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}},
+    }
+    for status, answer in documented(401, 403, 503).items()
+    if status in (401, 403, 503)
+}
+
+SECURITY_SCHEMES: Final = {
+    "ApiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "An API key of an account, or the value of ADMIN_API_KEY.",
+    },
+    "Token": {
+        "type": "oauth2",
+        "flows": {"password": {"tokenUrl": "auth/token", "scopes": {}}},
+        "description": "Sign in with e-mail address and password; the token travels in `Authorization: Bearer`.",
+    },
+}
+"""For the OpenAPI document, so that Swagger UI offers *Authorize*."""
+
+
+async def get_account_id(request: Request) -> int:
+    """Id of the account that sent the request; only on routes for accounts."""
+    principal = await get_principal(request)
+    if principal.user_id is None:
+        raise AssertionError("the layer lets accounts through only")
+    return principal.user_id
+
+
+async def get_principal(request: Request) -> Principal:
+    """Who sent the request; only on routes that are not for everyone."""
+    principal: Principal = request.state.principal
+    return principal

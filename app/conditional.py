@@ -34,10 +34,19 @@ def is_not_modified(fields: Mapping[bytes, bytes], tag: bytes) -> bool:
     Raises:
         PreconditionFailed: There is an ``If-Match`` that does not hold.
     """
-    if b"if-match" in fields and not _names(fields[b"if-match"], tag, weakly=False):
-        raise PreconditionFailed({"If-Match": f"the answer now has the tag {tag.decode()}"})
+    require_match(fields.get(b"if-match"), tag)
     wanted = fields.get(b"if-none-match")
     return wanted is not None and (wanted == tag or _names(wanted, tag, weakly=True))
+
+
+def require_match(wanted: bytes | None, tag: bytes) -> None:
+    """Hold an ``If-Match`` against the tag in force; None, where the request has none, always holds.
+
+    Raises:
+        PreconditionFailed: It names other tags.
+    """
+    if wanted is not None and not _names(wanted, tag, weakly=False):
+        raise PreconditionFailed({"If-Match": f"the answer now has the tag {tag.decode()}"})
 
 
 def _names(value: bytes, tag: bytes, *, weakly: bool) -> bool:

@@ -26,7 +26,11 @@ class Settings(BaseSettings):
     environment: Literal["development", "production"] = "development"
     """``production`` refuses to start without ``ADMIN_API_KEY``."""
     admin_api_key: SecretStr | None = None
-    """Key that every write must carry in ``X-API-Key``; None leaves a development service open."""
+    """Key of an admin, sent in ``X-API-Key``; None leaves a development service open."""
+    token_hours: float = Field(default=12, gt=0, le=8760)
+    """Life of a sign-in token."""
+    audit_webhook_url: SecretStr | None = None
+    """Where every audit entry is sent as JSON; None sends none. Secret, because such addresses carry keys."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
@@ -106,6 +110,13 @@ class Settings(BaseSettings):
             raise ValueError("is no http(s) URL")
         return value
 
+    @field_validator("audit_webhook_url")
+    @classmethod
+    def _usable_webhook(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not is_http_url(value.get_secret_value()):
+            raise ValueError("is no http(s) URL")
+        return value
+
     @field_validator("restcountries_api_key")
     @classmethod
     def _usable_key(cls, value: SecretStr | None) -> SecretStr | None:
@@ -157,7 +168,7 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Values that must never be written anywhere; the database's password also as its URL spells it."""
-        keys = (self.admin_api_key, self.restcountries_api_key)
+        keys = (self.admin_api_key, self.restcountries_api_key, self.audit_webhook_url)
         url = self.database_url.get_secret_value()
         passwords = (make_url(url).password, *re.findall("://[^:/]*:([^@]*)@", url))
         return tuple(filter(None, (*(key.get_secret_value() for key in keys if key), *passwords)))

@@ -10,8 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import ValidationFailed, error_response
 
 READING = ("GET", "HEAD")
-EXPOSED: Final = ("X-Total-Count", "Link", "ETag", "Age", "Cache-Status", "X-Request-ID", "Retry-After")
+EXPOSED: Final = ("X-Total-Count", "Link", "ETag", "Age", "Cache-Status", "X-Request-ID", "Retry-After", "Location")
 READING_HEADERS = ("If-None-Match", "If-Match", "X-Request-ID")
+WRITING_HEADERS = ("Authorization", "X-API-Key", "Content-Type")
 ALL_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 _FOR_EVERYBODY: Final = (
@@ -38,7 +39,7 @@ class Cors(CORSMiddleware):
             app,
             allow_origins=origins,
             allow_methods=READING if everybody else ALL_METHODS,
-            allow_headers=READING_HEADERS if everybody else (*READING_HEADERS, "X-API-Key", "Content-Type"),
+            allow_headers=READING_HEADERS if everybody else (*READING_HEADERS, *WRITING_HEADERS),
             expose_headers=EXPOSED,
         )
 

@@ -25,6 +25,7 @@ from app.errors import DatabaseUnavailable
 T = TypeVar("T")
 
 _CHANGES_VERSION: Final = "changes the version of the data"
+_ADDS_ENTRY: Final = "adds an entry to the audit trail"
 
 
 def create_engine(settings: Settings) -> AsyncEngine:
@@ -88,6 +89,8 @@ class Database:
         self.timeout = settings.db_timeout_seconds
         self.changes = 0
         """How often this process has changed, or may have changed, the version of the data, or told of a change."""
+        self.audited = asyncio.Event()
+        """Set when this process may have added entries to the audit trail; whoever delivers them clears it."""
 
     async def close(self) -> None:
         """Close every connection."""
@@ -154,6 +157,8 @@ class Database:
             finally:
                 if _CHANGES_VERSION in session.info:
                     self.note_change()
+                if _ADDS_ENTRY in session.info:
+                    self.audited.set()
         return result
 
     def note_change(self) -> None:
@@ -189,6 +194,11 @@ class Database:
 def announce_new_version(session: AsyncSession) -> None:
     """Say that the open transaction changes the version of the data: what was known of it ends with the commit."""
     session.info[_CHANGES_VERSION] = True
+
+
+def announce_audit_entry(session: AsyncSession) -> None:
+    """Say that the open transaction adds an entry to the audit trail, to be delivered after the commit."""
+    session.info[_ADDS_ENTRY] = True
 
 
 class OutcomeUnknown(DatabaseUnavailable):

@@ -82,10 +82,12 @@ class ErrorBody(BaseModel):
 
 _DESCRIPTIONS: Final = {
     400: "Something in the request is not as described; `details` names it.",
-    401: "The request needs the service's key.",
+    401: "The request carries no valid key or token.",
+    403: "Who asks is known, and may not do this.",
     404: "There is no such thing.",
-    409: "Another process is doing this; try again after `Retry-After` seconds.",
-    412: "There is an `If-Match` that does not name the answer's `ETag`.",
+    409: "It is at odds with what is stored, or another process is doing it; `details` says what to do.",
+    412: "There is an `If-Match` that does not name the `ETag` in force.",
+    429: "Too many tries; try again after `Retry-After` seconds.",
     500: "Something nobody foresaw; it was logged.",
     503: "The database or every source is out of reach; try again after `Retry-After` seconds.",
 }
@@ -128,10 +130,11 @@ def install_error_handlers(app: FastAPI) -> None:
         return error_response(ValidationFailed(describe_problems(error.errors())))
 
     @app.exception_handler(HTTPException)
-    async def answer_http_error(_: Request, error: HTTPException) -> JSONResponse:
+    async def answer_http_error(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 400:
             # FastAPI gave up on the body: nested too deeply, or a number of thousands of digits.
-            return error_response(ValidationFailed({"body": "is not valid JSON"}))
+            kind = "JSON" if "json" in request.headers.get("content-type", "") else "form"
+            return error_response(ValidationFailed({"body": f"is not valid {kind}"}))
         answer = AppError(error.detail if error.status_code == 413 else None, headers=error.headers)
         answer.status_code = error.status_code
         answer.title = _TITLES.get(error.status_code, str(error.detail))
@@ -140,43 +143,57 @@ def install_error_handlers(app: FastAPI) -> None:
 
 def describe_problems(problems: Any) -> dict[str, str]:
     """Turn pydantic's list of problems into one sentence a field."""
-    return {_field(problem["loc"]): _sentence(problem) for problem in reversed(problems)}
+    found: dict[str, str] = {}
+    for problem in problems:
+        found.setdefault(_field(problem["loc"]), _sentence(problem))
+    return found
 
 
 def _field(loc: tuple[int | str, ...]) -> str:
-    # Malformed JSON is reported at ("body", <position>): the last name is what a client knows.
-    names = [part for part in loc if isinstance(part, str)]
-    return names[-1] if names else "request"
+    # What comes first says where it was looked for. Malformed JSON is reported at ("body", <position>).
+    within = loc[1:]
+    if any(isinstance(part, str) for part in within):
+        return ".".join(map(str, within))
+    return str(loc[0]) if loc else "request"
+
+
+_SENTENCES: Final = {
+    "missing": "is required",
+    "json_invalid": "is not valid JSON",
+    "model_attributes_type": "must be an object",
+    "model_type": "must be an object",
+    "dict_type": "must be an object",
+    "list_type": "must be a list",
+    "string_type": "must be text",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_parsing_size": "has too many digits",
+    "finite_number": "must be a finite number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} characters",
+    "too_long": "must have at most {max_length} characters",
+    "extra_forbidden": "is not a field of this request",
+    "value_error": "{error}",
+}
+"""By pydantic's name of a problem; its own sentence stands where there is none here."""
 
 
 def _sentence(problem: dict[str, Any]) -> str:
     context = problem.get("ctx", {})
-    match problem["type"]:
-        case "missing":
-            return "is required"
-        case "json_invalid":
-            return "is not valid JSON"
-        case "model_attributes_type" | "model_type" | "dict_type":
-            return "must be an object"
-        case "int_parsing" | "int_from_float" | "int_type":
-            return "must be a whole number"
-        case "int_parsing_size":
-            return "has too many digits"
-        case "finite_number":
-            return "must be a finite number"
-        case "bool_parsing":
-            return "must be true or false"
-        case "greater_than_equal":
-            return f"must be at least {context['ge']}"
-        case "less_than_equal":
-            return f"must be at most {context['le']}"
-        case "string_too_long":
-            return f"must have at most {context['max_length']} characters"
-        case "enum" | "literal_error":
-            return f"must be one of: {context['expected']}".replace("'", "").replace(" or ", ", ")
-        case "value_error":
-            return str(context["error"])
-    return str(problem["msg"])
+    if problem["type"] in ("enum", "literal_error"):
+        return f"must be one of: {context['expected']}".replace("'", "").replace(" or ", ", ")
+    if problem["type"] == "string_too_short" and context["min_length"] == 1:
+        return "must not be blank"
+    if problem["type"] == "too_long" and context["field_type"] == "List":
+        return f"must have at most {context['max_length']} entries"
+    sentence = _SENTENCES.get(problem["type"])
+    return sentence.format(**context) if sentence else str(problem["msg"])
 
 
 class UnforeseenErrors:

@@ -6,16 +6,19 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypedDict
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from loguru import logger
+from pwdlib import PasswordHash
 
 from app import __version__, status
-from app.access import WriteGate
+from app.access import SECURITY_SCHEMES
+from app.audit import router as audit
+from app.audit.delivery import Courier
 from app.config import Settings, load_settings
 from app.cors import Cors
 from app.countries import router as countries
@@ -24,12 +27,18 @@ from app.countries.schedule import keep_fresh
 from app.data_version import DataVersion
 from app.database import Database
 from app.errors import UnforeseenErrors, install_error_handlers
+from app.gate import Gate, keep_rule
 from app.log import LogLines, configure_logging
 from app.openapi import DESCRIPTION, TAGS, TITLE, Operations, correct_openapi
 from app.protocol import BodyLimit, Contract, HeadAndSlash
 from app.request_log import RequestLog
 from app.response_cache import ResponseCache
 from app.upstream import create_http_client
+from app.users import account_router as accounts
+from app.users import router as users
+from app.users.brake import Brake
+from app.users.credentials import find_principal
+from app.users.passwords import Passwords
 
 
 class State(TypedDict):
@@ -38,6 +47,9 @@ class State(TypedDict):
     database: Database
     data_version: DataVersion
     refresher: Refresher
+    passwords: Passwords
+    brake: Brake
+    token_lifetime: timedelta
 
 
 def create_app(
@@ -47,6 +59,7 @@ def create_app(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     monotonic: Callable[[], float] = time.monotonic,
     lines: LogLines | None = None,
+    hasher: PasswordHash | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -54,8 +67,9 @@ def create_app(
         settings: Read from the environment by default.
         draw_multiplier: Chance of the GDP estimate, 1000 to 2000.
         clock: The time in UTC.
-        monotonic: Seconds that only grow, for the age of cached answers.
+        monotonic: Seconds that only grow, for the age of cached answers and the pauses between sign-ins.
         lines: Where log lines go; by default logging is set up to write them to standard error.
+        hasher: Hashes passwords; argon2 with recommended parameters by default.
     """
     settings = settings or load_settings()
     lines = lines or configure_logging(settings)
@@ -63,18 +77,33 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         if settings.admin_api_key is None:
-            logger.warning("ADMIN_API_KEY is not set: everybody who reaches this service may refresh and delete")
+            logger.warning("ADMIN_API_KEY is not set: everybody who reaches this service may do everything with it")
         database = Database(settings)
         data_version = DataVersion(database, settings, monotonic=monotonic)
+        passwords = Passwords(hasher)
         async with create_http_client() as http:
             refresher = Refresher(database, http, settings, draw_multiplier=draw_multiplier, clock=clock)
-            background = asyncio.create_task(keep_fresh(database, refresher, settings), name="keep fresh")
+            courier = Courier(database, http, settings)
+            background = [
+                asyncio.create_task(keep_fresh(database, refresher, settings), name="keep fresh"),
+                asyncio.create_task(courier.run(), name="audit delivery"),
+            ]
             try:
-                yield {"database": database, "data_version": data_version, "refresher": refresher}
+                yield {
+                    "database": database,
+                    "data_version": data_version,
+                    "refresher": refresher,
+                    "passwords": passwords,
+                    "brake": Brake(monotonic=monotonic),
+                    "token_lifetime": timedelta(hours=settings.token_hours),
+                }
             finally:
-                background.cancel()
-                await asyncio.gather(background, return_exceptions=True)
+                for task in background:
+                    task.cancel()
+                await asyncio.gather(*background, return_exceptions=True)
                 await refresher.close()
+                await courier.drain()
+                passwords.close()
                 await data_version.close()
                 await database.close()
 
@@ -88,11 +117,15 @@ def create_app(
         openapi_tags=TAGS,
         lifespan=lifespan,
         redirect_slashes=False,
+        dependencies=[Depends(keep_rule)],
         generate_unique_id_function=_operation_id,
     )
     app.include_router(status.router)
     app.include_router(countries.router)
-    correct_openapi(app)
+    app.include_router(accounts.router)  # before the accounts of others: /users/me is no id
+    app.include_router(users.router)
+    app.include_router(audit.router)
+    correct_openapi(app, security_schemes=SECURITY_SCHEMES)
     install_error_handlers(app)
     operations = Operations(app)
     _add_layers(app, settings, operations)
@@ -122,7 +155,9 @@ def _layers_in_front(app: FastAPI, settings: Settings, operations: Operations, l
         varies_by_origin=settings.cors_origins != ("*",),
     )
     key = settings.admin_api_key
-    gate = WriteGate(cache, admin_api_key=key.get_secret_value() if key else None)
+    gate = Gate(
+        cache, operations=operations, admin_api_key=key.get_secret_value() if key else None, find=find_principal
+    )
     cors = Cors(HeadAndSlash(gate), origins=settings.cors_origins)
     return RequestLog(cors, settings, lines, ready=cache.ready, headers=cors.without_origin)
 

@@ -2,10 +2,22 @@
 
 from sqlmodel import SQLModel
 
+from app.audit.models import AuditEntry
 from app.countries.models import Country, SummaryCache
 from app.lease import LeaseRow
 from app.rates.models import ExchangeRate
+from app.users.models import Address, Credential, User
 
 metadata = SQLModel.metadata
 
-__all__ = ["Country", "ExchangeRate", "LeaseRow", "SummaryCache", "metadata"]
+__all__ = [
+    "Address",
+    "AuditEntry",
+    "Country",
+    "Credential",
+    "ExchangeRate",
+    "LeaseRow",
+    "SummaryCache",
+    "User",
+    "metadata",
+]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fastapi import FastAPI
 from starlette.routing import compile_path
@@ -26,9 +26,21 @@ Exchange rates, depending on the source that answered:
 """
 TAGS: Final = [
     {"name": "countries", "description": "Countries, their refresh, and the picture that sums them up."},
+    {"name": "sign-in", "description": "Tokens for people, API keys for programs."},
+    {"name": "users", "description": "Accounts and their addresses."},
+    {"name": "audit", "description": "Who changed what, and when."},
     {"name": "service", "description": "What the service says about itself and its data."},
 ]
 _VALIDATION_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
+
+
+class Found(NamedTuple):
+    """What the document says about the path of a request."""
+
+    operations: Mapping[str, Any]
+    """By method in lower case."""
+    parameters: Mapping[str, str]
+    """Of the path."""
 
 
 class Operations:
@@ -38,23 +50,37 @@ class Operations:
         self._app = app
         self._paths: list[tuple[re.Pattern[str], Mapping[str, Any]]] | None = None
 
-    def at(self, scope: Scope) -> Mapping[str, Any] | None:
-        """The operations of a request's path by method in lower case; None where the document does not list it."""
+    def find(self, scope: Scope) -> Found | None:
+        """Look up a request's path; None where the document does not list it."""
         if self._paths is None:
             # Fixed paths first: /countries/image is no country's name.
             templates = sorted(self._app.openapi()["paths"].items(), key=lambda item: "{" in item[0])
             self._paths = [(compile_path(template)[0], operations) for template, operations in templates]
-        # Below the prefix under which a proxy or a server offers the application.
-        path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
-        return next((operations for pattern, operations in self._paths if pattern.fullmatch(path)), None)
+        path = _below_prefix(scope)
+        for pattern, operations in self._paths:
+            # As the router does it, to the letter: a path that only one of both knows would slip past the rules.
+            if match := pattern.match(path):
+                return Found(operations, match.groupdict())
+        return None
 
     def may_be_cached(self, scope: Scope) -> bool:
         """Whether reading this path may answer 304."""
-        return "304" in (self.at(scope) or {}).get("get", {}).get("responses", {})
+        found = self.find(scope)
+        return found is not None and "304" in found.operations.get("get", {}).get("responses", {})
 
 
-def correct_openapi(app: FastAPI) -> None:
-    """Leave out the answer 422, which FastAPI documents everywhere: invalid requests are 400 here."""
+def _below_prefix(scope: Scope) -> str:
+    """The path below the prefix under which a proxy or a server offers the application."""
+    path, prefix = str(scope["path"]), scope.get("root_path", "")
+    return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
+
+
+def correct_openapi(app: FastAPI, *, security_schemes: Mapping[str, Any]) -> None:
+    """Add what FastAPI does not know, and leave out the answer 422, which it documents everywhere.
+
+    Invalid requests are 400 here. The rule of access stands in ``x-access``;
+    people read it in the description.
+    """
     generate = app.openapi
 
     def corrected() -> dict[str, Any]:
@@ -63,6 +89,11 @@ def correct_openapi(app: FastAPI) -> None:
             for operations in document["paths"].values():
                 for operation in operations.values():
                     operation["responses"].pop("422", None)
+                    operation["responses"] = dict(sorted(operation["responses"].items()))
+                    if "security" in operation:
+                        about = operation.get("description", "")
+                        operation["description"] = f"{about}\n\nFor: {operation['x-access']}.".strip()
+            document["components"]["securitySchemes"] = dict(security_schemes)
             for name in _VALIDATION_SCHEMAS:
                 document["components"]["schemas"].pop(name, None)
         return generate()

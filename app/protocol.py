@@ -109,12 +109,12 @@ class Contract:
         self.operations = operations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        operations = self.operations.at(scope) if scope["type"] == "http" else None
-        if operations is None:
+        found = self.operations.find(scope) if scope["type"] == "http" else None
+        if found is None:
             await self.app(scope, receive, send)
             return
         try:
-            _check(scope, operations)
+            _check(scope, found.operations)
         except AppError as error:
             await error_response(error)(scope, receive, send)
             return

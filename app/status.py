@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, Field
 
 from app import __version__
+from app.access import Rule, access
 from app.countries import crud
 from app.countries.schemas import StatusPublic
 from app.data_version import note_version
@@ -57,6 +58,7 @@ class NotReady(AppError):
     description="JSON, or a page where the client accepts `text/html`.",
     response_model=ServiceInfo,
     responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **documented()},
+    openapi_extra=access(Rule.EVERYONE),
 )
 async def get_root(accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
     headers = {"Vary": "Accept"}
@@ -66,7 +68,12 @@ async def get_root(accept: Annotated[str, Header(include_in_schema=False)] = "")
     return JSONResponse(info.model_dump(), headers=headers)
 
 
-@router.get("/status", summary="Number, age and sources of the data", responses={**DOCUMENTED, **documented(404)})
+@router.get(
+    "/status",
+    summary="Number, age and sources of the data",
+    responses={**DOCUMENTED, **documented(404)},
+    openapi_extra=access(Rule.EVERYONE),
+)
 async def get_status(request: Request, session: SessionDep, response: Response) -> StatusPublic:
     await note_version(request, session)
     response.headers.update(CACHEABLE)
@@ -78,6 +85,7 @@ async def get_status(request: Request, session: SessionDep, response: Response) 
     summary="Is the process alive?",
     description="Never touches the database.",
     responses=documented(),
+    openapi_extra=access(Rule.EVERYONE),
 )
 async def get_liveness() -> Health:
     return Health()
@@ -88,6 +96,7 @@ async def get_liveness() -> Health:
     summary="Can it serve?",
     description="503 with the reason while the database is out of reach or its schema is not up to date.",
     responses=documented(503),
+    openapi_extra=access(Rule.EVERYONE),
 )
 async def get_readiness(database: DatabaseDep) -> Health:
     try:

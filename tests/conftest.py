@@ -18,6 +18,8 @@ from typing import Any, Protocol
 
 import httpx
 import pytest
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlmodel import text
 
 from app.config import Settings
@@ -28,8 +30,10 @@ from tests.support import payloads
 from tests.support.mariadb import PrivateMariaDB, is_installed
 from tests.support.upstream import FakeUpstream, document
 
-TABLES = ("country", "exchange_rate", "summarycache", "lease")
+TABLES = ("country", "exchange_rate", "summarycache", "lease", "audit", "credential", "address", "user")
 COUNTRIES, RATES = "/v3.1/all", "/v6/latest/USD"
+CHEAP = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
+"""The real thing takes 50 ms of a core for each password."""
 START = datetime(2026, 11, 21, 9, 17, tzinfo=UTC)
 
 
@@ -169,7 +173,7 @@ class Client(httpx.AsyncClient):
 @asynccontextmanager
 async def serving(settings: Settings, **parts: Any) -> AsyncIterator[Client]:
     """The whole application with its start and stop, in this event loop."""
-    app = create_app(settings, **parts)
+    app = create_app(settings, **{"hasher": CHEAP, **parts})
     async with app.router.lifespan_context(app) as state:
 
         async def with_state(scope: Any, receive: Any, send: Any) -> None:

@@ -1,20 +1,28 @@
-"""Who may write: nobody without the key, once there is one, and decided before the body is read."""
+"""Who may do what: a walk over every route, as everybody who may come along, decided before the body is read."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from itertools import product
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
+from app.access import Role, Rule
 from app.main import create_app
+from app.openapi import Operations
+from app.users.credentials import new_secret
 from tests.conftest import make_settings, serving
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "correct-horse"
 UNAUTHORIZED = {
     "error": "Unauthorized",
-    "details": "This request needs the service's key in the header X-API-Key",
+    "details": "This request needs a valid key in the header X-API-Key, or a valid token in Authorization: Bearer",
 }
 WRITES = [
     ("POST", "/countries/refresh"),
@@ -39,24 +47,29 @@ WRONG = {
     "two keys": [("X-API-Key", KEY), ("X-API-Key", KEY)],
     "a right and a wrong key": [("X-API-Key", KEY), ("X-API-Key", "wrong")],
     "the key elsewhere": [("Authorization", f"Bearer {KEY}")],
+    "another scheme": [("Authorization", f"Basic {KEY}")],
+    "a token that nobody has": [("Authorization", f"Bearer {new_secret('token')}")],
+    "a key that nobody has": [("X-API-Key", new_secret("key"))],
+    "a key and a token": [("X-API-Key", KEY), ("Authorization", f"Bearer {new_secret('token')}")],
+    "bytes for a token": [(b"Authorization", b"Bearer \xff")],
 }
 
 
 @pytest.fixture
-async def closed(tmp_path):
-    """A service with a key; its database has no tables, so that whoever gets through is not served."""
-    settings = make_settings(database_url=f"sqlite:///{tmp_path}/x.db", admin_api_key=KEY)
+async def closed(tmp_path, sqlite_template):
+    """A service with a key, over an empty database."""
+    shutil.copy(sqlite_template, tmp_path / "x.db")
+    settings = make_settings(database_url=f"sqlite:///{tmp_path}/x.db", admin_api_key=KEY, environment="production")
     async with serving(settings) as client:
         yield client
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-async def test_every_write_needs_the_key(closed, wrong):
-    for method, path in WRITES:
-        response = await closed.request(method, path, headers=WRONG[wrong])
+async def test_every_write_needs_a_right_credential(closed):
+    for (method, path), (wrong, headers) in product(WRITES, WRONG.items()):
+        response = await closed.request(method, path, headers=headers)
 
-        assert (path, response.status_code, response.json()) == (path, 401, UNAUTHORIZED)
-        assert response.headers["WWW-Authenticate"] == 'ApiKey realm="countries"'
+        assert (path, wrong, response.status_code, response.json()) == (path, wrong, 401, UNAUTHORIZED)
+        assert response.headers["WWW-Authenticate"] == 'Bearer realm="countries", ApiKey realm="countries"'
         assert response.headers["Cache-Control"] == "no-store"
 
 
@@ -101,6 +114,169 @@ async def test_key_of_other_letters_than_ascii_works(tmp_path):
 async def test_without_a_key_a_development_service_is_open(client):
     assert (await client.post("/countries/refresh")).status_code == 200
     assert (await client.delete("/countries/ghana")).status_code == 200
+
+
+PASSWORD = "correct horse battery"
+JSON = {"Content-Type": "application/json"}
+NEVER_DONE = {"POST /countries/refresh": "?force=maybe"}
+"""What would do something even without a body."""
+
+
+async def sign_up(client: Any, role: Role) -> tuple[int, dict[str, str]]:
+    """An account, and the header that signs its requests."""
+    given = {"fname": role, "lname": "X", "email": f"{role}@example.com", "password": PASSWORD, "role": role}
+    created = await client.post("/users", json=given, headers={"X-API-Key": KEY})
+    signed = await client.post("/auth/token", data={"username": given["email"], "password": PASSWORD})
+    return created.json()["id"], {"Authorization": f"Bearer {signed.json()['access_token']}"}
+
+
+async def every_route(client: Any) -> AsyncIterator[tuple[str, str, Rule]]:
+    """Method, path and rule of every operation; the ids in the paths are those of nothing."""
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    nothing = {"name": "nowhere", "user_id": 987654, "address_id": 987654, "key_id": 987654}
+    for template, operations in paths.items():
+        for method, operation in operations.items():
+            query = NEVER_DONE.get(f"{method.upper()} {template}", "")
+            yield method.upper(), template.format(**nothing) + query, Rule(operation["x-access"])
+
+
+def may(rule: Rule, role: Role | None) -> bool:
+    """What the rule says of somebody with this role, who is not the owner of anything; None is a stranger."""
+    if rule is Rule.EVERYONE:
+        return True
+    if rule is Rule.OWNER:
+        return role is Role.ADMIN
+    return role is not None and (rule is Rule.ACCOUNT or role.includes(Role(rule.value)))
+
+
+async def test_every_route_keeps_its_rule_for_everybody(closed):
+    signed = {role: (await sign_up(closed, role))[1] for role in Role}
+    before = (await closed.get("/users", headers={"X-API-Key": KEY})).json()
+    walked = 0
+
+    async for method, path, rule in every_route(closed):
+        for role in (None, *Role):
+            headers = signed[role] if role else {}
+            response = await closed.request(method, path, headers=headers | JSON, content=b"{")
+            refusal = 403 if role else 401
+
+            assert (path, response.status_code == refusal) == (path, not may(rule, role))
+            if not may(rule, role):
+                assert response.json()["error"] == ("Forbidden" if role else "Unauthorized")
+            if rule is not Rule.EVERYONE:
+                assert (path, response.headers["Cache-Control"]) == (path, "no-store")
+            walked += 1
+
+    assert walked >= 4 * 26
+    assert (await closed.get("/users", headers={"X-API-Key": KEY})).json() == before
+
+
+async def test_no_route_but_the_public_ones_opens_for_a_wrong_credential(closed):
+    async for method, path, rule in every_route(closed):
+        for headers in WRONG.values():
+            response = await closed.request(method, path, headers=headers)
+
+            assert (path, response.status_code == 401) == (path, rule is not Rule.EVERYONE)
+
+
+async def test_key_of_the_operator_opens_all_but_what_only_an_account_can_do(closed):
+    async for method, path, rule in every_route(closed):
+        response = await closed.request(method, path, headers={"X-API-Key": KEY} | JSON, content=b"{")
+
+        assert (path, response.status_code == 403) == (path, rule is Rule.ACCOUNT)
+        assert response.status_code != 401
+
+
+async def test_open_service_lets_everybody_do_all_but_what_only_an_account_can_do(tmp_path, sqlite_template):
+    shutil.copy(sqlite_template, tmp_path / "x.db")
+    async with serving(make_settings(database_url=f"sqlite:///{tmp_path}/x.db")) as client:
+        async for method, path, rule in every_route(client):
+            response = await client.request(method, path, headers=JSON, content=b"{")
+
+            assert (path, response.status_code == 401) == (path, rule is Rule.ACCOUNT)
+            assert response.status_code != 403
+
+
+async def test_wrong_credential_is_refused_also_where_none_is_needed_to_write(tmp_path, sqlite_template):
+    shutil.copy(sqlite_template, tmp_path / "x.db")
+    async with serving(make_settings(database_url=f"sqlite:///{tmp_path}/x.db")) as client:
+        response = await client.get("/users", headers={"X-API-Key": "guess"})
+
+    assert (response.status_code, response.json()) == (401, UNAUTHORIZED)
+
+
+async def test_owner_reaches_the_own_account_and_no_other(closed):
+    (own_id, own), (other_id, _) = await sign_up(closed, Role.READER), await sign_up(closed, Role.EDITOR)
+    before = (await closed.get(f"/users/{other_id}", headers={"X-API-Key": KEY})).text
+
+    async for method, path, rule in every_route(closed):
+        if rule is not Rule.OWNER:
+            continue
+        for user_id, is_allowed in ((own_id, True), (other_id, False)):
+            # The body is never right, so that the own account stays for the next route.
+            url = path.replace("/users/987654", f"/users/{user_id}")
+            headers = own | JSON | {"If-Match": '"stale"'}
+            response = await closed.request(method, url, headers=headers, content=b"{")
+
+            assert (method, url, response.status_code == 403) == (method, url, not is_allowed)
+            assert response.status_code != 401
+
+    assert (await closed.get(f"/users/{other_id}", headers={"X-API-Key": KEY})).text == before
+    assert (await closed.get("/users/me", headers=own)).json()["id"] == own_id
+
+
+async def test_id_in_another_spelling_is_no_way_to_another_account(closed):
+    (own_id, own), (other_id, _) = await sign_up(closed, Role.READER), await sign_up(closed, Role.EDITOR)
+
+    for spelling in (f"0{own_id}", f"+{own_id}", f"{own_id}%20", f"{own_id}/../{other_id}", f"{other_id}%00", "%31%32"):
+        response = await closed.get(f"/users/{spelling}", headers=own)
+
+        assert (spelling, response.status_code) in [(spelling, 403), (spelling, 404)]
+
+
+async def test_path_in_another_spelling_is_no_way_around_its_rule(closed):
+    spellings = (
+        "/users%0A",
+        "/users/",
+        "/users//",
+        "//users",
+        "/%75sers",
+        "/users;x",
+        "/users%2F",
+        "/users/1%0A",
+        "/./users",
+    )
+    for path in (*spellings, "/users/me%0A", "/audit%0A", "/users/1/addresses%0A", "/users%00", "/Users", "/audit%20"):
+        response = await closed.get(path)
+
+        assert (path, response.status_code) in [(path, 401), (path, 404)]
+    assert (await closed.post("/countries/refresh%0A")).status_code == 401
+
+
+async def test_prefix_is_no_way_around_a_rule(tmp_path, sqlite_template):
+    shutil.copy(sqlite_template, tmp_path / "x.db")
+    app = create_app(make_settings(database_url=f"sqlite:///{tmp_path}/x.db", admin_api_key=KEY))
+    for prefix in ("/u", "/users", "/api", "/"):
+        transport = httpx.ASGITransport(app, root_path=prefix)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            for path in ("/users", "/users/1", f"{prefix}/users", "/apiusers", "/api/api/users"):
+                response = await client.get(path)
+
+                assert (prefix, path, response.status_code) in [(prefix, path, 401), (prefix, path, 404)]
+
+
+async def test_route_refuses_what_the_layer_did_not_judge_by_its_rule(closed, monkeypatch):
+    monkeypatch.setattr(Operations, "find", lambda *_: None)
+
+    assert (await closed.get("/users")).status_code == 401
+    assert (await closed.post("/countries/refresh", headers={"X-API-Key": KEY})).status_code == 401
+    assert (await closed.get("/status")).status_code == 404
+
+
+async def test_answers_to_credentials_are_never_kept(closed):
+    _, admin = await sign_up(closed, Role.ADMIN)
+    for path in ("/users", "/users/me", "/audit", "/users/me/api-keys"):
+        assert (await closed.get(path, headers=admin)).headers["Cache-Control"] == "no-store"
 
 
 async def test_stranger_is_turned_away_before_the_body_is_read(tmp_path):

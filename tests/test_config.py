@@ -15,6 +15,8 @@ HUSH = "hush-hush"
 DEFAULTS = {
     "environment": "development",
     "admin_api_key": None,
+    "token_hours": 12.0,
+    "audit_webhook_url": None,
     "host": "127.0.0.1",
     "port": 8000,
     "web_concurrency": 1,

@@ -118,10 +118,13 @@ async def test_connection_lost_at_commit_is_repeated_only_where_that_is_harmless
     commit = AsyncSession.commit
 
     async def lose_first_answer(session):
+        if "audit delivery" in repr(asyncio.current_task()):
+            return await commit(session)
         commits.append(1)
         await commit(session)
         if len(commits) == 1:
             raise lost_connection(2013)
+        return None
 
     monkeypatch.setattr(AsyncSession, "commit", lose_first_answer)
 
@@ -170,5 +173,5 @@ async def test_database_without_tables_says_what_to_do(tmp_path):
     assert (listed.status_code, listed.json()) == (503, {"error": "Database unavailable", "details": advice})
     assert ready.json() == {
         "error": "Not ready",
-        "details": {"migrations": "revision None, not 0004; run: python -m app migrate"},
+        "details": {"migrations": "revision None, not 0008; run: python -m app migrate"},
     }

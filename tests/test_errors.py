@@ -10,6 +10,7 @@ from fastapi import HTTPException
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, FiniteFloat
 
+from app.access import Rule, access
 from app.log import configure_logging
 from app.main import create_app
 from tests.conftest import make_settings
@@ -31,19 +32,19 @@ async def client(tmp_path):
     """The application with routes that read JSON and that fail."""
     app = create_app(make_settings(database_url=f"sqlite:///{tmp_path}/x.db"))
 
-    @app.post("/parcels")
+    @app.post("/parcels", openapi_extra=access(Rule.EVERYONE))
     async def send(parcel: Parcel) -> Parcel:
         return parcel
 
-    @app.get("/broken")
+    @app.get("/broken", openapi_extra=access(Rule.EVERYONE))
     async def fail() -> None:
         raise RuntimeError("the password is hunter2")
 
-    @app.get("/teapot")
+    @app.get("/teapot", openapi_extra=access(Rule.EVERYONE))
     async def brew() -> None:
         raise HTTPException(418, "I am a teapot", headers={"X-Tea": "none"})
 
-    @app.get("/half")
+    @app.get("/half", openapi_extra=access(Rule.EVERYONE))
     async def half() -> StreamingResponse:
         def pieces() -> Iterator[bytes]:
             yield b"half of an ans"

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from loguru import logger
 
+from app.access import Rule, access
 from app.log import configure_logging
 from app.main import create_app
 from tests.conftest import make_settings
@@ -45,7 +46,7 @@ async def ask(log: Log, paths: str, headers: Any = None) -> list[httpx.Response]
     lines = configure_logging(log.settings, log.stream)
     app = create_app(log.settings, lines=lines)
 
-    @app.get("/broken/{name}")
+    @app.get("/broken/{name}", openapi_extra=access(Rule.EVERYONE))
     async def fail(name: str) -> None:
         raise RuntimeError(f"no {name}")
 

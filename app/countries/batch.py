@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from app.countries.gdp import estimate_gdp
 from app.countries.identity import StoredCountry, alpha3_of, match_stored
-from app.countries.names import name_key
 from app.countries.schemas import RefreshResult, SkippedRecord, SourcesPublic
 from app.countries.shapes import CountryFact
 from app.countries.sources import CountryList
 from app.countries.summary import Summary, summarize
+from app.names import name_key
 from app.rates.shapes import Quotes
 
 _MOST_SKIPPED: Final = 100

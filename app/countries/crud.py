@@ -9,10 +9,10 @@ from sqlalchemy import select as select_columns  # takes any number of columns, 
 from sqlmodel import case, col, delete, false, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.audit.record import record
 from app.countries.drawing import draw
 from app.countries.identity import StoredCountry, alpha2_of
 from app.countries.models import SUMMARY_ID, Country, SummaryCache
-from app.countries.names import name_key
 from app.countries.schemas import (
     CountryFilters,
     CountrySort,
@@ -24,6 +24,7 @@ from app.countries.store import change_summary, read_stored, read_summary
 from app.countries.summary import Summary, summarize
 from app.database import Database
 from app.errors import AppError, ValidationFailed
+from app.names import name_key
 
 
 class CountryNotFound(AppError):
@@ -158,6 +159,8 @@ async def delete_country(database: Database, name: str) -> DeleteResult:
         country = await get_country(session, name)
         await session.exec(delete(Country).where(col(Country.id) == country.id))
         await change_summary(session, await draw(await _summary_without(session, country, stored), at_hand=drawing))
+        before = {name: getattr(country, name) for name in ("id", "name", "alpha2_code", "population", "currency_code")}
+        await record(session, "DELETE_COUNTRY", "Country", country.name, before=before)
         return DeleteResult(name=country.name)
 
     return await database.transaction(remove)

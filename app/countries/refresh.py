@@ -14,13 +14,22 @@ from loguru import logger
 from sqlmodel import insert, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.audit.record import record
 from app.config import Settings
 from app.countries.batch import Answers, Batch, prepare, report
 from app.countries.drawing import Drawing, draw
 from app.countries.models import SUMMARY_ID, Country, SummaryCache
 from app.countries.schemas import RefreshResult
 from app.countries.sources import country_chain
-from app.countries.store import change_summary, least_version, read_generation, read_stored, summary_values
+from app.countries.store import (
+    change_summary,
+    least_version,
+    read_generation,
+    read_stored,
+    read_summary,
+    summary_values,
+)
+from app.countries.summary import Summary
 from app.database import Database
 from app.dialects import upsert
 from app.errors import AppError
@@ -148,7 +157,7 @@ class Refresher:
     async def _lead(self, order: RefreshOrder, lease: Lease) -> RefreshResult:
         started = time.perf_counter()
         async with self._database.reading() as session:
-            stored = await read_stored(session)
+            stored, summary = await read_stored(session), await read_summary(session)
             previous = await last_known_rates(session, [source_name(entry) for entry in order.rate_sources])
         answers = await self._ask_sources(order, stored=len(stored), previous=previous)
         expected = prepare(answers, stored)
@@ -161,6 +170,8 @@ class Refresher:
             result = report(answers, batch, duration_ms=round((time.perf_counter() - started) * 1000))
             await _write(session, batch, await draw(batch.summary, at_hand=drawing), lease, order, result)
             await record_quotes(session, answers.rate_source, answers.quotes)
+            states = {"before": _audited(summary), "after": _audited(batch.summary)}
+            await record(session, "REFRESH_COUNTRIES", "Countries", **states)
             return result
 
         result = await self._database.transaction(store, repeatable=True)
@@ -192,6 +203,19 @@ class Refresher:
                 fetch.cancel()
         multipliers = [self._draw_multiplier() for _ in country_list.facts]
         return Answers(country_source, country_list, rate_source, quotes, multipliers, self._clock())
+
+
+def _audited(summary: Summary | None) -> dict[str, object]:
+    """What the audit trail tells of the data before and after a refresh."""
+    if summary is None:
+        return {}
+    return {
+        "total_countries": summary.total_countries,
+        "country_source": summary.country_source,
+        "rate_source": summary.rate_source,
+        "rates_date": str(summary.rates_date),
+        "last_refreshed_at": summary.refreshed_at.isoformat(),
+    }
 
 
 async def _write(

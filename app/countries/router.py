@@ -1,16 +1,14 @@
 """HTTP routes of the countries."""
 
-from typing import Annotated, Final
-from urllib.parse import urlencode
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic_core import to_json
 
-from app.access import NeedsKey
+from app.access import Rule, access
 from app.countries import crud
 from app.countries.refresh import Refresher
 from app.countries.schemas import (
-    MAX_LIMIT,
     CountryFilters,
     CountryPublic,
     CountrySelection,
@@ -20,14 +18,10 @@ from app.countries.schemas import (
 from app.data_version import note_version
 from app.database import DatabaseDep, SessionDep
 from app.errors import documented
+from app.paging import PAGE_HEADERS, page_headers
 from app.response_cache import CACHEABLE, DOCUMENTED
 
 router = APIRouter(prefix="/countries", tags=["countries"])
-
-_LIST_HEADERS: Final = {
-    "X-Total-Count": {"description": "Countries on all pages together.", "schema": {"type": "integer"}},
-    "Link": {"description": "First, previous, next and last page, when paged.", "schema": {"type": "string"}},
-}
 
 
 async def get_refresher(request: Request) -> Refresher:
@@ -54,8 +48,8 @@ ForceParam = Annotated[bool, Query(description="Believe rates that moved more th
     summary="Refresh countries and rates",
     description="Fetches all countries and the day's exchange rates at the same time, estimates each GDP and stores "
     "everything, with a new picture, in one transaction. Concurrent calls share one refresh.",
-    responses=documented(400, 401, 409, 503),
-    dependencies=[NeedsKey],
+    responses=documented(400, 409, 503),
+    openapi_extra=access(Rule.EDITOR),
 )
 async def refresh_countries(refresher: RefresherDep, *, force: ForceParam = False) -> RefreshResult:
     return await refresher.refresh(refresher.order(force=force))
@@ -70,17 +64,18 @@ async def refresh_countries(refresher: RefresherDep, *, force: ForceParam = Fals
         200: {
             "model": list[CountryPublic] | list[CountrySelection],
             "description": "The countries, `[]` when none matches.",
-            "headers": _LIST_HEADERS,
+            "headers": PAGE_HEADERS,
         },
         **DOCUMENTED,
     },
+    openapi_extra=access(Rule.EVERYONE),
 )
 async def list_countries(request: Request, session: SessionDep, filters: FiltersParam) -> Response:
     await note_version(request, session)
     countries, total = await crud.list_countries(session, filters)
     headers = {**CACHEABLE, "X-Total-Count": str(total)}
     if filters.is_paged:
-        headers["Link"] = _page_links(request, filters, total)
+        headers |= page_headers(request, total, limit=filters.limit, offset=filters.offset)
     # Written by pydantic in one go: the rows come from our own database and need no second validation.
     return Response(to_json(countries), media_type="application/json", headers=headers)
 
@@ -98,13 +93,19 @@ async def list_countries(request: Request, session: SessionDep, filters: Filters
         **DOCUMENTED,
         **documented(404),
     },
+    openapi_extra=access(Rule.EVERYONE),
 )
 async def get_image(request: Request, session: SessionDep) -> Response:
     await note_version(request, session)
     return Response(await crud.get_image(session), media_type="image/png", headers=CACHEABLE)
 
 
-@router.get("/{name}", summary="One country", responses={**DOCUMENTED, **documented(404)})
+@router.get(
+    "/{name}",
+    summary="One country",
+    responses={**DOCUMENTED, **documented(404)},
+    openapi_extra=access(Rule.EVERYONE),
+)
 async def get_country(request: Request, session: SessionDep, name: NameParam, response: Response) -> CountryPublic:
     await note_version(request, session)
     response.headers.update(CACHEABLE)
@@ -115,24 +116,8 @@ async def get_country(request: Request, session: SessionDep, name: NameParam, re
     "/{name}",
     summary="Delete a country",
     description="It comes back with the next refresh if the source lists it.",
-    responses=documented(400, 401, 404, 503),
-    dependencies=[NeedsKey],
+    responses=documented(400, 404),
+    openapi_extra=access(Rule.EDITOR),
 )
 async def delete_country(database: DatabaseDep, name: NameParam) -> DeleteResult:
     return await crud.delete_country(database, name)
-
-
-def _page_links(request: Request, filters: CountryFilters, total: int) -> str:
-    """RFC 8288 links to the pages around this one; relative, so that they are right behind any proxy."""
-    size = filters.limit or min(max(total, 1), MAX_LIMIT)
-    last = max(0, (total - 1) // size * size)
-    pages = {"first": 0, "last": last}
-    if filters.offset > 0:
-        pages["prev"] = min(max(0, filters.offset - size), last)
-    if filters.offset + size < total:
-        pages["next"] = filters.offset + size
-    given = {name: value for name, value in request.query_params.items() if name not in ("offset", "limit")}
-    return ", ".join(
-        f'<{request.url.path}?{urlencode({**given, "limit": size, "offset": offset})}>; rel="{rel}"'
-        for rel, offset in pages.items()
-    )

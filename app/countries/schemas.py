@@ -7,7 +7,8 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 from pydantic.config import JsonDict
 
-from app.countries.names import name_key
+from app.names import name_key
+from app.paging import MAX_LIMIT, OffsetField
 
 _GHANA: Final[JsonDict] = {
     "id": 81,
@@ -47,7 +48,6 @@ class CountryPublic(BaseModel):
     last_refreshed_at: datetime = Field(description="Time of the refresh that last wrote this country, UTC.")
 
 
-MAX_LIMIT: Final = 1000
 COUNTRY_FIELDS: Final = tuple(CountryPublic.model_fields)
 
 CountrySelection = create_model(
@@ -83,7 +83,7 @@ class CountryFilters(BaseModel):
     )
     sort: CountrySort = Field(default=CountrySort.NAME_ASC, description="Order of the list.")
     limit: int | None = Field(default=None, ge=1, le=MAX_LIMIT, description="At most so many; without it, all.")
-    offset: int = Field(default=0, ge=0, le=1_000_000_000, description="Leave out so many at the start.")
+    offset: OffsetField = 0
     fields: str | None = Field(
         default=None,
         max_length=300,

@@ -21,10 +21,11 @@ REQUESTS = [
     ("GET", "/countries/GH", VERSION + 1),
     ("GET", "/countries/image", VERSION + 1),
     ("GET", "/status", VERSION + 1),
-    # Before the transaction the country, the summary and all rows; inside of it the same, and then both changes.
-    ("DELETE", "/countries/ghana", 8),
-    # The generation; the lease (2); the generation again, rows and rates; the lease, rows, countries, summary, rates.
-    ("POST", "/countries/refresh", 11),
+    # Before the transaction country, summary and all rows; inside of it the same, both changes, the audit entry.
+    ("DELETE", "/countries/ghana", 9),
+    # The generation; the lease (2); the generation again, rows, summary and rates; the lease, rows, countries, summary,
+    # rates, audit entry.
+    ("POST", "/countries/refresh", 13),
 ]
 
 

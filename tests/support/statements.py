@@ -1,5 +1,6 @@
 """What a service asks of its database."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -18,12 +19,17 @@ class Statement(NamedTuple):
 
 @contextmanager
 def recorded(database: Database) -> Iterator[list[Statement]]:
-    """Every statement while the block runs; a bulk statement counts once, BEGIN and what sets a connection up not."""
+    """Every statement while the block runs, but those that deliver audit entries whenever they get to it.
+
+    A bulk statement counts once, BEGIN and what sets a connection up not at all.
+    """
     statements: list[Statement] = []
     engine = database.engine.sync_engine
 
     def record(_connection: Any, _cursor: Any, sql: str, parameters: Any, *_: Any) -> None:
-        if not sql.startswith(("BEGIN", "PRAGMA")):
+        task = asyncio.current_task()
+        in_background = task is not None and task.get_name() == "audit delivery"
+        if not in_background and not sql.startswith(("BEGIN", "PRAGMA")):
             statements.append(Statement(sql, parameters))
 
     event.listen(engine, "before_cursor_execute", record)

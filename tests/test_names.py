@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.countries.names import name_key
+from app.names import name_key
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,41 @@
+"""Table of the audit trail."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from app.dialects import TABLE_OPTIONS, LongText, RowId, UTCDateTime
+
+
+class AuditEntry(SQLModel, table=True):
+    """One change: who, what, which object, when."""
+
+    __tablename__ = "audit"
+    __table_args__ = (
+        # Indexes to find entries by, which unlike others are made in the same statement as the table.
+        UniqueConstraint("object_type", "object_id", "id", name="uq_audit_object"),
+        UniqueConstraint("delivered_at", "id", name="uq_audit_delivered_at"),
+        TABLE_OPTIONS,
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=RowId)
+    at: datetime = Field(sa_type=UTCDateTime)
+    """By the database's clock, UTC."""
+    action: str = Field(max_length=64)
+    """Verb and object, such as ``CREATE_USER``."""
+    object_type: str = Field(max_length=32)
+    object_id: str | None = Field(default=None, max_length=200)
+    """Id or name; None where the change is about all objects of the type."""
+    actor: str = Field(max_length=320)
+    """E-mail address at the time, or ``ADMIN_API_KEY``, ``anybody``, ``service``, ``command line``."""
+    actor_id: int | None = Field(default=None, sa_type=BigInteger)
+    """Id of the account; None without one. No foreign key: entries outlive accounts."""
+    request_id: str | None = Field(default=None, max_length=64)
+    """None outside of a request."""
+    changes: str = Field(sa_type=LongText)
+    """JSON: field to ``{"before": ..., "after": ...}``, of what changed."""
+    logged_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    """When the log line was written; None until then."""
+    delivered_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    """When nothing was left to do; None until the webhook, if there is one, has the entry too."""

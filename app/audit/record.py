@@ -1,0 +1,62 @@
+"""Writes entries of the audit trail, inside the transaction of the change they tell of."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlmodel import insert
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.access import ACTOR
+from app.audit.models import AuditEntry
+from app.database import announce_audit_entry
+from app.dialects import ServerNow
+from app.log import REQUEST_ID
+
+NOTHING: Final[Mapping[str, Any]] = {}
+
+
+async def record(
+    session: AsyncSession,
+    action: str,
+    object_type: str,
+    object_id: object | None = None,
+    *,
+    before: Mapping[str, Any] = NOTHING,
+    after: Mapping[str, Any] = NOTHING,
+) -> None:
+    """Write an entry; it is there if the change is, and only then.
+
+    Runs inside the caller's transaction and does not commit. Who acts, and in
+    which request, comes from the context.
+
+    Args:
+        session: The open transaction of the change.
+        action: Verb and object, such as ``CREATE_USER``.
+        object_type: Such as ``User``.
+        object_id: Its id or name; None where all objects of the type are meant.
+        before: Fields of the object before the change, as JSON has them; never secrets.
+        after: Its fields afterwards. What differs is kept.
+    """
+    actor = ACTOR.get()
+    values = {
+        "at": ServerNow(),
+        "action": action,
+        "object_type": object_type,
+        "object_id": None if object_id is None else str(object_id),
+        "actor": actor.name,
+        "actor_id": actor.user_id,
+        "request_id": REQUEST_ID.get(),
+        "changes": json.dumps(differences(before, after), ensure_ascii=False),
+    }
+    await session.exec(insert(AuditEntry).values(**values))
+    announce_audit_entry(session)
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Field to ``before`` and ``after``, where they differ; a field that one side lacks is null there."""
+    return {
+        name: {"before": before.get(name), "after": after.get(name)}
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
+    }

@@ -1,0 +1,134 @@
+"""The layer that keeps the rules of access: it decides before a single byte of the body is read."""
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.access import ACTOR, ANYBODY, OPERATOR, Forbidden, Principal, Role, Rule
+from app.database import Database
+from app.errors import AppError, Unauthorized, UnforeseenErrors, error_response
+from app.openapi import Operations
+
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_KIND_BY_HEADER: Final = {b"x-api-key": "key", b"authorization": "token"}
+
+FindPrincipal = Callable[[Database, str, bytes], Awaitable[Principal | None]]
+"""Whose a secret is; the second argument is ``key`` or ``token``. None where it is nobody's, or not any more."""
+
+
+class Gate:
+    """ASGI layer: nobody passes against the rule of a route, and what is no route can't be written to.
+
+    It decides before the body is read, which FastAPI does before it runs
+    dependencies. A listed route without a rule is for admins.
+    """
+
+    def __init__(self, app: ASGIApp, *, operations: Operations, admin_api_key: str | None, find: FindPrincipal) -> None:
+        """Stand in front of an application.
+
+        Args:
+            app: The application.
+            operations: Its OpenAPI document, with the rules.
+            admin_api_key: The key that opens everything; None leaves everything open.
+            find: Looks accounts up.
+        """
+        self.app = app
+        self.operations = operations
+        self.key = admin_api_key.encode() if admin_api_key is not None else None
+        self.find = find
+        self._with_errors = UnforeseenErrors(self._answer)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._rule(scope)[0] is Rule.EVERYONE:
+            await self.app(scope, receive, send)
+        else:
+            await self._with_errors(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        rule, parameters = self._rule(scope)
+        try:
+            principal = await self._principal(scope)
+            _check(principal, rule, parameters)
+        except AppError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        scope["state"] = {**scope.get("state", {}), "principal": principal, "rule": rule}
+        token = ACTOR.set(principal)
+        try:
+            await self.app(scope, receive, _never_kept(send))
+        finally:
+            ACTOR.reset(token)
+
+    def _rule(self, scope: Scope) -> tuple[Rule, Mapping[str, str]]:
+        """The rule for a request, and the parameters in its path."""
+        found = self.operations.find(scope)
+        operation = found.operations.get(scope["method"].lower()) if found else None
+        if found is None or operation is None:
+            # What is no route: 404 or 405 for those who are known, and no lesson for strangers.
+            return (Rule.EVERYONE if scope["method"] in _READING else Rule.READER), {}
+        return Rule(operation.get("x-access", Rule.ADMIN)), found.parameters
+
+    async def _principal(self, scope: Scope) -> Principal:
+        given = [(name, value) for name, value in scope["headers"] if name in _KIND_BY_HEADER]
+        if not given and self.key is None:
+            return ANYBODY
+        if len(given) != 1:
+            raise _unauthorized()
+        header, value = given[0]
+        kind, secret = _KIND_BY_HEADER[header], value
+        if kind == "key" and self.key is not None and hmac.compare_digest(secret, self.key):
+            return OPERATOR
+        if kind == "token":
+            scheme, _, secret = value.partition(b" ")
+            if scheme.lower() != b"bearer":
+                raise _unauthorized()
+        principal = await self.find(scope["state"]["database"], kind, secret.strip())
+        if principal is None:
+            raise _unauthorized()
+        return principal
+
+
+async def keep_rule(request: Request) -> None:
+    """Dependency of every route: refuse where the layer judged by another rule than that of the route that answers.
+
+    Router and layer each read the path for themselves; this makes a difference between them harmless.
+    """
+    rule = (request.scope["route"].openapi_extra or {}).get("x-access", Rule.ADMIN)
+    if rule != Rule.EVERYONE and request.scope.get("state", {}).get("rule") != rule:
+        raise _unauthorized()
+
+
+def _unauthorized() -> Unauthorized:
+    return Unauthorized(
+        "This request needs a valid key in the header X-API-Key, or a valid token in Authorization: Bearer",
+        headers={"WWW-Authenticate": 'Bearer realm="countries", ApiKey realm="countries"'},
+    )
+
+
+def _check(principal: Principal, rule: Rule, parameters: Mapping[str, str]) -> None:
+    match rule:
+        case Rule.OWNER:
+            is_allowed = principal.role is Role.ADMIN or parameters.get("user_id") == str(principal.user_id)
+        case Rule.ACCOUNT:
+            if principal is ANYBODY:
+                raise _unauthorized()
+            is_allowed = principal.user_id is not None
+        case _:
+            is_allowed = principal.role.includes(Role(rule.value))
+    if not is_allowed:
+        raise Forbidden(f"This is for: {rule}. You are: {principal.name}, {principal.role}")
+
+
+def _never_kept(send: Send) -> Send:
+    """What is not for everyone is not for a cache either."""
+
+    async def send_no_store(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            others = (item for item in message["headers"] if item[0].lower() != b"cache-control")
+            message = {**message, "headers": [*others, (b"cache-control", b"no-store")]}
+        await send(message)
+
+    return send_no_store

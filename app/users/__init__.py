@@ -1,0 +1,1 @@
+"""Accounts with addresses, sign-in, API keys."""

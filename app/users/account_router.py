@@ -1,0 +1,103 @@
+"""HTTP routes of sign-in and of the own account."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Path, Request, Response
+
+from app.access import Rule, access, get_account_id
+from app.database import DatabaseDep, SessionDep
+from app.errors import documented
+from app.users import crud, sign_in
+from app.users.brake import Brake
+from app.users.router import PasswordsDep
+from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, SignInForm, TokenPublic, UserPublic
+
+router = APIRouter()
+
+
+async def get_brake(request: Request) -> Brake:
+    """The brake that the application made at its start."""
+    brake: Brake = request.state.brake
+    return brake
+
+
+async def get_token_lifetime(request: Request) -> timedelta:
+    """How long sign-in tokens live."""
+    lifetime: timedelta = request.state.token_lifetime
+    return lifetime
+
+
+KeyIdParam = Annotated[int, Path(description="Id of the API key.", ge=1, le=2**63 - 1, examples=[7])]
+AccountIdDep = Annotated[int, Depends(get_account_id)]
+
+
+@router.post(
+    "/auth/token",
+    tags=["sign-in"],
+    summary="Sign in",
+    description="OAuth2's password flow. After five failures for an address, each further try has to wait twice as "
+    "long as the last one, up to a minute.",
+    responses=documented(401, 429, 503),
+    openapi_extra=access(Rule.EVERYONE),
+)
+async def create_token(
+    database: DatabaseDep,
+    passwords: PasswordsDep,
+    brake: Annotated[Brake, Depends(get_brake)],
+    lifetime: Annotated[timedelta, Depends(get_token_lifetime)],
+    form: Annotated[SignInForm, Form()],
+    response: Response,
+) -> TokenPublic:
+    response.headers["Cache-Control"] = "no-store"
+    return await sign_in.sign_in(
+        database, passwords, brake, form.username, form.password.get_secret_value(), lifetime=lifetime
+    )
+
+
+@router.get(
+    "/users/me",
+    tags=["users"],
+    summary="The own account",
+    responses=documented(),
+    openapi_extra=access(Rule.ACCOUNT),
+)
+async def get_own_account(session: SessionDep, user_id: AccountIdDep) -> UserPublic:
+    return await crud.get_user(session, user_id)
+
+
+@router.get(
+    "/users/me/api-keys",
+    tags=["sign-in"],
+    summary="List own API keys",
+    responses=documented(),
+    openapi_extra=access(Rule.ACCOUNT),
+)
+async def list_api_keys(session: SessionDep, user_id: AccountIdDep) -> list[ApiKeyPublic]:
+    return await sign_in.list_api_keys(session, user_id)
+
+
+@router.post(
+    "/users/me/api-keys",
+    status_code=201,
+    tags=["sign-in"],
+    summary="Create an API key",
+    description="It may do what the account may, and is shown this once. It ends when it expires, is revoked, or the "
+    "account's password or role changes.",
+    responses=documented(409),
+    openapi_extra=access(Rule.ACCOUNT),
+)
+async def create_api_key(database: DatabaseDep, user_id: AccountIdDep, given: ApiKeyCreate) -> ApiKeyCreated:
+    return await sign_in.create_api_key(database, user_id, given)
+
+
+@router.delete(
+    "/users/me/api-keys/{key_id}",
+    status_code=204,
+    tags=["sign-in"],
+    summary="Revoke an API key",
+    responses=documented(404),
+    openapi_extra=access(Rule.ACCOUNT),
+)
+async def revoke_api_key(database: DatabaseDep, user_id: AccountIdDep, key_id: KeyIdParam) -> None:
+    await sign_in.revoke_api_key(database, user_id, key_id)

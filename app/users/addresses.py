@@ -1,0 +1,134 @@
+"""What can be asked and changed about the addresses of an account."""
+
+from collections.abc import Sequence
+
+from sqlmodel import col, delete, select, update
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.audit.record import record
+from app.database import Database
+from app.dialects import ServerNow
+from app.errors import AppError
+from app.users.crud import UserNotFound
+from app.users.models import Address, User
+from app.users.schemas import MAX_ADDRESSES, AddressInput, AddressPublic
+
+
+class AddressNotFound(AppError):
+    """The account has no address with this id."""
+
+    status_code = 404
+    title = "Address not found"
+
+
+class TooManyAddresses(AppError):
+    """The account has as many addresses as it may have."""
+
+    status_code = 409
+    title = "Too many addresses"
+
+    def __init__(self) -> None:
+        super().__init__(f"An account has at most {MAX_ADDRESSES} addresses; delete one first")
+
+
+async def list_addresses(session: AsyncSession, user_id: int) -> list[AddressPublic]:
+    """Read the addresses of an account, in the order in which they were added.
+
+    Raises:
+        UserNotFound: There is no such account.
+    """
+    if (await session.exec(select(User.id).where(User.id == user_id))).first() is None:
+        raise UserNotFound
+    return [AddressPublic.model_validate(address) for address in await _addresses(session, user_id)]
+
+
+async def get_address(session: AsyncSession, user_id: int, address_id: int) -> AddressPublic:
+    """Read one address.
+
+    Raises:
+        AddressNotFound: This account has no such address.
+    """
+    query = select(Address).where(Address.id == address_id, Address.user_id == user_id)
+    address = (await session.exec(query)).first()
+    if address is None:
+        raise AddressNotFound
+    return AddressPublic.model_validate(address)
+
+
+async def add_address(database: Database, user_id: int, given: AddressInput) -> AddressPublic:
+    """Add an address to an account.
+
+    Raises:
+        UserNotFound: There is no such account.
+        TooManyAddresses: It has enough.
+    """
+
+    async def store(session: AsyncSession) -> AddressPublic:
+        await _lock(session, user_id)
+        if len(await _addresses(session, user_id)) >= MAX_ADDRESSES:
+            raise TooManyAddresses
+        address = Address(user_id=user_id, **given.model_dump())
+        session.add(address)
+        await session.flush()
+        added = AddressPublic.model_validate(address)
+        await _note(session, "CREATE_ADDRESS", added, after=added)
+        return added
+
+    return await database.transaction(store)
+
+
+async def replace_address(database: Database, user_id: int, address_id: int, given: AddressInput) -> AddressPublic:
+    """Replace an address.
+
+    Raises:
+        UserNotFound: There is no such account.
+        AddressNotFound: It has no such address.
+    """
+
+    async def store(session: AsyncSession) -> AddressPublic:
+        await _lock(session, user_id)
+        before = await get_address(session, user_id, address_id)
+        after = before.model_copy(update=given.model_dump())
+        if after != before:
+            statement = update(Address).where(col(Address.id) == address_id).values(**given.model_dump())
+            await session.exec(statement.execution_options(synchronize_session=False))
+            await _note(session, "UPDATE_ADDRESS", after, before=before, after=after)
+        return after
+
+    return await database.transaction(store)
+
+
+async def delete_address(database: Database, user_id: int, address_id: int) -> None:
+    """Remove an address.
+
+    Raises:
+        UserNotFound: There is no such account.
+        AddressNotFound: It has no such address.
+    """
+
+    async def remove(session: AsyncSession) -> None:
+        await _lock(session, user_id)
+        address = await get_address(session, user_id, address_id)
+        await session.exec(delete(Address).where(col(Address.id) == address_id))
+        await _note(session, "DELETE_ADDRESS", address, before=address)
+
+    await database.transaction(remove)
+
+
+async def _addresses(session: AsyncSession, user_id: int) -> Sequence[Address]:
+    return (await session.exec(select(Address).where(Address.user_id == user_id).order_by(col(Address.id)))).all()
+
+
+async def _lock(session: AsyncSession, user_id: int) -> None:
+    """Keep everybody else from changing the account until the commit."""
+    query = select(User.id).where(User.id == user_id).with_for_update()
+    if (await session.exec(query)).first() is None:
+        raise UserNotFound
+
+
+async def _note(session: AsyncSession, action: str, address: AddressPublic, **states: AddressPublic) -> None:
+    """Note a change of an address at its account, and in the audit trail."""
+    statement = update(User).where(col(User.id) == address.user_id).values(updated_at=ServerNow())
+    await session.exec(statement.execution_options(synchronize_session=False))
+    shown = {when: state.model_dump(exclude={"id"}) for when, state in states.items()}
+    await record(session, action, "Address", address.id, **shown)

@@ -1,0 +1,107 @@
+"""Sign-in tokens and API keys: random, shown once, kept as hashes."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+from sqlalchemy import or_
+from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
+from sqlmodel import col, delete, insert, update
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.access import Principal, Role
+from app.database import Database
+from app.dialects import ServerNow
+from app.users.models import Credential, User
+
+Kind = Literal["token", "key"]
+
+_FORM: Final = re.compile(rb"(token|key)_[A-Za-z0-9_-]{43}")
+_USE_NOTED_SECONDS: Final = 60
+"""So long one note of a key's use counts: a write for every request would be dear."""
+
+
+def new_secret(kind: Kind) -> str:
+    """256 random bits; the prefix tells people, and scanners for leaked secrets, what it is."""
+    return f"{kind}_{secrets.token_urlsafe(32)}"
+
+
+def digest(secret: str) -> str:
+    """What is stored of a secret. Random ones can't be guessed, so a plain hash is enough."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+async def issue(
+    session: AsyncSession, user_id: int, kind: Kind, lifetime: timedelta, *, name: str | None = None
+) -> str:
+    """Give an account a new secret; its expired ones go.
+
+    Runs inside the caller's transaction and does not commit.
+
+    Returns:
+        The secret, which is nowhere kept.
+    """
+    expired = (col(Credential.user_id) == user_id, col(Credential.expires_at) <= ServerNow())
+    await session.exec(delete(Credential).where(*expired))
+    secret = new_secret(kind)
+    values = {"user_id": user_id, "kind": kind, "name": name, "digest": digest(secret), "created_at": ServerNow()}
+    await session.exec(insert(Credential).values(**values, expires_at=ServerNow(lifetime.total_seconds())))
+    return secret
+
+
+async def revoke_all(session: AsyncSession, user_id: int) -> None:
+    """End every token and key of an account, inside the caller's transaction."""
+    await session.exec(delete(Credential).where(col(Credential.user_id) == user_id))
+
+
+async def find_principal(database: Database, kind: str, secret: bytes) -> Principal | None:
+    """Whose token or key this is.
+
+    Returns:
+        None where it is unknown, expired or revoked, or its account is not active.
+
+    Raises:
+        DatabaseUnavailable: Nobody can be looked up.
+    """
+    if not _FORM.fullmatch(secret):
+        return None
+    hashed = digest(secret.decode())
+    async with database.reading() as session:
+        row = (await (await session.connection()).execute(_owner_of(kind, hashed))).first()
+    if row is None or not hmac.compare_digest(row.digest, hashed):
+        return None
+    if kind == "key":
+        await _note_use(database, row.credential_id, row.last_used_at)
+    return Principal(row.email, Role(row.role), row.user_id)
+
+
+def _owner_of(kind: str, hashed: str) -> Any:
+    is_usable = (col(Credential.expires_at) > ServerNow(), col(User.is_active).is_(True))
+    columns: tuple[Any, ...] = (
+        Credential.digest,
+        col(Credential.id).label("credential_id"),
+        Credential.last_used_at,
+        col(User.id).label("user_id"),
+        User.email,
+        User.role,
+    )
+    query = select_columns(*columns).join_from(Credential, User, col(Credential.user_id) == col(User.id))
+    return query.where(col(Credential.digest) == hashed, col(Credential.kind) == kind, *is_usable)
+
+
+async def _note_use(database: Database, credential_id: int, last_used_at: datetime | None) -> None:
+    """Note when a key was used, once a minute."""
+    if last_used_at is not None and datetime.now(last_used_at.tzinfo) - last_used_at < timedelta(
+        seconds=_USE_NOTED_SECONDS
+    ):
+        return
+    is_old = or_(col(Credential.last_used_at).is_(None), col(Credential.last_used_at) <= ServerNow(-_USE_NOTED_SECONDS))
+
+    async def note(session: AsyncSession) -> None:
+        statement = update(Credential).where(col(Credential.id) == credential_id, is_old)
+        await session.exec(statement.values(last_used_at=ServerNow()).execution_options(synchronize_session=False))
+
+    await database.transaction(note, repeatable=True)

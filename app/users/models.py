@@ -1,0 +1,94 @@
+"""Tables of accounts, of their addresses, and of what they sign in with."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Boolean, ForeignKeyConstraint, UniqueConstraint
+from sqlalchemy.orm import relationship
+from sqlmodel import Field, Relationship, SQLModel
+
+from app.dialects import TABLE_OPTIONS, RowId, ServerNow, UTCDateTime
+
+_OF_USER: Final[dict[str, Any]] = {"columns": ["user_id"], "refcolumns": ["user.id"], "ondelete": "CASCADE"}
+_CREATED: Final = {"default": ServerNow()}
+_UPDATED: Final = {"default": ServerNow(), "onupdate": ServerNow()}
+
+
+class User(SQLModel, table=True):
+    """One account."""
+
+    __tablename__ = "user"
+    __table_args__ = (UniqueConstraint("email_key", name="uq_user_email_key"), TABLE_OPTIONS)
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=RowId)
+    fname: str = Field(max_length=100)
+    lname: str = Field(max_length=100)
+    name_key: str = Field(max_length=450)
+    """Both names folded by ``name_key()``: searched and sorted by this."""
+    email: str = Field(max_length=254)
+    """As it was given."""
+    email_key: str = Field(max_length=320)
+    """The address in one case: unique, and what a sign-in is compared with."""
+    password_hash: str = Field(max_length=255)
+    """argon2id with its parameters and salt."""
+    role: str = Field(max_length=16)
+    """A value of ``access.Role``."""
+    is_active: bool = Field(sa_type=Boolean)
+    """An account that is not active can't sign in, and nothing it was given works."""
+    created_at: datetime | None = Field(default=None, nullable=False, sa_type=UTCDateTime, sa_column_kwargs=_CREATED)
+    """By the database's clock, UTC; None only until the row is written."""
+    updated_at: datetime | None = Field(default=None, nullable=False, sa_type=UTCDateTime, sa_column_kwargs=_UPDATED)
+    """Last change of the account or its addresses, by the database's clock, UTC; None only until the row is written."""
+
+    # Loaded by the query that wants them; a lazy load would be hidden I/O, which asynchronous sessions refuse.
+    addresses: list["Address"] = Relationship(
+        sa_relationship=relationship(back_populates="user", lazy="raise", passive_deletes=True, order_by="Address.id")
+    )
+
+
+class Address(SQLModel, table=True):
+    """One postal address of an account; it goes with the account."""
+
+    __tablename__ = "address"
+    __table_args__ = (
+        ForeignKeyConstraint(**_OF_USER, name="fk_address_user"),
+        # An index to find them by, which unlike others is made in the same statement as the table.
+        UniqueConstraint("user_id", "id", name="uq_address_user_id"),
+        TABLE_OPTIONS,
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=RowId)
+    user_id: int = Field(sa_type=RowId)
+    street: str = Field(max_length=200)
+    city: str = Field(max_length=100)
+    postal_code: str | None = Field(default=None, max_length=20)
+    """None where the country has none."""
+    country: str = Field(max_length=2)
+    """Alpha-2 code."""
+
+    user: User = Relationship(sa_relationship=relationship(back_populates="addresses", lazy="raise"))
+
+
+class Credential(SQLModel, table=True):
+    """A sign-in token or an API key; of the secret only the hash is kept."""
+
+    __tablename__ = "credential"
+    __table_args__ = (
+        ForeignKeyConstraint(**_OF_USER, name="fk_credential_user"),
+        UniqueConstraint("user_id", "id", name="uq_credential_user_id"),
+        UniqueConstraint("digest", name="uq_credential_digest"),
+        TABLE_OPTIONS,
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=RowId)
+    user_id: int = Field(sa_type=RowId)
+    kind: str = Field(max_length=8)
+    """``token`` or ``key``."""
+    name: str | None = Field(default=None, max_length=100)
+    """What the owner calls a key; None for tokens."""
+    digest: str = Field(max_length=64)
+    """SHA-256 of the secret, hexadecimal."""
+    created_at: datetime = Field(sa_type=UTCDateTime)
+    expires_at: datetime = Field(sa_type=UTCDateTime)
+    last_used_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    """Last use of a key, to the minute; None before the first, and for tokens."""

@@ -1,0 +1,272 @@
+"""What clients send and see about accounts."""
+
+import unicodedata
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Final, Literal, Self
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
+from pydantic.config import JsonDict
+
+from app.access import Role
+from app.conditional import entity_tag
+from app.names import name_key
+from app.paging import LimitField, OffsetField
+from app.users.models import User
+from app.users.territories import territories
+
+MAX_ADDRESSES: Final = 50
+_ADDRESS: Final[JsonDict] = {
+    "street": "12 Ridge Road",
+    "city": "Accra",
+    "postal_code": "GA-144-1239",
+    "country": "GH",
+}
+_ADA: Final[JsonDict] = {"fname": "Ada", "lname": "Mensah", "email": "ada@example.com", "role": "editor"}
+_TIMES: Final[JsonDict] = {
+    "created_at": "2026-11-21T09:17:00.250000Z",
+    "updated_at": "2026-11-21T09:17:00.250000Z",
+}
+
+
+def _printable(text: str) -> str:
+    if any(unicodedata.category(char) == "Cc" for char in text):
+        raise ValueError("must not contain control characters")
+    return text
+
+
+def _email(text: str) -> str:
+    try:
+        # Asking the network whether the domain takes mail would hang on it, and says nothing about the person.
+        return validate_email(text, check_deliverability=False).normalized
+    except EmailNotValidError as error:
+        raise ValueError(f"is no e-mail address: {error}") from None
+
+
+def email_key(email: str) -> str:
+    """The form in which two spellings of an e-mail address are equal: the case does not count."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", email.strip()).casefold())
+
+
+_TRIMMED: Final = StringConstraints(strip_whitespace=True, min_length=1)
+Line = Annotated[str, _TRIMMED, AfterValidator(_printable)]
+PersonName = Annotated[Line, Field(max_length=100)]
+Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254), AfterValidator(_email)]
+Password = Annotated[SecretStr, Field(min_length=12, max_length=128, description="12 to 128 characters.")]
+
+
+class AddressInput(BaseModel):
+    """A postal address as clients send it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_ADDRESS]})
+
+    street: Line = Field(max_length=200)
+    city: Line = Field(max_length=100)
+    postal_code: Line | None = Field(default=None, max_length=20)
+    country: str = Field(description="Alpha-2 code, in any case.", max_length=10)
+
+    @field_validator("country")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        code = value.strip().upper()
+        if code not in territories():
+            raise ValueError("must be the alpha-2 code of a country, such as GH")
+        return code
+
+
+class AddressPublic(BaseModel):
+    """A postal address."""
+
+    model_config = ConfigDict(
+        from_attributes=True, json_schema_extra={"examples": [{"id": 1, **_ADDRESS, "user_id": 1}]}
+    )
+
+    id: int
+    street: str
+    city: str
+    postal_code: str | None = Field(description="Null where the country has none.")
+    country: str = Field(description="Alpha-2 code.")
+    user_id: int
+
+
+class UserReplace(BaseModel):
+    """All that can be changed about an account; a password that is left out stays."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{**_ADA, "is_active": True}]})
+
+    fname: PersonName
+    lname: PersonName
+    email: Email
+    role: Role
+    is_active: bool
+    # Not part of what GET shows, so it can't be demanded of those who send that back.
+    password: Password = Field(default_factory=lambda: SecretStr(""))
+
+
+class UserUpdate(BaseModel):
+    """What to change about an account; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"lname": "Owusu"}]})
+
+    # The defaults are never used: what was not sent is left out. None would make null look allowed.
+    fname: PersonName = Field(default_factory=str)
+    lname: PersonName = Field(default_factory=str)
+    email: Email = Field(default_factory=str)
+    role: Role = Field(default_factory=lambda: Role.READER)
+    is_active: bool = Field(default_factory=bool)
+    password: Password = Field(default_factory=lambda: SecretStr(""))
+
+
+class UserCreate(BaseModel):
+    """A new account."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{**_ADA, "password": "correct horse battery", "addresses": [_ADDRESS]}]},
+    )
+
+    fname: PersonName
+    lname: PersonName
+    email: Email
+    password: Password
+    role: Role = Role.READER
+    is_active: bool = True
+    addresses: list[AddressInput] = Field(default_factory=list, max_length=MAX_ADDRESSES)
+
+
+class UserPublic(BaseModel):
+    """An account; the password never leaves the service."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "examples": [
+                {"id": 1, **_ADA, "is_active": True, **_TIMES, "addresses": [{"id": 1, **_ADDRESS, "user_id": 1}]}
+            ]
+        },
+    )
+
+    id: int
+    fname: str
+    lname: str
+    email: str = Field(description="Unique, whatever its case.")
+    role: Role
+    is_active: bool = Field(description="Whether it can sign in, and its keys work.")
+    created_at: datetime = Field(description="UTC.")
+    updated_at: datetime = Field(description="Last change of the account or its addresses, UTC.")
+    addresses: list[AddressPublic]
+
+    @classmethod
+    def of(cls, user: User) -> Self:
+        """What an account with its addresses looks like from outside."""
+        return cls.model_validate(user)
+
+    @property
+    def tag(self) -> str:
+        """Entity tag of its JSON."""
+        return entity_tag(self.model_dump_json().encode()).decode()
+
+
+class UserSort(StrEnum):
+    """Orders of the list."""
+
+    NAME_ASC = "name_asc"
+    NAME_DESC = "name_desc"
+    EMAIL_ASC = "email_asc"
+    EMAIL_DESC = "email_desc"
+    CREATED_ASC = "created_asc"
+    CREATED_DESC = "created_desc"
+
+
+class UserFilters(BaseModel):
+    """Which accounts a client wants, in which order."""
+
+    q: str | None = Field(default=None, max_length=200, description="Part of the name or the e-mail address.")
+    sort: UserSort = Field(default=UserSort.CREATED_ASC, description="Order of the list.")
+    limit: LimitField = 100
+    offset: OffsetField = 0
+
+    @field_validator("q")
+    @classmethod
+    def _not_blank(cls, value: str | None) -> str | None:
+        if value is not None and not name_key(value):
+            raise ValueError("must not be blank")
+        return value
+
+
+class SignInForm(BaseModel):
+    """OAuth2's password flow; what else such a form may carry does not matter here."""
+
+    grant_type: Literal["password"] = "password"
+    username: str = Field(max_length=320, description="The e-mail address, in any case.")
+    password: SecretStr = Field(max_length=128)
+
+
+class TokenPublic(BaseModel):
+    """A sign-in token, to be sent as ``Authorization: Bearer <access_token>``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"access_token": "token_wMjEQ...", "token_type": "bearer", "expires_in": 43200}]
+        }
+    )
+
+    access_token: str = Field(description="Shown once; the service keeps a hash of it.")
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105  # the name of the scheme
+    expires_in: int = Field(description="Seconds.")
+
+
+class ApiKeyCreate(BaseModel):
+    """A new API key."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "nightly refresh"}]})
+
+    name: PersonName = Field(description="What it is for.")
+    expires_in_days: int = Field(default=365, ge=1, le=3650)
+
+
+class ApiKeyPublic(BaseModel):
+    """An API key, without the key."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": 7,
+                    "name": "nightly refresh",
+                    "created_at": "2026-11-21T09:17:00.250000Z",
+                    "expires_at": "2027-11-21T09:17:00.250000Z",
+                    "last_used_at": None,
+                }
+            ]
+        },
+    )
+
+    id: int
+    name: str
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None = Field(description="To the minute; null before the first use.")
+
+
+class ApiKeyCreated(ApiKeyPublic):
+    """A new API key, with the key."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": 7,
+                    "name": "nightly refresh",
+                    "created_at": "2026-11-21T09:17:00.250000Z",
+                    "expires_at": "2027-11-21T09:17:00.250000Z",
+                    "last_used_at": None,
+                    "key": "key_QnT4x...",
+                }
+            ]
+        },
+    )
+
+    key: str = Field(description="Sent as `X-API-Key`. Shown once; the service keeps a hash of it.")

@@ -1,0 +1,135 @@
+"""Sign-in with e-mail address and password, and the API keys of an account."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
+from sqlmodel import col, delete, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.audit.record import record
+from app.database import Database
+from app.dialects import ServerNow
+from app.errors import AppError, Unauthorized
+from app.users.brake import Brake
+from app.users.credentials import digest, issue
+from app.users.models import Credential, User
+from app.users.passwords import Passwords
+from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, TokenPublic, email_key
+
+_MOST_KEYS: Final = 20
+
+
+class WrongCredentials(Unauthorized):
+    """No active account has this address and this password."""
+
+    def __init__(self) -> None:
+        super().__init__("Wrong e-mail address or password", headers={"WWW-Authenticate": 'Bearer realm="countries"'})
+
+
+class ApiKeyNotFound(AppError):
+    """The account has no API key with this id."""
+
+    status_code = 404
+    title = "API key not found"
+
+
+class TooManyApiKeys(AppError):
+    """The account has as many API keys as it may have."""
+
+    status_code = 409
+    title = "Too many API keys"
+
+    def __init__(self) -> None:
+        super().__init__(f"An account has at most {_MOST_KEYS} API keys; revoke one first")
+
+
+async def sign_in(
+    database: Database, passwords: Passwords, brake: Brake, email: str, password: str, *, lifetime: timedelta
+) -> TokenPublic:
+    """Exchange e-mail address and password for a token.
+
+    Unknown addresses, wrong passwords and inactive accounts get the same
+    answer after the same work.
+
+    Raises:
+        TooManyTries: It failed often, and it is too early for the next try.
+        WrongCredentials: They are not those of an active account.
+        Busy: Too many passwords wait to be checked.
+    """
+    key = email_key(email)
+    brake.admit(key)
+    async with database.reading() as session:
+        account = await _account(session, key)
+    if not await passwords.verify(password, account.password_hash if account else None) or not account.is_active:
+        raise WrongCredentials
+
+    async def give_token(session: AsyncSession) -> str:
+        # What was true before the password was checked may have changed meanwhile, with all tokens ended.
+        if await _account(session, key, lock=True) != account:
+            raise WrongCredentials
+        return await issue(session, account.id, "token", lifetime)
+
+    token = await database.transaction(give_token)
+    brake.release(key)
+    return TokenPublic(access_token=token, expires_in=round(lifetime.total_seconds()))
+
+
+async def _account(session: AsyncSession, key: str, *, lock: bool = False) -> Any:
+    columns: tuple[Any, ...] = (User.id, User.password_hash, User.is_active, User.role)
+    query = select_columns(*columns).where(col(User.email_key) == key)
+    return (await (await session.connection()).execute(query.with_for_update() if lock else query)).first()
+
+
+async def create_api_key(database: Database, user_id: int, given: ApiKeyCreate) -> ApiKeyCreated:
+    """Give an account an API key.
+
+    Raises:
+        TooManyApiKeys: It has enough.
+    """
+
+    async def store(session: AsyncSession) -> ApiKeyCreated:
+        await session.exec(select(User.id).where(User.id == user_id).with_for_update())
+        key = await issue(session, user_id, "key", timedelta(days=given.expires_in_days), name=given.name)
+        if (
+            await session.exec(select(func.count()).select_from(Credential).where(*_keys_of(user_id)))
+        ).one() > _MOST_KEYS:
+            raise TooManyApiKeys
+        stored = (await session.exec(select(Credential).where(Credential.digest == digest(key)))).one()
+        created = ApiKeyCreated(**stored.model_dump(), key=key)
+        shown = created.model_dump(mode="json", include={"name", "expires_at"})
+        await record(session, "CREATE_API_KEY", "API key", created.id, after=shown)
+        return created
+
+    return await database.transaction(store)
+
+
+async def list_api_keys(session: AsyncSession, user_id: int) -> list[ApiKeyPublic]:
+    """Read the API keys of an account that have not expired, without the keys."""
+    usable = (*_keys_of(user_id), col(Credential.expires_at) > ServerNow())
+    keys: Sequence[Credential] = (
+        await session.exec(select(Credential).where(*usable).order_by(col(Credential.id)))
+    ).all()
+    return [ApiKeyPublic.model_validate(key) for key in keys]
+
+
+async def revoke_api_key(database: Database, user_id: int, key_id: int) -> None:
+    """End an API key.
+
+    Raises:
+        ApiKeyNotFound: The account has no such key.
+    """
+
+    async def revoke(session: AsyncSession) -> None:
+        key = (await session.exec(select(Credential).where(*_keys_of(user_id), Credential.id == key_id))).first()
+        if key is None:
+            raise ApiKeyNotFound
+        await session.exec(delete(Credential).where(col(Credential.id) == key_id))
+        await record(session, "REVOKE_API_KEY", "API key", key_id, before={"name": key.name})
+
+    await database.transaction(revoke)
+
+
+def _keys_of(user_id: int) -> tuple[Any, ...]:
+    return col(Credential.user_id) == user_id, col(Credential.kind) == "key"
