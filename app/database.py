@@ -21,6 +21,7 @@ from app.database_faults import as_unavailable, is_lost_connection, is_worth_a_r
 from app.database_url import mysql_connect_arguments, normalize_database_url, requires_tls
 from app.dialects import open_aiomysql, open_sqlite, prepare_sqlite
 from app.errors import DatabaseUnavailable
+from app.pool import Pool
 
 T = TypeVar("T")
 
@@ -86,6 +87,8 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         self.engine = create_engine(settings)
+        self.pool = Pool(self.engine, max_overflow=settings.db_max_overflow)
+        """Tells how many connections there are, and how many are wanted."""
         self.timeout = settings.db_timeout_seconds
         self.changes = 0
         """How often this process has changed, or may have changed, the version of the data, or told of a change."""
@@ -115,14 +118,15 @@ class Database:
         Raises:
             DatabaseUnavailable: No connection or no answer in time.
         """
-        async with self._bounded(), self.engine.connect() as plain:
-            connection = await plain.execution_options(writes=True)
-            try:
-                async with connection.begin():
-                    yield connection
-            except asyncio.CancelledError:
-                await connection.invalidate()
-                raise
+        with self.pool.unit_of_work():
+            async with self._bounded(), self.engine.connect() as plain:
+                connection = await plain.execution_options(writes=True)
+                try:
+                    async with connection.begin():
+                        yield connection
+                except asyncio.CancelledError:
+                    await connection.invalidate()
+                    raise
 
     async def transaction(self, work: Callable[[AsyncSession], Awaitable[T]], *, repeatable: bool = False) -> T:
         """Run a change as one transaction, again where a passing fault undid it.
@@ -167,13 +171,14 @@ class Database:
 
     @asynccontextmanager
     async def _session(self, **options: bool) -> AsyncIterator[AsyncSession]:
-        async with AsyncSession(self.engine, expire_on_commit=False, execution_options=options) as session:
-            try:
-                yield session
-            except (asyncio.CancelledError, OutcomeUnknown):
-                # Out of time: a session that is only closed would wait for a server that may never answer.
-                await session.invalidate()
-                raise
+        with self.pool.unit_of_work():
+            async with AsyncSession(self.engine, expire_on_commit=False, execution_options=options) as session:
+                try:
+                    yield session
+                except (asyncio.CancelledError, OutcomeUnknown):
+                    # Out of time: a session that is only closed would wait for a server that may never answer.
+                    await session.invalidate()
+                    raise
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncIterator[None]:

@@ -13,9 +13,10 @@ from typing import TypedDict
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from loguru import logger
+from prometheus_client import CollectorRegistry
 from pwdlib import PasswordHash
 
-from app import __version__, status
+from app import __version__, metrics, status
 from app.access import SECURITY_SCHEMES
 from app.audit import router as audit
 from app.audit.delivery import Courier
@@ -50,6 +51,7 @@ class State(TypedDict):
     passwords: Passwords
     brake: Brake
     token_lifetime: timedelta
+    metrics: CollectorRegistry
 
 
 def create_app(
@@ -73,6 +75,7 @@ def create_app(
     """
     settings = settings or load_settings()
     lines = lines or configure_logging(settings)
+    registry = CollectorRegistry()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
@@ -89,14 +92,16 @@ def create_app(
                 asyncio.create_task(courier.run(), name="audit delivery"),
             ]
             try:
-                yield {
-                    "database": database,
-                    "data_version": data_version,
-                    "refresher": refresher,
-                    "passwords": passwords,
-                    "brake": Brake(monotonic=monotonic),
-                    "token_lifetime": timedelta(hours=settings.token_hours),
-                }
+                with metrics.pool_collected(registry, database.pool):
+                    yield {
+                        "database": database,
+                        "data_version": data_version,
+                        "refresher": refresher,
+                        "passwords": passwords,
+                        "brake": Brake(monotonic=monotonic),
+                        "token_lifetime": timedelta(hours=settings.token_hours),
+                        "metrics": registry,
+                    }
             finally:
                 for task in background:
                     task.cancel()
@@ -121,6 +126,7 @@ def create_app(
         generate_unique_id_function=_operation_id,
     )
     app.include_router(status.router)
+    app.include_router(metrics.router)
     app.include_router(countries.router)
     app.include_router(accounts.router)  # before the accounts of others: /users/me is no id
     app.include_router(users.router)

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app import __version__
 from app.access import Rule, access
@@ -16,6 +16,7 @@ from app.database import DatabaseDep, SessionDep
 from app.errors import AppError, DatabaseUnavailable, documented
 from app.migrations import current_revision, head_revision, is_behind
 from app.openapi import TITLE
+from app.pool import PoolFigures
 from app.response_cache import CACHEABLE, DOCUMENTED
 
 router = APIRouter(tags=["service"])
@@ -42,6 +43,16 @@ class Health(BaseModel):
     """The service is well."""
 
     status: Literal["ok"] = "ok"
+
+
+class Readiness(Health):
+    """The service can do its work."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"status": "ok", "pool": PoolFigures.model_json_schema()["examples"][0]}]}
+    )
+
+    pool: PoolFigures = Field(description="Of the process that answers; without the connection of this very check.")
 
 
 class NotReady(AppError):
@@ -94,11 +105,12 @@ async def get_liveness() -> Health:
 @router.get(
     "/health/ready",
     summary="Can it serve?",
-    description="503 with the reason while the database is out of reach or its schema is not up to date.",
+    description="With the connection pool of the process that answers. 503 with the reason while the database is out "
+    "of reach or its schema is not up to date.",
     responses=documented(503),
     openapi_extra=access(Rule.EVERYONE),
 )
-async def get_readiness(database: DatabaseDep) -> Health:
+async def get_readiness(database: DatabaseDep) -> Readiness:
     try:
         async with database.reading() as session:
             revision = await current_revision(session)
@@ -106,7 +118,7 @@ async def get_readiness(database: DatabaseDep) -> Health:
         raise NotReady({"database": str(error.details)}) from error
     if is_behind(revision):
         raise NotReady({"migrations": f"revision {revision}, not {head_revision()}; run: python -m app migrate"})
-    return Health()
+    return Readiness(pool=database.pool.figures())
 
 
 _PAGE: Final = f"""<!doctype html>

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
-from sqlmodel import col, literal, select, text, update
+from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.countries.models import Country
@@ -67,20 +67,6 @@ async def test_mistake_of_ours_is_no_outage(stored):
         await stored.transaction(collide)
 
 
-async def test_work_that_takes_too_long_is_given_up_and_its_connection_comes_back(database_url):
-    async def sleep(session):
-        await session.exec(text("SELECT 1"))
-        await asyncio.sleep(5)
-
-    async with opened_database(database_url, db_timeout_seconds=1, db_pool_size=1, db_max_overflow=0) as slow:
-        with pytest.raises(DatabaseUnavailable) as caught:
-            await slow.transaction(sleep)
-        async with slow.reading() as session:
-            assert (await session.exec(select(literal(1)))).one() == 1
-
-    assert caught.value.details == "No answer from the database within 1 s"
-
-
 def lost_connection(number: int) -> OperationalError:
     return OperationalError("COMMIT", None, Exception(number, "gone"))
 
@@ -138,18 +124,6 @@ async def test_connection_lost_at_commit_is_repeated_only_where_that_is_harmless
             await stored.transaction(change)
     assert await population(stored) == 7
     assert len(commits) == (2 if repeatable else 1)
-
-
-async def test_exhausted_pool_is_503_with_retry_after(service):
-    async with service(db_pool_size=1, db_max_overflow=0, db_pool_timeout_seconds=0.2) as client:
-        await client.post("/countries/refresh")
-        async with client.state["database"].reading() as session:
-            await session.exec(text("SELECT 1"))
-            response = await client.get("/countries")
-
-    assert response.status_code == 503
-    assert response.headers["Retry-After"] == "2"
-    assert response.json() == {"error": "Database unavailable", "details": "All database connections are in use"}
 
 
 async def test_database_that_is_not_there_is_503_and_liveness_does_not_care(tmp_path):

@@ -14,6 +14,7 @@ OPERATIONS = {
     ("get", "/status"): [304, 400, 404, 412, 500, 503],
     ("get", "/health/live"): [400, 500],
     ("get", "/health/ready"): [400, 500, 503],
+    ("get", "/metrics"): [400, 500],
     ("get", "/countries"): [304, 400, 412, 500, 503],
     ("post", "/countries/refresh"): [400, *ACCESS, 409, 500, 503],
     ("get", "/countries/image"): [304, 400, 404, 412, 500, 503],
@@ -93,7 +94,7 @@ def test_operation_ids_are_unique(document):
     assert len(set(ids)) == len(ids) == len(OPERATIONS)
 
 
-def test_every_success_is_described_by_a_model_with_an_example_or_is_a_picture(document, operation):
+def test_every_success_is_described_by_a_model_with_an_example_or_is_a_picture_or_text(document, operation):
     (success,) = (response for status, response in operation["responses"].items() if status.startswith("2"))
 
     assert success["description"]
@@ -102,7 +103,7 @@ def test_every_success_is_described_by_a_model_with_an_example_or_is_a_picture(d
         return
     for media_type, content in success["content"].items():
         schemas = resolved(document, content["schema"])
-        assert media_type in ("application/json", "image/png", "text/html")
+        assert media_type in ("application/json", "image/png", "text/html", "text/plain")
         assert media_type != "application/json" or all(
             schema["properties"] and has_example(schema) for schema in schemas
         )

@@ -1,0 +1,56 @@
+"""The connection pool as an operator sees it: how many connections there are, and who wants one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import QueuePool
+
+
+class PoolFigures(BaseModel):
+    """The connections of one process to its database, at one moment."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"size": 10, "in_use": 2, "waiting": 0, "overflow": 0, "max_overflow": 10}]}
+    )
+
+    size: int = Field(description="Database connections that this process keeps open (DB_POOL_SIZE).")
+    in_use: int = Field(description="Database connections at work, or just being opened.")
+    waiting: int = Field(description="Units of work that wait for a database connection.")
+    overflow: int = Field(description="Database connections open beyond the pool's size; each is closed after its use.")
+    max_overflow: int = Field(description="How many may be open beyond the pool's size (DB_MAX_OVERFLOW).")
+
+
+class Pool:
+    """The pool of an engine, and the units of work that want a connection of it."""
+
+    def __init__(self, engine: AsyncEngine, *, max_overflow: int) -> None:
+        self._engine = engine
+        self._max_overflow = max_overflow
+        self._units = 0
+
+    @contextmanager
+    def unit_of_work(self) -> Iterator[None]:
+        """Count what runs in the block as one that wants a connection, and never more than one."""
+        self._units += 1
+        try:
+            yield
+        finally:
+            self._units -= 1
+
+    def figures(self) -> PoolFigures:
+        """The figures of this moment; the database is not asked."""
+        # An engine that is closed gets a new pool, so it is looked up each time.
+        pool = cast(QueuePool, self._engine.pool)
+        in_use, limit = pool.checkedout(), pool.size() + self._max_overflow
+        return PoolFigures(
+            size=pool.size(),
+            in_use=in_use,
+            # SQLAlchemy does not count them. Below the limit nobody waits: who has none then did not ask for one yet.
+            waiting=max(0, self._units - in_use) if in_use >= limit else 0,
+            # Counted by SQLAlchemy from minus its size on.
+            overflow=max(0, pool.overflow()),
+            max_overflow=self._max_overflow,
+        )

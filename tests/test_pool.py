@@ -1,0 +1,312 @@
+"""The connection pool: its figures, and the four classical failures of pools, each provoked and overcome."""
+
+import asyncio
+import contextlib
+
+import httpx
+import pymysql
+import pytest
+from sqlmodel import text
+
+from app.database import Database
+from app.errors import DatabaseUnavailable
+from tests.conftest import COUNTRIES, RATES, TABLES, Client, make_settings, migrate_in_thread, opened_database, serving
+from tests.support.mariadb import is_installed
+from tests.support.service import ServiceProcess
+
+needs_mariadb = pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed")
+
+
+def idle(size: int, max_overflow: int = 0) -> dict[str, int]:
+    return {"size": size, "in_use": 0, "waiting": 0, "overflow": 0, "max_overflow": max_overflow}
+
+
+def figures(of) -> dict[str, int]:
+    """Of a database, or of the one behind a client."""
+    database = of.state["database"] if isinstance(of, Client) else of
+    shown: dict[str, int] = database.pool.figures().model_dump()
+    return shown
+
+
+async def until_figures(of, **wanted: int) -> None:
+    """Look until the figures are these; what was cancelled takes a moment to give its connection back."""
+    async with asyncio.timeout(10):
+        while not wanted.items() <= figures(of).items():
+            await asyncio.sleep(0.01)
+
+
+async def ask(session) -> None:
+    """Take the connection, which a session does not do before its first statement."""
+    await session.exec(text("SELECT 1"))
+
+
+async def until_started(client) -> None:
+    """The service looks once after its start whether a refresh is due, which takes a connection."""
+    await client.get("/health/ready")
+    await until_figures(client, in_use=0)
+
+
+# The figures
+
+
+async def test_readiness_tells_the_pool_without_the_connection_of_the_check(service):
+    async with service(db_pool_size=3, db_max_overflow=2) as client:
+        await until_started(client)
+        response = await client.get("/health/ready")
+
+    assert (response.status_code, response.json()) == (200, {"status": "ok", "pool": idle(3, 2)})
+
+
+async def test_figures_follow_units_of_work(database_url):
+    async with opened_database(database_url, db_pool_size=2, db_max_overflow=2) as database:
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(3):
+                await ask(await stack.enter_async_context(database.reading()))
+            await stack.enter_async_context(database.reading())  # does not ask for anything yet
+            at_work = figures(database)
+        after = figures(database)
+
+    assert at_work == {"size": 2, "in_use": 3, "waiting": 0, "overflow": 1, "max_overflow": 2}
+    assert after == idle(2, 2)
+
+
+# Limit exceeded
+
+
+async def test_request_beyond_the_limit_is_seen_waiting_then_503_and_all_works_after_release(service):
+    async with service(db_pool_size=1, db_max_overflow=1, db_pool_timeout_seconds=0.3) as client:
+        await client.post("/countries/refresh")
+        await until_started(client)
+        database = client.state["database"]
+        async with database.reading() as one, database.reading() as other:
+            await asyncio.gather(ask(one), ask(other))
+            requests = [asyncio.create_task(client.get(path)) for path in ("/countries", "/health/ready")]
+            await until_figures(client, waiting=2)
+            metrics = (await client.get("/metrics")).text
+            listed, ready = await asyncio.gather(*requests)
+        await until_figures(client, **idle(1, 1))
+        after = await client.get("/countries")
+
+    details = "All database connections are in use"
+    assert "countries_db_pool_in_use 2.0\n" in metrics
+    assert "countries_db_pool_waiting 2.0\n" in metrics
+    assert "countries_db_pool_overflow 1.0\n" in metrics
+    assert (listed.status_code, listed.headers["Retry-After"]) == (503, "2")
+    assert listed.json() == {"error": "Database unavailable", "details": details}
+    assert (ready.status_code, ready.json()) == (503, {"error": "Not ready", "details": {"database": details}})
+    assert (after.status_code, after.headers["X-Total-Count"]) == (200, "250")
+
+
+async def test_request_that_waits_gets_the_connection_that_comes_free(service):
+    async with service(db_pool_size=1, db_max_overflow=0) as client:
+        await until_started(client)
+        async with client.state["database"].reading() as session:
+            await ask(session)
+            request = asyncio.create_task(client.get("/countries"))
+            await until_figures(client, waiting=1)
+        response = await request
+
+        assert (response.status_code, response.json()) == (200, [])
+        assert figures(client) == idle(1)
+
+
+# Time-out
+
+
+@pytest.fixture(scope="module")
+def pool_server(mariadb):
+    """The tests' MariaDB with a database of its own, so that its connections can be told from others."""
+    mariadb.execute("CREATE DATABASE pool")
+    migrate_in_thread(mariadb.url("pool"))
+    yield mariadb
+    mariadb.execute("DROP DATABASE pool")
+
+
+@pytest.fixture
+async def pool_settings(pool_server, upstream):
+    """Settings of a service on that database, which is empty and has no connections of former tests."""
+    await until_connections(pool_server, at_most=0)
+    pool_server.execute(*(f"DELETE FROM pool.{table}" for table in TABLES))
+    return {
+        "database_url": pool_server.url("pool"),
+        "country_sources": upstream.url(COUNTRIES),
+        "rate_sources": upstream.url(RATES),
+    }
+
+
+def connections(server) -> list[int]:
+    """What the server has open into the database, by its own numbers."""
+    rows = server.execute("SELECT id FROM information_schema.processlist WHERE db = 'pool'")
+    return [int(str(row[0])) for row in rows]
+
+
+async def until_connections(server, *, at_most: int) -> None:
+    """The server takes a moment to notice that a connection was closed."""
+    async with asyncio.timeout(10):
+        while len(await asyncio.to_thread(connections, server)) > at_most:
+            await asyncio.sleep(0.05)
+
+
+@contextlib.contextmanager
+def locked_countries(server):
+    """Somebody else who has locked every country, and does not let go before the end of the block."""
+    with pymysql.connect(host="127.0.0.1", port=server.port, user="root") as holder:
+        holder.cursor().execute("SELECT id FROM pool.country FOR UPDATE")
+        yield
+
+
+@needs_mariadb
+async def test_request_that_waits_for_a_locked_row_is_503_in_time_and_does_not_spoil_the_pool(
+    pool_server, pool_settings
+):
+    settings = make_settings(**pool_settings, db_timeout_seconds=1, db_pool_size=2, db_max_overflow=0)
+    async with serving(settings) as client:
+        assert (await client.post("/countries/refresh")).status_code == 200
+        with locked_countries(pool_server):
+            blocked = await asyncio.gather(*(client.delete("/countries/ghana") for _ in range(2)))
+            await until_figures(client, **idle(2))
+            read = await client.get("/countries/ghana")
+        deleted = await client.delete("/countries/ghana")
+
+    assert [response.status_code for response in blocked] == [503, 503]
+    assert [response.headers["Retry-After"] for response in blocked] == ["2", "2"]
+    details = "No answer from the database within 1 s"
+    assert [response.json() for response in blocked] == [{"error": "Database unavailable", "details": details}] * 2
+    assert (read.status_code, deleted.status_code) == (200, 200)
+
+
+# Not closed
+
+
+@needs_mariadb
+@pytest.mark.parametrize("driver", ["mysql", "mysql+asyncmy"])
+async def test_connections_that_the_server_has_closed_are_replaced_unnoticed(pool_server, pool_settings, driver):
+    url = pool_server.url("pool", driver)
+    settings = make_settings(**{**pool_settings, "database_url": url}, cache_max_bytes=0, db_pool_size=3)
+    async with serving(settings) as client:
+        await until_started(client)
+        await asyncio.gather(*(client.get("/countries") for _ in range(3)))
+        before = connections(pool_server)
+        pool_server.execute(*(f"KILL {number}" for number in before))
+        responses = await asyncio.gather(*(client.get("/countries") for _ in range(3)))
+        after = connections(pool_server)
+
+    assert before
+    assert [response.status_code for response in responses] == [200] * 3
+    assert set(before).isdisjoint(after)
+
+
+@needs_mariadb
+async def test_stop_leaves_no_connection_on_the_server(pool_server, pool_settings, tmp_path):
+    process = ServiceProcess(tmp_path, **pool_settings, cache_max_bytes=0)
+    async with process, httpx.AsyncClient(base_url=process.url) as client:
+        assert (await client.post("/countries/refresh")).status_code == 200
+        await asyncio.gather(*(client.get("/countries") for _ in range(10)))
+        at_work = len(connections(pool_server))
+    await until_connections(pool_server, at_most=0)
+
+    assert 1 <= at_work <= 20
+    assert "Traceback" not in process.log.read_text()
+
+
+# Not released
+
+
+async def fail_reading(database):
+    async with database.reading() as session:
+        await ask(session)
+        raise LookupError
+
+
+async def fail_writing(database):
+    async with database.writing() as connection:
+        await connection.execute(text("SELECT 1"))
+        raise LookupError
+
+
+async def fail_in_transaction(database):
+    async def work(session):
+        await ask(session)
+        raise LookupError
+
+    await database.transaction(work)
+
+
+@pytest.mark.parametrize("fail", [fail_reading, fail_writing, fail_in_transaction])
+async def test_work_that_raises_gives_its_connection_back(database_url, fail):
+    async with opened_database(database_url, db_pool_size=1, db_max_overflow=0) as database:
+        for _ in range(3):
+            with pytest.raises(LookupError):
+                await fail(database)
+            assert figures(database) == idle(1)
+
+
+async def sleep_reading(database: Database) -> None:
+    async with database.reading() as session:
+        await ask(session)
+        await asyncio.sleep(60)
+
+
+async def sleep_writing(database):
+    async with database.writing() as connection:
+        await connection.execute(text("SELECT 1"))
+        await asyncio.sleep(60)
+
+
+async def sleep_in_transaction(database):
+    async def work(session):
+        await ask(session)
+        await asyncio.sleep(60)
+
+    await database.transaction(work)
+
+
+@pytest.mark.parametrize("sleep", [sleep_reading, sleep_writing, sleep_in_transaction])
+async def test_work_that_is_cancelled_or_takes_too_long_gives_its_connection_back(database_url, sleep):
+    async with opened_database(database_url, db_pool_size=1, db_max_overflow=0, db_timeout_seconds=0.5) as database:
+        cancelled = asyncio.create_task(sleep(database))
+        await until_figures(database, in_use=1)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        await until_figures(database, **idle(1))
+        with pytest.raises(DatabaseUnavailable) as caught:
+            await sleep(database)
+        await until_figures(database, **idle(1))
+        async with database.reading() as session:
+            await ask(session)
+
+    assert caught.value.details == "No answer from the database within 0.5 s"
+
+
+@needs_mariadb
+@pytest.mark.parametrize("driver", ["mysql", "mysql+asyncmy"])
+async def test_work_that_is_cancelled_while_it_connects_leaves_nothing_open(pool_server, driver):
+    for tenths_of_a_millisecond in range(0, 150, 3):
+        async with opened_database(pool_server.url("pool", driver), db_pool_size=1, db_max_overflow=0) as database:
+            task = asyncio.create_task(sleep_reading(database))
+            await asyncio.sleep(tenths_of_a_millisecond / 10_000)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await until_figures(database, **idle(1))
+
+    await until_connections(pool_server, at_most=0)
+
+
+async def test_requests_cancelled_at_any_moment_give_their_connections_back(service):
+    """At each turn of the event loop: before and while they wait for a connection, ask, and give it back."""
+    async with service(db_pool_size=2, db_max_overflow=1, cache_max_bytes=0) as client:
+        await client.post("/countries/refresh")
+        requests = [("GET", "/countries"), ("GET", "/status"), ("DELETE", "/countries/ghana"), ("GET", "/health/ready")]
+        for turns in range(60):
+            tasks = [asyncio.create_task(client.request(*request)) for request in requests]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await until_figures(client, **idle(2, 1))
+        ready, listed = await client.get("/health/ready"), await client.get("/countries")
+
+    assert (ready.status_code, ready.json()) == (200, {"status": "ok", "pool": idle(2, 1)})
+    assert (listed.status_code, len(listed.json()) in (249, 250)) == (200, True)
