@@ -148,9 +148,25 @@ async def open_sqlite(*arguments: Any, **options: Any) -> aiosqlite.Connection:
         raise
 
 
+class _Connection(aiomysql.Connection):  # type: ignore[misc]  # the package has no types
+    """Knows what to do where the server has hung up; uvloop tells it by a RuntimeError, which aiomysql lets pass."""
+
+    def _write_bytes(self, data: bytes) -> None:
+        try:
+            super()._write_bytes(data)
+        except RuntimeError as error:
+            raise aiomysql.OperationalError(2006, "MySQL server has gone away") from error
+
+    async def ensure_closed(self) -> None:
+        try:
+            await super().ensure_closed()
+        except (OSError, RuntimeError):
+            self.close()
+
+
 async def open_aiomysql(*arguments: Any, **options: Any) -> aiomysql.Connection:
     """Connect as ``aiomysql.connect`` does; who is cancelled meanwhile, say in a TLS handshake, leaves nothing open."""
-    connection = aiomysql.Connection(*arguments, **options)
+    connection = _Connection(*arguments, **options)
     try:
         await connection._connect()
     except asyncio.CancelledError:

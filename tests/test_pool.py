@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 
 import httpx
 import pymysql
@@ -194,6 +195,46 @@ async def test_connections_that_the_server_has_closed_are_replaced_unnoticed(poo
     assert before
     assert [response.status_code for response in responses] == [200] * 3
     assert set(before).isdisjoint(after)
+
+
+@needs_mariadb
+async def test_connections_that_were_idle_for_too_long_are_replaced_and_closed_unnoticed(
+    pool_server, pool_settings, capfd
+):
+    """One of them is asked for again, the others are only closed at the stop."""
+    pool_server.execute("SET GLOBAL wait_timeout = 1")
+    try:
+        async with serving(make_settings(**pool_settings, cache_max_bytes=0)) as client:
+            await asyncio.gather(*(client.get("/countries") for _ in range(3)))
+            await until_connections(pool_server, at_most=0)
+            response = await client.get("/countries")
+    finally:
+        pool_server.execute("SET GLOBAL wait_timeout = DEFAULT")
+    gc.collect()  # a connection that was not closed warns when it is collected
+
+    assert response.status_code == 200
+    assert capfd.readouterr().err == ""
+
+
+@needs_mariadb
+@pytest.mark.parametrize("driver", ["mysql", "mysql+asyncmy"])
+async def test_server_that_has_hung_up_is_no_error_in_the_event_loop_of_production(
+    pool_server, pool_settings, driver, tmp_path
+):
+    """uvloop refuses to write to a closed connection in words of its own, which are no error of the database."""
+    pool_server.execute("SET GLOBAL wait_timeout = 1")
+    url = pool_server.url("pool", driver)
+    process = ServiceProcess(tmp_path, **{**pool_settings, "database_url": url}, cache_max_bytes=0)
+    try:
+        async with process, httpx.AsyncClient(base_url=process.url, timeout=30) as client:
+            await asyncio.gather(*(client.get("/countries") for _ in range(3)))
+            await until_connections(pool_server, at_most=0)
+            responses = [await client.get("/countries"), await client.delete("/countries/ghana")]
+    finally:
+        pool_server.execute("SET GLOBAL wait_timeout = DEFAULT")
+
+    assert [response.status_code for response in responses] == [200, 404]
+    assert "Traceback" not in process.log.read_text()
 
 
 @needs_mariadb
