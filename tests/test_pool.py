@@ -176,6 +176,21 @@ async def test_request_that_waits_for_a_locked_row_is_503_in_time_and_does_not_s
     assert (read.status_code, deleted.status_code) == (200, 200)
 
 
+@needs_mariadb
+@pytest.mark.parametrize("driver", ["mysql", "mysql+asyncmy"])
+async def test_wait_for_a_lock_that_was_given_up_ends_on_the_server_too(pool_server, pool_settings, driver):
+    """Or else requests for one locked row would fill the server with connections, one time-out after the other."""
+    url = pool_server.url("pool", driver)
+    settings = make_settings(**{**pool_settings, "database_url": url}, db_timeout_seconds=1)
+    async with serving(settings) as client:
+        assert (await client.post("/countries/refresh")).status_code == 200
+        with locked_countries(pool_server):
+            blocked = await asyncio.gather(*(client.delete("/countries/ghana") for _ in range(5)))
+            await until_connections(pool_server, at_most=0)
+
+    assert [response.status_code for response in blocked] == [503] * 5
+
+
 # Not closed
 
 
@@ -248,6 +263,23 @@ async def test_stop_leaves_no_connection_on_the_server(pool_server, pool_setting
 
     assert 1 <= at_work <= 20
     assert "Traceback" not in process.log.read_text()
+
+
+@needs_mariadb
+async def test_stop_in_the_middle_of_requests_leaves_no_connection_on_the_server(pool_server, pool_settings, tmp_path):
+    process = ServiceProcess(tmp_path, **pool_settings, cache_max_bytes=0, db_timeout_seconds=2)
+    async with process, httpx.AsyncClient(base_url=process.url, timeout=30) as client:
+        assert (await client.post("/countries/refresh")).status_code == 200
+        with locked_countries(pool_server):
+            paths = [("DELETE", "/countries/ghana"), ("GET", "/countries"), ("POST", "/countries/refresh")] * 5
+            requests = [asyncio.create_task(client.request(*path)) for path in paths]
+            while not pool_server.execute("SELECT 1 FROM information_schema.processlist WHERE state = 'Updating'"):
+                await asyncio.sleep(0.2)
+            process.process.terminate()
+            await asyncio.gather(*requests, asyncio.to_thread(process.process.wait, 15), return_exceptions=True)
+            await until_connections(pool_server, at_most=0)
+
+    assert process.process.returncode in (0, -15)
 
 
 # Not released
