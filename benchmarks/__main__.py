@@ -12,7 +12,7 @@ import httpx
 import typer
 from rich.console import Console
 
-from benchmarks import consistency, growth, memory, misses, reads, refresh, start, workers
+from benchmarks import consistency, growth, memory, misses, pool, reads, refresh, start, workers
 from benchmarks.databases import usable_engines
 from benchmarks.document import PAGE, write_section
 from benchmarks.interrupts import end_on_signals
@@ -35,6 +35,7 @@ class Part(StrEnum):
     START = "start"
     WORKERS = "workers"
     CONSISTENCY = "consistency"
+    POOL = "pool"
 
 
 MEASURES: dict[Part, Callable[[Run], Report]] = {
@@ -46,6 +47,7 @@ MEASURES: dict[Part, Callable[[Run], Report]] = {
     Part.START: start.measure,
     Part.WORKERS: workers.measure,
     Part.CONSISTENCY: consistency.measure,
+    Part.POOL: pool.measure,
 }
 console = Console(markup=False, highlight=False)
 if not console.is_terminal:

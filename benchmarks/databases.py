@@ -43,6 +43,14 @@ class Databases:
         self._server.execute(f"CREATE DATABASE {name}")
         return self._server.url(name)
 
+    def connections(self, url: str) -> int:
+        """How many connections MariaDB has into a database, given by its URL."""
+        if self._server is None:
+            return 0
+        name = url.rpartition("/")[2]
+        query = f"SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{name}'"  # noqa: S608  # our own name
+        return int(str(self._server.execute(query)[0][0]))
+
     def close(self) -> None:
         """End the server and remove its files."""
         if self._server is not None:

@@ -9,6 +9,7 @@ from benchmarks.consistency_check import BASE_POPULATION, Ledger, Read, Refreshe
 from benchmarks.document import replace_section
 from benchmarks.growth import judge
 from benchmarks.load import LoadFailed, parse_wrk
+from benchmarks.pool_load import Tally
 from benchmarks.spread import ratios, spread
 from benchmarks.synthetic import synthetic_countries
 from benchmarks.tables import Report, Table, to_markdown
@@ -146,3 +147,21 @@ def test_not_modified_is_wrong_once_the_tag_is_too_old():
 
     book.judge(read(1, 1, 20.1, status=304, etag='"a"'))
     assert book.problems() == ["1 x wrong 304"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "problems"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]", {}),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n{}", {}),
+        (b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\n\r\n{}", {}),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\nretry-after: 2", {"GET /status -> 503": 1}),
+        (b"HTTP/1.1 500 Internal Server Error\r\n\r\n{}", {"GET /status -> 500": 1}),
+        (b"", {"GET /status -> no answer": 1}),
+    ],
+)
+def test_answers_under_load_are_successes_or_say_when_to_come_back(answer, problems):
+    tally = Tally()
+    tally.judge(("GET", "/status"), answer)
+
+    assert tally.problems == problems

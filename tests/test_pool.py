@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import time
 
 import httpx
 import pymysql
@@ -11,6 +12,8 @@ from sqlmodel import text
 
 from app.database import Database
 from app.errors import DatabaseUnavailable
+from benchmarks.pool import some_requests
+from benchmarks.pool_load import load
 from tests.conftest import COUNTRIES, RATES, TABLES, Client, make_settings, migrate_in_thread, opened_database, serving
 from tests.support.mariadb import is_installed
 from tests.support.service import ServiceProcess
@@ -383,3 +386,25 @@ async def test_requests_cancelled_at_any_moment_give_their_connections_back(serv
 
     assert (ready.status_code, ready.json()) == (200, {"status": "ok", "pool": idle(2, 1)})
     assert (listed.status_code, len(listed.json()) in (249, 250)) == (200, True)
+
+
+@needs_mariadb
+async def test_many_clients_of_which_half_hang_up_leave_an_idle_pool(pool_server, pool_settings, tmp_path):
+    """The benchmark "pool" in small: 40 clients, a pool of 5."""
+    small = {"db_pool_size": 5, "db_max_overflow": 0, "cache_max_bytes": 0}
+    process = ServiceProcess(tmp_path, **pool_settings, **small)
+    async with process, httpx.AsyncClient(base_url=process.url, timeout=30) as client:
+        assert (await client.post("/countries/refresh")).status_code == 200
+        tally = await load(process.url, some_requests(1000), clients=40, rest_seconds=0.1)
+        deadline = time.monotonic() + 15
+        while (ready := (await client.get("/health/ready")).json()) != {"status": "ok", "pool": idle(5)}:
+            assert time.monotonic() < deadline, ready
+            await asyncio.sleep(0.1)
+        await until_connections(pool_server, at_most=5)
+    await until_connections(pool_server, at_most=0)
+
+    assert tally.problems == {}
+    assert tally.hung_up > 100
+    assert tally.statuses.total() == 500
+    assert tally.statuses[200] > 100
+    assert "Traceback" not in process.log.read_text()

@@ -1,0 +1,87 @@
+"""Many clients at once over real sockets, half of which hang up before their answer is there."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+LONGEST_PATIENCE_SECONDS: Final = 0.05
+"""After which a client that hangs up has done so."""
+ANSWER_SECONDS: Final = 60
+
+Request = tuple[str, str]
+"""Method and path."""
+
+
+@dataclass
+class Tally:
+    """What became of the requests."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    hung_up: int = 0
+    """Connections closed by the client before the first byte of the answer."""
+    problems: Counter[str] = field(default_factory=Counter)
+    """Answers that are neither success, nor 404, nor 503 with Retry-After."""
+
+    def judge(self, request: Request, answer: bytes) -> None:
+        """Count a whole answer, as it came over the wire."""
+        head = answer.partition(b"\r\n\r\n")[0].decode("latin-1").lower()
+        words = head.split(maxsplit=2)
+        status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+        self.statuses[status] += 1
+        if not (200 <= status < 300 or status == 404 or (status == 503 and "\r\nretry-after: " in head)):
+            self.problems[f"{' '.join(request)} -> {status or 'no answer'}"] += 1
+
+
+async def load(url: str, requests: Sequence[Request], *, clients: int, rest_seconds: float) -> Tally:
+    """Send the requests, each once, over a connection of its own.
+
+    Args:
+        url: The service.
+        requests: Dealt out to the clients in turn, so that both kinds of client send all kinds of request.
+        clients: How many work at the same time; every second one hangs up.
+        rest_seconds: The longest rest of a client that hangs up, before each of its requests: without one these
+            clients would be done long before the others.
+    """
+    tally, port = Tally(), urlsplit(url).port or 80
+    async with asyncio.TaskGroup() as group:
+        for number in range(clients):
+            share = requests[number::clients]
+            is_patient = number % 2 == 0
+            group.create_task(
+                _wait_for_each(port, share, tally) if is_patient else _hang_up_on_each(port, share, tally, rest_seconds)
+            )
+    return tally
+
+
+async def _wait_for_each(port: int, requests: Sequence[Request], tally: Tally) -> None:
+    for request in requests:
+        reader, writer = await _send(port, request)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer = await reader.read(-1)
+        except (TimeoutError, ConnectionError):
+            answer = b""
+        writer.close()
+        tally.judge(request, answer)
+
+
+async def _hang_up_on_each(port: int, requests: Sequence[Request], tally: Tally, rest_seconds: float) -> None:
+    for request in requests:
+        await asyncio.sleep(random.uniform(0, rest_seconds))
+        reader, writer = await _send(port, request)
+        try:
+            async with asyncio.timeout(random.uniform(0, LONGEST_PATIENCE_SECONDS)):
+                await reader.read(1)
+        except (TimeoutError, ConnectionError):
+            tally.hung_up += 1
+        writer.transport.abort()
+
+
+async def _send(port: int, request: Request) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"{request[0]} {request[1]} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+    return reader, writer
