@@ -17,19 +17,28 @@ from benchmarks.servers import service
 from benchmarks.tables import Report, Table
 from benchmarks.upstream import fake_upstream
 
+_USER: Final = (
+    '{"fname": "Ada", "lname": "Mensah", "email": "ada{n}@example.com", "password": "correct horse battery",'
+    ' "addresses": [{"street": "12 Ridge Road", "city": "Accra", "country": "GH"}]}'
+)
 REQUESTS: Final[dict[Request, float]] = {
-    ("GET", "/countries"): 10,
-    ("GET", "/countries?region=africa&sort=gdp_desc&limit=10"): 20,
-    ("GET", "/countries?q=land&fields=name,population"): 15,
-    ("GET", "/countries/ghana"): 20,
-    ("GET", "/countries/image"): 10,
-    ("GET", "/status"): 15,
-    ("DELETE", "/countries/ghana"): 3,
-    ("DELETE", "/countries/fr"): 3,
-    ("DELETE", "/countries/cote%20d%27ivoire"): 3.8,
-    ("POST", "/countries/refresh"): 0.2,
+    Request("GET", "/countries"): 10,
+    Request("GET", "/countries?region=africa&sort=gdp_desc&limit=10"): 15,
+    Request("GET", "/countries?q=land&fields=name,population"): 10,
+    Request("GET", "/countries/ghana"): 15,
+    Request("GET", "/countries/image"): 10,
+    Request("GET", "/status"): 15,
+    Request("DELETE", "/countries/ghana"): 3,
+    Request("DELETE", "/countries/fr"): 2.8,
+    Request("POST", "/countries/refresh"): 0.2,
+    Request("POST", "/users", _USER): 2,
+    Request("GET", "/users?limit=20&sort=name_asc"): 5,
+    Request("GET", "/users/1"): 5,
+    Request("PATCH", "/users/1", '{"lname": "Owusu {n}"}'): 4,
+    Request("DELETE", "/users/2"): 1,
+    Request("GET", "/audit?limit=20"): 2,
 }
-"""What is asked, and how often in a hundred."""
+"""What is asked, and how often in a hundred; {n} is a number that no other request has."""
 NUMBER: Final = 10_000
 CLIENTS: Final = 200
 POOL_SIZE: Final = 5
@@ -58,7 +67,8 @@ class Seen:
 
 def some_requests(number: int) -> list[Request]:
     """So many requests, drawn by their shares; the same ones each time."""
-    return random.Random(number).choices(list(REQUESTS), weights=list(REQUESTS.values()), k=number)
+    drawn = random.Random(number).choices(list(REQUESTS), weights=list(REQUESTS.values()), k=number)
+    return [request._replace(body=request.body.replace("{n}", str(n))) for n, request in enumerate(drawn)]
 
 
 def measure(run: Run) -> Report:

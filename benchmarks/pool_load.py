@@ -5,15 +5,21 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 LONGEST_PATIENCE_SECONDS: Final = 0.05
 """After which a client that hangs up has done so."""
 ANSWER_SECONDS: Final = 60
 
-Request = tuple[str, str]
-"""Method and path."""
+
+class Request(NamedTuple):
+    """One request."""
+
+    method: str
+    path: str
+    body: str = ""
+    """JSON; empty where there is none."""
 
 
 @dataclass
@@ -33,7 +39,7 @@ class Tally:
         status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
         self.statuses[status] += 1
         if not (200 <= status < 300 or status == 404 or (status == 503 and "\r\nretry-after: " in head)):
-            self.problems[f"{' '.join(request)} -> {status or 'no answer'}"] += 1
+            self.problems[f"{request.method} {request.path} -> {status or 'no answer'}"] += 1
 
 
 async def load(url: str, requests: Sequence[Request], *, clients: int, rest_seconds: float) -> Tally:
@@ -83,5 +89,8 @@ async def _hang_up_on_each(port: int, requests: Sequence[Request], tally: Tally,
 
 async def _send(port: int, request: Request) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"{request[0]} {request[1]} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+    head = f"{request.method} {request.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+    body = request.body.encode()
+    about = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+    writer.write(f"{head}{about}\r\n".encode() + body)
     return reader, writer

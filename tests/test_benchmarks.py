@@ -9,7 +9,7 @@ from benchmarks.consistency_check import BASE_POPULATION, Ledger, Read, Refreshe
 from benchmarks.document import replace_section
 from benchmarks.growth import judge
 from benchmarks.load import LoadFailed, parse_wrk
-from benchmarks.pool_load import Tally
+from benchmarks.pool_load import Request, Tally
 from benchmarks.spread import ratios, spread
 from benchmarks.synthetic import synthetic_countries
 from benchmarks.tables import Report, Table, to_markdown
@@ -162,6 +162,6 @@ def test_not_modified_is_wrong_once_the_tag_is_too_old():
 )
 def test_answers_under_load_are_successes_or_say_when_to_come_back(answer, problems):
     tally = Tally()
-    tally.judge(("GET", "/status"), answer)
+    tally.judge(Request("GET", "/status"), answer)
 
     assert tally.problems == problems

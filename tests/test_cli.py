@@ -31,9 +31,9 @@ class Run(NamedTuple):
 def run(tmp_path):
     """Runs ``python -m app`` with these settings and no others; the database is the default one, in its folder."""
 
-    async def run(*arguments: str, **settings: str) -> Run:
+    async def run(*arguments: str, typed: str = "", **settings: str) -> Run:
         process = await start(tmp_path, *arguments, **settings)
-        out, err = await process.communicate()
+        out, err = await process.communicate(typed.encode())
         return Run(process.returncode, out.decode(), err.decode())
 
     return run
@@ -44,6 +44,7 @@ async def start(folder: Path, *arguments: str, **settings: str) -> asyncio.subpr
         *(sys.executable, "-m", "app", *arguments),
         cwd=folder,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **settings},
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -65,7 +66,14 @@ async def test_help_names_every_command(run):
 
     assert asked.code == 0
     assert asked.err == ""
-    for words in ("serve", "migrate", "refresh", "show-config", "Settings come from the environment and from .env."):
+    for words in (
+        "serve",
+        "migrate",
+        "refresh",
+        "create-admin",
+        "show-config",
+        "Settings come from the environment and from .env.",
+    ):
         assert words in " ".join(asked.out.split())
     assert (bare.code, bare.out.strip()) == (2, asked.out.strip())
 
@@ -127,6 +135,35 @@ async def test_source_that_is_none_is_a_wrong_setting(run):
     assert (result.code, result.out) == (1, "")
     assert result.err.startswith("Wrong setting: COUNTRY_SOURCES: 'bundeld' is neither an http(s) URL nor one of: ")
     assert "Traceback" not in result.err
+
+
+async def test_first_admin_is_made_with_a_password_that_shows_nowhere(run, tmp_path):
+    names = ("--fname", "Ada", "--lname", "Mensah")
+    made = await run("create-admin", "Ada@Example.com", *names, typed="correct horse battery\n", LOG_LEVEL="WARNING")
+    again = await run("create-admin", "ada@example.com", typed="correct horse battery\n", LOG_LEVEL="WARNING")
+
+    assert (made.code, made.out, made.err) == (0, "User 1 created: Ada@example.com, admin\n", "")
+    assert (again.code, again.out) == (1, "")
+    assert again.err == "E-mail taken: email another account has this address\n"
+    row = stored(tmp_path, "SELECT fname, lname, role, is_active, password_hash FROM user")
+    assert row[:4] == ("Ada", "Mensah", "admin", 1)
+    assert row[4].startswith("$argon2id$")
+    entry = stored(tmp_path, "SELECT action, actor, actor_id, changes FROM audit")
+    assert entry[:3] == ("CREATE_USER", "command line", None)
+    assert "correct horse" not in entry[3]
+
+
+async def test_admin_with_a_wrong_address_or_password_is_not_made(run, tmp_path):
+    wrong = await run("create-admin", "ada", typed="short\n", LOG_LEVEL="WARNING")
+    missing = await run("create-admin", "ada@example.com", LOG_LEVEL="WARNING")
+
+    assert (wrong.code, missing.code) == (1, 1)
+    assert wrong.err == (
+        "Validation failed: email is no e-mail address: An email address must have an @-sign.; "
+        "password must have at least 12 characters\n"
+    )
+    assert missing.err == "Validation failed: password must have at least 12 characters\n"
+    assert not (tmp_path / "data").exists()
 
 
 async def test_unknown_command_and_option_are_refused_without_a_traceback(run):
