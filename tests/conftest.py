@@ -7,11 +7,13 @@ the run says so in one line, and under CI=true that is an error.
 
 import os
 import shutil
+import sysconfig
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,9 +26,11 @@ from sqlmodel import text
 
 from app.config import Settings
 from app.database import Database
+from app.main import app as default_app
 from app.main import create_app
 from app.migrations import migrate
 from tests.support import payloads
+from tests.support.certificate import make_certificate
 from tests.support.mariadb import PrivateMariaDB, is_installed
 from tests.support.upstream import FakeUpstream, document
 
@@ -75,6 +79,23 @@ def migrate_in_thread(url: str, *, revision: str = "head") -> None:
 def bare_environment() -> None:
     for name in Settings.model_fields:
         os.environ.pop(name.upper(), None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_certificate_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """HTTP clients load one authority instead of all, which takes 20 ms for each client; no test asks over HTTPS."""
+    certificate, _ = make_certificate(tmp_path_factory.mktemp("authority"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("certifi.where", lambda: str(certificate))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remembered_paths_of_python() -> Iterator[None]:
+    """Loguru asks for dozens of them, which take 5 ms, each time that a service sets up its log."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sysconfig, "get_path", cache(sysconfig.get_path))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -174,6 +195,8 @@ class Client(httpx.AsyncClient):
 async def serving(settings: Settings, **parts: Any) -> AsyncIterator[Client]:
     """The whole application with its start and stop, in this event loop."""
     app = create_app(settings, **{"hasher": CHEAP, **parts})
+    # Equal for all applications; to make it anew at the first request would cost more than all the rest of a start.
+    app.openapi = default_app.openapi  # type: ignore[method-assign]
     async with app.router.lifespan_context(app) as state:
 
         async def with_state(scope: Any, receive: Any, send: Any) -> None:
