@@ -27,10 +27,10 @@ class Parcel(BaseModel):
     pieces: int = 1
 
 
-@pytest.fixture
-async def client(tmp_path):
-    """The application with routes that read JSON and that fail."""
-    app = create_app(make_settings(database_url=f"sqlite:///{tmp_path}/x.db"))
+@pytest.fixture(scope="module")
+async def client():
+    """The application with routes that read JSON and that fail; it has no state that a test could leave behind."""
+    app = create_app(make_settings())
 
     @app.post("/parcels", openapi_extra=access(Rule.EVERYONE))
     async def send(parcel: Parcel) -> Parcel:

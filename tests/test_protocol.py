@@ -24,10 +24,10 @@ class Parcel(BaseModel):
     pieces: int = 1
 
 
-@pytest.fixture
-async def parcels(tmp_path):
-    """The application with one more route, that reads JSON."""
-    app = create_app(make_settings(database_url=f"sqlite:///{tmp_path}/x.db", max_body_bytes=LIMIT))
+@pytest.fixture(scope="module")
+async def parcels():
+    """The application with one more route, that reads JSON; it has no state."""
+    app = create_app(make_settings(max_body_bytes=LIMIT))
 
     @app.post("/parcels", openapi_extra=access(Rule.EVERYONE))
     async def send(parcel: Parcel) -> Parcel:
@@ -37,23 +37,29 @@ async def parcels(tmp_path):
         yield client
 
 
-@pytest.fixture
-async def bare(tmp_path, sqlite_template):
-    """The service with an empty database."""
-    shutil.copy(sqlite_template, tmp_path / "x.db")
+def start(folder, template):
+    shutil.copy(template, folder / "x.db")
     bundled = {"country_sources": "bundled", "rate_sources": "bundled"}
-    async with serving(make_settings(database_url=f"sqlite:///{tmp_path}/x.db", **bundled)) as client:
+    return serving(make_settings(database_url=f"sqlite:///{folder}/x.db", **bundled))
+
+
+@pytest.fixture(scope="module")
+async def bare(tmp_path_factory, sqlite_template):
+    """The service with an empty database, for all that is refused."""
+    async with start(tmp_path_factory.mktemp("bare"), sqlite_template) as client:
         yield client
+        assert (await client.get("/countries")).json() == [], "a test wrote what the others share"
 
 
 @pytest.fixture
-async def filled(bare):
+async def filled(tmp_path, sqlite_template):
     """The service with data, so that every route has an answer."""
-    assert (await bare.post("/countries/refresh")).status_code == 200
-    address = {"street": "12 Ridge Road", "city": "Accra", "country": "GH"}
-    user = {"fname": "Ada", "lname": "Mensah", "email": "ada@example.com", "addresses": [address]}
-    assert (await bare.post("/users", json={**user, "password": "correct horse"})).status_code == 201
-    return bare
+    async with start(tmp_path, sqlite_template) as client:
+        assert (await client.post("/countries/refresh")).status_code == 200
+        address = {"street": "12 Ridge Road", "city": "Accra", "country": "GH"}
+        user = {"fname": "Ada", "lname": "Mensah", "email": "ada@example.com", "addresses": [address]}
+        assert (await client.post("/users", json={**user, "password": "correct horse"})).status_code == 201
+        yield client
 
 
 async def readable_paths(client: Any) -> list[str]:
