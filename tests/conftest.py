@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +25,8 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlmodel import text
 
 from app.config import Settings
+from app.countries import drawing
+from app.countries.summary_image import render_summary
 from app.database import Database
 from app.main import app as default_app
 from app.main import create_app
@@ -95,6 +97,14 @@ def remembered_paths_of_python() -> Iterator[None]:
     """Loguru asks for dozens of them, which take 5 ms, each time that a service sets up its log."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sysconfig, "get_path", cache(sysconfig.get_path))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remembered_pictures() -> Iterator[None]:
+    """Each refresh draws one, for 20 ms, and most tests load the same data; equal summaries have equal pictures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "render_summary", lru_cache(maxsize=64)(render_summary))
         yield
 
 
