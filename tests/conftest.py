@@ -22,12 +22,17 @@ import httpx
 import pytest
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlmodel import text
 
+from app import database as databases
 from app.config import Settings
 from app.countries import drawing
 from app.countries.summary_image import render_summary
 from app.database import Database
+from app.dialects import prepare_sqlite
 from app.main import app as default_app
 from app.main import create_app
 from app.migrations import migrate
@@ -105,6 +110,22 @@ def remembered_pictures() -> Iterator[None]:
     """Each refresh draws one, for 20 ms, and most tests load the same data; equal summaries have equal pictures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drawing, "render_summary", lru_cache(maxsize=64)(render_summary))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hasty_sqlite() -> Iterator[None]:
+    """SQLite does not wait for the disk, which would take longer than all its work: no test cuts the power."""
+
+    def hurry(connection: DBAPIConnection, _: object) -> None:
+        connection.cursor().execute("PRAGMA synchronous = OFF")
+
+    def prepare_and_hurry(engine: AsyncEngine, **bounds: float) -> None:
+        prepare_sqlite(engine, **bounds)
+        event.listen(engine.sync_engine, "connect", hurry)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(databases, "prepare_sqlite", prepare_and_hurry)
         yield
 
 

@@ -4,11 +4,13 @@ import asyncio
 
 import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.countries.models import Country
 from app.database import Database, OutcomeUnknown
+from app.dialects import prepare_sqlite
 from app.errors import DatabaseUnavailable
 from tests.conftest import make_settings, opened_database, serving
 from tests.support.mariadb import free_port
@@ -124,6 +126,17 @@ async def test_connection_lost_at_commit_is_repeated_only_where_that_is_harmless
             await stored.transaction(change)
     assert await population(stored) == 7
     assert len(commits) == (2 if repeatable else 1)
+
+
+async def test_sqlite_keeps_what_it_acknowledged_through_a_power_cut(tmp_path):
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/x.db")
+    prepare_sqlite(engine, busy_seconds=2)
+    async with engine.connect() as connection:
+        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        found = [(await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one() for name in names]
+    await engine.dispose()
+
+    assert found == ["wal", 2, 1, 2000], "2 is FULL; the other tests are in a hurry, see conftest"
 
 
 async def test_database_that_is_not_there_is_503_and_liveness_does_not_care(tmp_path):

@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,7 +12,7 @@ from pydantic import BaseModel, FiniteFloat
 
 from app.access import Rule, access
 from app.main import create_app
-from tests.conftest import make_settings, serving
+from tests.conftest import Client, make_settings, serving
 
 LIMIT = 200_000
 NOT_ALLOWED = {"error": "Method not allowed"}
@@ -37,7 +39,7 @@ async def parcels():
         yield client
 
 
-def start(folder, template):
+def start(folder: Path, template: Path) -> AbstractAsyncContextManager[Client]:
     shutil.copy(template, folder / "x.db")
     bundled = {"country_sources": "bundled", "rate_sources": "bundled"}
     return serving(make_settings(database_url=f"sqlite:///{folder}/x.db", **bundled))
