@@ -1,15 +1,25 @@
-"""The service as real processes: they share one refresh, and one that dies leaves a whole state behind."""
+"""The service as real processes: they share one refresh, and one that dies leaves a whole state behind.
+
+Who looks at what a dead process left is an application in the process of the
+tests: to the database it is one more process, and it starts in a moment.
+"""
 
 import asyncio
 import contextlib
 import re
 import time
+from datetime import timedelta
 from itertools import count
 
 import httpx
 import pymysql
 import pytest
+from sqlmodel import col, select, update
 
+from app.countries.refresh import LEASE
+from app.database import Database
+from app.dialects import ServerNow
+from app.lease import LeaseRow
 from tests.conftest import COUNTRIES, RATES, everything
 from tests.support import payloads
 from tests.support.service import ServiceProcess
@@ -35,10 +45,9 @@ async def refresh(process: ServiceProcess) -> int:
         return (await client.post("/countries/refresh")).status_code
 
 
-async def assert_tells_one_story(process: ServiceProcess) -> None:
-    async with httpx.AsyncClient(base_url=process.url) as client:
-        status, countries = (await client.get("/status")).json(), (await client.get("/countries")).json()
-        image = await client.get("/countries/image")
+async def assert_tells_one_story(client: httpx.AsyncClient) -> None:
+    status, countries = (await client.get("/status")).json(), (await client.get("/countries")).json()
+    image = await client.get("/countries/image")
     assert {country["last_refreshed_at"] for country in countries} == {status["last_refreshed_at"]}
     assert status["total_countries"] == len(countries) == 250
     assert image.status_code == 200
@@ -55,7 +64,7 @@ async def test_two_processes_share_one_fetch_and_one_answer(process, upstream):
     assert upstream.hits == {COUNTRIES: 1, RATES: 1}
 
 
-async def test_kill_while_a_source_answers_changes_nothing(process, upstream):
+async def test_kill_while_a_source_answers_changes_nothing(process, service, upstream):
     async with process() as victim:
         assert await refresh(victim) == 200
         before = await state_of(victim)
@@ -67,12 +76,12 @@ async def test_kill_while_a_source_answers_changes_nothing(process, upstream):
         with pytest.raises(httpx.TransportError):
             await waiting
 
-    async with process() as survivor:
-        assert await state_of(survivor) == before
+    async with service() as survivor:
+        assert await everything(survivor) == before
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.03, 0.06])
-async def test_kill_while_a_refresh_is_stored_leaves_one_whole_state(process, upstream, delay):
+async def test_kill_while_a_refresh_is_stored_leaves_one_whole_state(process, service, upstream, delay):
     async with process() as victim:
         assert await refresh(victim) == 200
         upstream.answers[RATES] = after(0.05, document(payloads.er_api()))
@@ -84,12 +93,12 @@ async def test_kill_while_a_refresh_is_stored_leaves_one_whole_state(process, up
         with contextlib.suppress(httpx.TransportError):
             await waiting
 
-    async with process() as survivor:
+    async with service() as survivor:
         await assert_tells_one_story(survivor)
 
 
 @pytest.mark.engines("mariadb")
-async def test_kill_in_the_middle_of_the_transaction_leaves_the_old_state(process, upstream, request):
+async def test_kill_in_the_middle_of_the_transaction_leaves_the_old_state(process, service, upstream, request):
     """On MariaDB only: SQLite has no row locks by which a test could hold a transaction half way."""
     server = request.getfixturevalue("mariadb")
     async with process() as victim:
@@ -106,12 +115,12 @@ async def test_kill_in_the_middle_of_the_transaction_leaves_the_old_state(proces
             with pytest.raises(httpx.TransportError):
                 await waiting
 
-    async with process() as survivor:
-        assert await state_of(survivor) == before
+    async with service() as survivor:
+        assert await everything(survivor) == before
 
 
-async def test_lease_of_a_dead_process_is_taken_over(process, upstream):
-    async with process() as victim, process() as heir:
+async def test_lease_of_a_dead_process_is_taken_over_when_it_ends(process, service, upstream):
+    async with process() as victim, service() as heir:
         upstream.answers[RATES] = hang
         waiting = asyncio.create_task(refresh(victim))
         while not upstream.hits[RATES]:
@@ -121,12 +130,30 @@ async def test_lease_of_a_dead_process_is_taken_over(process, upstream):
         with pytest.raises(httpx.TransportError):
             await waiting
 
+        left = await let_the_lease_end_in(0.5, heir.state["database"])
         async with asyncio.timeout(10):
-            assert await refresh(heir) == 200
+            response = await heir.post("/countries/refresh")
+
+        assert left <= timedelta(seconds=5)
+        assert response.status_code == 200
+        assert upstream.hits[RATES] == 2
         await assert_tells_one_story(heir)
 
 
-async def test_stop_in_the_middle_of_a_refresh_is_quick_and_stores_nothing(process, upstream):
+async def let_the_lease_end_in(seconds: float, database: Database) -> timedelta:
+    """Bring the end of the lease nearer; how far away it was."""
+
+    async def work(session):
+        of_refresh = col(LeaseRow.name) == LEASE
+        end, now = (await session.exec(select(LeaseRow.expires_at, ServerNow()).where(of_refresh))).one()
+        await session.exec(update(LeaseRow).where(of_refresh).values(expires_at=ServerNow(seconds)))
+        return end - now
+
+    left: timedelta = await database.transaction(work)
+    return left
+
+
+async def test_stop_in_the_middle_of_a_refresh_is_quick_and_stores_nothing(process, service, upstream):
     upstream.answers[RATES] = hang
     async with process(upstream_timeout_seconds=1) as stopping:
         waiting = asyncio.create_task(refresh(stopping))
@@ -138,8 +165,8 @@ async def test_stop_in_the_middle_of_a_refresh_is_quick_and_stores_nothing(proce
     assert stopping.process.returncode in (0, -15)
     assert "Traceback" not in stopping.log.read_text()
 
-    async with process() as survivor, httpx.AsyncClient(base_url=survivor.url) as client:
-        assert (await client.get("/countries")).json() == []
+    async with service() as survivor:
+        assert (await survivor.get("/countries")).json() == []
 
 
 @pytest.mark.engines("sqlite")  # no database takes part
