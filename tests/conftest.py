@@ -42,6 +42,14 @@ from tests.support.mariadb import PrivateMariaDB, is_installed
 from tests.support.upstream import FakeUpstream, document
 
 TABLES = ("country", "exchange_rate", "summarycache", "lease", "audit", "credential", "address", "user")
+LONGEST = (
+    "test_processes.py",
+    "test_pool.py",
+    "test_deployment.py",
+    "test_migrations.py",
+    "test_cli.py",
+    "test_database_server.py",
+)
 COUNTRIES, RATES = "/v3.1/all", "/v6/latest/USD"
 CHEAP = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
 """The real thing takes 50 ms of a core for each password."""
@@ -61,6 +69,11 @@ def pytest_report_header() -> str:
 def pytest_configure() -> None:
     if not has_mysql() and os.environ.get("CI") == "true":
         pytest.exit("MariaDB is needed in CI: install mariadb-server or set TEST_MYSQL_URL", returncode=2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest first: the worker that gets them is helped out with the rest, while the other can't help it."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
