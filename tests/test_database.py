@@ -74,7 +74,7 @@ def lost_connection(number: int) -> OperationalError:
 
 
 @pytest.mark.parametrize("number", [1213, 1205, 1020, 1047, 2006, 2013])
-async def test_passing_fault_is_tried_again(stored, number):
+async def test_passing_fault_is_tried_again(database, number):
     tries = []
 
     async def work(session):
@@ -83,12 +83,12 @@ async def test_passing_fault_is_tried_again(stored, number):
             raise lost_connection(number)
         return "done"
 
-    assert await stored.transaction(work) == "done"
+    assert await database.transaction(work) == "done"
     assert len(tries) == 3
 
 
 @pytest.mark.parametrize("number", [1062, 1064, 1264, 1406, 1452])
-async def test_fault_that_would_come_again_is_not_tried_again(stored, number):
+async def test_fault_that_would_come_again_is_not_tried_again(database, number):
     tries = []
 
     async def work(session):
@@ -96,7 +96,7 @@ async def test_fault_that_would_come_again_is_not_tried_again(stored, number):
         raise lost_connection(number)
 
     with pytest.raises(DatabaseUnavailable):
-        await stored.transaction(work)
+        await database.transaction(work)
     assert len(tries) == 1
 
 
