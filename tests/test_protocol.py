@@ -91,7 +91,9 @@ async def test_trailing_slash_is_no_difference_on_any_route(filled):
     for path in await readable_paths(filled):
         plain, slash = await filled.get(path), await filled.get(path.rstrip("/") + "/")
 
-        assert (path, slash.status_code, slash.content) == (path, 200, plain.content)
+        assert (path, slash.status_code) == (path, 200)
+        # How busy the pool is changes from moment to moment.
+        assert slash.content == plain.content or path in ("/health/ready", "/metrics")
     assert (await filled.post("/countries/refresh/")).status_code == 200
     assert (await filled.delete("/countries/ghana/")).status_code == 200
 
