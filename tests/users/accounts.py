@@ -1,0 +1,73 @@
+"""Accounts that the tests of this folder create, and looks into the database past the service."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import event, text
+
+from app.database import Database
+from tests.conftest import Client
+
+PASSWORD = "correct horse battery"
+ADA = {"fname": "Ada", "lname": "Mensah", "email": "ada@example.com", "password": PASSWORD}
+RIDGE = {"street": "12 Ridge Road", "city": "Accra", "postal_code": "GA-144-1239", "country": "GH"}
+QUAY = {"street": "Quai 3", "city": "Genève", "postal_code": None, "country": "CH"}
+OPERATOR_KEY = "correct-horse"
+OPERATOR = {"X-API-Key": OPERATOR_KEY}
+
+
+async def create(client: Client, headers: Mapping[str, str] | None = None, **changes: Any) -> dict[str, Any]:
+    """Create Ada, or somebody a little different; the account as the service answers it."""
+    response = await client.post("/users", json={**ADA, **changes}, headers=headers)
+    assert response.status_code == 201, response.text
+    account: dict[str, Any] = response.json()
+    return account
+
+
+async def sign_in(client: Client, email: str = "ada@example.com", password: str = PASSWORD) -> dict[str, str]:
+    """The header with a new token."""
+    response = await client.post("/auth/token", data={"username": email, "password": password})
+    assert response.status_code == 200, response.text
+    return {"Authorization": f"Bearer {response.json()['access_token']}"}
+
+
+async def rows(client: Client, query: str) -> list[dict[str, Any]]:
+    database: Database = client.state["database"]
+    async with database.reading() as session:
+        result = await (await session.connection()).execute(text(query))
+        return [dict(row) for row in result.mappings()]
+
+
+async def write(client: Client, statement: str, parameters: Any = None) -> None:
+    """Change rows behind the service's back."""
+    database: Database = client.state["database"]
+    async with database.writing() as connection:
+        await connection.execute(text(statement), parameters)
+
+
+async def stored(client: Client) -> dict[str, list[dict[str, Any]]]:
+    """All that requests of this feature may change, for comparing before and after."""
+    columns = {
+        "user": "*",
+        "address": "*",
+        "credential": "id, user_id, kind, name, digest, created_at, expires_at",
+        "audit": "id, action, object_id, actor, changes",  # what is left out is noted in the background
+    }
+    return {table: await rows(client, f"SELECT {columns[table]} FROM {table} ORDER BY id") for table in columns}
+
+
+@contextmanager
+def failing(client: Client, beginning: str) -> Iterator[None]:
+    """While the block runs, statements that begin so fail in a way nobody foresaw."""
+    engine = client.state["database"].engine.sync_engine
+
+    def fail(_connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
+        if sql.startswith(beginning):
+            raise RuntimeError(f"no {beginning} today")
+
+    event.listen(engine, "before_cursor_execute", fail)
+    try:
+        yield
+    finally:
+        event.remove(engine, "before_cursor_execute", fail)

@@ -1,0 +1,123 @@
+"""Addresses of an account: listed, added, replaced, deleted, and nobody else's."""
+
+import asyncio
+
+import pytest
+
+from tests.users.accounts import ADA, QUAY, RIDGE, create, failing, stored
+
+USER_NOT_FOUND, ADDRESS_NOT_FOUND = {"error": "User not found"}, {"error": "Address not found"}
+TOO_MANY = {"error": "Too many addresses", "details": "An account has at most 50 addresses; delete one first"}
+
+
+async def test_addresses_come_and_go(client):
+    ada = await create(client)
+    path = f"/users/{ada['id']}/addresses"
+    assert (await client.get(path)).json() == []
+
+    added = await client.post(path, json=RIDGE)
+    first = {"id": added.json()["id"], **RIDGE, "user_id": ada["id"]}
+    assert (added.status_code, added.json()) == (201, first)
+    assert added.headers["Location"] == f"{path}/{first['id']}"
+    second = (await client.post(path, json=QUAY)).json()
+    assert (await client.get(path)).json() == [first, second]
+    assert (await client.get(added.headers["Location"])).json() == first
+
+    replaced = await client.put(added.headers["Location"], json=QUAY)
+    first |= QUAY
+    assert (replaced.status_code, replaced.json()) == (200, first)
+    assert (await client.get(path)).json() == [first, second]
+    assert (await client.get(f"/users/{ada['id']}")).json()["addresses"] == [first, second]
+
+    deleted = await client.delete(added.headers["Location"])
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert (await client.get(added.headers["Location"])).json() == ADDRESS_NOT_FOUND
+    assert (await client.get(path)).json() == [second]
+
+
+async def test_country_is_taken_in_any_case_and_the_postal_code_may_be_left_out(client):
+    ada = await create(client)
+    path = f"/users/{ada['id']}/addresses"
+
+    for country, code in (("gh", "GH"), (" Ch ", "CH"), ("xk", "XK")):
+        added = (await client.post(path, json={"street": " a ", "city": "b", "country": country})).json()
+        assert added == {
+            "id": added["id"], "street": "a", "city": "b", "postal_code": None, "country": code, "user_id": ada["id"]
+        }  # fmt: skip
+    replaced = await client.put(f"{path}/{added['id']}", json={**RIDGE, "country": "gh"})
+    assert replaced.json() == {"id": added["id"], **RIDGE, "user_id": ada["id"]}
+
+
+async def test_address_of_another_account_is_not_there(client):
+    ada = await create(client, addresses=[RIDGE])
+    grace = await create(client, email="grace@example.com", addresses=[QUAY])
+    before = await stored(client)
+    hers = grace["addresses"][0]["id"]
+
+    for path in (f"/users/{ada['id']}/addresses/{hers}", f"/users/{ada['id']}/addresses/987654"):
+        answers = [await client.get(path), await client.put(path, json=RIDGE), await client.delete(path)]
+        assert [(answer.status_code, answer.json()) for answer in answers] == [(404, ADDRESS_NOT_FOUND)] * 3
+    assert await stored(client) == before
+
+
+async def test_addresses_of_nobody_are_not_there(client):
+    ada = await create(client, addresses=[RIDGE])
+    before = await stored(client)
+    path = f"/users/987654/addresses/{ada['addresses'][0]['id']}"
+
+    answers = [
+        await client.get("/users/987654/addresses"),
+        await client.post("/users/987654/addresses", json=RIDGE),
+        await client.put(path, json=QUAY),
+        await client.delete(path),
+    ]
+    assert [(answer.status_code, answer.json()) for answer in answers] == [(404, USER_NOT_FOUND)] * 4
+    one = await client.get(path)
+    assert (one.status_code, one.json()) == (404, ADDRESS_NOT_FOUND)
+    assert await stored(client) == before
+
+
+async def test_account_has_at_most_fifty_addresses(client):
+    ada = await create(client, addresses=[RIDGE] * 48)
+    path = f"/users/{ada['id']}/addresses"
+
+    answers = await asyncio.gather(*(client.post(path, json=QUAY) for _ in range(6)))
+
+    assert sorted(answer.status_code for answer in answers) == [201, 201, 409, 409, 409, 409]
+    assert all(answer.json() == TOO_MANY for answer in answers if answer.status_code == 409)
+    listed = (await client.get(path)).json()
+    assert len(listed) == 50
+    assert (await client.put(f"{path}/{listed[0]['id']}", json=QUAY)).status_code == 200
+    await client.delete(f"{path}/{listed[0]['id']}")
+    assert (await client.post(path, json=QUAY)).status_code == 201
+
+
+async def test_change_of_an_address_is_a_change_of_its_account(client):
+    response = await client.post("/users", json={**ADA, "addresses": [RIDGE]})
+    path, address = response.headers["Location"], response.json()["addresses"][0]["id"]
+    tags = [response.headers["ETag"]]
+
+    changes = (("POST", "", QUAY), ("PUT", f"/{address}", QUAY), ("DELETE", f"/{address}", None))
+    for method, target, body in changes:
+        await client.request(method, f"{path}/addresses{target}", json=body)
+        stale = await client.patch(path, json={"fname": "Grace"}, headers={"If-Match": tags[-1]})
+        assert stale.status_code == 412
+        tags.append((await client.get(path)).headers["ETag"])
+    assert len(set(tags)) == 4
+
+    same = (await client.get(f"{path}/addresses")).json()[0]
+    await client.put(f"{path}/addresses/{same['id']}", json=QUAY)
+    assert (await client.get(path)).headers["ETag"] == tags[-1]
+
+
+@pytest.mark.parametrize("beginning", ["UPDATE user", "INSERT INTO audit"])
+async def test_change_of_an_address_that_fails_half_way_changes_nothing(client, beginning):
+    ada = await create(client, addresses=[RIDGE])
+    path = f"/users/{ada['id']}/addresses"
+    one = f"{path}/{ada['addresses'][0]['id']}"
+    before = await stored(client)
+    with failing(client, beginning):
+        answers = [await client.post(path, json=QUAY), await client.put(one, json=QUAY), await client.delete(one)]
+
+    assert [answer.status_code for answer in answers] == [500, 500, 500]
+    assert await stored(client) == before

@@ -1,0 +1,107 @@
+"""What accounts may do with themselves, and that they can do nothing with others."""
+
+import pytest
+
+from tests.users.accounts import OPERATOR, OPERATOR_KEY, QUAY, RIDGE, create, sign_in, stored
+
+REPLACEMENT = {"fname": "Eve", "lname": "Eve", "email": "eve@example.com", "role": "reader", "is_active": True}
+
+
+async def test_nobody_reads_or_changes_another_account(service):
+    async with service(admin_api_key=OPERATOR_KEY) as client:
+        victim = await create(client, OPERATOR, addresses=[RIDGE])
+        owner, address = f"/users/{victim['id']}", f"/users/{victim['id']}/addresses/{victim['addresses'][0]['id']}"
+        for role in ("reader", "editor"):
+            eve = await create(client, OPERATOR, email=f"{role}@example.com", role=role, addresses=[QUAY])
+            token = await sign_in(client, f"{role}@example.com")
+            key = await client.post("/users/me/api-keys", json={"name": "eve"}, headers=token)
+            before = await stored(client)
+            own = f"/users/{eve['id']}"
+            requests = [
+                *(("GET", path, None) for path in (owner, f"{owner}/addresses", address, "/users/987654")),
+                *(("GET", path, None) for path in (f"/users/0{eve['id']}", f"/users/+{eve['id']}", "/users/x")),
+                *(("PUT", path, body) for path, body in ((owner, REPLACEMENT), (address, QUAY))),
+                ("PATCH", owner, {"password": "now it is mine"}),
+                ("POST", f"{owner}/addresses", QUAY),
+                *(("DELETE", path, None) for path in (owner, address, f"{own}/../{victim['id']}", "/users/987654")),
+                *(("GET", path, None) for path in ("/users", "/users?q=ada", "/audit")),
+                ("POST", "/users", REPLACEMENT),
+            ]
+            for method, path, body in requests:
+                for headers in (token, {"X-API-Key": key.json()["key"]}):
+                    answer = await client.request(method, path, json=body, headers=headers)
+                    who = "admin" if path in ("/users", "/users?q=ada", "/audit") else "admin, or the account itself"
+                    details = f"This is for: {who}. You are: {role}@example.com, {role}"
+                    expected = (403, {"error": "Forbidden", "details": details})
+                    assert (method, path, answer.status_code, answer.json()) == (method, path, *expected)
+                    assert (await client.head(path, headers=headers)).status_code == 403
+            assert await stored(client) == before
+
+
+@pytest.mark.engines("sqlite")  # the layer in front of everything refuses
+async def test_stranger_reads_and_changes_no_account(service):
+    async with service(admin_api_key=OPERATOR_KEY) as client:
+        victim = await create(client, OPERATOR, addresses=[RIDGE])
+        before = await stored(client)
+        owner = f"/users/{victim['id']}"
+        paths = ("/users", owner, f"{owner}/addresses", f"{owner}/addresses/1", "/users/me", "/users/987654", "/audit")
+        for path in paths:
+            for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+                for headers in ({}, {"X-API-Key": "wrong"}, {"Authorization": f"Bearer {OPERATOR_KEY}"}):
+                    answer = await client.request(method, path, json=REPLACEMENT, headers=headers)
+                    assert (method, path, answer.status_code) == (method, path, 401)
+        assert await stored(client) == before
+
+
+async def test_account_looks_after_itself_but_not_its_role_and_activity(service):
+    async with service(admin_api_key=OPERATOR_KEY) as client:
+        for role in ("reader", "editor"):
+            ada = await create(client, OPERATOR, email=f"{role}@example.com", role=role, addresses=[RIDGE])
+            own = f"/users/{ada['id']}"
+            token = await sign_in(client, f"{role}@example.com")
+            same = {name: ada[name] for name in ("fname", "lname", "email", "role", "is_active")}
+            before = await stored(client)
+
+            for wrong in ({"role": "admin"}, {"is_active": False}, {"role": "admin", "is_active": False}):
+                for method, body in (("PATCH", wrong), ("PUT", {**same, **wrong})):
+                    answer = await client.request(method, own, json={**body, "fname": "Eve"}, headers=token)
+                    details = dict.fromkeys(wrong, "only an admin may change this")
+                    assert (answer.status_code, answer.json()) == (403, {"error": "Forbidden", "details": details})
+            assert await stored(client) == before
+
+            me = await client.get("/users/me", headers=token)
+            assert me.content == (await client.get(own, headers=token)).content
+            assert me.json() == ada
+            changed = await client.put(own, json={**same, "fname": "Grace"}, headers=token)
+            assert (changed.status_code, changed.json()["fname"]) == (200, "Grace")
+            changed = await client.patch(own, json={"role": role, "is_active": True, "lname": "B"}, headers=token)
+            assert (changed.status_code, changed.json()["lname"]) == (200, "B")
+            added = await client.post(f"{own}/addresses", json=QUAY, headers=token)
+            assert (await client.put(added.headers["Location"], json=RIDGE, headers=token)).status_code == 200
+            assert len((await client.get(f"{own}/addresses", headers=token)).json()) == 2
+            assert (await client.delete(added.headers["Location"], headers=token)).status_code == 204
+            assert (await client.delete(own, headers=token)).status_code == 204
+            assert (await client.get("/users/me", headers=token)).status_code == 401
+
+
+async def test_admin_looks_after_all(service):
+    async with service(admin_api_key=OPERATOR_KEY) as client:
+        await create(client, OPERATOR, email="admin@example.com", role="admin")
+        token = await sign_in(client, "admin@example.com")
+        ada = await create(client, token, addresses=[RIDGE])
+
+        changed = await client.patch(f"/users/{ada['id']}", json={"role": "editor", "is_active": False}, headers=token)
+        assert (changed.json()["role"], changed.json()["is_active"]) == ("editor", False)
+        assert [user["email"] for user in (await client.get("/users", headers=token)).json()] == [
+            "admin@example.com",
+            "ada@example.com",
+        ]
+        assert (await client.delete(f"/users/{ada['id']}", headers=token)).status_code == 204
+
+
+async def test_operator_has_no_account(service):
+    async with service(admin_api_key=OPERATOR_KEY) as client:
+        for method, path in (("GET", "/users/me"), ("GET", "/users/me/api-keys"), ("POST", "/users/me/api-keys")):
+            answer = await client.request(method, path, headers=OPERATOR)
+            details = "This is for: every account, for itself. You are: ADMIN_API_KEY, admin"
+            assert (answer.status_code, answer.json()) == (403, {"error": "Forbidden", "details": details})

@@ -1,0 +1,234 @@
+"""Sign-in: who gets a token, what ends it, and what slows down those who guess."""
+
+import asyncio
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import serving
+from tests.users.accounts import ADA, PASSWORD, create, rows, sign_in, stored
+from tests.users.hasher import WatchedHasher
+
+NEW_PASSWORD = "another long one"
+WRONG = {"error": "Unauthorized", "details": "Wrong e-mail address or password"}
+UNAUTHORIZED = {
+    "error": "Unauthorized",
+    "details": "This request needs a valid key in the header X-API-Key, or a valid token in Authorization: Bearer",
+}
+BUSY = {"error": "Too busy", "details": "Too many passwords wait to be checked"}
+ENDINGS: list[dict[str, Any] | None] = [
+    {"password": NEW_PASSWORD},
+    {"password": PASSWORD},
+    {"role": "editor"},
+    {"is_active": False},
+    None,
+]
+"""Changes of an account that end what it was given; None deletes it."""
+
+
+@pytest.fixture
+def hasher():
+    return WatchedHasher()
+
+
+@pytest.fixture
+async def watched(settings, hasher):
+    async with serving(settings, hasher=hasher) as client:
+        yield client
+        hasher.go_on.set()
+
+
+async def attempt(client, email: str, password: str) -> httpx.Response:
+    response: httpx.Response = await client.post("/auth/token", data={"username": email, "password": password})
+    return response
+
+
+async def change(client, path: str, ending: dict[str, Any] | None) -> None:
+    answer = await (client.delete(path) if ending is None else client.patch(path, json=ending))
+    assert answer.is_success, answer.text
+
+
+async def test_right_password_gives_a_token_that_works(client):
+    ada = await create(client, email="Jürgen@example.com")
+
+    for email in ("Jürgen@example.com", "JÜRGEN@EXAMPLE.COM", " ju\u0308rgen@example.com "):
+        response = await attempt(client, email, PASSWORD)
+        token = response.json()["access_token"]
+        assert re.fullmatch(r"token_[A-Za-z0-9_-]{43}", token)
+        assert (response.status_code, response.json()) == (
+            200,
+            {"access_token": token, "token_type": "bearer", "expires_in": 43200},
+        )
+        assert response.headers["Cache-Control"] == "no-store"
+
+        for scheme in ("Bearer", "bearer"):
+            me = await client.get("/users/me", headers={"Authorization": f"{scheme} {token}"})
+            assert (me.status_code, me.json()) == (200, ada)
+            assert me.headers["Cache-Control"] == "no-store"
+
+
+async def test_who_may_not_sign_in_is_not_told_why(watched, hasher):
+    await create(watched)
+    await create(watched, email="gone@example.com", is_active=False)
+    before = await stored(watched)
+    hasher.checked.clear()
+
+    tries = [("ada@example.com", "wrong"), ("nobody@example.com", PASSWORD), ("gone@example.com", PASSWORD)]
+    tries += [("gone@example.com", "wrong"), ("no address", PASSWORD), ("ada@example.com", PASSWORD.upper())]
+    answers = [await attempt(watched, email, password) for email, password in tries]
+
+    for answer in answers:
+        headers = {name: value for name, value in answer.headers.items() if name != "x-request-id"}
+        assert (answer.status_code, answer.json()) == (401, WRONG)
+        assert headers == {
+            "cache-control": "no-store",
+            "www-authenticate": 'Bearer realm="countries"',
+            "content-length": "69",
+            "content-type": "application/json",
+            "access-control-allow-origin": "*",
+            "access-control-expose-headers": answers[0].headers["access-control-expose-headers"],
+        }
+    # The same work for each: one hash with the same parameters.
+    assert [hashed.rpartition("$")[0].rpartition("$")[0] for hashed in hasher.checked] == [
+        "$argon2id$v=19$m=8,t=1,p=1"
+    ] * len(tries)
+    assert await stored(watched) == before
+
+
+async def test_form_without_its_fields_is_refused(client):
+    await create(client)
+    both = {"username": ADA["email"], "password": PASSWORD}
+    required, one = "is required", "must be one of: password"
+    cases: tuple[tuple[dict[str, str], dict[str, str]], ...] = (
+        ({}, {"username": required, "password": required}),
+        ({"username": ADA["email"]}, {"password": required}),
+        ({"username": ADA["email"], "password": ""}, {"password": required}),
+        ({"password": PASSWORD}, {"username": required}),
+        ({**both, "grant_type": "client_credentials"}, {"grant_type": one}),
+        ({**both, "username": "a" * 321}, {"username": "must have at most 320 characters"}),
+        ({**both, "password": "a" * 129}, {"password": "must have at most 128 characters"}),
+    )
+    for form, details in cases:
+        response = await client.post("/auth/token", data=form)
+        expected = (400, {"error": "Validation failed", "details": details})
+        assert (form, response.status_code, response.json()) == (form, *expected)
+    assert (await client.post("/auth/token", json=both)).status_code == 415
+    full = {**both, "grant_type": "password", "scope": "", "client_id": "swagger", "client_secret": ""}
+    assert (await client.post("/auth/token", data=full)).status_code == 200
+
+
+async def test_token_ends_by_itself(service):
+    async with service(token_hours=1e-6) as client:
+        await create(client)
+        token = await sign_in(client)
+        while (answer := await client.get("/users/me", headers=token)).status_code == 200:
+            await asyncio.sleep(0.001)
+        assert (answer.status_code, answer.json()) == (401, UNAUTHORIZED)
+        assert answer.headers["WWW-Authenticate"] == 'Bearer realm="countries", ApiKey realm="countries"'
+
+        await sign_in(client)
+        assert len(await rows(client, "SELECT id FROM credential")) == 1  # the ended one went
+
+
+async def test_tokens_and_keys_end_with_what_they_were_given_for(client):
+    for turn, ending in enumerate(ENDINGS):
+        email = f"ada{turn}@example.com"
+        path = f"/users/{(await create(client, email=email))['id']}"
+        token = await sign_in(client, email)
+        key = (await client.post("/users/me/api-keys", json={"name": "k"}, headers=token)).json()["key"]
+        credentials = (token, await sign_in(client, email), {"X-API-Key": key})
+
+        for harmless in ({"fname": "Grace"}, {"role": "reader"}, {"is_active": True}, {}):
+            await change(client, path, harmless)
+        me = [await client.get("/users/me", headers=headers) for headers in credentials]
+        assert [answer.status_code for answer in me] == [200] * 3
+        await change(client, path, ending)
+        me = [await client.get("/users/me", headers=headers) for headers in credentials]
+        assert [(answer.status_code, answer.json()) for answer in me] == [(401, UNAUTHORIZED)] * 3, ending
+
+        if ending == {"is_active": False}:
+            await change(client, path, {"is_active": True})
+            assert (await client.get("/users/me", headers=token)).status_code == 401
+        if ending is not None:
+            await sign_in(client, email, ending.get("password", PASSWORD))
+    accounts = len(ENDINGS) - 1
+    assert len(await rows(client, "SELECT id FROM credential")) == accounts
+
+
+async def test_sign_in_that_a_change_overtakes_gives_no_token(watched, hasher):
+    for turn, ending in enumerate(ENDINGS):
+        email = f"ada{turn}@example.com"
+        path = f"/users/{(await create(watched, email=email))['id']}"
+        hasher.checked.clear()
+        hasher.go_on.clear()
+        under_way = asyncio.create_task(attempt(watched, email, PASSWORD))
+        await hasher.wait_until_asked()
+        await change(watched, path, ending)
+        hasher.go_on.set()
+
+        answer = await under_way
+        assert (ending, answer.status_code, answer.json()) == (ending, 401, WRONG)
+    assert await rows(watched, "SELECT id FROM credential") == []
+
+
+async def test_sixth_try_has_to_wait_and_each_further_one_twice_as_long(service):
+    now = [1000.0]
+    async with service(monotonic=lambda: now[0]) as client:
+        await create(client)
+        await create(client, email="grace@example.com")
+        for email in ("ada@example.com", "nobody@example.com"):
+            for spelling in (email, email.upper(), f" {email}", email, email):
+                assert (await attempt(client, spelling, "wrong")).status_code == 401
+            for pause in (1, 2, 4, 8, 16, 32, 60, 60):
+                for passed, left in ((0, pause), (pause / 2, (pause + 1) // 2), (pause / 2 - 0.25, 1)):
+                    now[0] += passed
+                    early = await attempt(client, email.title(), PASSWORD)
+                    seconds = str(left)
+                    assert (early.status_code, early.json()) == (
+                        429,
+                        {
+                            "error": "Too many requests",
+                            "details": f"Sign-in failed too often; try again in {seconds} s",
+                        },
+                    )
+                    assert (early.headers["Retry-After"], early.headers["Cache-Control"]) == (seconds, "no-store")
+                now[0] += 0.25
+                assert (await attempt(client, email, "wrong")).status_code == 401
+            await sign_in(client, "grace@example.com")  # nobody else waits
+
+        now[0] += 60
+        await sign_in(client)
+        for _ in range(5):
+            assert (await attempt(client, "ada@example.com", "wrong")).status_code == 401
+        assert (await attempt(client, "ada@example.com", PASSWORD)).status_code == 429
+
+
+async def test_many_tries_at_once_are_no_way_around_the_pause(service):
+    async with service(monotonic=lambda: 1000.0) as client:
+        await create(client)
+        for email in ("ada@example.com", "nobody@example.com"):
+            answers = await asyncio.gather(*(attempt(client, email, f"guess {turn}") for turn in range(20)))
+            assert sorted(answer.status_code for answer in answers) == [401] * 5 + [429] * 15
+
+
+async def test_too_many_waiting_passwords_are_503_and_nobody_else_waits(watched, hasher):
+    ada = await create(watched)
+    hasher.go_on.clear()
+    tries = {asyncio.create_task(attempt(watched, f"{turn}@example.com", PASSWORD)) for turn in range(45)}
+    refused: set[asyncio.Task[httpx.Response]] = set()
+    while len(refused) < 5:
+        done, tries = await asyncio.wait(tries, return_when=asyncio.FIRST_COMPLETED)
+        refused |= done
+
+    for task in refused:
+        answer = await task
+        assert (answer.status_code, answer.json(), answer.headers["Retry-After"]) == (503, BUSY, "2")
+    creation = await watched.post("/users", json={**ADA, "email": "new@example.com"})
+    assert (creation.status_code, creation.json()) == (503, BUSY)
+    assert (await watched.get(f"/users/{ada['id']}")).json() == ada
+    hasher.go_on.set()
+    assert {answer.status_code for answer in await asyncio.gather(*tries)} == {401}
+    await sign_in(watched)
+    assert len(await rows(watched, "SELECT id FROM user")) == 1

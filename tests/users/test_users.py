@@ -1,0 +1,340 @@
+"""Accounts: created, read, replaced, changed and deleted."""
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from tests.users.accounts import ADA, PASSWORD, QUAY, RIDGE, create, failing, rows, sign_in, stored, write
+
+NOT_FOUND = {"error": "User not found"}
+TAKEN = {"error": "E-mail taken", "details": {"email": "another account has this address"}}
+REPLACEMENT = {
+    "fname": "Grace",
+    "lname": "Owusu",
+    "email": "grace@example.org",
+    "role": "editor",
+    "is_active": False,
+}
+
+
+async def test_account_is_created_with_its_addresses(client):
+    response = await client.post("/users", json={**ADA, "role": "editor", "addresses": [RIDGE, QUAY]})
+    created = response.json()
+
+    first, second = (address["id"] for address in created["addresses"])
+    assert response.status_code == 201
+    assert created == {
+        "id": created["id"],
+        "fname": "Ada",
+        "lname": "Mensah",
+        "email": "ada@example.com",
+        "role": "editor",
+        "is_active": True,
+        "created_at": created["created_at"],
+        "updated_at": created["created_at"],
+        "addresses": [
+            {"id": first, **RIDGE, "user_id": created["id"]},
+            {"id": second, **QUAY, "user_id": created["id"]},
+        ],
+    }
+    assert first < second
+    assert response.headers["Location"] == f"/users/{created['id']}"
+    assert response.headers["Cache-Control"] == "no-store"
+
+    read = await client.get(response.headers["Location"])
+    assert (read.status_code, read.content) == (200, response.content)
+    assert read.headers["ETag"] == response.headers["ETag"]
+
+
+async def test_account_without_addresses_is_an_active_reader(client):
+    created = await create(client, fname="  Ada ", lname="\tMensah\n", email=" Ada@EXAMPLE.com ")
+
+    assert created == {
+        "id": created["id"],
+        "fname": "Ada",
+        "lname": "Mensah",
+        "email": "Ada@example.com",
+        "role": "reader",
+        "is_active": True,
+        "created_at": created["created_at"],
+        "updated_at": created["created_at"],
+        "addresses": [],
+    }
+
+
+@pytest.mark.parametrize("beginning", ["INSERT INTO address", "INSERT INTO audit"])
+async def test_creation_that_fails_half_way_stores_nothing(client, beginning):
+    before = await stored(client)
+    with failing(client, beginning):
+        response = await client.post("/users", json={**ADA, "addresses": [RIDGE, QUAY]})
+
+    assert (response.status_code, response.json()) == (500, {"error": "Internal server error"})
+    assert await stored(client) == before
+    await create(client)
+
+
+async def test_change_and_deletion_without_their_audit_entry_do_not_happen(client):
+    ada = await create(client, addresses=[RIDGE])
+    before = await stored(client)
+    with failing(client, "INSERT INTO audit"):
+        answers = [
+            await client.patch(f"/users/{ada['id']}", json={"fname": "Grace"}),
+            await client.put(f"/users/{ada['id']}", json=REPLACEMENT),
+            await client.delete(f"/users/{ada['id']}"),
+        ]
+
+    assert [answer.status_code for answer in answers] == [500, 500, 500]
+    assert await stored(client) == before
+
+
+async def test_address_of_an_account_is_taken_in_any_case(client):
+    await create(client)
+    await create(client, email="jürgen.ΣΑΣ@straße.example")
+    grace = await create(client, email="grace@example.com")
+    before = await stored(client)
+    spellings = (
+        "ADA@example.com",
+        "ada@EXAMPLE.COM",
+        " Ada@Example.Com ",
+        "JÜRGEN.σας@STRASSE.example",
+        "ju\u0308rgen.ΣΑΣ@straße.example",
+    )
+
+    for email in spellings[:3] + spellings[4:]:
+        answers = [
+            await client.post("/users", json={**ADA, "email": email, "addresses": [RIDGE]}),
+            await client.patch(f"/users/{grace['id']}", json={"email": email}),
+            await client.put(f"/users/{grace['id']}", json={**REPLACEMENT, "email": email}),
+        ]
+        assert [(answer.status_code, answer.json()) for answer in answers] == [(409, TAKEN)] * 3, email
+
+    assert await stored(client) == before
+
+
+async def test_two_who_want_the_same_address_at_once_are_told_apart(client):
+    answers = await asyncio.gather(
+        *(client.post("/users", json={**ADA, "email": email}) for email in ("ada@example.com", "ADA@example.com") * 4)
+    )
+
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
+    assert all(answer.json() == TAKEN for answer in answers if answer.status_code == 409)
+    assert len(await rows(client, "SELECT id FROM user")) == 1
+    assert len(await rows(client, "SELECT id FROM audit")) == 1
+
+
+async def test_two_who_change_to_the_same_address_at_once_are_told_apart(client):
+    people = [await create(client, email=f"{name}@example.com") for name in ("ada", "grace", "jean")]
+    answers = await asyncio.gather(
+        *(client.patch(f"/users/{person['id']}", json={"email": "New@example.com"}) for person in people)
+    )
+
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409]
+    emails = [row["email"] for row in await rows(client, "SELECT email FROM user")]
+    assert emails.count("New@example.com") == 1
+
+
+async def test_address_that_was_given_up_is_free(client):
+    ada = await create(client)
+    await client.patch(f"/users/{ada['id']}", json={"email": "other@example.com"})
+    again = await create(client)
+    await client.delete(f"/users/{again['id']}")
+
+    await create(client)
+
+
+async def test_account_that_does_not_exist_is_404(client):
+    await create(client)
+    before = await stored(client)
+
+    for user_id in (987654, 2**63 - 1):
+        answers = [
+            await client.get(f"/users/{user_id}"),
+            await client.put(f"/users/{user_id}", json=REPLACEMENT),
+            await client.patch(f"/users/{user_id}", json={"fname": "Grace", "password": PASSWORD}),
+            await client.delete(f"/users/{user_id}"),
+            await client.delete(f"/users/{user_id}", headers={"If-Match": "*"}),
+        ]
+        assert [(answer.status_code, answer.json()) for answer in answers] == [(404, NOT_FOUND)] * 5
+    assert await stored(client) == before
+
+
+async def test_put_replaces_all_but_addresses_and_password(client):
+    ada = await create(client, addresses=[RIDGE])
+
+    response = await client.put(f"/users/{ada['id']}", json={**REPLACEMENT, "is_active": True})
+
+    after = {**ada, **REPLACEMENT, "is_active": True, "updated_at": response.json()["updated_at"]}
+    assert (response.status_code, response.json()) == (200, after)
+    read = await client.get(f"/users/{ada['id']}")
+    assert (read.content, read.headers["ETag"]) == (response.content, response.headers["ETag"])
+    await sign_in(client, "grace@example.org")
+
+
+async def test_patch_changes_what_it_names_and_nothing_else(client):
+    expected = await create(client, addresses=[RIDGE])
+    path = f"/users/{expected['id']}"
+    changes: tuple[dict[str, Any], ...] = (
+        {"fname": "Grace"},
+        {"lname": "Owusu", "role": "admin"},
+        {"email": "ADA@example.com"},
+        {"email": "grace@example.org"},
+        {"is_active": False},
+        {},
+    )
+
+    for change in changes:
+        response = await client.patch(path, json=change)
+        expected |= {**change, "updated_at": response.json()["updated_at"]}
+        assert (response.status_code, response.json()) == (200, expected)
+        read = await client.get(path)
+        assert (read.content, read.headers["ETag"]) == (response.content, response.headers["ETag"])
+
+
+async def test_new_password_takes_the_place_of_the_old_one(client):
+    ada = await create(client)
+
+    for change, new in (("patch", "another long one"), ("put", "and a third one")):
+        body = {**REPLACEMENT, "email": ADA["email"], "is_active": True} if change == "put" else {}
+        response = await client.request(change, f"/users/{ada['id']}", json={**body, "password": new})
+        assert response.status_code == 200
+        refused = await client.post("/auth/token", data={"username": ADA["email"], "password": PASSWORD})
+        assert refused.status_code == 401
+        await sign_in(client, password=new)
+
+
+async def test_deleted_account_is_gone_with_all_that_was_its_own(client):
+    ada = await create(client, addresses=[RIDGE, QUAY])
+    grace = await create(client, email="grace@example.com", addresses=[QUAY])
+    token = await sign_in(client)
+    await client.post("/users/me/api-keys", json={"name": "nightly"}, headers=token)
+
+    response = await client.delete(f"/users/{ada['id']}")
+
+    assert (response.status_code, response.content) == (204, b"")
+    assert (await client.get(f"/users/{ada['id']}")).json() == NOT_FOUND
+    assert (await client.get("/users")).json() == [grace]
+    assert await rows(client, "SELECT user_id FROM address") == [{"user_id": grace["id"]}]
+    assert await rows(client, "SELECT id FROM credential") == []
+    assert (await client.delete(f"/users/{ada['id']}")).status_code == 404
+
+
+async def test_change_needs_the_tag_it_asks_for(client):
+    ada = await create(client, addresses=[RIDGE])
+    path = f"/users/{ada['id']}"
+    for condition in ("{tag}", '"other", {tag}', 'W/"other" , {tag}', "*"):
+        for method, body in (("PATCH", {}), ("PUT", REPLACEMENT)):
+            name = f"{method} {condition}"
+            tag = (await client.get(path)).headers["ETag"]
+            headers = {"If-Match": condition.format(tag=tag)}
+            response = await client.request(method, path, json={**body, "fname": name}, headers=headers)
+            assert (response.status_code, response.json()["fname"]) == (200, name)
+            assert response.headers["ETag"] != tag
+
+    tag = (await client.get(path)).headers["ETag"]
+    assert (await client.delete(path, headers={"If-Match": f'"other", {tag}'})).status_code == 204
+
+
+async def test_change_with_a_stale_tag_is_refused_and_changes_nothing(client):
+    stale = (await client.post("/users", json=ADA)).headers["ETag"]
+    path = f"/users/{(await client.get('/users')).json()[0]['id']}"
+    tag = (await client.patch(path, json={"fname": "Grace"})).headers["ETag"]
+    before = await stored(client)
+
+    for condition in (stale, f'{stale}, "other"', f"W/{tag}", tag.strip('"'), '"*"', '""', ""):
+        answers = [
+            await client.request(method, path, json=body, headers={"If-Match": condition})
+            for method, body in (("PUT", REPLACEMENT), ("PATCH", {"password": "another long one"}), ("DELETE", None))
+        ]
+        refused = {"error": "Precondition failed", "details": {"If-Match": f"the answer now has the tag {tag}"}}
+        assert [(answer.status_code, answer.json()) for answer in answers] == [(412, refused)] * 3, condition
+    assert await stored(client) == before
+
+
+async def test_of_many_changes_to_the_same_version_one_wins(client):
+    response = await client.post("/users", json=ADA)
+    path, headers = response.headers["Location"], {"If-Match": response.headers["ETag"]}
+
+    answers = await asyncio.gather(
+        *(client.patch(path, json={"fname": f"Ada {turn}"}, headers=headers) for turn in range(8))
+    )
+
+    assert sorted(answer.status_code for answer in answers) == [200] + [412] * 7
+    winner = next(answer for answer in answers if answer.status_code == 200)
+    assert (await client.get(path)).json() == winner.json()
+
+
+async def test_changes_of_different_fields_at_once_are_all_kept(client):
+    ada = await create(client)
+    changes = ({"fname": "Grace"}, {"lname": "Owusu"}, {"role": "editor"}, {"email": "grace@example.com"})
+
+    answers = await asyncio.gather(*(client.patch(f"/users/{ada['id']}", json=change) for change in changes))
+
+    assert [answer.status_code for answer in answers] == [200] * 4
+    after = (await client.get(f"/users/{ada['id']}")).json()
+    assert after == {
+        **ada,
+        "fname": "Grace",
+        "lname": "Owusu",
+        "role": "editor",
+        "email": "grace@example.com",
+        "updated_at": after["updated_at"],
+    }
+    assert (await client.get("/users?q=grace%20owusu")).json() == [after]  # also in what is searched
+
+
+async def test_times_are_those_of_the_database_and_move_with_changes_only(client):
+    now = "UTC_TIMESTAMP(6)" if client.state["database"].engine.dialect.name == "mysql" else "datetime('now')"
+    ada = await create(client, addresses=[RIDGE])
+    clock = datetime.fromisoformat(f"{(await rows(client, f'SELECT {now} AS at'))[0]['at']}+00:00")
+    assert abs((datetime.fromisoformat(ada["created_at"]) - clock).total_seconds()) < 60
+
+    path = f"/users/{ada['id']}"
+
+    async def last_change() -> datetime:
+        return datetime.fromisoformat((await client.get(path)).json()["updated_at"])
+
+    addresses = f"{path}/addresses"
+    key = {"name": "nightly"}
+    address = (await client.post(addresses, json=QUAY)).json()["id"]
+    same = {"email": ADA["email"], "fname": "Ada", "role": "reader", "is_active": True}
+    quiet: list[tuple[str, str, Any]] = [
+        ("PATCH", path, {}),
+        ("PATCH", path, same),
+        ("PUT", path, {**same, "lname": "Mensah"}),
+    ]
+    quiet += [("PUT", f"{addresses}/{address}", QUAY), ("POST", "/users/me/api-keys", key), ("GET", path, None)]
+    loud: list[tuple[str, str, Any]] = [
+        ("PATCH", path, {"fname": "Grace"}),
+        ("PATCH", path, {"password": "another long one"}),
+    ]
+    loud += [("PUT", f"{addresses}/{address}", RIDGE), ("POST", addresses, RIDGE)]
+    loud += [("DELETE", f"{addresses}/{address}", None), ("PUT", path, REPLACEMENT)]
+
+    token = await sign_in(client)
+    for method, target, body in quiet + loud:
+        before = await last_change()
+        await asyncio.sleep(0.003)  # SQLite's clock counts milliseconds
+        headers = token if target.startswith("/users/me") else {}
+        response = await client.request(method, target, json=body, headers=headers)
+        assert response.is_success, response.text
+        assert (await last_change() > before) == ((method, target, body) in loud), (method, target, body)
+        assert (await client.get(path)).json()["created_at"] == ada["created_at"]
+
+
+async def test_database_itself_keeps_addresses_and_credentials_with_their_account(client):
+    ada = await create(client, addresses=[RIDGE, QUAY])
+    grace = await create(client, email="grace@example.com", addresses=[QUAY])
+    await sign_in(client)
+
+    await write(client, "DELETE FROM user WHERE email_key = 'ada@example.com'")
+
+    assert await rows(client, "SELECT user_id FROM address") == [{"user_id": grace["id"]}]
+    assert await rows(client, "SELECT id FROM credential") == []
+    orphan = "INSERT INTO address (user_id, street, city, country) VALUES (:owner, 'x', 'x', 'GH')"
+    moved = "UPDATE address SET user_id = :owner"
+    for statement in (orphan, moved):
+        with pytest.raises(IntegrityError):
+            await write(client, statement, {"owner": ada["id"]})
