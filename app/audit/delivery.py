@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import httpx
@@ -58,11 +59,11 @@ class Courier:
                 pause = await self._deliver()
             except Exception as error:  # whatever happens in one turn, the next must come
                 _log_failure(error)
-            try:
-                await asyncio.wait_for(self._database.audited.wait(), pause)
+            # Not wait_for(): Python 3.11's forgets to be cancelled where an entry comes in the same moment.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._database.audited.wait()
                 await asyncio.sleep(GATHER_SECONDS)
-            except TimeoutError:
-                pass
 
     async def drain(self) -> None:
         """Deliver what is left, once, before a stop."""
