@@ -338,3 +338,13 @@ async def test_database_itself_keeps_addresses_and_credentials_with_their_accoun
     for statement in (orphan, moved):
         with pytest.raises(IntegrityError):
             await write(client, statement, {"owner": ada["id"]})
+
+
+async def test_names_that_grow_when_folded_are_kept_whole(client):
+    # One such character folds to eighteen, and three of these to nine.
+    ada = await create(client, fname="ﷺ" * 100, lname="ﬃ" * 100)
+
+    assert (ada["fname"], ada["lname"]) == ("ﷺ" * 100, "ﬃ" * 100)
+    changed = await client.patch(f"/users/{ada['id']}", json={"fname": "ﬃ" * 100})
+    assert changed.json()["fname"] == "ﬃ" * 100
+    assert (await client.get("/users?q=ffiffi")).json() == [changed.json()]
