@@ -40,6 +40,8 @@ def create_engine(settings: Settings) -> AsyncEngine:
         "pool_pre_ping": True,
         # A session and a connection end their transaction before they give it back; once more would be a round trip.
         "pool_reset_on_return": None,
+        # Errors quote the statement, and what is logged of them must show no hash of a password and no person.
+        "hide_parameters": True,
     }
     if url.drivername.startswith("sqlite"):
         _make_folder(Path(str(url.database)).parent)
