@@ -36,10 +36,18 @@ def _printable(text: str) -> str:
     return text
 
 
+def _encodable(secret: SecretStr) -> SecretStr:
+    # Half of a surrogate pair, which JSON can spell; of other texts pydantic checks it by itself.
+    if any(unicodedata.category(char) == "Cs" for char in secret.get_secret_value()):
+        raise ValueError("has half of a character")
+    return secret
+
+
 def _email(text: str) -> str:
     try:
         # Asking the network whether the domain takes mail would hang on it, and says nothing about the person.
-        return validate_email(text, check_deliverability=False).normalized
+        # Strict: not more than 64 characters before the @, which many mail servers refuse.
+        return validate_email(text, check_deliverability=False, strict=True).normalized
     except EmailNotValidError as error:
         raise ValueError(f"is no e-mail address: {error}") from None
 
@@ -53,7 +61,9 @@ _TRIMMED: Final = StringConstraints(strip_whitespace=True, min_length=1)
 Line = Annotated[str, _TRIMMED, AfterValidator(_printable)]
 PersonName = Annotated[Line, Field(max_length=100)]
 Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254), AfterValidator(_email)]
-Password = Annotated[SecretStr, Field(min_length=12, max_length=128, description="12 to 128 characters.")]
+Password = Annotated[
+    SecretStr, Field(min_length=12, max_length=128, description="12 to 128 characters."), AfterValidator(_encodable)
+]
 
 
 class AddressInput(BaseModel):
@@ -70,7 +80,8 @@ class AddressInput(BaseModel):
     @classmethod
     def _known(cls, value: str) -> str:
         code = value.strip().upper()
-        if code not in territories():
+        # Some letters become two: the German sharp s would be South Sudan.
+        if len(code) != len(value.strip()) or code not in territories():
             raise ValueError("must be the alpha-2 code of a country, such as GH")
         return code
 
@@ -99,7 +110,7 @@ class UserReplace(BaseModel):
     lname: PersonName
     email: Email
     role: Role
-    is_active: bool
+    is_active: bool = Field(strict=True)
     # Not part of what GET shows, so it can't be demanded of those who send that back.
     password: Password = Field(default_factory=lambda: SecretStr(""))
 
@@ -114,7 +125,7 @@ class UserUpdate(BaseModel):
     lname: PersonName = Field(default_factory=str)
     email: Email = Field(default_factory=str)
     role: Role = Field(default_factory=lambda: Role.READER)
-    is_active: bool = Field(default_factory=bool)
+    is_active: bool = Field(default_factory=bool, strict=True)
     password: Password = Field(default_factory=lambda: SecretStr(""))
 
 
@@ -131,7 +142,7 @@ class UserCreate(BaseModel):
     email: Email
     password: Password
     role: Role = Role.READER
-    is_active: bool = True
+    is_active: bool = Field(default=True, strict=True)
     addresses: list[AddressInput] = Field(default_factory=list, max_length=MAX_ADDRESSES)
 
 
@@ -223,7 +234,7 @@ class ApiKeyCreate(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "nightly refresh"}]})
 
     name: PersonName = Field(description="What it is for.")
-    expires_in_days: int = Field(default=365, ge=1, le=3650)
+    expires_in_days: int = Field(default=365, ge=1, le=3650, strict=True)
 
 
 class ApiKeyPublic(BaseModel):
