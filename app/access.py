@@ -45,6 +45,8 @@ class Principal:
     role: Role
     user_id: int | None = None
     """None for who has no account."""
+    credential_id: int | None = None
+    """Which of its tokens and keys it showed; None for who has no account."""
 
 
 OPERATOR: Final = Principal("ADMIN_API_KEY", Role.ADMIN)
@@ -108,6 +110,14 @@ async def get_account_id(request: Request) -> int:
     if principal.user_id is None:
         raise AssertionError("the layer lets accounts through only")
     return principal.user_id
+
+
+async def get_credential_id(request: Request) -> int:
+    """Id of the token or key that came with the request; only on routes for accounts."""
+    principal = await get_principal(request)
+    if principal.credential_id is None:
+        raise AssertionError("the layer lets accounts through only")
+    return principal.credential_id
 
 
 async def get_principal(request: Request) -> Principal:

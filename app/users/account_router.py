@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Path, Request, Response
 
-from app.access import Rule, access, get_account_id
+from app.access import Rule, access, get_account_id, get_credential_id
 from app.database import DatabaseDep, SessionDep
 from app.errors import documented
 from app.users import crud, sign_in
@@ -30,6 +30,7 @@ async def get_token_lifetime(request: Request) -> timedelta:
 
 KeyIdParam = Annotated[int, Path(description="Id of the API key.", ge=1, le=2**63 - 1, examples=[7])]
 AccountIdDep = Annotated[int, Depends(get_account_id)]
+CredentialIdDep = Annotated[int, Depends(get_credential_id)]
 
 
 @router.post(
@@ -87,8 +88,10 @@ async def list_api_keys(session: SessionDep, user_id: AccountIdDep) -> list[ApiK
     responses=documented(409),
     openapi_extra=access(Rule.ACCOUNT),
 )
-async def create_api_key(database: DatabaseDep, user_id: AccountIdDep, given: ApiKeyCreate) -> ApiKeyCreated:
-    return await sign_in.create_api_key(database, user_id, given)
+async def create_api_key(
+    database: DatabaseDep, user_id: AccountIdDep, credential_id: CredentialIdDep, given: ApiKeyCreate
+) -> ApiKeyCreated:
+    return await sign_in.create_api_key(database, user_id, given, shown=credential_id)
 
 
 @router.delete(

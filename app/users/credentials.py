@@ -75,7 +75,7 @@ async def find_principal(database: Database, kind: str, secret: bytes) -> Princi
         return None
     if kind == "key":
         await _note_use(database, row.credential_id, row.last_used_at)
-    return Principal(row.email, Role(row.role), row.user_id)
+    return Principal(row.email, Role(row.role), row.user_id, row.credential_id)
 
 
 def _owner_of(kind: str, hashed: str) -> Any:

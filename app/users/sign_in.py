@@ -21,11 +21,21 @@ from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, TokenPu
 _MOST_KEYS: Final = 20
 
 
+_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="countries"'}
+
+
 class WrongCredentials(Unauthorized):
     """No active account has this address and this password."""
 
     def __init__(self) -> None:
-        super().__init__("Wrong e-mail address or password", headers={"WWW-Authenticate": 'Bearer realm="countries"'})
+        super().__init__("Wrong e-mail address or password", headers=_CHALLENGE)
+
+
+class CredentialEnded(Unauthorized):
+    """The token or key that came with the request has ended while it was under way."""
+
+    def __init__(self) -> None:
+        super().__init__("The token or key has just ended; sign in again", headers=_CHALLENGE)
 
 
 class ApiKeyNotFound(AppError):
@@ -82,15 +92,25 @@ async def _account(session: AsyncSession, key: str, *, lock: bool = False) -> An
     return (await (await session.connection()).execute(query.with_for_update() if lock else query)).first()
 
 
-async def create_api_key(database: Database, user_id: int, given: ApiKeyCreate) -> ApiKeyCreated:
+async def create_api_key(database: Database, user_id: int, given: ApiKeyCreate, *, shown: int) -> ApiKeyCreated:
     """Give an account an API key.
 
+    Args:
+        database: Where.
+        user_id: The account.
+        given: Name and life of the key.
+        shown: Id of the token or key with which the account asks. It has to be there still, or a key
+            could outlive a new password that came meanwhile.
+
     Raises:
+        CredentialEnded: What was shown has ended since.
         TooManyApiKeys: It has enough.
     """
 
     async def store(session: AsyncSession) -> ApiKeyCreated:
         await session.exec(select(User.id).where(User.id == user_id).with_for_update())
+        if (await session.exec(select(Credential.id).where(Credential.id == shown))).first() is None:
+            raise CredentialEnded
         key = await issue(session, user_id, "key", timedelta(days=given.expires_in_days), name=given.name)
         if (
             await session.exec(select(func.count()).select_from(Credential).where(*_keys_of(user_id)))
@@ -98,8 +118,8 @@ async def create_api_key(database: Database, user_id: int, given: ApiKeyCreate) 
             raise TooManyApiKeys
         stored = (await session.exec(select(Credential).where(Credential.digest == digest(key)))).one()
         created = ApiKeyCreated(**stored.model_dump(), key=key)
-        shown = created.model_dump(mode="json", include={"name", "expires_at"})
-        await record(session, "CREATE_API_KEY", "API key", created.id, after=shown)
+        after = created.model_dump(mode="json", include={"name", "expires_at"})
+        await record(session, "CREATE_API_KEY", "API key", created.id, after=after)
         return created
 
     return await database.transaction(store)
@@ -122,7 +142,8 @@ async def revoke_api_key(database: Database, user_id: int, key_id: int) -> None:
     """
 
     async def revoke(session: AsyncSession) -> None:
-        key = (await session.exec(select(Credential).where(*_keys_of(user_id), Credential.id == key_id))).first()
+        query = select(Credential).where(*_keys_of(user_id), Credential.id == key_id).with_for_update()
+        key = (await session.exec(query)).first()
         if key is None:
             raise ApiKeyNotFound
         await session.exec(delete(Credential).where(col(Credential.id) == key_id))

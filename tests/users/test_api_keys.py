@@ -1,0 +1,220 @@
+"""API keys: shown once, good for one header, and ended in good time."""
+
+import asyncio
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.users.accounts import create, rows, sign_in, stored, write
+from tests.users.test_sign_in import NEW_PASSWORD, UNAUTHORIZED
+
+PATH = "/users/me/api-keys"
+NOT_FOUND = {"error": "API key not found"}
+TOO_MANY = {"error": "Too many API keys", "details": "An account has at most 20 API keys; revoke one first"}
+ENDED = {"error": "Unauthorized", "details": "The token or key has just ended; sign in again"}
+
+
+@pytest.fixture
+async def token(client):
+    """The header of Ada, who has just signed in."""
+    await create(client)
+    return await sign_in(client)
+
+
+async def add(client, token, name: str = "nightly", **more: object) -> dict[str, Any]:
+    response = await client.post(PATH, json={"name": name, **more}, headers=token)
+    assert response.status_code == 201, response.text
+    created: dict[str, Any] = response.json()
+    return created
+
+
+async def test_key_is_shown_once_and_works_in_its_own_header_only(client, token):
+    ada = (await client.get("/users/me", headers=token)).json()
+    response = await client.post(PATH, json={"name": " nightly refresh "}, headers=token)
+
+    created = response.json()
+    key = created.pop("key")
+    assert re.fullmatch(r"key_[A-Za-z0-9_-]{43}", key)
+    assert (response.status_code, created) == (
+        201,
+        {
+            "id": created["id"],
+            "name": "nightly refresh",
+            "created_at": created["created_at"],
+            "expires_at": created["expires_at"],
+            "last_used_at": None,
+        },
+    )
+    assert response.headers["Cache-Control"] == "no-store"
+    life = datetime.fromisoformat(created["expires_at"]) - datetime.fromisoformat(created["created_at"])
+    assert life == timedelta(days=365)
+    assert (await client.get(PATH, headers=token)).json() == [created]
+
+    assert (await client.get("/users/me", headers={"X-API-Key": key})).json() == ada
+    secret = token["Authorization"].removeprefix("Bearer ")
+    wrong: list[dict[str, str]] = [
+        {"Authorization": f"Bearer {key}"},
+        {"Authorization": secret},
+        {"Authorization": f"Basic {secret}"},
+        {"X-API-Key": secret},
+        {"X-API-Key": secret.replace("token_", "key_")},
+        {"X-API-Key": key[:-1]},
+        {"X-API-Key": key.swapcase()},
+        {"X-API-Key": key, **token},
+        {},
+    ]
+    for headers in wrong:
+        answer = await client.get("/users/me", headers=headers)
+        assert (headers, answer.status_code, answer.json()) == (headers, 401, UNAUTHORIZED)
+
+
+async def test_use_of_a_key_is_noted_once_a_minute(client, token):
+    headers = {"X-API-Key": (await add(client, token))["key"]}
+    await add(client, token, "never used")
+
+    async def last_use() -> datetime:
+        used, unused = (await client.get(PATH, headers=token)).json()
+        assert unused["last_used_at"] is None
+        return datetime.fromisoformat(used["last_used_at"])
+
+    before = datetime.now(UTC) - timedelta(seconds=60)
+    me = await client.get("/users/me", headers=headers)
+    first = await last_use()
+    assert first > before
+    assert (await client.get("/users/me", headers=token)).json() == me.json()
+
+    for seconds, is_noted in ((30, False), (61, True)):
+        at = datetime.now(UTC) - timedelta(seconds=seconds)
+        then = at.strftime("%Y-%m-%d %H:%M:%S.%f")
+        await write(client, "UPDATE credential SET last_used_at = :at WHERE name = 'nightly'", {"at": then})
+        await asyncio.gather(*(client.get("/users/me", headers=headers) for _ in range(5)))
+        assert (await last_use() > at) == is_noted
+
+
+async def test_expired_key_is_of_no_use_and_not_listed(client, token):
+    expired = await add(client, token, expires_in_days=1)
+    kept = await add(client, token, "longest", expires_in_days=3650)
+    at = "2020-01-01 00:00:00.000000"
+    await write(client, "UPDATE credential SET expires_at = :at WHERE name = 'nightly'", {"at": at})
+
+    answer = await client.get("/users/me", headers={"X-API-Key": expired["key"]})
+    assert (answer.status_code, answer.json()) == (401, UNAUTHORIZED)
+    assert [key["id"] for key in (await client.get(PATH, headers=token)).json()] == [kept["id"]]
+    await add(client, token, "new")
+    names = await rows(client, "SELECT name FROM credential WHERE kind = 'key' ORDER BY id")
+    assert names == [{"name": "longest"}, {"name": "new"}]
+
+
+async def test_revoked_key_is_of_no_use(client, token):
+    first, second = await add(client, token), await add(client, token, "second")
+
+    response = await client.delete(f"{PATH}/{first['id']}", headers=token)
+
+    assert (response.status_code, response.content) == (204, b"")
+    assert (await client.get("/users/me", headers={"X-API-Key": first["key"]})).status_code == 401
+    assert [key["id"] for key in (await client.get(PATH, headers=token)).json()] == [second["id"]]
+    by_itself = await client.delete(f"{PATH}/{second['id']}", headers={"X-API-Key": second["key"]})
+    assert by_itself.status_code == 204
+    assert (await client.get(PATH, headers=token)).json() == []
+    assert (await client.get("/users/me", headers=token)).status_code == 200
+
+
+async def test_key_is_revoked_once_also_by_many_at_once(client, token):
+    key = await add(client, token)
+
+    answers = await asyncio.gather(*(client.delete(f"{PATH}/{key['id']}", headers=token) for _ in range(5)))
+
+    assert sorted(answer.status_code for answer in answers) == [204, 404, 404, 404, 404]
+    assert len(await rows(client, "SELECT id FROM audit WHERE action = 'REVOKE_API_KEY'")) == 1
+
+
+async def test_key_of_another_account_is_not_there(client, token):
+    hers = await add(client, token)
+    await create(client, email="grace@example.com")
+    grace = await sign_in(client, "grace@example.com")
+    tokens = await rows(client, "SELECT id FROM credential WHERE kind = 'token'")
+    before = await stored(client)
+
+    assert (await client.get(PATH, headers=grace)).json() == []
+    for key_id in (hers["id"], 987654, *(row["id"] for row in tokens)):
+        answer = await client.delete(f"{PATH}/{key_id}", headers=grace)
+        assert (answer.status_code, answer.json()) == (404, NOT_FOUND)
+    assert await stored(client) == before
+
+
+async def test_account_has_at_most_twenty_keys(client, token):
+    keys = [await add(client, token, f"key {number}") for number in range(18)]
+
+    answers = await asyncio.gather(*(client.post(PATH, json={"name": "x"}, headers=token) for _ in range(5)))
+
+    assert sorted(answer.status_code for answer in answers) == [201, 201, 409, 409, 409]
+    assert all(answer.json() == TOO_MANY for answer in answers if answer.status_code == 409)
+    assert len((await client.get(PATH, headers=token)).json()) == 20
+    await client.delete(f"{PATH}/{keys[0]['id']}", headers=token)
+    await add(client, token)
+
+
+async def test_key_whose_request_a_new_password_overtakes_is_not_made(client, token, monkeypatch):
+    path = f"/users/{(await client.get('/users/me', headers=token)).json()['id']}"
+    database = client.state["database"]
+    for ending in ("patch", "delete"):
+        headers = await sign_in(client) if ending == "delete" else token
+
+        async def overtaken(work, *, ending=ending, **options):
+            monkeypatch.undo()
+            body = {"json": {"password": "correct horse battery"}} if ending == "patch" else {}
+            assert (await client.request(ending, path, **body)).is_success
+            return await database.transaction(work, **options)
+
+        monkeypatch.setattr(database, "transaction", overtaken)
+        answer = await client.post(PATH, json={"name": "nightly"}, headers=headers)
+
+        assert (answer.status_code, answer.json()) == (401, ENDED)
+        assert await rows(client, "SELECT id FROM credential") == []
+
+
+async def test_wrong_fields_of_a_key_are_named(client, token):
+    before = await stored(client)
+    number = "must be a whole number"
+    cases: tuple[tuple[dict[str, Any], dict[str, str]], ...] = (
+        ({}, {"name": "is required"}),
+        ({"name": " "}, {"name": "must not be blank"}),
+        ({"name": None}, {"name": "must be text"}),
+        ({"name": "a" * 101}, {"name": "must have at most 100 characters"}),
+        ({"name": "a\0b"}, {"name": "must not contain control characters"}),
+        ({"name": "a", "expires_in_days": 0}, {"expires_in_days": "must be at least 1"}),
+        ({"name": "a", "expires_in_days": 3651}, {"expires_in_days": "must be at most 3650"}),
+        ({"name": "a", "expires_in_days": "5"}, {"expires_in_days": number}),
+        ({"name": "a", "expires_in_days": 1.5}, {"expires_in_days": number}),
+        ({"name": "a", "expires_in_days": None}, {"expires_in_days": number}),
+        ({"name": "a", "user_id": 1}, {"user_id": "is not a field of this request"}),
+    )
+    for body, details in cases:
+        response = await client.post(PATH, json=body, headers=token)
+        expected = (400, {"error": "Validation failed", "details": details})
+        assert (body, response.status_code, response.json()) == (body, *expected)
+    assert await stored(client) == before
+
+
+async def test_keys_belong_to_accounts_only(client):
+    # In an open development service everybody may do everything, but nobody has an account.
+    for method, path in (("GET", "/users/me"), ("GET", PATH), ("POST", PATH), ("DELETE", f"{PATH}/1")):
+        answer = await client.request(method, path)
+        assert (answer.status_code, answer.json()) == (401, UNAUTHORIZED)
+
+
+async def test_key_does_what_its_account_may(client, token):
+    key = {"X-API-Key": (await add(client, token))["key"]}
+
+    second = await add(client, key, "made with the first")
+    answer = await client.get("/users", headers=key)
+    assert (answer.status_code, answer.json()) == (
+        403,
+        {"error": "Forbidden", "details": "This is for: admin. You are: ada@example.com, reader"},
+    )
+    me = (await client.get("/users/me", headers=key)).json()
+    await client.patch(f"/users/{me['id']}", json={"password": NEW_PASSWORD}, headers=key)
+    for ended in (key, token, {"X-API-Key": second["key"]}):
+        assert (await client.get("/users/me", headers=ended)).status_code == 401
