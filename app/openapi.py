@@ -17,7 +17,7 @@ in one transaction.
 - Every error is `{"error": "...", "details": ...}`.
 - `HEAD` works wherever `GET` does, and a trailing slash is no difference.
 - Unknown, repeated and blank query parameters are refused.
-- Reads carry an `ETag`; `If-None-Match` with it answers 304 until the next refresh or deletion.
+- Reads of countries carry an `ETag`; `If-None-Match` with it answers 304 until the next refresh or deletion.
 
 The estimated GDP is population x random(1000..2000) / exchange rate: an illustration, not a statistic.
 Exchange rates, depending on the source that answered:

@@ -10,7 +10,7 @@ from app.database import DatabaseDep, SessionDep
 from app.errors import documented
 from app.users import crud, sign_in
 from app.users.brake import Brake
-from app.users.router import PasswordsDep
+from app.users.router import TAG_HEADER, PasswordsDep, answer
 from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, SignInForm, TokenPublic, UserPublic
 
 router = APIRouter()
@@ -60,11 +60,12 @@ async def create_token(
     "/users/me",
     tags=["users"],
     summary="The own account",
-    responses=documented(),
+    response_model=UserPublic,
+    responses={200: {"headers": TAG_HEADER}, **documented()},
     openapi_extra=access(Rule.ACCOUNT),
 )
-async def get_own_account(session: SessionDep, user_id: AccountIdDep) -> UserPublic:
-    return await crud.get_user(session, user_id)
+async def get_own_account(session: SessionDep, user_id: AccountIdDep) -> Response:
+    return answer(await crud.get_user(session, user_id))
 
 
 @router.get(

@@ -9,19 +9,29 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import or_
 from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
-from sqlmodel import col, delete, insert, update
+from sqlmodel import col, delete, insert, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.access import Principal, Role
 from app.database import Database
 from app.dialects import ServerNow
+from app.errors import Unauthorized
 from app.users.models import Credential, User
 
 Kind = Literal["token", "key"]
 
+CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="countries"'}
+
 _FORM: Final = re.compile(rb"(token|key)_[A-Za-z0-9_-]{43}")
 _USE_NOTED_SECONDS: Final = 60
 """So long one note of a key's use counts: a write for every request would be dear."""
+
+
+class CredentialEnded(Unauthorized):
+    """The token or key that came with the request has ended while it was under way."""
+
+    def __init__(self) -> None:
+        super().__init__("The token or key has just ended; sign in again", headers=CHALLENGE)
 
 
 def new_secret(kind: Kind) -> str:
@@ -55,6 +65,24 @@ async def issue(
 async def revoke_all(session: AsyncSession, user_id: int) -> None:
     """End every token and key of an account, inside the caller's transaction."""
     await session.exec(delete(Credential).where(col(Credential.user_id) == user_id))
+
+
+async def check_still_held(session: AsyncSession, credential_id: int | None) -> None:
+    """Make sure, behind the lock of the account, that what a request showed has not ended while it was under way.
+
+    Or else what a stolen token began could come after the new password that ended it.
+
+    Args:
+        session: The open transaction of the change.
+        credential_id: Of the principal; None for who has no account.
+
+    Raises:
+        CredentialEnded: The token or key is not there any more.
+    """
+    if credential_id is None:
+        return
+    if (await session.exec(select(Credential.id).where(Credential.id == credential_id))).first() is None:
+        raise CredentialEnded
 
 
 async def find_principal(database: Database, kind: str, secret: bytes) -> Principal | None:

@@ -14,7 +14,7 @@ from app.conditional import require_match
 from app.database import Database
 from app.errors import AppError
 from app.names import name_key
-from app.users.credentials import revoke_all
+from app.users.credentials import check_still_held, revoke_all
 from app.users.models import Address, User
 from app.users.passwords import Passwords
 from app.users.schemas import UserCreate, UserFilters, UserPublic, UserReplace, UserSort, UserUpdate, email_key
@@ -125,6 +125,7 @@ async def update_user(
     Raises:
         UserNotFound: There is none.
         PreconditionFailed: It has changed.
+        CredentialEnded: What the asking account showed has ended meanwhile.
         Forbidden: Only an admin may change this.
         EmailTaken: Another account has the new e-mail address.
     """
@@ -136,6 +137,7 @@ async def update_user(
     async def store(session: AsyncSession) -> UserPublic:
         user = await _read(session, user_id, lock=True)
         before = UserPublic.of(user)
+        await check_still_held(session, by.credential_id)
         _check(before, fields, by, if_match)
         user.sqlmodel_update(fields | _keys({**before.model_dump(), **fields}))
         await _flush(session)

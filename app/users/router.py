@@ -37,7 +37,9 @@ IfMatchHeader = Annotated[
     str | None, Header(alias="If-Match", description="Only if the account still has this `ETag`.")
 ]
 
-_TAG: Final = {"ETag": {"description": "Changes with the account and its addresses.", "schema": {"type": "string"}}}
+TAG_HEADER: Final = {
+    "ETag": {"description": "Changes with the account and its addresses.", "schema": {"type": "string"}}
+}
 _LOCATION: Final = {"Location": {"description": "Where the new object is.", "schema": {"type": "string"}}}
 
 
@@ -47,12 +49,12 @@ _LOCATION: Final = {"Location": {"description": "Where the new object is.", "sch
     summary="Create an account",
     description="Addresses may come along; all is stored together or not at all.",
     response_model=UserPublic,
-    responses={201: {"headers": {**_LOCATION, **_TAG}}, **documented(409)},
+    responses={201: {"headers": {**_LOCATION, **TAG_HEADER}}, **documented(409)},
     openapi_extra=access(Rule.ADMIN),
 )
 async def create_user(database: DatabaseDep, passwords: PasswordsDep, given: UserCreate) -> Response:
     user = await crud.create_user(database, passwords, given)
-    return _answer(user, status_code=201, headers={"Location": f"/users/{user.id}"})
+    return answer(user, status_code=201, headers={"Location": f"/users/{user.id}"})
 
 
 @router.get(
@@ -74,11 +76,11 @@ async def list_users(
     "/{user_id}",
     summary="One account",
     response_model=UserPublic,
-    responses={200: {"headers": _TAG}, **documented(404)},
+    responses={200: {"headers": TAG_HEADER}, **documented(404)},
     openapi_extra=access(Rule.OWNER),
 )
 async def get_user(session: SessionDep, user_id: IdParam) -> Response:
-    return _answer(await crud.get_user(session, user_id))
+    return answer(await crud.get_user(session, user_id))
 
 
 @router.put(
@@ -87,7 +89,7 @@ async def get_user(session: SessionDep, user_id: IdParam) -> Response:
     description="Addresses have routes of their own, and a password that is left out stays. A new password or role, or "
     "deactivating the account, ends all its tokens and API keys. Only an admin may change role and activity.",
     response_model=UserPublic,
-    responses={200: {"headers": _TAG}, **documented(404, 409, 412)},
+    responses={200: {"headers": TAG_HEADER}, **documented(404, 409, 412)},
     openapi_extra=access(Rule.OWNER),
 )
 async def replace_user(
@@ -98,7 +100,7 @@ async def replace_user(
     given: UserReplace,
     if_match: IfMatchHeader = None,
 ) -> Response:
-    return _answer(await crud.update_user(database, passwords, user_id, given, by=principal, if_match=if_match))
+    return answer(await crud.update_user(database, passwords, user_id, given, by=principal, if_match=if_match))
 
 
 @router.patch(
@@ -106,7 +108,7 @@ async def replace_user(
     summary="Change an account",
     description="What is left out stays; otherwise as replacing it.",
     response_model=UserPublic,
-    responses={200: {"headers": _TAG}, **documented(404, 409, 412)},
+    responses={200: {"headers": TAG_HEADER}, **documented(404, 409, 412)},
     openapi_extra=access(Rule.OWNER),
 )
 async def update_user(
@@ -117,7 +119,7 @@ async def update_user(
     given: UserUpdate,
     if_match: IfMatchHeader = None,
 ) -> Response:
-    return _answer(await crud.update_user(database, passwords, user_id, given, by=principal, if_match=if_match))
+    return answer(await crud.update_user(database, passwords, user_id, given, by=principal, if_match=if_match))
 
 
 @router.delete(
@@ -191,7 +193,7 @@ async def delete_address(database: DatabaseDep, user_id: IdParam, address_id: Ad
     await addresses.delete_address(database, user_id, address_id)
 
 
-def _answer(user: UserPublic, *, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
+def answer(user: UserPublic, *, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
     """An account as JSON, with the tag of just these bytes."""
     content = user.model_dump_json()
     return Response(content, status_code, {"ETag": user.tag, **(headers or {})}, "application/json")

@@ -52,6 +52,14 @@ def _email(text: str) -> str:
         raise ValueError(f"is no e-mail address: {error}") from None
 
 
+def as_stored(email: str) -> str:
+    """The spelling in which an account would have this address; any other text is given back as it is."""
+    try:
+        return _email(email.strip())
+    except ValueError:
+        return email
+
+
 def email_key(email: str) -> str:
     """The form in which two spellings of an e-mail address are equal: the case does not count."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", email.strip()).casefold())

@@ -13,29 +13,19 @@ from app.database import Database
 from app.dialects import ServerNow
 from app.errors import AppError, Unauthorized
 from app.users.brake import Brake
-from app.users.credentials import digest, issue
+from app.users.credentials import CHALLENGE, check_still_held, digest, issue
 from app.users.models import Credential, User
 from app.users.passwords import Passwords
-from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, TokenPublic, email_key
+from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, TokenPublic, as_stored, email_key
 
 _MOST_KEYS: Final = 20
-
-
-_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="countries"'}
 
 
 class WrongCredentials(Unauthorized):
     """No active account has this address and this password."""
 
     def __init__(self) -> None:
-        super().__init__("Wrong e-mail address or password", headers=_CHALLENGE)
-
-
-class CredentialEnded(Unauthorized):
-    """The token or key that came with the request has ended while it was under way."""
-
-    def __init__(self) -> None:
-        super().__init__("The token or key has just ended; sign in again", headers=_CHALLENGE)
+        super().__init__("Wrong e-mail address or password", headers=CHALLENGE)
 
 
 class ApiKeyNotFound(AppError):
@@ -68,7 +58,7 @@ async def sign_in(
         WrongCredentials: They are not those of an active account.
         Busy: Too many passwords wait to be checked.
     """
-    key = email_key(email)
+    key = email_key(as_stored(email))
     brake.admit(key)
     async with database.reading() as session:
         account = await _account(session, key)
@@ -109,8 +99,7 @@ async def create_api_key(database: Database, user_id: int, given: ApiKeyCreate, 
 
     async def store(session: AsyncSession) -> ApiKeyCreated:
         await session.exec(select(User.id).where(User.id == user_id).with_for_update())
-        if (await session.exec(select(Credential.id).where(Credential.id == shown))).first() is None:
-            raise CredentialEnded
+        await check_still_held(session, shown)
         key = await issue(session, user_id, "key", timedelta(days=given.expires_in_days), name=given.name)
         if (
             await session.exec(select(func.count()).select_from(Credential).where(*_keys_of(user_id)))

@@ -105,3 +105,29 @@ async def test_operator_has_no_account(service):
             answer = await client.request(method, path, headers=OPERATOR)
             details = "This is for: every account, for itself. You are: ADMIN_API_KEY, admin"
             assert (answer.status_code, answer.json()) == (403, {"error": "Forbidden", "details": details})
+
+
+async def test_change_that_a_new_password_overtakes_is_refused(client, monkeypatch):
+    """Or else the password of whoever stole a token could come after that of the owner who noticed."""
+    path = f"/users/{(await create(client))['id']}"
+    token, database = await sign_in(client), client.state["database"]
+
+    async def overtaken(work, **options):
+        monkeypatch.undo()
+        assert (await client.patch(path, json={"password": "the owner's new one"})).status_code == 200
+        return await database.transaction(work, **options)
+
+    monkeypatch.setattr(database, "transaction", overtaken)
+    answer = await client.patch(path, json={"password": "the thief's new one"}, headers=token)
+
+    details = "The token or key has just ended; sign in again"
+    assert (answer.status_code, answer.json()) == (401, {"error": "Unauthorized", "details": details})
+    await sign_in(client, password="the owner's new one")
+
+
+async def test_own_account_has_the_tag_that_a_change_takes(client):
+    path = f"/users/{(await create(client))['id']}"
+    token = await sign_in(client)
+    own, other = await client.get("/users/me", headers=token), await client.get(path)
+
+    assert (own.text, own.headers["ETag"]) == (other.text, other.headers["ETag"])

@@ -69,6 +69,14 @@ async def test_right_password_gives_a_token_that_works(client):
             assert me.headers["Cache-Control"] == "no-store"
 
 
+async def test_domain_in_either_spelling_signs_in(client):
+    created = await create(client, email="ada@xn--bcher-kva.example")
+
+    assert created["email"] == "ada@bücher.example"
+    for email in ("ada@xn--bcher-kva.example", "ADA@XN--BCHER-KVA.EXAMPLE", "ada@bücher.example", "ada@BÜCHER.example"):
+        assert (await attempt(client, email, PASSWORD)).status_code == 200
+
+
 async def test_who_may_not_sign_in_is_not_told_why(watched, hasher):
     await create(watched)
     await create(watched, email="gone@example.com", is_active=False)
