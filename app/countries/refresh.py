@@ -167,11 +167,12 @@ class Refresher:
             await release_in(session, lease)
             locked = await read_stored(session, lock=True)
             batch = expected if locked == stored else prepare(answers, locked)
+            # A deletion may have come in between.
+            before = _audited(summary if locked == stored else await read_summary(session))
             result = report(answers, batch, duration_ms=round((time.perf_counter() - started) * 1000))
             await _write(session, batch, await draw(batch.summary, at_hand=drawing), lease, order, result)
             await record_quotes(session, answers.rate_source, answers.quotes)
-            states = {"before": _audited(summary), "after": _audited(batch.summary)}
-            await record(session, "REFRESH_COUNTRIES", "Countries", **states)
+            await record(session, "REFRESH_COUNTRIES", "Countries", before=before, after=_audited(batch.summary))
             return result
 
         result = await self._database.transaction(store, repeatable=True)
