@@ -1,6 +1,7 @@
 """The audit trail: each change leaves one entry, in its own transaction, and what changes nothing leaves none."""
 
 import asyncio
+import json
 import os
 import sys
 from datetime import UTC, datetime, timedelta
@@ -8,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlmodel import text
+from sqlmodel import insert, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.audit.models import AuditEntry
 from tests.conftest import COUNTRIES, RATES
 from tests.support import payloads
 from tests.support.upstream import after, document, status
@@ -441,3 +443,123 @@ async def test_change_whose_commit_fails_leaves_no_entry(closed, monkeypatch):
     assert statuses == [500] * 9
     assert await all_there_is(closed) == before
     assert await trail(closed) == told
+
+
+def row(**values: Any) -> dict[str, Any]:
+    known = {"action": "CREATE_USER", "object_type": "User", "object_id": "1", "actor": "service", "changes": "{}"}
+    return {**known, "at": datetime(2026, 1, 1, tzinfo=UTC), **values}
+
+
+async def put_into_trail(client, *rows: dict[str, Any]) -> None:
+    async def put(session: AsyncSession) -> None:
+        for values in rows:
+            await session.exec(insert(AuditEntry).values(**values))
+
+    await client.state["database"].transaction(put)
+
+
+async def found(client, query: str) -> list[str]:
+    response = await client.get(f"/audit{query}", headers=OPERATOR)
+    assert response.status_code == 200, response.text
+    return [entry["request_id"] for entry in response.json()]
+
+
+async def test_filters_find_what_they_name_and_combine(closed):
+    await put_into_trail(
+        closed,
+        row(request_id="a"),
+        row(request_id="b", action="UPDATE_USER"),
+        row(request_id="c", action="DELETE_COUNTRY", object_type="Country", object_id="Côte d’Ivoire"),
+        row(request_id="d", object_id="2", actor="ada@example.com"),
+    )
+
+    assert await found(closed, "") == ["d", "c", "b", "a"]
+    assert await found(closed, "?action=CREATE_USER") == ["d", "a"]
+    assert await found(closed, "?action=create_user") == []
+    assert await found(closed, "?object_type=User") == ["d", "b", "a"]
+    assert await found(closed, "?object_id=1") == ["b", "a"]
+    assert await found(closed, "?object_id=C%C3%B4te%20d%E2%80%99Ivoire") == ["c"]
+    assert await found(closed, "?actor=ada@example.com") == ["d"]
+    assert await found(closed, "?request_id=b") == ["b"]
+    assert await found(closed, "?object_type=User&object_id=1&action=CREATE_USER") == ["a"]
+
+
+async def test_since_is_inclusive_until_is_not_and_zones_count(closed):
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    for minute in range(3):
+        await put_into_trail(closed, row(request_id=str(minute), at=noon + timedelta(minutes=minute)))
+
+    assert await found(closed, "?since=2026-01-01T12:01:00Z") == ["2", "1"]
+    assert await found(closed, "?since=2026-01-01T12:01:00.000001Z") == ["2"]
+    assert await found(closed, "?until=2026-01-01T12:01:00Z") == ["0"]
+    assert await found(closed, "?since=2026-01-01T14:01:00%2B02:00&until=2026-01-01T07:02:00-05:00") == ["1"]
+    assert await found(closed, "?since=9999-12-31T23:59:59Z") == []
+    assert await found(closed, "?until=0001-01-01T00:00:00Z") == []
+
+
+WRONG = {
+    "since=2026-01-01T12:00:00": {"since": "must have a zone, such as Z or +02:00"},
+    "until=2026-01-01": {"until": "must have a zone, such as Z or +02:00"},
+    "since=yesterday": {"since": "must be a time, such as 2026-11-21T09:17:00Z"},
+    "since=2026-01-01T12:00:00+02:00": {"since": "must be a time, such as 2026-11-21T09:17:00Z"},
+    "since=0001-01-01T00:00:00%2B14:00": {"since": "is too far away"},
+    "until=9999-12-31T23:59:59-14:00": {"until": "is too far away"},
+    "limit=0&offset=-1": {"limit": "must be at least 1", "offset": "must be at least 0"},
+    "limit=1001": {"limit": "must be at most 1000"},
+    "action=": {"action": "must not be blank"},
+    "actor=a&actor=b": {"actor": "is given more than once"},
+    "user=1": {
+        "user": "is not a parameter; known are: "
+        "action, object_type, object_id, actor, request_id, since, until, limit, offset"
+    },
+}
+
+
+@pytest.mark.engines("sqlite")  # refused before any query
+async def test_wrong_parameters_are_refused(closed):
+    answers = {query: (await closed.get(f"/audit?{query}", headers=OPERATOR)) for query in WRONG}
+
+    assert {answer.status_code for answer in answers.values()} == {400}
+    assert {query: answer.json() for query, answer in answers.items()} == {
+        query: {"error": "Validation failed", "details": details} for query, details in WRONG.items()
+    }
+
+
+async def test_pages_are_told_in_headers(closed):
+    await put_into_trail(closed, *(row(request_id=str(number)) for number in range(5)))
+    await put_into_trail(closed, row(request_id="other", action="UPDATE_USER"))
+
+    response = await closed.get("/audit?action=CREATE_USER&limit=2&offset=2", headers=OPERATOR)
+
+    assert [entry["request_id"] for entry in response.json()] == ["2", "1"]
+    assert response.headers["X-Total-Count"] == "5"
+    assert response.headers["Link"] == ", ".join(
+        f'</audit?action=CREATE_USER&limit=2&offset={offset}>; rel="{rel}"'
+        for rel, offset in {"first": 0, "last": 4, "prev": 0, "next": 4}.items()
+    )
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+async def test_only_admins_see_the_trail(closed):
+    await create(closed, role="editor")
+
+    as_editor, as_stranger = await closed.get("/audit", headers=await sign_in(closed)), await closed.get("/audit")
+
+    assert (as_editor.status_code, as_stranger.status_code) == (403, 401)
+    assert as_editor.json() == {
+        "error": "Forbidden",
+        "details": "This is for: admin. You are: Ada@example.com, editor",
+    }
+
+
+async def test_entry_of_a_newer_version_can_be_read(closed):
+    await put_into_trail(closed, row(action="MERGE_USER", changes=json.dumps({"x": {"before": 1, "after": 2}})))
+
+    (told,) = (await closed.get("/audit", headers=OPERATOR)).json()
+
+    about = {"actor": "service", "request_id": None, "changes": {"x": {"before": 1, "after": 2}}}
+    assert told == {
+        "id": told["id"],
+        "at": "2026-01-01T00:00:00Z",
+        **entry("MERGE_USER", "User", 1, "User 1 merge", **about),
+    }

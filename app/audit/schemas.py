@@ -1,10 +1,10 @@
 """What clients see of the audit trail, and what they may ask of it."""
 
 import json
-from datetime import datetime
-from typing import Any, Final, Self
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from app.audit.models import AuditEntry
@@ -53,9 +53,20 @@ class AuditEntryPublic(BaseModel):
     @classmethod
     def of(cls, entry: AuditEntry) -> Self:
         """What an entry looks like from outside."""
-        done = _DONE[entry.action.partition("_")[0]]
+        verb = entry.action.partition("_")[0]
+        done = _DONE.get(verb, verb.lower())  # a newer version of the service may have written it
         summary = " ".join(part for part in (entry.object_type, entry.object_id, done) if part)
         return cls(**{**entry.model_dump(), "changes": json.loads(entry.changes)}, summary=summary)
+
+
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is too far away") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class AuditFilters(BaseModel):
@@ -66,7 +77,7 @@ class AuditFilters(BaseModel):
     object_id: str | None = Field(default=None, max_length=200, description="Id or name of the object.")
     actor: str | None = Field(default=None, max_length=320, description="Who did it, as in the entry.")
     request_id: str | None = Field(default=None, max_length=64, description="`X-Request-ID` of the request.")
-    since: AwareDatetime | None = Field(default=None, description="This time or later, with its zone.")
-    until: AwareDatetime | None = Field(default=None, description="Before this time, with its zone.")
+    since: Moment | None = Field(default=None, description="This time or later, with its zone.")
+    until: Moment | None = Field(default=None, description="Before this time, with its zone.")
     limit: LimitField = 100
     offset: OffsetField = 0
