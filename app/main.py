@@ -87,10 +87,8 @@ def create_app(
         async with create_http_client() as http:
             refresher = Refresher(database, http, settings, draw_multiplier=draw_multiplier, clock=clock)
             courier = Courier(database, http, settings)
-            background = [
-                asyncio.create_task(keep_fresh(database, refresher, settings), name="keep fresh"),
-                asyncio.create_task(courier.run(), name="audit delivery"),
-            ]
+            freshness = asyncio.create_task(keep_fresh(database, refresher, settings), name="keep fresh")
+            delivery = asyncio.create_task(courier.run(), name="audit delivery")
             try:
                 with metrics.pool_collected(registry, database.pool):
                     yield {
@@ -103,11 +101,10 @@ def create_app(
                         "metrics": registry,
                     }
             finally:
-                for task in background:
-                    task.cancel()
-                await asyncio.gather(*background, return_exceptions=True)
+                await _cancel(freshness)
                 await refresher.close()
                 await courier.drain()
+                await _cancel(delivery)
                 passwords.close()
                 await data_version.close()
                 await database.close()
@@ -138,6 +135,11 @@ def create_app(
     # What these answer themselves costs none of FastAPI's machinery, and not even a call in between.
     Service.__call__ = _layers_in_front(app, settings, operations, lines).__call__  # type: ignore[assignment, method-assign]
     return app
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _operation_id(route: APIRoute) -> str:

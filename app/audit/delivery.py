@@ -1,9 +1,9 @@
 """Tells the outside of audit entries, in the background and from the table, so that a killed process loses none."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import httpx
 from loguru import logger
@@ -21,25 +21,31 @@ from app.log import REQUEST_ID
 from app.sources import SourceFailed
 from app.upstream import post_json
 
-LEASE: Final = "audit delivery"
+LOG_LEASE: Final = "audit log"
+WEBHOOK_LEASE: Final = "audit webhook"
 POLL_SECONDS: Final = 10.0
 """How soon entries are found that another process wrote and did not live to deliver."""
 GATHER_SECONDS: Final = 0.05
 """Entries that come close together are delivered together."""
 BUSY_SECONDS: Final = 1.0
 """Pause while another process delivers."""
+FAILED_SECONDS: Final = 5.0
+"""Pause after a turn that failed, whatever comes meanwhile: most likely the database is away."""
 DRAIN_SECONDS: Final = 4.0
 """Time for what is left at a stop; what is not delivered by then is delivered after the next start."""
 WEBHOOK_SECONDS: Final = 10.0
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 300.0
+"""Pauses after failures of the webhook: each is twice the one before, up to this."""
 _BATCH: Final = 100
-_LONGEST_PAUSE: Final = 300.0
 
 
 class Courier:
     """Delivers entries, each at least once and in order: the log line, then the webhook where there is one.
 
-    One process of all does it at a time. A webhook that fails gets the same
-    entry again, after pauses that grow to five minutes; log lines do not wait for it.
+    Each of the two is done by one process of all at a time. A webhook that
+    fails gets the same entry again, after pauses that grow to five minutes;
+    log lines never wait for it.
     """
 
     def __init__(self, database: Database, http: httpx.AsyncClient, settings: Settings) -> None:
@@ -49,91 +55,144 @@ class Courier:
         self._webhook_url = url.get_secret_value() if url else None
         self._failures = 0
         self._silent_until = 0.0
+        self._logged = asyncio.Event()
+        self._turns = [_Turns(database, LOG_LEASE, database.audited, self._pause_before_log, self._log_batch)]
+        if self._webhook_url:
+            send = _Turns(database, WEBHOOK_LEASE, self._logged, self._pause_before_webhook, self._send_batch)
+            self._turns.append(send)
 
     async def run(self) -> None:
         """Deliver what is there and what comes, until cancelled."""
-        while True:
-            pause = POLL_SECONDS
-            try:
-                self._database.audited.clear()
-                pause = await self._deliver()
-            except Exception as error:  # whatever happens in one turn, the next must come
-                _log_failure(error)
-            # Not wait_for(): Python 3.11's forgets to be cancelled where an entry comes in the same moment.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._database.audited.wait()
-                await asyncio.sleep(GATHER_SECONDS)
+        async with asyncio.TaskGroup() as group:  # unlike gather() it waits for the end of those it cancels
+            for turns in self._turns:
+                group.create_task(turns.run())
 
     async def drain(self) -> None:
-        """Deliver what is left, once, before a stop."""
+        """Deliver what is left before a stop. What runs is not cut off, so that nothing is sent twice for it."""
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
-                await self._deliver()
+                for turns in self._turns:
+                    await turns.drain()
         except Exception as error:  # it stays in the table, and the stop must go on
             _log_failure(error)
 
-    async def _deliver(self) -> float:
-        """Deliver all that waits; the seconds after which to look again."""
-        if not await self._waiting(limit=1):
-            return POLL_SECONDS
-        lease = await acquire(self._database, LEASE)
-        if lease is None:
-            return BUSY_SECONDS
-        async with held(self._database, lease):
-            await self._log_all()
-            pause = await self._send_all() if self._webhook_url else POLL_SECONDS
-            await release(self._database, lease)
-        return pause
+    async def _pause_before_log(self) -> float:
+        return 0 if await self._waiting(is_logged=False, limit=1) else POLL_SECONDS
 
-    async def _log_all(self) -> None:
-        while entries := await self._waiting(to_log=True):
-            for entry in entries:
-                _write_line(entry)
-            done = (
-                {"logged_at": ServerNow()}
-                if self._webhook_url
-                else {"logged_at": ServerNow(), "delivered_at": ServerNow()}
-            )
-            await self._mark([entry.id for entry in entries], done)
+    async def _log_batch(self) -> None:
+        entries = await self._waiting(is_logged=False)
+        for entry in entries:
+            _write_line(entry)
+        done = ("logged_at",) if self._webhook_url else ("logged_at", "delivered_at")
+        await self._mark([entry.id for entry in entries], *done)
+        self._logged.set()
 
-    async def _send_all(self) -> float:
-        """Send to the webhook until nothing waits or it fails; the seconds after which to look again."""
-        now = asyncio.get_running_loop().time()
-        if now < self._silent_until:
-            return min(POLL_SECONDS, self._silent_until - now)
-        while entries := await self._waiting():
-            for entry in entries:
-                try:
-                    await post_json(
-                        self._http, str(self._webhook_url), entry.model_dump(mode="json"), timeout=WEBHOOK_SECONDS
-                    )
-                except SourceFailed as error:
-                    return self._pause_after(error)
-                self._failures = 0
-                await self._mark([entry.id], {"delivered_at": ServerNow()})
-        return POLL_SECONDS
+    async def _pause_before_webhook(self) -> float:
+        silent = self._silent_until - asyncio.get_running_loop().time()
+        if silent > 0:
+            return silent
+        return 0 if await self._waiting(is_logged=True, limit=1) else POLL_SECONDS
 
-    def _pause_after(self, error: SourceFailed) -> float:
+    async def _send_batch(self) -> None:
+        """Send entries until one fails, which keeps those behind it back."""
+        for entry in await self._waiting(is_logged=True):
+            content = entry.model_dump(mode="json")
+            try:
+                await post_json(self._http, str(self._webhook_url), content, timeout=WEBHOOK_SECONDS)
+            except SourceFailed as error:
+                self._be_silent(error)
+                return
+            self._failures = 0
+            await self._mark([entry.id], "delivered_at")
+
+    def _be_silent(self, error: SourceFailed) -> None:
         self._failures += 1
-        pause = min(_LONGEST_PAUSE, 2.0 ** (self._failures - 1))
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10))
         self._silent_until = asyncio.get_running_loop().time() + pause
         logger.warning("The audit webhook {}; trying again in {:g} s", error, pause)
-        return min(POLL_SECONDS, pause)
 
-    async def _waiting(self, *, to_log: bool = False, limit: int = _BATCH) -> list[AuditEntryPublic]:
-        query = select(AuditEntry).where(col(AuditEntry.delivered_at).is_(None)).order_by(col(AuditEntry.id))
-        if to_log:
-            query = query.where(col(AuditEntry.logged_at).is_(None))
+    async def _waiting(self, *, is_logged: bool, limit: int = _BATCH) -> list[AuditEntryPublic]:
+        logged_at = col(AuditEntry.logged_at)
+        is_next = logged_at.is_not(None) if is_logged else logged_at.is_(None)
+        query = select(AuditEntry).where(col(AuditEntry.delivered_at).is_(None), is_next).order_by(col(AuditEntry.id))
         async with self._database.reading() as session:
             return [AuditEntryPublic.of(entry) for entry in await session.exec(query.limit(limit))]
 
-    async def _mark(self, ids: Sequence[int], values: Mapping[str, Any]) -> None:
+    async def _mark(self, ids: Sequence[int], *done: str) -> None:
         async def mark(session: AsyncSession) -> None:
-            statement = update(AuditEntry).where(col(AuditEntry.id).in_(ids)).values(**values)
-            await session.exec(statement.execution_options(synchronize_session=False))
+            statement = update(AuditEntry).where(col(AuditEntry.id).in_(ids))
+            values = dict.fromkeys(done, ServerNow())
+            await session.exec(statement.values(**values).execution_options(synchronize_session=False))
 
         await self._database.transaction(mark, repeatable=True)
+
+
+class _Turns:
+    """Takes turns at a work of which one process of all does a part at a time: when there is news, and now and then."""
+
+    def __init__(
+        self,
+        database: Database,
+        lease: str,
+        news: asyncio.Event,
+        pause_before: Callable[[], Awaitable[float]],
+        work: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Take the parts.
+
+        Args:
+            database: Has the lease.
+            lease: Its name.
+            news: Set where there may be work.
+            pause_before: Looks for work; the seconds after which to look again, 0 where it is to be done now.
+            work: Does a part of it.
+        """
+        self._database = database
+        self._lease = lease
+        self._news = news
+        self._pause_before = pause_before
+        self._work = work
+        self._one_at_a_time = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Take turns until cancelled."""
+        while True:
+            self._news.clear()
+            try:
+                pause = await self._take()
+            except Exception as error:  # whatever happens in one turn, the next must come
+                _log_failure(error)
+                await asyncio.sleep(FAILED_SECONDS)
+                continue
+            if pause is None:
+                await asyncio.sleep(BUSY_SECONDS)
+                continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), pause)
+                await asyncio.sleep(GATHER_SECONDS)
+
+    async def drain(self) -> None:
+        """Take turns until nothing is left that can be done now, after the one that runs."""
+        while (pause := await self._take()) is None or pause == 0:  # noqa: ASYNC110  # nobody sends events
+            await asyncio.sleep(GATHER_SECONDS)
+
+    async def _take(self) -> float | None:
+        """Take one turn.
+
+        Returns:
+            Seconds until the next; None where another process is at it.
+        """
+        async with self._one_at_a_time:
+            pause = await self._pause_before()
+            if pause:
+                return pause
+            lease = await acquire(self._database, self._lease)
+            if lease is None:
+                return None
+            async with held(self._database, lease):
+                await self._work()
+                await release(self._database, lease)
+            return 0
 
 
 def _write_line(entry: AuditEntryPublic) -> None:

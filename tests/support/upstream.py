@@ -5,7 +5,7 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,6 +17,11 @@ class Request:
     path: str
     query: dict[str, str]
     headers: dict[str, str]
+    method: str = "GET"
+    content: bytes = b""
+
+    def json(self) -> Any:
+        return json.loads(self.content)
 
 
 Answer = Callable[[Request, asyncio.StreamWriter], Awaitable[None]]
@@ -58,6 +63,8 @@ class FakeUpstream:
         task.add_done_callback(self._tasks.discard)
         try:
             request = _parse(await reader.readuntil(b"\r\n\r\n"))
+            content = await reader.readexactly(int(request.headers.get("content-length", 0)))
+            request = replace(request, content=content)
             self.hits[request.path] += 1
             self.requests.append(request)
             await self.answers.get(request.path, status(404))(request, writer)
@@ -69,9 +76,10 @@ class FakeUpstream:
 
 def _parse(head: bytes) -> Request:
     first, *lines = head.decode("latin-1").strip().split("\r\n")
-    parts = urlsplit(first.split(" ")[1])
+    method, target, _ = first.split(" ")
+    parts = urlsplit(target)
     headers = dict(line.lower().split(": ", 1) for line in lines)
-    return Request(parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()}, headers)
+    return Request(parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()}, headers, method)
 
 
 def body(content: bytes, *, code: int = 200, length: int | None = None, **headers: Any) -> Answer:
