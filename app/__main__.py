@@ -130,7 +130,7 @@ def create_admin(
     if sys.stdin.isatty():
         password = typer.prompt("Password, 12 to 128 characters", hide_input=True, confirmation_prompt=True)
     else:
-        password = sys.stdin.readline().rstrip("\n")
+        password = sys.stdin.readline().rstrip("\r\n")
     try:
         given = UserCreate(fname=fname, lname=lname, email=email, password=SecretStr(password), role=Role.ADMIN)
     except ValidationError as error:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from starlette.requests import Request
 
-from app.errors import AppError, documented
+from app.errors import AppError, error_answers
 
 
 class Role(StrEnum):
@@ -79,14 +79,7 @@ def access(rule: Rule) -> dict[str, Any]:
     return extra
 
 
-_REFUSALS: Final = {
-    str(status): {
-        "description": answer["description"],
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}},
-    }
-    for status, answer in documented(401, 403, 503).items()
-    if status in (401, 403, 503)
-}
+_REFUSALS: Final = error_answers(401, 403, 503)
 
 SECURITY_SCHEMES: Final = {
     "ApiKey": {
@@ -110,14 +103,6 @@ async def get_account_id(request: Request) -> int:
     if principal.user_id is None:
         raise AssertionError("the layer lets accounts through only")
     return principal.user_id
-
-
-async def get_credential_id(request: Request) -> int:
-    """Id of the token or key that came with the request; only on routes for accounts."""
-    principal = await get_principal(request)
-    if principal.credential_id is None:
-        raise AssertionError("the layer lets accounts through only")
-    return principal.credential_id
 
 
 async def get_principal(request: Request) -> Principal:

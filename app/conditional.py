@@ -40,7 +40,7 @@ def is_not_modified(fields: Mapping[bytes, bytes], tag: bytes) -> bool:
 
 
 def require_match(wanted: bytes | None, tag: bytes) -> None:
-    """Hold an ``If-Match`` against the tag in force; None, where the request has none, always holds.
+    """Hold an ``If-Match``, repeated ones joined, against the tag in force; None, where there is none, always holds.
 
     Raises:
         PreconditionFailed: It names other tags.

@@ -88,8 +88,10 @@ _DESCRIPTIONS: Final = {
     409: "It is at odds with what is stored, or another process is doing it; `details` says what to do.",
     412: "There is an `If-Match` that does not name the `ETag` in force.",
     429: "Too many tries; try again after `Retry-After` seconds.",
+    413: "The body is larger than the service takes.",
+    415: "The body is of another type than this request takes.",
     500: "Something nobody foresaw; it was logged.",
-    503: "The database or every source is out of reach; try again after `Retry-After` seconds.",
+    503: "The database or every source is out of reach, or too busy; try again after `Retry-After` seconds.",
 }
 
 
@@ -100,6 +102,12 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """
     wanted = sorted({400, *statuses, 500})
     return {status: {"model": ErrorBody, "description": _DESCRIPTIONS[status]} for status in wanted}
+
+
+def error_answers(*statuses: int) -> dict[str, Any]:
+    """The same for what is added to the document behind FastAPI's back."""
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
+    return {str(status): {"description": _DESCRIPTIONS[status], "content": content} for status in statuses}
 
 
 _TITLES: Final = {
@@ -141,10 +149,13 @@ def install_error_handlers(app: FastAPI) -> None:
         return error_response(answer)
 
 
+_MOST_PROBLEMS: Final = 100
+
+
 def describe_problems(problems: Any) -> dict[str, str]:
     """Turn pydantic's list of problems into one sentence a field."""
     found: dict[str, str] = {}
-    for problem in problems:
+    for problem in problems[:_MOST_PROBLEMS]:
         found.setdefault(_field(problem["loc"]), _sentence(problem))
     return found
 

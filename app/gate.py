@@ -78,11 +78,11 @@ class Gate:
         if len(given) != 1:
             raise _unauthorized()
         header, value = given[0]
-        kind, secret = _KIND_BY_HEADER[header], value
+        kind, secret = _KIND_BY_HEADER[header], value.strip()
         if kind == "key" and self.key is not None and hmac.compare_digest(secret, self.key):
             return OPERATOR
         if kind == "token":
-            scheme, _, secret = value.partition(b" ")
+            scheme, _, secret = secret.partition(b" ")
             if scheme.lower() != b"bearer":
                 raise _unauthorized()
         principal = await self.find(scope["state"]["database"], kind, secret.strip())

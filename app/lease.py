@@ -106,9 +106,18 @@ async def renew(database: Database, lease: Lease, *, seconds: float = LEASE_SECO
     """
 
     async def extend(session: AsyncSession) -> None:
-        await _change(session, lease, expires_at=ServerNow(seconds))
+        await renew_in(session, lease, seconds=seconds)
 
     await database.transaction(extend, repeatable=True)
+
+
+async def renew_in(session: AsyncSession, lease: Lease, *, seconds: float = LEASE_SECONDS) -> None:
+    """Move the end of a lease as part of an open transaction, which is thereby fenced.
+
+    Raises:
+        LeaseLost: Somebody else took it; the transaction must not commit.
+    """
+    await _change(session, lease, expires_at=ServerNow(seconds))
 
 
 async def release(database: Database, lease: Lease) -> None:

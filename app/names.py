@@ -1,4 +1,4 @@
-"""How names of countries and regions are compared."""
+"""How names of countries, regions and people are compared."""
 
 import unicodedata
 

@@ -8,6 +8,8 @@ from fastapi import FastAPI
 from starlette.routing import compile_path
 from starlette.types import Scope
 
+from app.errors import error_answers
+
 TITLE: Final = "Country Data & Currency Exchange API"
 DESCRIPTION: Final = """\
 All countries with population, currency, the day's exchange rate and an estimated GDP, refreshed from public sources
@@ -89,6 +91,8 @@ def correct_openapi(app: FastAPI, *, security_schemes: Mapping[str, Any]) -> Non
             for operations in document["paths"].values():
                 for operation in operations.values():
                     operation["responses"].pop("422", None)
+                    if "requestBody" in operation:
+                        operation["responses"] |= error_answers(413, 415)
                     operation["responses"] = dict(sorted(operation["responses"].items()))
                     if "security" in operation:
                         about = operation.get("description", "")

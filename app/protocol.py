@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import AppError, MethodNotAllowed, ValidationFailed, error_response
 from app.openapi import Operations
 
+_STRANGERS_BYTES: Final = 16_384
+
 
 class HeadAndSlash:
     """ASGI layer: HEAD works wherever GET does, and a trailing slash is no difference.
@@ -55,8 +57,11 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if _announced_bytes(scope) > self.max_bytes:
-            await error_response(BodyTooLarge(self.max_bytes))(scope, receive, send)
+        # Without a principal it is a stranger's, on a route for everyone: reading megabytes of a form takes seconds.
+        is_known = "principal" in scope.get("state", {})
+        limit = self.max_bytes if is_known else min(self.max_bytes, _STRANGERS_BYTES)
+        if _announced_bytes(scope) > limit:
+            await error_response(BodyTooLarge(limit))(scope, receive, send)
             return
         received = 0
 
@@ -64,9 +69,9 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.max_bytes:
+            if received > limit:
                 # The one exception that FastAPI's reader of bodies lets through.
-                raise HTTPException(413, BodyTooLarge(self.max_bytes).details)
+                raise HTTPException(413, BodyTooLarge(limit).details)
             return message
 
         await self.app(scope, count, send)

@@ -139,17 +139,17 @@ async def test_each_change_of_an_address_is_one_entry(closed):
     deleted = await closed.delete(one, headers=headers)
 
     assert (put.status_code, deleted.status_code) == (200, 204)
-    name, after_put = f"Address {address['id']}", {**ACCRA, "street": "1 Castle Road", "postal_code": None}
+    number = f"{user['id']}/{address['id']}"
+    name, after_put = f"Address {number}", {**ACCRA, "street": "1 Castle Road", "postal_code": None}
     updated = {
         "street": {"before": "12 Ridge Road", "after": "1 Castle Road"},
         "postal_code": {"before": "GA-144-1239", "after": None},
     }
     gone = {field: change for field, change in removed(after_put).items() if change["before"] is not None}
-    of_user = {"user_id": user["id"]}
     assert (await trail(closed))[1:] == [
-        entry("CREATE_ADDRESS", "Address", address["id"], f"{name} created", changes=added({**ACCRA, **of_user})),
-        entry("UPDATE_ADDRESS", "Address", address["id"], f"{name} updated", changes=updated),
-        entry("DELETE_ADDRESS", "Address", address["id"], f"{name} deleted", changes={**gone, **removed(of_user)}),
+        entry("CREATE_ADDRESS", "Address", number, f"{name} created", changes=added(ACCRA)),
+        entry("UPDATE_ADDRESS", "Address", number, f"{name} updated", changes=updated),
+        entry("DELETE_ADDRESS", "Address", number, f"{name} deleted", changes=gone),
     ]
 
 

@@ -144,7 +144,7 @@ async def test_first_admin_is_made_with_a_password_that_shows_nowhere(run, tmp_p
 
     assert (made.code, made.out, made.err) == (0, "User 1 created: Ada@example.com, admin\n", "")
     assert (again.code, again.out) == (1, "")
-    assert again.err == "E-mail taken: email another account has this address\n"
+    assert again.err == "E-mail taken: email is taken by another account\n"
     row = stored(tmp_path, "SELECT fname, lname, role, is_active, password_hash FROM user")
     assert row[:4] == ("Ada", "Mensah", "admin", 1)
     assert row[4].startswith("$argon2id$")

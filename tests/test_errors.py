@@ -1,6 +1,7 @@
 """The one shape of every error: bodies refused by field, and what nobody foresaw."""
 
 import io
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import httpx
 import pytest
 from fastapi import HTTPException
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, FiniteFloat
+from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from app.access import Rule, access
 from app.log import configure_logging
@@ -27,14 +28,23 @@ class Parcel(BaseModel):
     pieces: int = 1
 
 
+class StrictParcel(Parcel):
+    """One that takes no other fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 @pytest.fixture(scope="module")
 async def client():
     """The application with routes that read JSON and that fail; it has no state that a test could leave behind."""
     app = create_app(make_settings())
 
-    @app.post("/parcels", openapi_extra=access(Rule.EVERYONE))
+    @app.post("/parcels", openapi_extra=access(Rule.READER))
     async def send(parcel: Parcel) -> Parcel:
         return parcel
+
+    @app.post("/strict", openapi_extra=access(Rule.READER))
+    async def send_strictly(parcel: StrictParcel) -> None: ...
 
     @app.get("/broken", openapi_extra=access(Rule.EVERYONE))
     async def fail() -> None:
@@ -145,3 +155,11 @@ async def test_no_error_may_be_kept_by_a_cache(client):
         response = await client.request(method, path)
 
         assert (path, response.is_error, response.headers["Cache-Control"]) == (path, True, "no-store")
+
+
+async def test_list_of_problems_has_an_end(client):
+    content = json.dumps({"name": "a", **{f"field {n}": n for n in range(5_000)}})
+    answer = await client.post("/strict", content=content, headers=JSON)
+
+    assert answer.status_code == 400
+    assert len(answer.json()["details"]) == 100

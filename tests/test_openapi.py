@@ -9,6 +9,7 @@ from app.main import create_app
 from tests.conftest import make_settings
 
 ACCESS = (401, 403)
+BODY = (413, 415)
 OPERATIONS = {
     ("get", "/"): [400, 500],
     ("get", "/status"): [304, 400, 404, 412, 500, 503],
@@ -20,22 +21,22 @@ OPERATIONS = {
     ("get", "/countries/image"): [304, 400, 404, 412, 500, 503],
     ("get", "/countries/{name}"): [304, 400, 404, 412, 500, 503],
     ("delete", "/countries/{name}"): [400, *ACCESS, 404, 500, 503],
-    ("post", "/auth/token"): [400, 401, 429, 500, 503],
-    ("get", "/users/me"): [400, *ACCESS, 500, 503],
+    ("post", "/auth/token"): [400, 401, *BODY, 429, 500, 503],
+    ("get", "/users/me"): [400, *ACCESS, 404, 500, 503],
     ("get", "/users/me/api-keys"): [400, *ACCESS, 500, 503],
-    ("post", "/users/me/api-keys"): [400, *ACCESS, 409, 500, 503],
+    ("post", "/users/me/api-keys"): [400, *ACCESS, 409, *BODY, 500, 503],
     ("delete", "/users/me/api-keys/{key_id}"): [400, *ACCESS, 404, 500, 503],
     ("get", "/users"): [400, *ACCESS, 500, 503],
-    ("post", "/users"): [400, *ACCESS, 409, 500, 503],
+    ("post", "/users"): [400, *ACCESS, 409, *BODY, 500, 503],
     ("get", "/users/{user_id}"): [400, *ACCESS, 404, 500, 503],
-    ("put", "/users/{user_id}"): [400, *ACCESS, 404, 409, 412, 500, 503],
-    ("patch", "/users/{user_id}"): [400, *ACCESS, 404, 409, 412, 500, 503],
+    ("put", "/users/{user_id}"): [400, *ACCESS, 404, 409, 412, *BODY, 500, 503],
+    ("patch", "/users/{user_id}"): [400, *ACCESS, 404, 409, 412, *BODY, 500, 503],
     ("delete", "/users/{user_id}"): [400, *ACCESS, 404, 412, 500, 503],
     ("get", "/users/{user_id}/addresses"): [400, *ACCESS, 404, 500, 503],
-    ("post", "/users/{user_id}/addresses"): [400, *ACCESS, 404, 409, 500, 503],
+    ("post", "/users/{user_id}/addresses"): [400, *ACCESS, 404, 409, *BODY, 500, 503],
     ("get", "/users/{user_id}/addresses/{address_id}"): [400, *ACCESS, 404, 500, 503],
-    ("put", "/users/{user_id}/addresses/{address_id}"): [400, *ACCESS, 404, 500, 503],
-    ("delete", "/users/{user_id}/addresses/{address_id}"): [400, *ACCESS, 404, 500, 503],
+    ("put", "/users/{user_id}/addresses/{address_id}"): [400, *ACCESS, 404, 412, *BODY, 500, 503],
+    ("delete", "/users/{user_id}/addresses/{address_id}"): [400, *ACCESS, 404, 412, 500, 503],
     ("get", "/audit"): [400, *ACCESS, 500, 503],
 }
 

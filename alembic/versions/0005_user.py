@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("updated_at", UTCDateTime, nullable=False),
         sa.UniqueConstraint("email_key", name="uq_user_email_key"),
         if_not_exists=True,
+        sqlite_autoincrement=True,
         **TABLE_OPTIONS,
     )
 

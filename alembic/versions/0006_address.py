@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["user_id"], ["user.id"], name="fk_address_user", ondelete="CASCADE"),
         sa.UniqueConstraint("user_id", "id", name="uq_address_user_id"),
         if_not_exists=True,
+        sqlite_autoincrement=True,
         **TABLE_OPTIONS,
     )
 

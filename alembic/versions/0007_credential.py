@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("user_id", "id", name="uq_credential_user_id"),
         sa.UniqueConstraint("digest", name="uq_credential_digest"),
         if_not_exists=True,
+        sqlite_autoincrement=True,
         **TABLE_OPTIONS,
     )
 

@@ -1,22 +1,21 @@
 """Tells the outside of audit entries, in the background and from the table, so that a killed process loses none."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import Final
 
 import httpx
 from loguru import logger
-from sqlmodel import col, select, update
+from sqlmodel import and_, col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.models import AuditEntry
 from app.audit.schemas import AuditEntryPublic
+from app.audit.turns import Turns, log_failure
 from app.config import Settings
 from app.database import Database
 from app.dialects import ServerNow
-from app.errors import AppError
-from app.lease import acquire, held, release
+from app.lease import Lease, renew_in
 from app.log import REQUEST_ID
 from app.sources import SourceFailed
 from app.upstream import post_json
@@ -25,13 +24,7 @@ LOG_LEASE: Final = "audit log"
 WEBHOOK_LEASE: Final = "audit webhook"
 POLL_SECONDS: Final = 10.0
 """How soon entries are found that another process wrote and did not live to deliver."""
-GATHER_SECONDS: Final = 0.05
-"""Entries that come close together are delivered together."""
-BUSY_SECONDS: Final = 1.0
-"""Pause while another process delivers."""
-FAILED_SECONDS: Final = 5.0
-"""Pause after a turn that failed, whatever comes meanwhile: most likely the database is away."""
-DRAIN_SECONDS: Final = 4.0
+DRAIN_SECONDS: Final = 2.0
 """Time for what is left at a stop; what is not delivered by then is delivered after the next start."""
 WEBHOOK_SECONDS: Final = 10.0
 FIRST_PAUSE: Final = 1.0
@@ -41,7 +34,7 @@ _BATCH: Final = 100
 
 
 class Courier:
-    """Delivers entries, each at least once and in order: the log line, then the webhook where there is one.
+    """Delivers entries, each at least once and by their ids: the log line, then the webhook where there is one.
 
     Each of the two is done by one process of all at a time. A webhook that
     fails gets the same entry again, after pauses that grow to five minutes;
@@ -56,16 +49,16 @@ class Courier:
         self._failures = 0
         self._silent_until = 0.0
         self._logged = asyncio.Event()
-        self._turns = [_Turns(database, LOG_LEASE, database.audited, self._pause_before_log, self._log_batch)]
+        self._turns = [Turns(database, LOG_LEASE, database.audited, self._pause_before_log, self._log_batch)]
         if self._webhook_url:
-            send = _Turns(database, WEBHOOK_LEASE, self._logged, self._pause_before_webhook, self._send_batch)
+            send = Turns(database, WEBHOOK_LEASE, self._logged, self._pause_before_webhook, self._send_batch)
             self._turns.append(send)
 
     async def run(self) -> None:
         """Deliver what is there and what comes, until cancelled."""
         async with asyncio.TaskGroup() as group:  # unlike gather() it waits for the end of those it cancels
-            for turns in self._turns:
-                group.create_task(turns.run())
+            for number, turns in enumerate(self._turns):
+                group.create_task(turns.run(), name=f"audit delivery {number}")
 
     async def drain(self) -> None:
         """Deliver what is left before a stop. What runs is not cut off, so that nothing is sent twice for it."""
@@ -74,17 +67,17 @@ class Courier:
                 for turns in self._turns:
                     await turns.drain()
         except Exception as error:  # it stays in the table, and the stop must go on
-            _log_failure(error)
+            log_failure(error)
 
     async def _pause_before_log(self) -> float:
         return 0 if await self._waiting(is_logged=False, limit=1) else POLL_SECONDS
 
-    async def _log_batch(self) -> None:
+    async def _log_batch(self, lease: Lease) -> None:
         entries = await self._waiting(is_logged=False)
         for entry in entries:
             _write_line(entry)
         done = ("logged_at",) if self._webhook_url else ("logged_at", "delivered_at")
-        await self._mark([entry.id for entry in entries], *done)
+        await self._mark(lease, [entry.id for entry in entries], *done)
         self._logged.set()
 
     async def _pause_before_webhook(self) -> float:
@@ -93,7 +86,7 @@ class Courier:
             return silent
         return 0 if await self._waiting(is_logged=True, limit=1) else POLL_SECONDS
 
-    async def _send_batch(self) -> None:
+    async def _send_batch(self, lease: Lease) -> None:
         """Send entries until one fails, which keeps those behind it back."""
         for entry in await self._waiting(is_logged=True):
             content = entry.model_dump(mode="json")
@@ -103,7 +96,7 @@ class Courier:
                 self._be_silent(error)
                 return
             self._failures = 0
-            await self._mark([entry.id], "delivered_at")
+            await self._mark(lease, [entry.id], "delivered_at")
 
     def _be_silent(self, error: SourceFailed) -> None:
         self._failures += 1
@@ -112,87 +105,22 @@ class Courier:
         logger.warning("The audit webhook {}; trying again in {:g} s", error, pause)
 
     async def _waiting(self, *, is_logged: bool, limit: int = _BATCH) -> list[AuditEntryPublic]:
-        logged_at = col(AuditEntry.logged_at)
-        is_next = logged_at.is_not(None) if is_logged else logged_at.is_(None)
-        query = select(AuditEntry).where(col(AuditEntry.delivered_at).is_(None), is_next).order_by(col(AuditEntry.id))
+        logged_at, delivered_at = col(AuditEntry.logged_at), col(AuditEntry.delivered_at)
+        is_next = and_(delivered_at.is_(None), logged_at.is_not(None)) if is_logged else logged_at.is_(None)
+        query = select(AuditEntry).where(is_next).order_by(col(AuditEntry.id))
         async with self._database.reading() as session:
             return [AuditEntryPublic.of(entry) for entry in await session.exec(query.limit(limit))]
 
-    async def _mark(self, ids: Sequence[int], *done: str) -> None:
+    async def _mark(self, lease: Lease, ids: Sequence[int], *done: str) -> None:
+        """Note what is done; whoever has lost the lease learns it here, and stops."""
+
         async def mark(session: AsyncSession) -> None:
+            await renew_in(session, lease)
             statement = update(AuditEntry).where(col(AuditEntry.id).in_(ids))
             values = dict.fromkeys(done, ServerNow())
             await session.exec(statement.values(**values).execution_options(synchronize_session=False))
 
         await self._database.transaction(mark, repeatable=True)
-
-
-class _Turns:
-    """Takes turns at a work of which one process of all does a part at a time: when there is news, and now and then."""
-
-    def __init__(
-        self,
-        database: Database,
-        lease: str,
-        news: asyncio.Event,
-        pause_before: Callable[[], Awaitable[float]],
-        work: Callable[[], Awaitable[None]],
-    ) -> None:
-        """Take the parts.
-
-        Args:
-            database: Has the lease.
-            lease: Its name.
-            news: Set where there may be work.
-            pause_before: Looks for work; the seconds after which to look again, 0 where it is to be done now.
-            work: Does a part of it.
-        """
-        self._database = database
-        self._lease = lease
-        self._news = news
-        self._pause_before = pause_before
-        self._work = work
-        self._one_at_a_time = asyncio.Lock()
-
-    async def run(self) -> None:
-        """Take turns until cancelled."""
-        while True:
-            self._news.clear()
-            try:
-                pause = await self._take()
-            except Exception as error:  # whatever happens in one turn, the next must come
-                _log_failure(error)
-                await asyncio.sleep(FAILED_SECONDS)
-                continue
-            if pause is None:
-                await asyncio.sleep(BUSY_SECONDS)
-                continue
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), pause)
-                await asyncio.sleep(GATHER_SECONDS)
-
-    async def drain(self) -> None:
-        """Take turns until nothing is left that can be done now, after the one that runs."""
-        while (pause := await self._take()) is None or pause == 0:  # noqa: ASYNC110  # nobody sends events
-            await asyncio.sleep(GATHER_SECONDS)
-
-    async def _take(self) -> float | None:
-        """Take one turn.
-
-        Returns:
-            Seconds until the next; None where another process is at it.
-        """
-        async with self._one_at_a_time:
-            pause = await self._pause_before()
-            if pause:
-                return pause
-            lease = await acquire(self._database, self._lease)
-            if lease is None:
-                return None
-            async with held(self._database, lease):
-                await self._work()
-                await release(self._database, lease)
-            return 0
 
 
 def _write_line(entry: AuditEntryPublic) -> None:
@@ -201,11 +129,3 @@ def _write_line(entry: AuditEntryPublic) -> None:
         logger.info("[AUDIT] {} | {}", entry.action, entry.summary)
     finally:
         REQUEST_ID.reset(token)
-
-
-def _log_failure(error: Exception) -> None:
-    if isinstance(error, AppError | TimeoutError):
-        details = getattr(error, "details", None) or "it took too long"
-        logger.warning("Audit entries wait for their delivery: {}", details)
-    else:
-        logger.opt(exception=error).error("Delivering audit entries failed")

@@ -15,6 +15,11 @@ class AuditEntry(SQLModel, table=True):
     __table_args__ = (
         # Indexes to find entries by, which unlike others are made in the same statement as the table.
         UniqueConstraint("object_type", "object_id", "id", name="uq_audit_object"),
+        UniqueConstraint("request_id", "id", name="uq_audit_request_id"),
+        UniqueConstraint("action", "id", name="uq_audit_action"),
+        UniqueConstraint("actor", "id", name="uq_audit_actor"),
+        UniqueConstraint("at", "id", name="uq_audit_at"),
+        UniqueConstraint("logged_at", "id", name="uq_audit_logged_at"),
         UniqueConstraint("delivered_at", "id", name="uq_audit_delivered_at"),
         TABLE_OPTIONS,
     )

@@ -1,36 +1,21 @@
 """HTTP routes of sign-in and of the own account."""
 
-from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Path, Request, Response
+from fastapi import APIRouter, Form, Path, Response
 
-from app.access import Rule, access, get_account_id, get_credential_id
+from app.access import Rule, access
 from app.database import DatabaseDep, SessionDep
 from app.errors import documented
 from app.users import crud, sign_in
-from app.users.brake import Brake
-from app.users.router import TAG_HEADER, PasswordsDep, answer
+from app.users.dependencies import AccountIdDep, BrakeDep, PasswordsDep, TokenLifetimeDep
+from app.users.router import TAG_HEADER, answer
 from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, SignInForm, TokenPublic, UserPublic
 
 router = APIRouter()
 
 
-async def get_brake(request: Request) -> Brake:
-    """The brake that the application made at its start."""
-    brake: Brake = request.state.brake
-    return brake
-
-
-async def get_token_lifetime(request: Request) -> timedelta:
-    """How long sign-in tokens live."""
-    lifetime: timedelta = request.state.token_lifetime
-    return lifetime
-
-
 KeyIdParam = Annotated[int, Path(description="Id of the API key.", ge=1, le=2**63 - 1, examples=[7])]
-AccountIdDep = Annotated[int, Depends(get_account_id)]
-CredentialIdDep = Annotated[int, Depends(get_credential_id)]
 
 
 @router.post(
@@ -45,8 +30,8 @@ CredentialIdDep = Annotated[int, Depends(get_credential_id)]
 async def create_token(
     database: DatabaseDep,
     passwords: PasswordsDep,
-    brake: Annotated[Brake, Depends(get_brake)],
-    lifetime: Annotated[timedelta, Depends(get_token_lifetime)],
+    brake: BrakeDep,
+    lifetime: TokenLifetimeDep,
     form: Annotated[SignInForm, Form()],
     response: Response,
 ) -> TokenPublic:
@@ -61,7 +46,7 @@ async def create_token(
     tags=["users"],
     summary="The own account",
     response_model=UserPublic,
-    responses={200: {"headers": TAG_HEADER}, **documented()},
+    responses={200: {"headers": TAG_HEADER}, **documented(404)},
     openapi_extra=access(Rule.ACCOUNT),
 )
 async def get_own_account(session: SessionDep, user_id: AccountIdDep) -> Response:
@@ -89,10 +74,8 @@ async def list_api_keys(session: SessionDep, user_id: AccountIdDep) -> list[ApiK
     responses=documented(409),
     openapi_extra=access(Rule.ACCOUNT),
 )
-async def create_api_key(
-    database: DatabaseDep, user_id: AccountIdDep, credential_id: CredentialIdDep, given: ApiKeyCreate
-) -> ApiKeyCreated:
-    return await sign_in.create_api_key(database, user_id, given, shown=credential_id)
+async def create_api_key(database: DatabaseDep, user_id: AccountIdDep, given: ApiKeyCreate) -> ApiKeyCreated:
+    return await sign_in.create_api_key(database, user_id, given)
 
 
 @router.delete(

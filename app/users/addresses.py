@@ -9,6 +9,7 @@ from app.audit.record import record
 from app.database import Database
 from app.dialects import ServerNow
 from app.errors import AppError
+from app.users.credentials import check_still_held
 from app.users.crud import UserNotFound
 from app.users.models import Address, User
 from app.users.schemas import MAX_ADDRESSES, AddressInput, AddressPublic
@@ -77,17 +78,21 @@ async def add_address(database: Database, user_id: int, given: AddressInput) -> 
     return await database.transaction(store)
 
 
-async def replace_address(database: Database, user_id: int, address_id: int, given: AddressInput) -> AddressPublic:
+async def replace_address(
+    database: Database, user_id: int, address_id: int, given: AddressInput, *, if_match: str | None
+) -> AddressPublic:
     """Replace an address.
 
     Raises:
         UserNotFound: There is no such account.
         AddressNotFound: It has no such address.
+        PreconditionFailed: The address has changed; see ``crud.update_user()``.
     """
 
     async def store(session: AsyncSession) -> AddressPublic:
         await _lock(session, user_id)
         before = await get_address(session, user_id, address_id)
+        before.require_match(if_match)
         after = before.model_copy(update=given.model_dump())
         if after != before:
             statement = update(Address).where(col(Address.id) == address_id).values(**given.model_dump())
@@ -98,17 +103,19 @@ async def replace_address(database: Database, user_id: int, address_id: int, giv
     return await database.transaction(store)
 
 
-async def delete_address(database: Database, user_id: int, address_id: int) -> None:
+async def delete_address(database: Database, user_id: int, address_id: int, *, if_match: str | None) -> None:
     """Remove an address.
 
     Raises:
         UserNotFound: There is no such account.
         AddressNotFound: It has no such address.
+        PreconditionFailed: The address has changed; see ``crud.update_user()``.
     """
 
     async def remove(session: AsyncSession) -> None:
         await _lock(session, user_id)
         address = await get_address(session, user_id, address_id)
+        address.require_match(if_match)
         await session.exec(delete(Address).where(col(Address.id) == address_id))
         await _note(session, "DELETE_ADDRESS", address, before=address)
 
@@ -124,11 +131,12 @@ async def _lock(session: AsyncSession, user_id: int) -> None:
     query = select(User.id).where(User.id == user_id).with_for_update()
     if (await session.exec(query)).first() is None:
         raise UserNotFound
+    await check_still_held(session)
 
 
 async def _note(session: AsyncSession, action: str, address: AddressPublic, **states: AddressPublic) -> None:
     """Note a change of an address at its account, and in the audit trail."""
     statement = update(User).where(col(User.id) == address.user_id).values(updated_at=ServerNow())
     await session.exec(statement.execution_options(synchronize_session=False))
-    shown = {when: state.model_dump(exclude={"id"}) for when, state in states.items()}
-    await record(session, action, "Address", address.id, **shown)
+    shown = {when: state.model_dump(exclude={"id", "user_id"}) for when, state in states.items()}
+    await record(session, action, "Address", f"{address.user_id}/{address.id}", **shown)

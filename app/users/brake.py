@@ -58,6 +58,12 @@ class Brake:
         if len(self._tries) > _MOST_NAMES:
             self._tries.popitem(last=False)
 
+    def take_back(self, name: str) -> None:
+        """Not count the last try of a name, which failed for a reason of ours."""
+        if name in self._tries:
+            tries, last = self._tries[name]
+            self._tries[name] = (tries - 1, last)
+
     def release(self, name: str) -> None:
         """Forget the tries of a name that has signed in."""
         self._tries.pop(name, None)

@@ -1,21 +1,23 @@
 """Sign-in tokens and API keys: random, shown once, kept as hashes."""
 
+import asyncio
 import hashlib
 import hmac
 import re
 import secrets
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, Literal
 
-from sqlalchemy import or_
+from loguru import logger
+from sqlalchemy import ColumnElement, and_, or_
 from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
 from sqlmodel import col, delete, insert, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.access import Principal, Role
+from app.access import ACTOR, Principal, Role
 from app.database import Database
 from app.dialects import ServerNow
-from app.errors import Unauthorized
+from app.errors import DatabaseUnavailable, Unauthorized
 from app.users.models import Credential, User
 
 Kind = Literal["token", "key"]
@@ -25,6 +27,8 @@ CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="countries"'}
 _FORM: Final = re.compile(rb"(token|key)_[A-Za-z0-9_-]{43}")
 _USE_NOTED_SECONDS: Final = 60
 """So long one note of a key's use counts: a write for every request would be dear."""
+_NOTE_SECONDS: Final = 0.5
+"""For which a request waits until its use is noted."""
 
 
 class CredentialEnded(Unauthorized):
@@ -54,8 +58,10 @@ async def issue(
     Returns:
         The secret, which is nowhere kept.
     """
-    expired = (col(Credential.user_id) == user_id, col(Credential.expires_at) <= ServerNow())
-    await session.exec(delete(Credential).where(*expired))
+    query = select(Credential.id).where(Credential.user_id == user_id, col(Credential.expires_at) <= ServerNow())
+    # By id: a DELETE that finds nothing would lock the gap in the index, and the INSERTs of others with it.
+    if expired := (await session.exec(query)).all():
+        await session.exec(delete(Credential).where(col(Credential.id).in_(expired)))
     secret = new_secret(kind)
     values = {"user_id": user_id, "kind": kind, "name": name, "digest": digest(secret), "created_at": ServerNow()}
     await session.exec(insert(Credential).values(**values, expires_at=ServerNow(lifetime.total_seconds())))
@@ -67,18 +73,18 @@ async def revoke_all(session: AsyncSession, user_id: int) -> None:
     await session.exec(delete(Credential).where(col(Credential.user_id) == user_id))
 
 
-async def check_still_held(session: AsyncSession, credential_id: int | None) -> None:
-    """Make sure, behind the lock of the account, that what a request showed has not ended while it was under way.
+async def check_still_held(session: AsyncSession) -> None:
+    """Make sure that the token or key with which a request came has not ended while it was under way.
 
-    Or else what a stolen token began could come after the new password that ended it.
-
-    Args:
-        session: The open transaction of the change.
-        credential_id: Of the principal; None for who has no account.
+    A body may be held back for as long as somebody likes, so what a stolen token
+    began could come after the new password that ended it. To be called behind
+    the lock of the account that is changed, so that nothing comes in between
+    where it is the own one.
 
     Raises:
-        CredentialEnded: The token or key is not there any more.
+        CredentialEnded: It is not there any more.
     """
+    credential_id = ACTOR.get().credential_id
     if credential_id is None:
         return
     if (await session.exec(select(Credential.id).where(Credential.id == credential_id))).first() is None:
@@ -101,8 +107,8 @@ async def find_principal(database: Database, kind: str, secret: bytes) -> Princi
         row = (await (await session.connection()).execute(_owner_of(kind, hashed))).first()
     if row is None or not hmac.compare_digest(row.digest, hashed):
         return None
-    if kind == "key":
-        await _note_use(database, row.credential_id, row.last_used_at)
+    if row.is_use_to_be_noted:
+        await _note_use(database, row.credential_id)
     return Principal(row.email, Role(row.role), row.user_id, row.credential_id)
 
 
@@ -111,7 +117,7 @@ def _owner_of(kind: str, hashed: str) -> Any:
     columns: tuple[Any, ...] = (
         Credential.digest,
         col(Credential.id).label("credential_id"),
-        Credential.last_used_at,
+        and_(col(Credential.kind) == "key", _use_is_old()).label("is_use_to_be_noted"),
         col(User.id).label("user_id"),
         User.email,
         User.role,
@@ -120,16 +126,19 @@ def _owner_of(kind: str, hashed: str) -> Any:
     return query.where(col(Credential.digest) == hashed, col(Credential.kind) == kind, *is_usable)
 
 
-async def _note_use(database: Database, credential_id: int, last_used_at: datetime | None) -> None:
-    """Note when a key was used, once a minute."""
-    if last_used_at is not None and datetime.now(last_used_at.tzinfo) - last_used_at < timedelta(
-        seconds=_USE_NOTED_SECONDS
-    ):
-        return
-    is_old = or_(col(Credential.last_used_at).is_(None), col(Credential.last_used_at) <= ServerNow(-_USE_NOTED_SECONDS))
+def _use_is_old() -> ColumnElement[bool]:
+    return or_(col(Credential.last_used_at).is_(None), col(Credential.last_used_at) <= ServerNow(-_USE_NOTED_SECONDS))
+
+
+async def _note_use(database: Database, credential_id: int) -> None:
+    """Note when a key was used; where that fails, as on a server that is read-only for a time, its use goes on."""
 
     async def note(session: AsyncSession) -> None:
-        statement = update(Credential).where(col(Credential.id) == credential_id, is_old)
+        statement = update(Credential).where(col(Credential.id) == credential_id, _use_is_old())
         await session.exec(statement.values(last_used_at=ServerNow()).execution_options(synchronize_session=False))
 
-    await database.transaction(note, repeatable=True)
+    try:
+        async with asyncio.timeout(_NOTE_SECONDS):
+            await database.transaction(note, repeatable=True)
+    except (DatabaseUnavailable, TimeoutError):
+        logger.warning("The last use of API key {} could not be noted", credential_id)

@@ -1,7 +1,7 @@
 """What can be asked and changed about accounts, one use case a function."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
@@ -10,7 +10,6 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.access import Forbidden, Principal, Role
 from app.audit.record import record
-from app.conditional import require_match
 from app.database import Database
 from app.errors import AppError
 from app.names import name_key
@@ -38,7 +37,7 @@ class EmailTaken(AppError):
     title = "E-mail taken"
 
     def __init__(self) -> None:
-        super().__init__({"email": "another account has this address"})
+        super().__init__({"email": "is taken by another account"})
 
 
 async def list_users(session: AsyncSession, filters: UserFilters) -> tuple[list[UserPublic], int]:
@@ -91,12 +90,13 @@ async def create_user(database: Database, passwords: Passwords, given: UserCreat
     password_hash = await passwords.hash(given.password.get_secret_value())
 
     async def store(session: AsyncSession) -> UserPublic:
+        await check_still_held(session)
         fields = given.model_dump(exclude={"password", "addresses"})
         addresses = [Address(**address.model_dump()) for address in given.addresses]
         user = User(**fields, **_keys(fields), password_hash=password_hash, addresses=addresses)
         session.add(user)
         await _flush(session)
-        created = await get_user(session, user.id or 0)
+        created = await get_user(session, cast(int, user.id))
         await record(session, "CREATE_USER", "User", created.id, after=_shown(created))
         return created
 
@@ -137,7 +137,7 @@ async def update_user(
     async def store(session: AsyncSession) -> UserPublic:
         user = await _read(session, user_id, lock=True)
         before = UserPublic.of(user)
-        await check_still_held(session, by.credential_id)
+        await check_still_held(session)
         _check(before, fields, by, if_match)
         user.sqlmodel_update(fields | _keys({**before.model_dump(), **fields}))
         await _flush(session)
@@ -154,7 +154,7 @@ async def update_user(
 
 def _check(before: UserPublic, fields: Mapping[str, Any], by: Principal, if_match: str | None) -> None:
     """Hold a change against the entity tag and against what the asking account may change."""
-    require_match(if_match.encode("latin-1") if if_match is not None else None, before.tag.encode())
+    before.require_match(if_match)
     if by.role is not Role.ADMIN:
         wrong = [name for name in _FOR_ADMINS if fields.get(name, getattr(before, name)) != getattr(before, name)]
         if wrong:
@@ -171,7 +171,8 @@ async def delete_user(database: Database, user_id: int, *, if_match: str | None)
 
     async def remove(session: AsyncSession) -> None:
         user = UserPublic.of(await _read(session, user_id, lock=True))
-        require_match(if_match.encode("latin-1") if if_match is not None else None, user.tag.encode())
+        await check_still_held(session)
+        user.require_match(if_match)
         await session.exec(delete(User).where(col(User.id) == user_id))
         await record(session, "DELETE_USER", "User", user_id, before=_shown(user))
 

@@ -10,6 +10,8 @@ from sqlmodel import Field, Relationship, SQLModel
 from app.dialects import TABLE_OPTIONS, RowId, ServerNow, UTCDateTime
 
 _OF_USER: Final[dict[str, Any]] = {"columns": ["user_id"], "refcolumns": ["user.id"], "ondelete": "CASCADE"}
+_TABLE_OPTIONS: Final[dict[str, Any]] = {**TABLE_OPTIONS, "sqlite_autoincrement": True}
+"""SQLite would give the id of a deleted account to the next one."""
 _CREATED: Final = {"default": ServerNow()}
 _UPDATED: Final = {"default": ServerNow(), "onupdate": ServerNow()}
 
@@ -18,7 +20,7 @@ class User(SQLModel, table=True):
     """One account."""
 
     __tablename__ = "user"
-    __table_args__ = (UniqueConstraint("email_key", name="uq_user_email_key"), TABLE_OPTIONS)
+    __table_args__ = (UniqueConstraint("email_key", name="uq_user_email_key"), _TABLE_OPTIONS)
 
     id: int | None = Field(default=None, primary_key=True, sa_type=RowId)
     fname: str = Field(max_length=100)
@@ -54,7 +56,7 @@ class Address(SQLModel, table=True):
         ForeignKeyConstraint(**_OF_USER, name="fk_address_user"),
         # An index to find them by, which unlike others is made in the same statement as the table.
         UniqueConstraint("user_id", "id", name="uq_address_user_id"),
-        TABLE_OPTIONS,
+        _TABLE_OPTIONS,
     )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=RowId)
@@ -77,7 +79,7 @@ class Credential(SQLModel, table=True):
         ForeignKeyConstraint(**_OF_USER, name="fk_credential_user"),
         UniqueConstraint("user_id", "id", name="uq_credential_user_id"),
         UniqueConstraint("digest", name="uq_credential_digest"),
-        TABLE_OPTIONS,
+        _TABLE_OPTIONS,
     )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=RowId)

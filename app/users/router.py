@@ -2,17 +2,18 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
-from app.access import Principal, Rule, access, get_principal
+from app.access import Rule, access
 from app.database import DatabaseDep, SessionDep
 from app.errors import documented
 from app.paging import PAGE_HEADERS, page_headers
 from app.users import addresses, crud
-from app.users.passwords import Passwords
+from app.users.dependencies import IfMatchDep, PasswordsDep, PrincipalDep
 from app.users.schemas import (
     AddressInput,
     AddressPublic,
+    Tagged,
     UserCreate,
     UserFilters,
     UserPublic,
@@ -23,23 +24,10 @@ from app.users.schemas import (
 router = APIRouter(prefix="/users", tags=["users"])
 
 
-async def get_passwords(request: Request) -> Passwords:
-    """The hasher that the application made at its start."""
-    passwords: Passwords = request.state.passwords
-    return passwords
-
-
-PasswordsDep = Annotated[Passwords, Depends(get_passwords)]
-PrincipalDep = Annotated[Principal, Depends(get_principal)]
 IdParam = Annotated[int, Path(description="Id of the account.", ge=1, le=2**63 - 1, examples=[1])]
 AddressIdParam = Annotated[int, Path(description="Id of the address.", ge=1, le=2**63 - 1, examples=[1])]
-IfMatchHeader = Annotated[
-    str | None, Header(alias="If-Match", description="Only if the account still has this `ETag`.")
-]
 
-TAG_HEADER: Final = {
-    "ETag": {"description": "Changes with the account and its addresses.", "schema": {"type": "string"}}
-}
+TAG_HEADER: Final = {"ETag": {"description": "Changes with what the answer shows.", "schema": {"type": "string"}}}
 _LOCATION: Final = {"Location": {"description": "Where the new object is.", "schema": {"type": "string"}}}
 
 
@@ -52,9 +40,9 @@ _LOCATION: Final = {"Location": {"description": "Where the new object is.", "sch
     responses={201: {"headers": {**_LOCATION, **TAG_HEADER}}, **documented(409)},
     openapi_extra=access(Rule.ADMIN),
 )
-async def create_user(database: DatabaseDep, passwords: PasswordsDep, given: UserCreate) -> Response:
+async def create_user(request: Request, database: DatabaseDep, passwords: PasswordsDep, given: UserCreate) -> Response:
     user = await crud.create_user(database, passwords, given)
-    return answer(user, status_code=201, headers={"Location": f"/users/{user.id}"})
+    return answer(user, status_code=201, headers={"Location": f"{request.url.path}/{user.id}"})
 
 
 @router.get(
@@ -98,7 +86,7 @@ async def replace_user(
     principal: PrincipalDep,
     user_id: IdParam,
     given: UserReplace,
-    if_match: IfMatchHeader = None,
+    if_match: IfMatchDep,
 ) -> Response:
     return answer(await crud.update_user(database, passwords, user_id, given, by=principal, if_match=if_match))
 
@@ -117,7 +105,7 @@ async def update_user(
     principal: PrincipalDep,
     user_id: IdParam,
     given: UserUpdate,
-    if_match: IfMatchHeader = None,
+    if_match: IfMatchDep,
 ) -> Response:
     return answer(await crud.update_user(database, passwords, user_id, given, by=principal, if_match=if_match))
 
@@ -130,7 +118,7 @@ async def update_user(
     responses=documented(404, 412),
     openapi_extra=access(Rule.OWNER),
 )
-async def delete_user(database: DatabaseDep, user_id: IdParam, if_match: IfMatchHeader = None) -> None:
+async def delete_user(database: DatabaseDep, user_id: IdParam, if_match: IfMatchDep) -> None:
     await crud.delete_user(database, user_id, if_match=if_match)
 
 
@@ -149,51 +137,54 @@ async def list_addresses(session: SessionDep, user_id: IdParam) -> list[AddressP
     "/{user_id}/addresses",
     status_code=201,
     summary="Add an address",
-    responses={201: {"headers": _LOCATION}, **documented(404, 409)},
+    description="At most 50.",
+    response_model=AddressPublic,
+    responses={201: {"headers": {**_LOCATION, **TAG_HEADER}}, **documented(404, 409)},
     openapi_extra=access(Rule.OWNER),
 )
-async def add_address(
-    database: DatabaseDep, user_id: IdParam, given: AddressInput, response: Response
-) -> AddressPublic:
+async def add_address(request: Request, database: DatabaseDep, user_id: IdParam, given: AddressInput) -> Response:
     address = await addresses.add_address(database, user_id, given)
-    response.headers["Location"] = f"/users/{user_id}/addresses/{address.id}"
-    return address
+    return answer(address, status_code=201, headers={"Location": f"{request.url.path}/{address.id}"})
 
 
 @router.get(
     "/{user_id}/addresses/{address_id}",
     summary="One address",
-    responses=documented(404),
+    response_model=AddressPublic,
+    responses={200: {"headers": TAG_HEADER}, **documented(404)},
     openapi_extra=access(Rule.OWNER),
 )
-async def get_address(session: SessionDep, user_id: IdParam, address_id: AddressIdParam) -> AddressPublic:
-    return await addresses.get_address(session, user_id, address_id)
+async def get_address(session: SessionDep, user_id: IdParam, address_id: AddressIdParam) -> Response:
+    return answer(await addresses.get_address(session, user_id, address_id))
 
 
 @router.put(
     "/{user_id}/addresses/{address_id}",
     summary="Replace an address",
-    responses=documented(404),
+    response_model=AddressPublic,
+    responses={200: {"headers": TAG_HEADER}, **documented(404, 412)},
     openapi_extra=access(Rule.OWNER),
 )
 async def replace_address(
-    database: DatabaseDep, user_id: IdParam, address_id: AddressIdParam, given: AddressInput
-) -> AddressPublic:
-    return await addresses.replace_address(database, user_id, address_id, given)
+    database: DatabaseDep, user_id: IdParam, address_id: AddressIdParam, given: AddressInput, if_match: IfMatchDep
+) -> Response:
+    return answer(await addresses.replace_address(database, user_id, address_id, given, if_match=if_match))
 
 
 @router.delete(
     "/{user_id}/addresses/{address_id}",
     status_code=204,
     summary="Delete an address",
-    responses=documented(404),
+    responses=documented(404, 412),
     openapi_extra=access(Rule.OWNER),
 )
-async def delete_address(database: DatabaseDep, user_id: IdParam, address_id: AddressIdParam) -> None:
-    await addresses.delete_address(database, user_id, address_id)
+async def delete_address(
+    database: DatabaseDep, user_id: IdParam, address_id: AddressIdParam, if_match: IfMatchDep
+) -> None:
+    await addresses.delete_address(database, user_id, address_id, if_match=if_match)
 
 
-def answer(user: UserPublic, *, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """An account as JSON, with the tag of just these bytes."""
-    content = user.model_dump_json()
-    return Response(content, status_code, {"ETag": user.tag, **(headers or {})}, "application/json")
+def answer(shown: Tagged, *, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """An account or address as JSON, with the tag of just these bytes."""
+    content = shown.model_dump_json()
+    return Response(content, status_code, {"ETag": shown.tag, **(headers or {})}, "application/json")

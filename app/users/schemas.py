@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, St
 from pydantic.config import JsonDict
 
 from app.access import Role
-from app.conditional import entity_tag
+from app.conditional import entity_tag, require_match
 from app.names import name_key
 from app.paging import LimitField, OffsetField
 from app.users.models import User
@@ -74,6 +74,23 @@ Password = Annotated[
 ]
 
 
+class Tagged(BaseModel):
+    """Something that is shown with an entity tag, and changed with ``If-Match``."""
+
+    @property
+    def tag(self) -> str:
+        """Entity tag of its JSON."""
+        return entity_tag(self.model_dump_json().encode()).decode()
+
+    def require_match(self, if_match: str | None) -> None:
+        """Hold it against an ``If-Match``; None always holds.
+
+        Raises:
+            PreconditionFailed: It has changed.
+        """
+        require_match(if_match.encode("latin-1") if if_match is not None else None, self.tag.encode())
+
+
 class AddressInput(BaseModel):
     """A postal address as clients send it."""
 
@@ -94,7 +111,7 @@ class AddressInput(BaseModel):
         return code
 
 
-class AddressPublic(BaseModel):
+class AddressPublic(Tagged):
     """A postal address."""
 
     model_config = ConfigDict(
@@ -154,7 +171,7 @@ class UserCreate(BaseModel):
     addresses: list[AddressInput] = Field(default_factory=list, max_length=MAX_ADDRESSES)
 
 
-class UserPublic(BaseModel):
+class UserPublic(Tagged):
     """An account; the password never leaves the service."""
 
     model_config = ConfigDict(
@@ -180,11 +197,6 @@ class UserPublic(BaseModel):
     def of(cls, user: User) -> Self:
         """What an account with its addresses looks like from outside."""
         return cls.model_validate(user)
-
-    @property
-    def tag(self) -> str:
-        """Entity tag of its JSON."""
-        return entity_tag(self.model_dump_json().encode()).decode()
 
 
 class UserSort(StrEnum):

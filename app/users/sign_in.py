@@ -11,11 +11,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.audit.record import record
 from app.database import Database
 from app.dialects import ServerNow
-from app.errors import AppError, Unauthorized
+from app.errors import AppError, DatabaseUnavailable, Unauthorized
 from app.users.brake import Brake
 from app.users.credentials import CHALLENGE, check_still_held, digest, issue
 from app.users.models import Credential, User
-from app.users.passwords import Passwords
+from app.users.passwords import Busy, Passwords
 from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, TokenPublic, as_stored, email_key
 
 _MOST_KEYS: Final = 20
@@ -60,6 +60,18 @@ async def sign_in(
     """
     key = email_key(as_stored(email))
     brake.admit(key)
+    try:
+        token = await _check_and_issue(database, passwords, key, password, lifetime)
+    except (DatabaseUnavailable, Busy):
+        brake.take_back(key)
+        raise
+    brake.release(key)
+    return TokenPublic(access_token=token, expires_in=round(lifetime.total_seconds()))
+
+
+async def _check_and_issue(
+    database: Database, passwords: Passwords, key: str, password: str, lifetime: timedelta
+) -> str:
     async with database.reading() as session:
         account = await _account(session, key)
     if not await passwords.verify(password, account.password_hash if account else None) or not account.is_active:
@@ -71,9 +83,7 @@ async def sign_in(
             raise WrongCredentials
         return await issue(session, account.id, "token", lifetime)
 
-    token = await database.transaction(give_token)
-    brake.release(key)
-    return TokenPublic(access_token=token, expires_in=round(lifetime.total_seconds()))
+    return await database.transaction(give_token)
 
 
 async def _account(session: AsyncSession, key: str, *, lock: bool = False) -> Any:
@@ -82,24 +92,17 @@ async def _account(session: AsyncSession, key: str, *, lock: bool = False) -> An
     return (await (await session.connection()).execute(query.with_for_update() if lock else query)).first()
 
 
-async def create_api_key(database: Database, user_id: int, given: ApiKeyCreate, *, shown: int) -> ApiKeyCreated:
+async def create_api_key(database: Database, user_id: int, given: ApiKeyCreate) -> ApiKeyCreated:
     """Give an account an API key.
 
-    Args:
-        database: Where.
-        user_id: The account.
-        given: Name and life of the key.
-        shown: Id of the token or key with which the account asks. It has to be there still, or a key
-            could outlive a new password that came meanwhile.
-
     Raises:
-        CredentialEnded: What was shown has ended since.
+        CredentialEnded: What the account showed has ended since.
         TooManyApiKeys: It has enough.
     """
 
     async def store(session: AsyncSession) -> ApiKeyCreated:
         await session.exec(select(User.id).where(User.id == user_id).with_for_update())
-        await check_still_held(session, shown)
+        await check_still_held(session)
         key = await issue(session, user_id, "key", timedelta(days=given.expires_in_days), name=given.name)
         if (
             await session.exec(select(func.count()).select_from(Credential).where(*_keys_of(user_id)))

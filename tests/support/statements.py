@@ -18,8 +18,8 @@ class Statement(NamedTuple):
 
 
 @contextmanager
-def recorded(database: Database) -> Iterator[list[Statement]]:
-    """Every statement while the block runs, but those that deliver audit entries whenever they get to it.
+def recorded(database: Database, *, deliveries: bool = False) -> Iterator[list[Statement]]:
+    """Every statement while the block runs, but only if asked those that deliver audit entries whenever they get to it.
 
     A bulk statement counts once, BEGIN and what sets a connection up not at all.
     """
@@ -28,8 +28,8 @@ def recorded(database: Database) -> Iterator[list[Statement]]:
 
     def record(_connection: Any, _cursor: Any, sql: str, parameters: Any, *_: Any) -> None:
         task = asyncio.current_task()
-        in_background = task is not None and task.get_name() == "audit delivery"
-        if not in_background and not sql.startswith(("BEGIN", "PRAGMA")):
+        is_delivery = task is not None and task.get_name().startswith("audit delivery")
+        if (deliveries or not is_delivery) and not sql.startswith(("BEGIN", "PRAGMA")):
             statements.append(Statement(sql, parameters))
 
     event.listen(engine, "before_cursor_execute", record)

@@ -1,6 +1,7 @@
 """Accounts that the tests of this folder create, and looks into the database past the service."""
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,3 +72,22 @@ def failing(client: Client, beginning: str) -> Iterator[None]:
         yield
     finally:
         event.remove(engine, "before_cursor_execute", fail)
+
+
+@contextmanager
+def overtaken(client: Client, first: Callable[[], Awaitable[None]]) -> Iterator[None]:
+    """While the block runs, the change that a request is about to make has to wait until something else was done."""
+    database: Database = client.state["database"]
+    transaction = database.transaction
+
+    async def do_first(work: Any, **options: Any) -> Any:
+        if "audit delivery" not in repr(asyncio.current_task()):
+            database.transaction = transaction  # type: ignore[method-assign]
+            await first()
+        return await transaction(work, **options)
+
+    database.transaction = do_first  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        database.transaction = transaction  # type: ignore[method-assign]

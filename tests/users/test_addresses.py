@@ -121,3 +121,21 @@ async def test_change_of_an_address_that_fails_half_way_changes_nothing(client, 
 
     assert [answer.status_code for answer in answers] == [500, 500, 500]
     assert await stored(client) == before
+
+
+async def test_change_of_an_address_needs_the_tag_it_asks_for(client):
+    ada = await create(client, addresses=[RIDGE, QUAY])
+    paths = [f"/users/{ada['id']}/addresses/{address['id']}" for address in ada["addresses"]]
+    stale = (await client.get(paths[0])).headers["ETag"]
+    fresh = (await client.put(paths[0], json=QUAY, headers={"If-Match": stale})).headers["ETag"]
+    before = await stored(client)
+
+    for method, body in (("PUT", RIDGE), ("DELETE", None)):
+        refused = await client.request(method, paths[0], json=body, headers={"If-Match": stale})
+        details = {"If-Match": f"the answer now has the tag {fresh}"}
+        assert (refused.status_code, refused.json()) == (412, {"error": "Precondition failed", "details": details})
+    assert await stored(client) == before
+
+    twice = [("If-Match", stale), ("If-Match", fresh)]
+    assert (await client.put(paths[0], json=RIDGE, headers=twice)).status_code == 200
+    assert (await client.delete(paths[0], headers={"If-Match": "*"})).status_code == 204

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.users.accounts import create, rows, sign_in, stored, write
+from app.database import Database
+from app.errors import DatabaseUnavailable
+from tests.users.accounts import create, overtaken, rows, sign_in, stored, write
 from tests.users.test_sign_in import NEW_PASSWORD, UNAUTHORIZED
 
 PATH = "/users/me/api-keys"
@@ -156,20 +158,17 @@ async def test_account_has_at_most_twenty_keys(client, token):
     await add(client, token)
 
 
-async def test_key_whose_request_a_new_password_overtakes_is_not_made(client, token, monkeypatch):
+async def test_key_whose_request_a_new_password_overtakes_is_not_made(client, token):
     path = f"/users/{(await client.get('/users/me', headers=token)).json()['id']}"
-    database = client.state["database"]
     for ending in ("patch", "delete"):
         headers = await sign_in(client) if ending == "delete" else token
 
-        async def overtaken(work, *, ending=ending, **options):
-            monkeypatch.undo()
+        async def end(ending=ending) -> None:
             body = {"json": {"password": "correct horse battery"}} if ending == "patch" else {}
             assert (await client.request(ending, path, **body)).is_success
-            return await database.transaction(work, **options)
 
-        monkeypatch.setattr(database, "transaction", overtaken)
-        answer = await client.post(PATH, json={"name": "nightly"}, headers=headers)
+        with overtaken(client, end):
+            answer = await client.post(PATH, json={"name": "nightly"}, headers=headers)
 
         assert (answer.status_code, answer.json()) == (401, ENDED)
         assert await rows(client, "SELECT id FROM credential") == []
@@ -218,3 +217,23 @@ async def test_key_does_what_its_account_may(client, token):
     await client.patch(f"/users/{me['id']}", json={"password": NEW_PASSWORD}, headers=key)
     for ended in (key, token, {"X-API-Key": second["key"]}):
         assert (await client.get("/users/me", headers=ended)).status_code == 401
+
+
+async def test_key_works_also_where_its_use_cannot_be_noted(client, token, monkeypatch):
+    key = (await add(client, token))["key"]
+    transaction = Database.transaction
+    for failure in ("refused", "slow"):
+
+        async def fail(database, work, *, failure=failure, **options) -> Any:
+            if "audit delivery" in repr(asyncio.current_task()):
+                return await transaction(database, work, **options)
+            if failure == "refused":
+                raise DatabaseUnavailable("The database can't be reached or refused the work")
+            return await asyncio.sleep(60)
+
+        monkeypatch.setattr(Database, "transaction", fail)
+        assert (await client.get("/users/me", headers={"X-API-Key": key})).status_code == 200
+    monkeypatch.setattr(Database, "transaction", transaction)
+    (shown,) = (await client.get(PATH, headers=token)).json()
+
+    assert shown["last_used_at"] is None

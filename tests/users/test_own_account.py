@@ -1,8 +1,10 @@
 """What accounts may do with themselves, and that they can do nothing with others."""
 
+from typing import Any
+
 import pytest
 
-from tests.users.accounts import OPERATOR, OPERATOR_KEY, QUAY, RIDGE, create, sign_in, stored
+from tests.users.accounts import ADA, OPERATOR, OPERATOR_KEY, PASSWORD, QUAY, RIDGE, create, overtaken, sign_in, stored
 
 REPLACEMENT = {"fname": "Eve", "lname": "Eve", "email": "eve@example.com", "role": "reader", "is_active": True}
 
@@ -107,22 +109,35 @@ async def test_operator_has_no_account(service):
             assert (answer.status_code, answer.json()) == (403, {"error": "Forbidden", "details": details})
 
 
-async def test_change_that_a_new_password_overtakes_is_refused(client, monkeypatch):
-    """Or else the password of whoever stole a token could come after that of the owner who noticed."""
-    path = f"/users/{(await create(client))['id']}"
-    token, database = await sign_in(client), client.state["database"]
+async def test_change_that_a_new_password_overtakes_is_refused(client):
+    """A body may be held back; the password of whoever stole a token must not come after that of the owner."""
+    ada = await create(client, role="admin", addresses=[RIDGE])
+    path = f"/users/{ada['id']}"
+    address = f"{path}/addresses/{ada['addresses'][0]['id']}"
+    requests = [
+        ("PATCH", path, {"password": "the thief's new one"}),
+        ("PUT", path, {**ADA, "role": "admin", "is_active": True}),
+        ("DELETE", path, None),
+        ("POST", "/users", {**ADA, "email": "eve@example.com"}),
+        ("POST", f"{path}/addresses", RIDGE),
+        ("PUT", address, QUAY),
+        ("DELETE", address, None),
+    ]
+    ended = {"error": "Unauthorized", "details": "The token or key has just ended; sign in again"}
+    for number, (method, url, body) in enumerate(requests):
+        token = await sign_in(client, password=f"the owner's new one {number - 1}" if number else PASSWORD)
+        before: dict[str, Any] = {}
 
-    async def overtaken(work, **options):
-        monkeypatch.undo()
-        assert (await client.patch(path, json={"password": "the owner's new one"})).status_code == 200
-        return await database.transaction(work, **options)
+        async def change_password(before=before, number=number) -> None:
+            owners = {"password": f"the owner's new one {number}"}
+            assert (await client.patch(path, json=owners)).status_code == 200
+            before.update(await stored(client))
 
-    monkeypatch.setattr(database, "transaction", overtaken)
-    answer = await client.patch(path, json={"password": "the thief's new one"}, headers=token)
+        with overtaken(client, change_password):
+            answer = await client.request(method, url, json=body, headers=token)
 
-    details = "The token or key has just ended; sign in again"
-    assert (answer.status_code, answer.json()) == (401, {"error": "Unauthorized", "details": details})
-    await sign_in(client, password="the owner's new one")
+        assert (method, url, answer.status_code, answer.json()) == (method, url, 401, ended)
+        assert await stored(client) == before
 
 
 async def test_own_account_has_the_tag_that_a_change_takes(client):

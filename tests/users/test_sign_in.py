@@ -7,10 +7,13 @@ from typing import Any
 import httpx
 import pytest
 
+from app.database import Database
+from app.errors import DatabaseUnavailable
 from tests.conftest import serving
 from tests.users.accounts import ADA, PASSWORD, create, rows, sign_in, stored
 from tests.users.hasher import WatchedHasher
 
+FORM = "application/x-www-form-urlencoded"
 NEW_PASSWORD = "another long one"
 WRONG = {"error": "Unauthorized", "details": "Wrong e-mail address or password"}
 UNAUTHORIZED = {
@@ -240,3 +243,27 @@ async def test_too_many_waiting_passwords_are_503_and_nobody_else_waits(watched,
     assert {answer.status_code for answer in await asyncio.gather(*tries)} == {401}
     await sign_in(watched)
     assert len(await rows(watched, "SELECT id FROM user")) == 1
+
+
+async def test_tries_that_fail_for_a_reason_of_ours_do_not_count(service, monkeypatch):
+    async with service(monotonic=lambda: 0.0) as client:
+        await create(client)
+        reading = Database.reading
+        monkeypatch.setattr(Database, "reading", unavailable)
+        for _ in range(10):
+            assert (await attempt(client, "ada@example.com", PASSWORD)).status_code == 503
+        monkeypatch.setattr(Database, "reading", reading)
+
+        assert (await attempt(client, "ada@example.com", PASSWORD)).status_code == 200
+
+
+def unavailable(_: Database) -> Any:
+    raise DatabaseUnavailable("The database can't be reached or refused the work")
+
+
+async def test_form_of_a_stranger_is_small(client):
+    form = b"username=a&password=b&" + b"&" * 20_000
+    answer = await client.post("/auth/token", content=form, headers={"Content-Type": FORM})
+
+    details = "The body may have at most 16384 bytes"
+    assert (answer.status_code, answer.json()) == (413, {"error": "Request body too large", "details": details})

@@ -4,13 +4,16 @@ import asyncio
 from datetime import datetime
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from app.main import create_app
+from tests.conftest import CHEAP
 from tests.users.accounts import ADA, PASSWORD, QUAY, RIDGE, create, failing, rows, sign_in, stored, write
 
 NOT_FOUND = {"error": "User not found"}
-TAKEN = {"error": "E-mail taken", "details": {"email": "another account has this address"}}
+TAKEN = {"error": "E-mail taken", "details": {"email": "is taken by another account"}}
 REPLACEMENT = {
     "fname": "Grace",
     "lname": "Owusu",
@@ -348,3 +351,31 @@ async def test_names_that_grow_when_folded_are_kept_whole(client):
     changed = await client.patch(f"/users/{ada['id']}", json={"fname": "ﬃ" * 100})
     assert changed.json()["fname"] == "ﬃ" * 100
     assert (await client.get("/users?q=ffiffi")).json() == [changed.json()]
+
+
+async def test_id_of_a_deleted_account_or_key_is_never_given_again(client):
+    ids = []
+    for turn in range(3):
+        ada = await create(client, email=f"ada{turn}@example.com", addresses=[RIDGE])
+        token = await sign_in(client, email=ada["email"])
+        key = (await client.post("/users/me/api-keys", json={"name": "x"}, headers=token)).json()
+        ids.append((ada["id"], ada["addresses"][0]["id"], key["id"]))
+        await client.delete(f"/users/{ada['id']}")
+
+    assert [len(set(column)) for column in zip(*ids, strict=True)] == [3, 3, 3]
+
+
+async def test_location_is_below_the_prefix_of_the_service(settings):
+    app = create_app(settings, hasher=CHEAP)
+    async with app.router.lifespan_context(app) as state:
+
+        async def with_state(scope, receive, send):
+            await app({**scope, "state": dict(state or {})}, receive, send)
+
+        transport = httpx.ASGITransport(with_state, root_path="/api")
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as prefixed:
+            user = await prefixed.post("/api/users", json=ADA)
+            address = await prefixed.post(f"{user.headers['Location']}/addresses", json=RIDGE)
+
+            assert user.headers["Location"] == f"/api/users/{user.json()['id']}"
+            assert (await prefixed.get(address.headers["Location"])).json() == address.json()

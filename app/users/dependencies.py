@@ -1,0 +1,46 @@
+"""What routes of accounts take from the application and from the request."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from app.access import Principal, get_account_id, get_principal
+from app.users.brake import Brake
+from app.users.passwords import Passwords
+
+
+async def get_passwords(request: Request) -> Passwords:
+    """The hasher that the application made at its start."""
+    passwords: Passwords = request.state.passwords
+    return passwords
+
+
+async def get_brake(request: Request) -> Brake:
+    """The brake that the application made at its start."""
+    brake: Brake = request.state.brake
+    return brake
+
+
+async def get_token_lifetime(request: Request) -> timedelta:
+    """How long sign-in tokens live."""
+    lifetime: timedelta = request.state.token_lifetime
+    return lifetime
+
+
+_IfMatchHeader = Annotated[
+    list[str] | None, Header(alias="If-Match", description="Only if what is changed still has one of these `ETag`s.")
+]
+
+
+async def get_if_match(if_match: _IfMatchHeader = None) -> str | None:
+    """The header field, repeated ones joined (RFC 9110, 5.3); None where there is none."""
+    return None if if_match is None else ", ".join(if_match)
+
+
+PasswordsDep = Annotated[Passwords, Depends(get_passwords)]
+BrakeDep = Annotated[Brake, Depends(get_brake)]
+TokenLifetimeDep = Annotated[timedelta, Depends(get_token_lifetime)]
+PrincipalDep = Annotated[Principal, Depends(get_principal)]
+AccountIdDep = Annotated[int, Depends(get_account_id)]
+IfMatchDep = Annotated[str | None, Depends(get_if_match)]
