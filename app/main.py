@@ -1,32 +1,23 @@
-"""The application: settings, start and stop, layers, routers, error handlers. Wiring only."""
+"""The application: settings, layers, routers, error handlers. Wiring only."""
 
-import asyncio
 import gc
 import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
-from typing import TypedDict
 
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
-from loguru import logger
-from prometheus_client import CollectorRegistry
 from pwdlib import PasswordHash
 
 from app import __version__, metrics, status
 from app.access import SECURITY_SCHEMES
 from app.audit import router as audit
-from app.audit.delivery import Courier
 from app.config import Settings, load_settings
 from app.cors import Cors
 from app.countries import router as countries
-from app.countries.refresh import Refresher
-from app.countries.schedule import keep_fresh
-from app.data_version import DataVersion
-from app.database import Database
 from app.errors import UnforeseenErrors, install_error_handlers
 from app.gate import Gate, keep_rule
 from app.log import LogLines, configure_logging
@@ -34,24 +25,10 @@ from app.openapi import DESCRIPTION, TAGS, TITLE, Operations, correct_openapi
 from app.protocol import BodyLimit, Contract, HeadAndSlash
 from app.request_log import RequestLog
 from app.response_cache import ResponseCache
-from app.upstream import create_http_client
+from app.running import State, running
 from app.users import account_router as accounts
 from app.users import router as users
-from app.users.brake import Brake
 from app.users.credentials import find_principal
-from app.users.passwords import Passwords
-
-
-class State(TypedDict):
-    """What a request finds in ``request.state``."""
-
-    database: Database
-    data_version: DataVersion
-    refresher: Refresher
-    passwords: Passwords
-    brake: Brake
-    token_lifetime: timedelta
-    metrics: CollectorRegistry
 
 
 def create_app(
@@ -75,39 +52,13 @@ def create_app(
     """
     settings = settings or load_settings()
     lines = lines or configure_logging(settings)
-    registry = CollectorRegistry()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        if settings.admin_api_key is None:
-            logger.warning("ADMIN_API_KEY is not set: everybody who reaches this service may do everything with it")
-        database = Database(settings)
-        data_version = DataVersion(database, settings, monotonic=monotonic)
-        passwords = Passwords(hasher)
-        async with create_http_client() as http:
-            refresher = Refresher(database, http, settings, draw_multiplier=draw_multiplier, clock=clock)
-            courier = Courier(database, http, settings)
-            freshness = asyncio.create_task(keep_fresh(database, refresher, settings), name="keep fresh")
-            delivery = asyncio.create_task(courier.run(), name="audit delivery")
-            try:
-                with metrics.pool_collected(registry, database.pool):
-                    yield {
-                        "database": database,
-                        "data_version": data_version,
-                        "refresher": refresher,
-                        "passwords": passwords,
-                        "brake": Brake(monotonic=monotonic),
-                        "token_lifetime": timedelta(hours=settings.token_hours),
-                        "metrics": registry,
-                    }
-            finally:
-                await _cancel(freshness)
-                await refresher.close()
-                await courier.drain()
-                await _cancel(delivery)
-                passwords.close()
-                await data_version.close()
-                await database.close()
+        async with running(
+            settings, draw_multiplier=draw_multiplier, clock=clock, monotonic=monotonic, hasher=hasher
+        ) as state:
+            yield state
 
     class Service(FastAPI):
         """One class for each application, because ``__call__`` is looked up there."""
@@ -135,11 +86,6 @@ def create_app(
     # What these answer themselves costs none of FastAPI's machinery, and not even a call in between.
     Service.__call__ = _layers_in_front(app, settings, operations, lines).__call__  # type: ignore[assignment, method-assign]
     return app
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def _operation_id(route: APIRoute) -> str:

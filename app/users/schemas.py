@@ -24,6 +24,13 @@ _ADDRESS: Final[JsonDict] = {
     "country": "GH",
 }
 _ADA: Final[JsonDict] = {"fname": "Ada", "lname": "Mensah", "email": "ada@example.com", "role": "editor"}
+_KEY: Final[JsonDict] = {
+    "id": 7,
+    "name": "nightly refresh",
+    "created_at": "2026-11-21T09:17:00.250000Z",
+    "expires_at": "2027-11-21T09:17:00.250000Z",
+    "last_used_at": None,
+}
 _TIMES: Final[JsonDict] = {
     "created_at": "2026-11-21T09:17:00.250000Z",
     "updated_at": "2026-11-21T09:17:00.250000Z",
@@ -262,17 +269,7 @@ class ApiKeyPublic(BaseModel):
 
     model_config = ConfigDict(
         from_attributes=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": 7,
-                    "name": "nightly refresh",
-                    "created_at": "2026-11-21T09:17:00.250000Z",
-                    "expires_at": "2027-11-21T09:17:00.250000Z",
-                    "last_used_at": None,
-                }
-            ]
-        },
+        json_schema_extra={"examples": [_KEY]},
     )
 
     id: int
@@ -286,18 +283,7 @@ class ApiKeyCreated(ApiKeyPublic):
     """A new API key, with the key."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": 7,
-                    "name": "nightly refresh",
-                    "created_at": "2026-11-21T09:17:00.250000Z",
-                    "expires_at": "2027-11-21T09:17:00.250000Z",
-                    "last_used_at": None,
-                    "key": "key_QnT4x...",
-                }
-            ]
-        },
+        json_schema_extra={"examples": [{**_KEY, "key": "key_QnT4x..."}]},
     )
 
     key: str = Field(description="Sent as `X-API-Key`. Shown once; the service keeps a hash of it.")

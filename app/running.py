@@ -1,0 +1,80 @@
+"""Start and stop: what lives as long as the application runs, and what a request finds of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import TypedDict
+
+from loguru import logger
+from prometheus_client import CollectorRegistry
+from pwdlib import PasswordHash
+
+from app.audit.delivery import Courier
+from app.config import Settings
+from app.countries.refresh import Refresher
+from app.countries.schedule import keep_fresh
+from app.data_version import DataVersion
+from app.database import Database
+from app.metrics import pool_collected
+from app.upstream import create_http_client
+from app.users.brake import Brake
+from app.users.passwords import Passwords
+
+
+class State(TypedDict):
+    """What a request finds in ``request.state``."""
+
+    database: Database
+    data_version: DataVersion
+    refresher: Refresher
+    passwords: Passwords
+    brake: Brake
+    token_lifetime: timedelta
+    metrics: CollectorRegistry
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings,
+    *,
+    draw_multiplier: Callable[[], float],
+    clock: Callable[[], datetime],
+    monotonic: Callable[[], float],
+    hasher: PasswordHash | None,
+) -> AsyncIterator[State]:
+    """Start everything, and stop it again; see ``create_app()`` for the arguments."""
+    if settings.admin_api_key is None:
+        logger.warning("ADMIN_API_KEY is not set: everybody who reaches this service may do everything with it")
+    database = Database(settings)
+    data_version = DataVersion(database, settings, monotonic=monotonic)
+    passwords, registry = Passwords(hasher), CollectorRegistry()
+    async with create_http_client() as http:
+        refresher = Refresher(database, http, settings, draw_multiplier=draw_multiplier, clock=clock)
+        courier = Courier(database, http, settings)
+        freshness = asyncio.create_task(keep_fresh(database, refresher, settings), name="keep fresh")
+        delivery = asyncio.create_task(courier.run(), name="audit delivery")
+        try:
+            with pool_collected(registry, database.pool):
+                yield {
+                    "database": database,
+                    "data_version": data_version,
+                    "refresher": refresher,
+                    "passwords": passwords,
+                    "brake": Brake(monotonic=monotonic),
+                    "token_lifetime": timedelta(hours=settings.token_hours),
+                    "metrics": registry,
+                }
+        finally:
+            await _cancel(freshness)
+            await refresher.close()
+            await courier.drain()
+            await _cancel(delivery)
+            passwords.close()
+            await data_version.close()
+            await database.close()
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
