@@ -30,6 +30,7 @@ class Rule(StrEnum):
     READER = "reader"
     EDITOR = "editor"
     ADMIN = "admin"
+    EDITOR_IN_PRODUCTION = "everyone in development, editor in production"
     OWNER = "admin, or the account itself"
     """The account whose id is ``user_id`` in the path."""
     ACCOUNT = "every account, for itself"

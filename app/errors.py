@@ -187,6 +187,7 @@ _SENTENCES: Final = {
     "finite_number": "must be a finite number",
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
+    "greater_than": "must be more than {gt}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "string_too_short": "must have at least {min_length} characters",
@@ -205,6 +206,8 @@ def _sentence(problem: dict[str, Any]) -> str:
         return f"must be one of: {context['expected']}".replace("'", "").replace(" or ", ", ")
     if problem["type"] == "string_too_short" and context["min_length"] == 1:
         return "must not be blank"
+    if problem["type"] == "too_short" and context["field_type"] == "List":
+        return f"must have at least {context['min_length']} entries"
     if problem["type"] == "too_long" and context["field_type"] == "List":
         return f"must have at most {context['max_length']} entries"
     sentence = _SENTENCES.get(problem["type"])

@@ -26,24 +26,38 @@ class Gate:
     dependencies. A listed route without a rule is for admins.
     """
 
-    def __init__(self, app: ASGIApp, *, operations: Operations, admin_api_key: str | None, find: FindPrincipal) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        operations: Operations,
+        admin_api_key: str | None,
+        is_production: bool,
+        find: FindPrincipal,
+    ) -> None:
         """Stand in front of an application.
 
         Args:
             app: The application.
             operations: Its OpenAPI document, with the rules.
             admin_api_key: The key that opens everything; None leaves everything open.
+            is_production: Whether what is open in development only is closed.
             find: Looks accounts up.
         """
         self.app = app
         self.operations = operations
         self.key = admin_api_key.encode() if admin_api_key is not None else None
+        self.is_production = is_production
         self.find = find
         self._with_errors = UnforeseenErrors(self._answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._rule(scope)[0] is Rule.EVERYONE:
+        rule = self._rule(scope)[0] if scope["type"] == "http" else Rule.EVERYONE
+        if rule is Rule.EVERYONE:
             await self.app(scope, receive, send)
+        elif rule is Rule.EDITOR_IN_PRODUCTION and not self.is_production:
+            scope["state"] = {**scope.get("state", {}), "rule": rule}
+            await self.app(scope, receive, _never_kept(send))
         else:
             await self._with_errors(scope, receive, send)
 
@@ -116,6 +130,8 @@ def _check(principal: Principal, rule: Rule, parameters: Mapping[str, str]) -> N
             if principal is ANYBODY:
                 raise _unauthorized()
             is_allowed = principal.user_id is not None
+        case Rule.EDITOR_IN_PRODUCTION:
+            is_allowed = principal.role.includes(Role.EDITOR)
         case _:
             is_allowed = principal.role.includes(Role(rule.value))
     if not is_allowed:

@@ -26,6 +26,7 @@ from app.protocol import BodyLimit, Contract, HeadAndSlash
 from app.request_log import RequestLog
 from app.response_cache import ResponseCache
 from app.running import State, running
+from app.tracking import router as tracking
 from app.users import account_router as accounts
 from app.users import router as users
 from app.users.credentials import find_principal
@@ -78,6 +79,7 @@ def create_app(
     app.include_router(countries.router)
     app.include_router(accounts.router)  # before the accounts of others: /users/me is no id
     app.include_router(users.router)
+    app.include_router(tracking.router)
     app.include_router(audit.router)
     correct_openapi(app, security_schemes=SECURITY_SCHEMES)
     install_error_handlers(app)
@@ -95,7 +97,7 @@ def _operation_id(route: APIRoute) -> str:
 def _add_layers(app: FastAPI, settings: Settings, operations: Operations) -> None:
     """Put the layers between FastAPI and the routes, innermost first."""
     app.add_middleware(UnforeseenErrors)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, operations=operations)
     app.add_middleware(Contract, operations=operations)
 
 
@@ -110,7 +112,11 @@ def _layers_in_front(app: FastAPI, settings: Settings, operations: Operations, l
     )
     key = settings.admin_api_key
     gate = Gate(
-        cache, operations=operations, admin_api_key=key.get_secret_value() if key else None, find=find_principal
+        cache,
+        operations=operations,
+        admin_api_key=key.get_secret_value() if key else None,
+        is_production=settings.environment == "production",
+        find=find_principal,
     )
     cors = Cors(HeadAndSlash(gate), origins=settings.cors_origins)
     return RequestLog(cors, settings, lines, ready=cache.ready, headers=cors.without_origin)

@@ -6,6 +6,7 @@ from app.audit.models import AuditEntry
 from app.countries.models import Country, SummaryCache
 from app.lease import LeaseRow
 from app.rates.models import ExchangeRate
+from app.tracking.models import Document, Transfer
 from app.users.models import Address, Credential, User
 
 metadata = SQLModel.metadata
@@ -15,9 +16,11 @@ __all__ = [
     "AuditEntry",
     "Country",
     "Credential",
+    "Document",
     "ExchangeRate",
     "LeaseRow",
     "SummaryCache",
+    "Transfer",
     "User",
     "metadata",
 ]

@@ -28,6 +28,10 @@ Exchange rates, depending on the source that answered:
 """
 TAGS: Final = [
     {"name": "countries", "description": "Countries, their refresh, and the picture that sums them up."},
+    {
+        "name": "tracking",
+        "description": "Batches of SMS, their messages, and how far both are.",
+    },
     {"name": "sign-in", "description": "Tokens for people, API keys for programs."},
     {"name": "users", "description": "Accounts and their addresses."},
     {"name": "audit", "description": "Who changed what, and when."},
@@ -64,6 +68,12 @@ class Operations:
             if match := pattern.match(path):
                 return Found(operations, match.groupdict())
         return None
+
+    def takes_stream(self, scope: Scope) -> bool:
+        """Whether the body of this request is lines of any number."""
+        found = self.find(scope)
+        body = found.operations.get(scope["method"].lower(), {}).get("requestBody", {}) if found else {}
+        return "application/x-ndjson" in body.get("content", {})
 
     def may_be_cached(self, scope: Scope) -> bool:
         """Whether reading this path may answer 304."""

@@ -47,14 +47,16 @@ class BodyLimit:
     """ASGI layer: a body is refused as soon as it is known to be too large.
 
     FastAPI's own limit answers in plain text; this error goes through our handlers.
+    Streams of lines are bounded line by line where they are read.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, operations: Operations) -> None:
         self.app = app
         self.max_bytes = max_bytes
+        self.operations = operations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or self.operations.takes_stream(scope):
             await self.app(scope, receive, send)
             return
         # Without a principal it is a stranger's, on a route for everyone: reading megabytes of a form takes seconds.

@@ -41,7 +41,18 @@ from tests.support.certificate import make_certificate
 from tests.support.mariadb import PrivateMariaDB, is_installed
 from tests.support.upstream import FakeUpstream, document
 
-TABLES = ("country", "exchange_rate", "summarycache", "lease", "audit", "credential", "address", "user")
+TABLES = (
+    "country",
+    "exchange_rate",
+    "summarycache",
+    "lease",
+    "audit",
+    "credential",
+    "address",
+    "user",
+    "sms_documents",
+    "sms_transfers",
+)
 LONGEST = (
     "test_processes.py",
     "test_pool.py",

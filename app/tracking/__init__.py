@@ -1,0 +1,1 @@
+"""Delivery tracking: batches of SMS (transfers) and their messages (documents)."""

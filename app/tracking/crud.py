@@ -1,0 +1,226 @@
+"""What can be asked and changed about transfers and documents: the one seam between routes and database."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
+from sqlmodel import col, delete, func, select, update
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.database import Database
+from app.dialects import ServerNow, upsert
+from app.errors import AppError
+from app.tracking.models import Document, State, Transfer
+from app.tracking.schemas import (
+    DocumentFilters,
+    DocumentInput,
+    DocumentPublic,
+    TransferCreate,
+    TransferDetails,
+    TransferFilters,
+    TransferPublic,
+)
+
+_EARLIER: Final = {state: [other.value for other in State if state.value in other.later] for state in State}
+
+
+class TransferNotFound(AppError):
+    """There is no transfer with this UBID."""
+
+    status_code = 404
+    title = "Transfer not found"
+
+
+class TransferMissing(AppError):
+    """Documents came before their transfer."""
+
+    status_code = 409
+    title = "Transfer missing"
+
+    def __init__(self, ubid: str) -> None:
+        super().__init__(f"There is no transfer with the UBID '{ubid}'; create it first")
+
+
+class StepBackwards(AppError):
+    """A state only goes forward."""
+
+    status_code = 409
+    title = "Step backwards"
+
+    def __init__(self, state: State, is_now: str) -> None:
+        super().__init__(f"The state is {is_now} already and can't go back to {state}")
+
+
+class Tracking:
+    """Transfers and documents in the database; the routes get it through a dependency, which tests replace."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put_transfer(self, given: TransferCreate) -> TransferPublic:
+        """Store a transfer; one with this UBID starts anew, and keeps its documents."""
+
+        async def store(session: AsyncSession) -> TransferPublic:
+            row = {**given.model_dump(), "fallbackCount": 0, "state": State.INIT, "when": await _now(session)}
+            await upsert(session, Transfer, [row], key="UBID")
+            return TransferPublic(**row)
+
+        return await self._database.transaction(store, repeatable=True)
+
+    async def list_transfers(self, filters: TransferFilters) -> tuple[list[TransferPublic], int]:
+        """Find transfers, the newest first, and how many there are on all pages together."""
+        conditions = [] if filters.state is None else [col(Transfer.state) == filters.state.value]
+        query = select(Transfer).where(*conditions).order_by(col(Transfer.when).desc(), col(Transfer.UBID).desc())
+        async with self._database.reading() as session:
+            rows = await session.exec(query.limit(filters.limit).offset(filters.offset))
+            transfers = [TransferPublic.model_validate(transfer) for transfer in rows]
+            total = (await session.exec(select(func.count()).select_from(Transfer).where(*conditions))).one()
+        return transfers, total
+
+    async def get_transfer(self, ubid: str) -> TransferDetails:
+        """Read one transfer and count its documents by state.
+
+        Raises:
+            TransferNotFound: There is none.
+        """
+        async with self._database.reading() as session:
+            transfer = TransferPublic.model_validate(await _read(session, ubid))
+            return TransferDetails(**transfer.model_dump(), states=await _count(session, ubid))
+
+    async def advance_transfer(self, ubid: str, state: State) -> TransferPublic:
+        """Move a transfer forward; the state that it has already is no step.
+
+        Raises:
+            TransferNotFound: There is none.
+            StepBackwards: It is further already.
+        """
+
+        async def advance(session: AsyncSession) -> TransferPublic:
+            transfer = await _read(session, ubid, lock=True)
+            if transfer.state in state.later:
+                raise StepBackwards(state, transfer.state)
+            transfer.state = state.value
+            return TransferPublic.model_validate(transfer)
+
+        return await self._database.transaction(advance, repeatable=True)
+
+    async def delete_transfer(self, ubid: str) -> None:
+        """Remove a transfer with all its documents.
+
+        Raises:
+            TransferNotFound: There is none.
+        """
+
+        async def remove(session: AsyncSession) -> None:
+            await _read(session, ubid, lock=True)
+            await session.exec(delete(Transfer).where(col(Transfer.UBID) == ubid))
+
+        await self._database.transaction(remove)
+
+    async def put_documents(self, ubid: str, documents: Sequence[DocumentInput]) -> int:
+        """Store documents of a transfer as one bulk upsert; one that is there already starts anew.
+
+        Args:
+            ubid: Of the transfer.
+            documents: Of several with the same id, the last counts.
+
+        Returns:
+            How many were stored.
+
+        Raises:
+            TransferMissing: There is no such transfer.
+        """
+        # In the order of their key, so that two who store the same ones do not lock each other out.
+        unique = dict(sorted({document.uniqueId: document for document in documents}.items()))
+
+        async def store(session: AsyncSession) -> int:
+            when = await _lock_transfer(session, ubid)
+            rows = [
+                {"UBID": ubid, **document.model_dump(), "state": State.INIT.value, "when": when}
+                for document in unique.values()
+            ]
+            await upsert(session, Document, rows, key="UBID,uniqueId")
+            return len(rows)
+
+        return await self._database.transaction(store, repeatable=True)
+
+    async def count_documents(self, ubid: str) -> int:
+        """How many documents of a transfer are stored.
+
+        Raises:
+            TransferNotFound: There is no such transfer.
+        """
+        async with self._database.reading() as session:
+            await _read(session, ubid)
+            return sum((await _count(session, ubid)).values())
+
+    async def list_documents(self, ubid: str, filters: DocumentFilters) -> list[DocumentPublic]:
+        """Read a page of documents in the order of their ids, however far behind it is.
+
+        Raises:
+            TransferNotFound: There is no such transfer.
+        """
+        query = select(Document).where(ubid == Document.UBID).order_by(col(Document.uniqueId)).limit(filters.limit)
+        if filters.after is not None:
+            query = query.where(col(Document.uniqueId) > filters.after)
+        async with self._database.reading() as session:
+            await _read(session, ubid)
+            return [DocumentPublic.model_validate(document) for document in await session.exec(query)]
+
+    async def advance_documents(self, ubid: str, state: State) -> int:
+        """Move all documents of a transfer forward.
+
+        Returns:
+            How many had an earlier state.
+
+        Raises:
+            TransferNotFound: There is no such transfer.
+            StepBackwards: One of them is further already; nothing was changed.
+        """
+
+        async def advance(session: AsyncSession) -> int:
+            await _read(session, ubid, lock=True)
+            states = await _count(session, ubid)
+            further = [later for later in state.later if states[State(later)]]
+            if further:
+                raise StepBackwards(state, further[0])
+            result = await session.exec(
+                update(Document)
+                .where(col(Document.UBID) == ubid, col(Document.state).in_(_EARLIER[state]))
+                .values(state=state.value)
+                .execution_options(synchronize_session=False)
+            )
+            return result.rowcount
+
+        return await self._database.transaction(advance)
+
+
+async def _read(session: AsyncSession, ubid: str, *, lock: bool = False) -> Transfer:
+    query = select(Transfer).where(ubid == Transfer.UBID)
+    transfer = (await session.exec(query.with_for_update() if lock else query)).first()
+    if transfer is None:
+        raise TransferNotFound
+    return transfer
+
+
+async def _lock_transfer(session: AsyncSession, ubid: str) -> datetime:
+    """Keep a transfer from being deleted until the commit; the time by the database's clock."""
+    columns: tuple[Any, ...] = (ServerNow(),)
+    query = select_columns(*columns).where(col(Transfer.UBID) == ubid).with_for_update(read=True)
+    when: datetime | None = (await (await session.connection()).execute(query)).scalar()
+    if when is None:
+        raise TransferMissing(ubid)
+    return when
+
+
+async def _now(session: AsyncSession) -> datetime:
+    when: datetime = (await (await session.connection()).execute(select_columns(ServerNow()))).scalar_one()
+    return when
+
+
+async def _count(session: AsyncSession, ubid: str) -> dict[State, int]:
+    columns: tuple[Any, ...] = (Document.state, func.count())
+    query = select_columns(*columns).where(col(Document.UBID) == ubid).group_by(col(Document.state))
+    found = {State(state): number for state, number in await (await session.connection()).execute(query)}
+    return {state: found.get(state, 0) for state in State}

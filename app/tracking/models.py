@@ -1,0 +1,76 @@
+"""Tables of transfers and documents. Fields are called as the contract calls them, which is older than this service."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import ForeignKeyConstraint, UniqueConstraint
+from sqlmodel import Field
+
+from app.dialects import TABLE_OPTIONS, LongText, UTCDateTime
+from app.validated import Validated
+
+UBID_PATTERN: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+_LARGEST: Final = 2**31 - 1
+
+
+class State(StrEnum):
+    """How far a delivery is; it only goes forward."""
+
+    INIT = "INIT"
+    SENT = "SENT"
+    DONE = "DONE"
+
+    @property
+    def later(self) -> list[str]:
+        """The states behind this one."""
+        states = list(State)
+        return [state.value for state in states[states.index(self) + 1 :]]
+
+
+class Transfer(Validated, table=True):
+    """One batch of SMS."""
+
+    __tablename__ = "sms_transfers"
+    __table_args__ = (
+        # An index for the list, newest first; unlike others it is made in the same statement as the table.
+        UniqueConstraint("when", "UBID", name="uq_sms_transfers_when"),
+        TABLE_OPTIONS,
+    )
+
+    UBID: str = Field(primary_key=True, max_length=36, regex=UBID_PATTERN)
+    """UUID that the customer made for the batch."""
+    SMScount: int = Field(gt=0, le=_LARGEST)
+    """SMS in the batch; a long message is several."""
+    documents: int = Field(gt=0, le=_LARGEST)
+    """Messages in the batch, as announced."""
+    fileName: str = Field(max_length=55)
+    origName: str = Field(max_length=50)
+    fallbackCount: int = Field(default=0, ge=0, le=_LARGEST)
+    """Messages that went another way than by SMS."""
+    when: datetime = Field(sa_type=UTCDateTime)
+    """When it was taken in, by the database's clock, UTC."""
+    state: str = Field(default=State.INIT.value, max_length=4, regex="^(INIT|SENT|DONE)$")
+
+
+class Document(Validated, table=True):
+    """One message of a batch; it goes with its transfer."""
+
+    __tablename__ = "sms_documents"
+    __table_args__ = (
+        ForeignKeyConstraint(["UBID"], ["sms_transfers.UBID"], name="fk_sms_documents_transfer", ondelete="CASCADE"),
+        # For the counts by state.
+        UniqueConstraint("UBID", "state", "uniqueId", name="uq_sms_documents_state"),
+        TABLE_OPTIONS,
+    )
+
+    UBID: str = Field(primary_key=True, max_length=36, regex=UBID_PATTERN)
+    uniqueId: str = Field(primary_key=True, min_length=1, max_length=10)
+    """Id of the message within its batch."""
+    SMScount: int = Field(gt=0, le=_LARGEST)
+    """SMS that the message takes."""
+    state: str = Field(default=State.INIT.value, max_length=4, regex="^(INIT|SENT|DONE)$")
+    when: datetime = Field(sa_type=UTCDateTime)
+    """When it was taken in, by the database's clock, UTC."""
+    data: str = Field(sa_type=LongText)
+    """A JSON object, whatever the customer wants to find again."""

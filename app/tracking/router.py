@@ -1,0 +1,190 @@
+"""HTTP routes of transfers and documents; the paths are those of the contract."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from app.access import Rule, access
+from app.database import DatabaseDep
+from app.errors import documented
+from app.paging import PAGE_HEADERS, page_headers
+from app.tracking.crud import Tracking
+from app.tracking.models import State
+from app.tracking.schemas import (
+    DocumentBatch,
+    DocumentFilters,
+    DocumentInput,
+    DocumentPublic,
+    Result,
+    StreamResult,
+    TransferCreate,
+    TransferDetails,
+    TransferFilters,
+    TransferPublic,
+    Ubid,
+)
+from app.tracking.stream import store_stream
+
+router = APIRouter(prefix="/tracking", tags=["tracking"])
+
+
+async def get_tracking(database: DatabaseDep) -> Tracking:
+    """The store of transfers and documents; tests put another one in its place."""
+    return Tracking(database)
+
+
+TrackingDep = Annotated[Tracking, Depends(get_tracking)]
+UbidParam = Annotated[Ubid, Path(examples=["0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"])]
+StateParam = Annotated[State, Path(description="The state to go to; only forward: INIT, SENT, DONE.")]
+
+_NDJSON: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/x-ndjson": {
+                "schema": {"type": "string", "description": "One document a line, each at most 128 KiB."},
+                "example": '{"SMScount":1,"uniqueId":"A000000001","data":{"to":"+233201234567"}}\n',
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "/sms_transfers",
+    status_code=201,
+    summary="Store a transfer",
+    description="One that is there already starts anew: state INIT, fallbackCount 0, `when` now. Its documents stay.",
+    responses=documented(),
+    openapi_extra=access(Rule.EDITOR),
+)
+async def put_transfer(tracking: TrackingDep, given: TransferCreate) -> TransferPublic:
+    return await tracking.put_transfer(given)
+
+
+@router.get(
+    "/sms_transfers",
+    summary="List transfers",
+    description="The newest first, as a bare array.",
+    responses={200: {"headers": PAGE_HEADERS}, **documented(503)},
+    openapi_extra=access(Rule.EDITOR_IN_PRODUCTION),
+)
+async def list_transfers(
+    request: Request, tracking: TrackingDep, filters: Annotated[TransferFilters, Query()], response: Response
+) -> list[TransferPublic]:
+    transfers, total = await tracking.list_transfers(filters)
+    response.headers.update(page_headers(request, total, limit=filters.limit, offset=filters.offset))
+    return transfers
+
+
+@router.get(
+    "/sms_transfers/{ubid}",
+    summary="One transfer, with its documents counted by state",
+    responses=documented(404, 503),
+    openapi_extra=access(Rule.EDITOR_IN_PRODUCTION),
+)
+async def get_transfer(tracking: TrackingDep, ubid: UbidParam) -> TransferDetails:
+    return await tracking.get_transfer(ubid)
+
+
+@router.put(
+    "/sms_transfers/{ubid}/{state}",
+    summary="Move a transfer forward",
+    description="The state that it has already is no step; a step backwards is refused.",
+    responses=documented(404, 409),
+    openapi_extra=access(Rule.EDITOR),
+)
+async def advance_transfer(tracking: TrackingDep, ubid: UbidParam, state: StateParam) -> TransferPublic:
+    return await tracking.advance_transfer(ubid, state)
+
+
+@router.delete(
+    "/sms_transfers/{ubid}",
+    status_code=204,
+    summary="Delete a transfer with all its documents",
+    responses=documented(404),
+    openapi_extra=access(Rule.EDITOR),
+)
+async def delete_transfer(tracking: TrackingDep, ubid: UbidParam) -> None:
+    await tracking.delete_transfer(ubid)
+
+
+@router.post(
+    "/sms_documents",
+    status_code=201,
+    summary="Store documents of a transfer",
+    description="1 to 5000 in one transaction. One that is there already starts anew: state INIT, `when` now. Of "
+    "several with the same `uniqueId` the last counts.",
+    responses=documented(409),
+    openapi_extra=access(Rule.EDITOR),
+)
+async def put_documents(tracking: TrackingDep, batch: DocumentBatch) -> Result:
+    number = await tracking.put_documents(batch.UBID, batch.documents)
+    return _result("Inserted {} document(s)", number, batch.UBID)
+
+
+@router.post(
+    "/sms_documents/{ubid}/stream",
+    status_code=201,
+    summary="Store any number of documents of a transfer",
+    description="One JSON object a line, read as they arrive and stored 5000 at a time, each time in one transaction. "
+    "A line that can't be used ends the stream; the answer names it and says what was stored. Sending everything again "
+    "stores the same documents once more over themselves.",
+    responses=documented(409),
+    openapi_extra={**access(Rule.EDITOR), **_NDJSON},
+)
+async def stream_documents(request: Request, tracking: TrackingDep, ubid: UbidParam) -> StreamResult:
+    async def store(documents: list[DocumentInput]) -> None:
+        await tracking.put_documents(ubid, documents)
+
+    lines, batches = await store_stream(request.stream(), store)
+    return StreamResult(UBID=ubid, lines=lines, batches=batches)
+
+
+@router.get(
+    "/sms_documents/{ubid}",
+    summary="Count the documents of a transfer",
+    responses=documented(404, 503),
+    openapi_extra=access(Rule.EDITOR_IN_PRODUCTION),
+)
+async def count_documents(tracking: TrackingDep, ubid: UbidParam) -> Result:
+    return _result("Found {} document(s)", await tracking.count_documents(ubid), ubid)
+
+
+@router.get(
+    "/sms_documents/{ubid}/items",
+    summary="List the documents of a transfer",
+    description="In the order of their `uniqueId`, as a bare array. `Link` has the next page, which begins behind the "
+    "last document of this one, whatever comes or goes before it. There is no total: it would cost more than the page.",
+    responses={200: {"headers": {"Link": PAGE_HEADERS["Link"]}}, **documented(404, 503)},
+    openapi_extra=access(Rule.EDITOR_IN_PRODUCTION),
+)
+async def list_documents(
+    request: Request,
+    tracking: TrackingDep,
+    ubid: UbidParam,
+    filters: Annotated[DocumentFilters, Query()],
+    response: Response,
+) -> list[DocumentPublic]:
+    documents = await tracking.list_documents(ubid, filters)
+    if len(documents) == filters.limit:
+        next_page = request.url.include_query_params(after=documents[-1].uniqueId, limit=filters.limit)
+        response.headers["Link"] = f'<{next_page.path}?{next_page.query}>; rel="next"'
+    return documents
+
+
+@router.put(
+    "/sms_documents/{ubid}/{state}",
+    summary="Move the documents of a transfer forward",
+    description="All of them, or none where one is further already.",
+    responses=documented(404, 409),
+    openapi_extra=access(Rule.EDITOR),
+)
+async def advance_documents(tracking: TrackingDep, ubid: UbidParam, state: StateParam) -> Result:
+    number = await tracking.advance_documents(ubid, state)
+    return _result(f"Updated state to '{state}' in {{}} row(s)", number, ubid)
+
+
+def _result(what: str, number: int, ubid: str) -> Result:
+    """A sentence as clients of this API know it."""
+    return Result(result=f"{what.format(number)} for UBID '{ubid}' in table tracking.sms_documents")

@@ -1,0 +1,179 @@
+"""What clients send and see about transfers and documents. The names are those of the contract."""
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic.config import JsonDict
+
+from app.paging import LimitField, OffsetField
+from app.tracking.models import State
+
+MAX_DOCUMENTS: Final = 5000
+MAX_DATA: Final = 65_536
+_UBID: Final = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
+_TRANSFER: Final[JsonDict] = {
+    "UBID": _UBID,
+    "SMScount": 3,
+    "documents": 2,
+    "fileName": "batch-2026-11-21.csv",
+    "origName": "november.csv",
+}
+_DOCUMENT: Final[JsonDict] = {"SMScount": 1, "uniqueId": "A000000001", "data": {"to": "+233201234567"}}
+_WHEN: Final = "2026-11-21T09:17:00.250000Z"
+
+
+def _canonical(ubid: str) -> str:
+    try:
+        canonical = str(UUID(ubid))
+    except ValueError:
+        canonical = ""
+    if canonical != ubid.lower():
+        raise ValueError("must be a UUID, such as 0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10")
+    return canonical
+
+
+def _as_json(value: object) -> str:
+    """Write an object down at once: it is stored as text, and nothing here looks into it."""
+    if not isinstance(value, dict):
+        raise ValueError("must be an object")
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    if len(text) > MAX_DATA:
+        raise ValueError(f"must have at most {MAX_DATA} characters as JSON")
+    return text
+
+
+JsonText = Annotated[str, BeforeValidator(_as_json), WithJsonSchema({"type": "object"})]
+Ubid = Annotated[str, Field(max_length=36, description="UUID of the transfer."), AfterValidator(_canonical)]
+Count = Annotated[int, Field(gt=0, le=2**31 - 1, strict=True)]
+
+
+class TransferCreate(BaseModel):
+    """A batch of SMS as its customer announces it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_TRANSFER]})
+
+    UBID: Ubid
+    SMScount: Count = Field(description="SMS in the batch; a long message is several.")
+    documents: Count = Field(description="Messages in the batch.")
+    fileName: str = Field(min_length=1, max_length=55)
+    origName: str = Field(min_length=1, max_length=50)
+
+
+class TransferPublic(BaseModel):
+    """A batch of SMS and how far it is."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={"examples": [{**_TRANSFER, "fallbackCount": 0, "when": _WHEN, "state": "INIT"}]},
+    )
+
+    UBID: str
+    SMScount: int = Field(description="SMS in the batch; a long message is several.")
+    documents: int = Field(description="Messages in the batch, as announced.")
+    fileName: str
+    origName: str
+    fallbackCount: int = Field(description="Messages that went another way than by SMS.")
+    when: datetime = Field(description="When it was taken in, UTC.")
+    state: State
+
+
+class TransferDetails(TransferPublic):
+    """A batch of SMS with the number of its stored documents."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    **_TRANSFER,
+                    "fallbackCount": 0,
+                    "when": _WHEN,
+                    "state": "SENT",
+                    "states": {"INIT": 0, "SENT": 1, "DONE": 1},
+                }
+            ]
+        },
+    )
+
+    states: dict[State, int] = Field(description="Stored documents by state.")
+
+
+class TransferFilters(BaseModel):
+    """Which transfers a client wants; the newest come first."""
+
+    state: State | None = Field(default=None, description="Only those in this state.")
+    limit: LimitField = 100
+    offset: OffsetField = 0
+
+
+class DocumentInput(BaseModel):
+    """One message of a batch."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_DOCUMENT]})
+
+    SMScount: Count = Field(description="SMS that the message takes.")
+    uniqueId: str = Field(min_length=1, max_length=10, description="Id of the message within its batch.")
+    data: JsonText = Field(description="Whatever the customer wants to find again; 64 KiB as JSON.")
+
+
+class DocumentBatch(BaseModel):
+    """Some messages of one batch."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"UBID": _UBID, "documents": [_DOCUMENT]}]}
+    )
+
+    UBID: Ubid
+    documents: list[DocumentInput] = Field(min_length=1, max_length=MAX_DOCUMENTS)
+
+
+class DocumentPublic(BaseModel):
+    """One message and how far it is."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={"examples": [{"UBID": _UBID, **_DOCUMENT, "state": "INIT", "when": _WHEN}]},
+    )
+
+    UBID: str
+    uniqueId: str
+    SMScount: int
+    state: State
+    when: datetime = Field(description="When it was taken in, UTC.")
+    data: dict[str, Any]
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value
+
+
+class DocumentFilters(BaseModel):
+    """A page of documents in the order of their ids."""
+
+    after: str | None = Field(default=None, max_length=10, description="The last `uniqueId` of the page before.")
+    limit: int = Field(default=1000, ge=1, le=MAX_DOCUMENTS, description="At most so many.")
+
+
+class Result(BaseModel):
+    """What was done, in words."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"result": f"Inserted 2 document(s) for UBID '{_UBID}' in table tracking.sms_documents"}]
+        }
+    )
+
+    result: str
+
+
+class StreamResult(BaseModel):
+    """What was read and stored of a stream."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"UBID": _UBID, "lines": 412343, "batches": 83}]})
+
+    UBID: str
+    lines: int = Field(description="Documents read and stored.")
+    batches: int = Field(description="Transactions in which that was done.")

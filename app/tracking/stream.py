@@ -1,0 +1,103 @@
+"""Reads documents from a stream of lines, and hands them on in batches: the memory does not grow with the stream."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from app.errors import ValidationFailed, describe_problems
+from app.tracking.schemas import MAX_DOCUMENTS, DocumentInput
+
+LONGEST_LINE: Final = 131_072
+"""Bytes."""
+LARGEST_BATCH: Final = 4 * 2**20
+"""Bytes; long lines make smaller batches."""
+_DOCUMENTS: Final = TypeAdapter(list[DocumentInput])
+
+Store = Callable[[list[DocumentInput]], Awaitable[None]]
+
+
+class Lines:
+    """Cuts chunks of bytes into lines, and counts them."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._rest = b""
+
+    def cut(self, chunk: bytes, *, is_last: bool = False) -> list[tuple[int, bytes]]:
+        """The lines that are whole now, without the blank ones, each with its number, from 1 on.
+
+        Raises:
+            ValidationFailed: A line is too long.
+        """
+        *whole, self._rest = (self._rest + chunk).split(b"\n")
+        if is_last:
+            whole, self._rest = [*whole, self._rest], b""
+        found = []
+        for line in whole:
+            self.number += 1
+            if len(line) > LONGEST_LINE:
+                raise ValidationFailed({f"line {self.number}": f"must have at most {LONGEST_LINE} bytes"})
+            if line.strip():
+                found.append((self.number, line))
+        if len(self._rest) > LONGEST_LINE:
+            raise ValidationFailed({f"line {self.number + 1}": f"must have at most {LONGEST_LINE} bytes"})
+        return found
+
+
+async def store_stream(chunks: AsyncIterator[bytes], store: Store) -> tuple[int, int]:
+    """Read a stream to its end and store what is in it, a batch at a time.
+
+    Returns:
+        How many documents were stored, and in how many batches.
+
+    Raises:
+        ValidationFailed: A line can't be used; the details name it and say how many documents were stored before.
+    """
+    lines, size, stored, batches = Lines(), 0, 0, 0
+    waiting: list[tuple[int, bytes]] = []
+
+    async def flush() -> None:
+        nonlocal waiting, size, stored, batches
+        documents = await asyncio.to_thread(_parse, waiting)
+        await store(documents)
+        stored, batches = stored + len(documents), batches + 1
+        waiting, size = [], 0
+
+    try:
+        async for chunk in chunks:
+            for number, line in lines.cut(chunk, is_last=not chunk):
+                waiting.append((number, line))
+                size += len(line)
+                if len(waiting) == MAX_DOCUMENTS or size >= LARGEST_BATCH:
+                    await flush()
+        if waiting:
+            await flush()
+    except ValidationFailed as error:
+        details = error.details if isinstance(error.details, dict) else {}
+        raise ValidationFailed({**details, "stored": f"{stored} document(s) of the lines before"}) from error
+    return stored, batches
+
+
+def _parse(lines: list[tuple[int, bytes]]) -> list[DocumentInput]:
+    """Parse all lines in one go, and one by one only to find the wrong one.
+
+    Raises:
+        ValidationFailed: A line is no document.
+    """
+    try:
+        documents = _DOCUMENTS.validate_json(b"[" + b",".join(line for _, line in lines) + b"]")
+    except ValidationError:
+        documents = []
+    # Several lines may make sense together that make none alone.
+    return documents if len(documents) == len(lines) else [_parse_line(number, line) for number, line in lines]
+
+
+def _parse_line(number: int, line: bytes) -> DocumentInput:
+    try:
+        return DocumentInput.model_validate_json(line)
+    except ValidationError as error:
+        problems = describe_problems([{**problem, "loc": ("line", *problem["loc"])} for problem in error.errors()])
+        told = {f"line {number}" if name == "line" else f"line {number}: {name}": why for name, why in problems.items()}
+        raise ValidationFailed(told) from error

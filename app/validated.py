@@ -1,0 +1,56 @@
+"""Table models that validate: on construction and on assignment."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, create_model
+from sqlmodel import SQLModel
+
+
+class Validated(SQLModel):
+    """Base of tables whose objects are never wrong.
+
+    SQLModel does not validate where ``table=True``: SQLAlchemy has to make
+    objects of rows, field by field, without arguments. It does that past
+    ``__init__`` and past ``__setattr__``, so both are free to validate what
+    comes from our own code, and reading rows costs nothing more.
+
+    What validates is a twin of the table: a plain pydantic model with the same
+    fields, made once for each class. The class itself is not changed and
+    objects hold no state for it, so threads can't get in each other's way.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        """Make an object.
+
+        Raises:
+            pydantic.ValidationError: A value is not as its field wants it, or a field has none.
+        """
+        super().__init__(**_checked(type(self), values))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in type(self).model_fields:
+            value = _checked_field(type(self), name, value)
+        super().__setattr__(name, value)
+
+
+@cache
+def twin(table: type[SQLModel]) -> type[BaseModel]:
+    """The plain model with the fields of a table."""
+    fields: Any = {name: (field.annotation, field) for name, field in table.model_fields.items()}
+    config = ConfigDict(extra="forbid", validate_assignment=False)
+    return create_model(f"{table.__name__}Values", __config__=config, **fields)
+
+
+def _checked(table: type[SQLModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    columns = {name: value for name, value in values.items() if name not in table.__sqlmodel_relationships__}
+    checked = twin(table).model_validate(columns)
+    return {**values, **{name: getattr(checked, name) for name in table.model_fields}}
+
+
+def _checked_field(table: type[SQLModel], name: str, value: Any) -> Any:
+    plain = twin(table)
+    # A bare object is enough: fields are checked one by one here, and none looks at another.
+    checked = plain.__pydantic_validator__.validate_assignment(plain.model_construct(), name, value)
+    return getattr(checked, name)
