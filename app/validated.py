@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, create_model
 from sqlmodel import SQLModel
@@ -28,6 +28,21 @@ class Validated(SQLModel):
             pydantic.ValidationError: A value is not as its field wants it, or a field has none.
         """
         super().__init__(**_checked(type(self), values))
+
+    @classmethod
+    def model_validate(  # type: ignore[override]  # SQLModel spells Self as a type variable of its own
+        cls,
+        obj: Any,
+        *,
+        strict: bool | None = None,
+        from_attributes: bool | None = None,
+        context: dict[str, Any] | None = None,
+        update: dict[str, Any] | None = None,
+    ) -> Self:
+        """Make an object of a mapping or of another object; SQLModel would begin with an object without values."""
+        given = {**obj, **(update or {})} if isinstance(obj, Mapping) else obj
+        checked = twin(cls).model_validate(given, strict=strict, from_attributes=from_attributes, context=context)
+        return cls(**{**dict(checked), **(update or {})})
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in type(self).model_fields:

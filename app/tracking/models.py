@@ -2,8 +2,9 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
+from pydantic import StringConstraints
 from sqlalchemy import ForeignKeyConstraint, UniqueConstraint
 from sqlmodel import Field
 
@@ -28,6 +29,11 @@ class State(StrEnum):
         return [state.value for state in states[states.index(self) + 1 :]]
 
 
+# In the annotation: SQLModel takes a regex of its Field, and does nothing with it.
+Ubid = Annotated[str, StringConstraints(pattern=UBID_PATTERN)]
+StateText = Annotated[str, StringConstraints(pattern="^(INIT|SENT|DONE)$")]
+
+
 class Transfer(Validated, table=True):
     """One batch of SMS."""
 
@@ -38,7 +44,7 @@ class Transfer(Validated, table=True):
         TABLE_OPTIONS,
     )
 
-    UBID: str = Field(primary_key=True, max_length=36, regex=UBID_PATTERN)
+    UBID: Ubid = Field(primary_key=True, max_length=36)
     """UUID that the customer made for the batch."""
     SMScount: int = Field(gt=0, le=_LARGEST)
     """SMS in the batch; a long message is several."""
@@ -50,7 +56,7 @@ class Transfer(Validated, table=True):
     """Messages that went another way than by SMS."""
     when: datetime = Field(sa_type=UTCDateTime)
     """When it was taken in, by the database's clock, UTC."""
-    state: str = Field(default=State.INIT.value, max_length=4, regex="^(INIT|SENT|DONE)$")
+    state: StateText = Field(default=State.INIT.value, max_length=4)
 
 
 class Document(Validated, table=True):
@@ -64,12 +70,12 @@ class Document(Validated, table=True):
         TABLE_OPTIONS,
     )
 
-    UBID: str = Field(primary_key=True, max_length=36, regex=UBID_PATTERN)
+    UBID: Ubid = Field(primary_key=True, max_length=36)
     uniqueId: str = Field(primary_key=True, min_length=1, max_length=10)
     """Id of the message within its batch."""
     SMScount: int = Field(gt=0, le=_LARGEST)
     """SMS that the message takes."""
-    state: str = Field(default=State.INIT.value, max_length=4, regex="^(INIT|SENT|DONE)$")
+    state: StateText = Field(default=State.INIT.value, max_length=4)
     when: datetime = Field(sa_type=UTCDateTime)
     """When it was taken in, by the database's clock, UTC."""
     data: str = Field(sa_type=LongText)
