@@ -5,8 +5,18 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic.config import JsonDict
+from pydantic_core import to_json
 
 from app.paging import LimitField, OffsetField
 from app.tracking.models import State
@@ -29,8 +39,8 @@ def _canonical(ubid: str) -> str:
     try:
         canonical = str(UUID(ubid))
     except ValueError:
-        canonical = ""
-    if canonical != ubid.lower():
+        canonical = None
+    if canonical is None or canonical != ubid.lower():
         raise ValueError("must be a UUID, such as 0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10")
     return canonical
 
@@ -39,14 +49,28 @@ def _as_json(value: object) -> str:
     """Write an object down at once: it is stored as text, and nothing here looks into it."""
     if not isinstance(value, dict):
         raise ValueError("must be an object")
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    try:
+        # What this can't write, an answer could not show: half of a character, and what is nested too deeply.
+        text = to_json(value, inf_nan_mode="constants")
+    except ValueError as error:
+        raise ValueError("must be JSON that can be written: no half of a character, not nested too deeply") from error
+    if b"NaN" in text or b"Infinity" in text:
+        _refuse_not_a_number(value)
     if len(text) > MAX_DATA:
-        raise ValueError(f"must have at most {MAX_DATA} characters as JSON")
-    return text
+        raise ValueError(f"must have at most {MAX_DATA} bytes as JSON")
+    return text.decode()
+
+
+def _refuse_not_a_number(value: object) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise ValueError("must not have NaN or Infinity, which are no JSON") from error
 
 
 JsonText = Annotated[str, BeforeValidator(_as_json), WithJsonSchema({"type": "object"})]
 Ubid = Annotated[str, Field(max_length=36, description="UUID of the transfer."), AfterValidator(_canonical)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Count = Annotated[int, Field(gt=0, le=2**31 - 1, strict=True)]
 
 
@@ -58,8 +82,8 @@ class TransferCreate(BaseModel):
     UBID: Ubid
     SMScount: Count = Field(description="SMS in the batch; a long message is several.")
     documents: Count = Field(description="Messages in the batch.")
-    fileName: str = Field(min_length=1, max_length=55)
-    origName: str = Field(min_length=1, max_length=50)
+    fileName: Name = Field(max_length=55)
+    origName: Name = Field(max_length=50)
 
 
 class TransferPublic(BaseModel):
@@ -114,7 +138,8 @@ class DocumentInput(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_DOCUMENT]})
 
     SMScount: Count = Field(description="SMS that the message takes.")
-    uniqueId: str = Field(min_length=1, max_length=10, description="Id of the message within its batch.")
+    # MariaDB takes an id and the same one with a space behind it for equal, SQLite does not.
+    uniqueId: Name = Field(max_length=10, description="Id of the message within its batch.")
     data: JsonText = Field(description="Whatever the customer wants to find again; 64 KiB as JSON.")
 
 

@@ -1,0 +1,386 @@
+"""The routes of transfers and documents over a store in memory: there is no database in these tests."""
+
+import inspect
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.main import create_app
+from app.tracking.crud import Tracking
+from app.tracking.router import get_tracking
+from tests.conftest import make_settings
+from tests.tracking.memory import TrackingInMemory
+
+TRANSFERS, DOCUMENTS = "/tracking/sms_transfers", "/tracking/sms_documents"
+NOT_FOUND = {"error": "Transfer not found"}
+NO_UUID = "must be a UUID, such as 0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
+STATES = "must be one of: INIT, SENT, DONE"
+
+
+@pytest.fixture
+def store() -> TrackingInMemory:
+    return TrackingInMemory()
+
+
+@pytest.fixture(scope="module")
+def app() -> FastAPI:
+    """The application as it is; it is never started, so it has no database."""
+    return create_app(make_settings())
+
+
+@pytest.fixture
+async def api(app: FastAPI, store: TrackingInMemory) -> AsyncIterator[httpx.AsyncClient]:
+    app.dependency_overrides[get_tracking] = lambda: store
+
+    async def without_database(scope: Any, receive: Any, send: Any) -> None:
+        await app({**scope, "state": {"database": None}}, receive, send)
+
+    transport = httpx.ASGITransport(without_database)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        yield client
+
+
+@pytest.fixture
+async def filled(api: httpx.AsyncClient, data: Any) -> httpx.AsyncClient:
+    """With one transfer and its two documents."""
+    assert (await api.post(TRANSFERS, json=data["transfer"])).status_code == 201
+    batch = {"UBID": data["ubid"], "documents": data["documents"]}
+    assert (await api.post(DOCUMENTS, json=batch)).status_code == 201
+    return api
+
+
+def result(response: httpx.Response) -> tuple[int, Any]:
+    return response.status_code, response.json()
+
+
+def refused(details: Any) -> tuple[int, Any]:
+    return 400, {"error": "Validation failed", "details": details}
+
+
+def test_store_in_memory_has_the_methods_of_the_real_one():
+    for name, method in inspect.getmembers(Tracking, inspect.iscoroutinefunction):
+        assert inspect.signature(getattr(TrackingInMemory, name)) == inspect.signature(method), name
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_every_route_answers_as_the_contract_says(api, data, slash):
+    ubid, stored = data["ubid"], data["transfer_stored"]
+    one, two = data["documents_stored"]
+    after = f"for UBID '{ubid}' in table tracking.sms_documents"
+    batch = {"UBID": ubid, "documents": data["documents"]}
+
+    created = await api.post(f"{TRANSFERS}{slash}", json=data["transfer"])
+    inserted = await api.post(f"{DOCUMENTS}{slash}", json=batch)
+    listed = await api.get(f"{TRANSFERS}{slash}")
+    found = await api.get(f"{TRANSFERS}/{ubid}{slash}")
+    counted = await api.get(f"{DOCUMENTS}/{ubid}{slash}")
+    items = await api.get(f"{DOCUMENTS}/{ubid}/items{slash}")
+    advanced = await api.put(f"{DOCUMENTS}/{ubid}/SENT{slash}")
+    sent = await api.put(f"{TRANSFERS}/{ubid}/SENT{slash}")
+    details = await api.get(f"{TRANSFERS}/{ubid}{slash}")
+    lines = "\n".join(json.dumps(document) for document in data["documents"])
+    headers = {"Content-Type": "application/x-ndjson"}
+    streamed = await api.post(f"{DOCUMENTS}/{ubid}/stream{slash}", content=lines, headers=headers)
+    deleted = await api.delete(f"{TRANSFERS}/{ubid}{slash}")
+
+    assert result(created) == (201, stored)
+    assert result(inserted) == (201, {"result": f"Inserted 2 document(s) {after}"})
+    assert result(listed) == (200, [stored])
+    assert (listed.headers["X-Total-Count"], listed.headers["Cache-Control"]) == ("1", "no-store")
+    assert result(found) == (200, {**stored, "states": {"INIT": 2, "SENT": 0, "DONE": 0}})
+    assert result(counted) == (200, {"result": f"Found 2 document(s) {after}"})
+    assert result(items) == (200, [one, two])
+    assert "Link" not in items.headers
+    assert result(advanced) == (200, {"result": f"Updated state to 'SENT' in 2 row(s) {after}"})
+    assert result(sent) == (200, {**stored, "state": "SENT"})
+    assert result(details) == (200, {**stored, "state": "SENT", "states": {"INIT": 0, "SENT": 2, "DONE": 0}})
+    assert result(streamed) == (201, {"UBID": ubid, "lines": 2, "batches": 1})
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert result(await api.get(f"{TRANSFERS}/{ubid}{slash}")) == (404, NOT_FOUND)
+
+
+async def test_stored_transfer_starts_anew_and_keeps_its_documents(filled, data):
+    await filled.put(f"{TRANSFERS}/{data['ubid']}/DONE")
+
+    again = await filled.post(TRANSFERS, json={**data["transfer"], "SMScount": 9})
+
+    stored = {**data["transfer_stored"], "SMScount": 9, "when": "2026-11-21T09:17:00.000003Z"}
+    assert result(again) == (201, stored)
+    assert (await filled.get(f"{TRANSFERS}/{data['ubid']}")).json()["states"] == {"INIT": 2, "SENT": 0, "DONE": 0}
+
+
+async def test_id_in_capitals_is_the_same_transfer(api, data):
+    ubid = data["ubid"].upper()
+    created = await api.post(TRANSFERS, json={**data["transfer"], "UBID": ubid})
+    inserted = await api.post(DOCUMENTS, json={"UBID": ubid, "documents": data["documents"]})
+
+    assert result(created) == (201, data["transfer_stored"])
+    assert data["ubid"] in inserted.json()["result"]
+    assert data["ubid"] in (await api.get(f"{DOCUMENTS}/{ubid}")).json()["result"]
+    assert (await api.get(f"{TRANSFERS}/{ubid}")).json()["UBID"] == data["ubid"]
+    assert (await api.delete(f"{TRANSFERS}/{ubid}")).status_code == 204
+
+
+async def test_names_lose_the_blanks_around_them(api, data):
+    created = await api.post(TRANSFERS, json={**data["transfer"], "fileName": f" {'x' * 55} ", "origName": "é" * 50})
+
+    expected = {**data["transfer_stored"], "fileName": "x" * 55, "origName": "é" * 50}
+    assert result(created) == (201, expected)
+
+
+async def test_wrong_transfer_is_refused_by_field(api, store, data):
+    for wrong in data["wrong_transfers"]:
+        response = await api.post(TRANSFERS, json={**data["transfer"], **wrong["change"]})
+
+        assert (wrong["change"], *result(response)) == (wrong["change"], *refused(wrong["details"]))
+    names = dict.fromkeys(data["transfer"], "is required")
+    assert result(await api.post(TRANSFERS, json={})) == refused(names)
+    assert result(await api.post(TRANSFERS, json=[])) == refused({"body": "must be an object"})
+    assert store.transfers == {}
+
+
+async def test_wrong_document_is_refused_by_place_and_field(filled, store, data):
+    before = dict(store.documents[data["ubid"]])
+    for wrong in data["wrong_documents"]:
+        documents = [data["documents"][1], {**data["documents"][0], **wrong["change"]}]
+        response = await filled.post(DOCUMENTS, json={"UBID": data["ubid"], "documents": documents})
+
+        expected = refused({f"documents.1.{wrong['field']}": wrong["why"]})
+        assert (wrong["change"], *result(response)) == (wrong["change"], *expected)
+    assert store.documents[data["ubid"]] == before
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ('{"a": NaN}', "must not have NaN or Infinity, which are no JSON"),
+        ('{"a": [-Infinity]}', "must not have NaN or Infinity, which are no JSON"),
+        ('{"a": 1e999}', "must not have NaN or Infinity, which are no JSON"),
+        (
+            r'{"a": "\ud83d"}',
+            "must be JSON that can be written: no half of a character, not nested too deeply",
+        ),
+        (
+            '{"a":' + "[" * 300 + "]" * 300 + "}",
+            "must be JSON that can be written: no half of a character, not nested too deeply",
+        ),
+        (json.dumps({"a": "x" * 65_529}), "must have at most 65536 bytes as JSON"),
+        (json.dumps({"a": "é" * 32_765}), "must have at most 65536 bytes as JSON"),
+    ],
+    ids=["NaN", "Infinity", "1e999", "half", "deep", "large", "large in bytes"],
+)
+async def test_data_that_no_answer_could_show_is_refused(filled, data, written, why):
+    body = f'{{"UBID": "{data["ubid"]}", "documents": [{{"SMScount": 1, "uniqueId": "A", "data": {written}}}]}}'
+    response = await filled.post(DOCUMENTS, content=body, headers={"Content-Type": "application/json"})
+
+    assert result(response) == refused({"documents.0.data": why})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"a": "x" * 65_528}, {"é": "é" * 32_763}, {"NaN": "Infinity"}, {"number": 10**400}, {"a": [[[[[]]]]]}],
+    ids=["large", "large in bytes", "words", "number", "nested"],
+)
+async def test_data_comes_back_as_it_was_sent(filled, data, given):
+    document = {"SMScount": 1, "uniqueId": "A", "data": given}
+    sent = await filled.post(DOCUMENTS, json={"UBID": data["ubid"], "documents": [document]})
+
+    assert sent.status_code == 201, sent.text
+    assert (await filled.get(f"{DOCUMENTS}/{data['ubid']}/items?limit=1")).json()[0]["data"] == given
+
+
+async def test_batch_has_one_to_5000_documents(filled, data):
+    ubid = data["ubid"]
+    documents = [{"SMScount": 1, "uniqueId": str(number), "data": {}} for number in range(5001)]
+
+    none = await filled.post(DOCUMENTS, json={"UBID": ubid, "documents": []})
+    too_many = await filled.post(DOCUMENTS, json={"UBID": ubid, "documents": documents})
+    most = await filled.post(DOCUMENTS, json={"UBID": ubid, "documents": documents[:5000]})
+
+    assert result(none) == refused({"documents": "must have at least 1 entries"})
+    assert result(too_many) == refused({"documents": "must have at most 5000 entries"})
+    assert result(most) == (
+        201,
+        {"result": f"Inserted 5000 document(s) for UBID '{ubid}' in table tracking.sms_documents"},
+    )
+
+
+async def test_body_of_a_batch_is_an_object_with_two_fields(filled, data):
+    documents = data["documents"]
+    for body, details in (
+        ({}, {"UBID": "is required", "documents": "is required"}),
+        ({"UBID": "x", "documents": documents}, {"UBID": NO_UUID}),
+        ({"UBID": data["ubid"], "documents": {}}, {"documents": "must be a list"}),
+        ({"UBID": data["ubid"], "documents": [5]}, {"documents.0": "must be an object"}),
+        (
+            {"UBID": data["ubid"], "documents": documents, "state": "SENT"},
+            {"state": "is not a field of this request"},
+        ),
+    ):
+        assert result(await filled.post(DOCUMENTS, json=body)) == refused(details)
+
+
+async def test_unknown_transfer_is_not_found_and_takes_no_documents(filled, data):
+    other = data["other_ubid"]
+    for method, path in (
+        ("GET", f"{TRANSFERS}/{other}"),
+        ("PUT", f"{TRANSFERS}/{other}/SENT"),
+        ("DELETE", f"{TRANSFERS}/{other}"),
+        ("GET", f"{DOCUMENTS}/{other}"),
+        ("GET", f"{DOCUMENTS}/{other}/items"),
+        ("PUT", f"{DOCUMENTS}/{other}/SENT"),
+    ):
+        assert (path, *result(await filled.request(method, path))) == (path, 404, NOT_FOUND)
+
+    missing = {
+        "error": "Transfer missing",
+        "details": f"There is no transfer with the UBID '{other}'; create it first",
+    }
+    batch = {"UBID": other, "documents": data["documents"]}
+    headers = {"Content-Type": "application/x-ndjson"}
+    line = json.dumps(data["documents"][0])
+    assert result(await filled.post(DOCUMENTS, json=batch)) == (409, missing)
+    streamed = await filled.post(f"{DOCUMENTS}/{other}/stream", content=line, headers=headers)
+    assert result(streamed) == (409, missing)
+
+
+async def test_states_only_go_forward(filled, data):
+    ubid = data["ubid"]
+    for kind in (TRANSFERS, DOCUMENTS):
+        for state, status in (("INIT", 200), ("SENT", 200), ("SENT", 200), ("INIT", 409), ("DONE", 200), ("SENT", 409)):
+            response = await filled.put(f"{kind}/{ubid}/{state}")
+            assert (kind, state, response.status_code) == (kind, state, status)
+        backwards = await filled.put(f"{kind}/{ubid}/INIT")
+
+        assert result(backwards) == (
+            409,
+            {"error": "Step backwards", "details": "The state is DONE already and can't go back to INIT"},
+        )
+
+
+@pytest.mark.parametrize("state", ["sent", "LOST", "%20", "SENT,DONE", "0"])
+async def test_unknown_state_is_refused(filled, data, state):
+    for kind in (TRANSFERS, DOCUMENTS):
+        assert result(await filled.put(f"{kind}/{data['ubid']}/{state}")) == refused({"state": STATES})
+
+
+async def test_path_with_no_uuid_is_refused(api):
+    for method, path in (
+        ("GET", f"{TRANSFERS}/nonsense"),
+        ("PUT", f"{TRANSFERS}/nonsense/SENT"),
+        ("DELETE", f"{TRANSFERS}/nonsense"),
+        ("GET", f"{DOCUMENTS}/nonsense"),
+        ("GET", f"{DOCUMENTS}/nonsense/items"),
+        ("PUT", f"{DOCUMENTS}/nonsense/SENT"),
+    ):
+        assert (path, *result(await api.request(method, path))) == (path, *refused({"ubid": NO_UUID}))
+
+
+@pytest.mark.parametrize(
+    ("query", "details"),
+    [
+        ("limit=0", {"limit": "must be at least 1"}),
+        ("limit=1001", {"limit": "must be at most 1000"}),
+        ("limit=x", {"limit": "must be a whole number"}),
+        ("offset=-1", {"offset": "must be at least 0"}),
+        ("state=sent", {"state": STATES}),
+        ("state=", {"state": "must not be blank"}),
+        ("stat=SENT", {"stat": "is not a parameter; known are: state, limit, offset"}),
+        ("limit=1&limit=2", {"limit": "is given more than once"}),
+    ],
+)
+async def test_wrong_parameter_of_the_list_of_transfers_is_refused(api, query, details):
+    assert result(await api.get(f"{TRANSFERS}?{query}")) == refused(details)
+
+
+@pytest.mark.parametrize(
+    ("query", "details"),
+    [
+        ("limit=0", {"limit": "must be at least 1"}),
+        ("limit=5001", {"limit": "must be at most 5000"}),
+        ("after=A0000000010", {"after": "must have at most 10 characters"}),
+        ("after=", {"after": "must not be blank"}),
+        ("offset=1", {"offset": "is not a parameter; known are: after, limit"}),
+    ],
+)
+async def test_wrong_parameter_of_the_list_of_documents_is_refused(filled, data, query, details):
+    assert result(await filled.get(f"{DOCUMENTS}/{data['ubid']}/items?{query}")) == refused(details)
+
+
+async def test_other_routes_take_no_parameters(filled, data):
+    ubid = data["ubid"]
+    for method, path in (
+        ("GET", f"{TRANSFERS}/{ubid}"),
+        ("DELETE", f"{TRANSFERS}/{ubid}"),
+        ("GET", f"{DOCUMENTS}/{ubid}"),
+    ):
+        response = await filled.request(method, f"{path}?force=1")
+
+        assert result(response) == refused({"force": "is not a parameter; this request takes none"})
+
+
+async def test_transfers_are_listed_by_page_and_state(api, data):
+    ubids = [f"0000000{number}-3f7e-4e0c-9a55-6a1f5f7c2b10" for number in range(5)]
+    for ubid in ubids:
+        await api.post(TRANSFERS, json={**data["transfer"], "UBID": ubid})
+    await api.put(f"{TRANSFERS}/{ubids[1]}/SENT")
+
+    page = await api.get(f"{TRANSFERS}/?limit=2&offset=2")
+    sent = await api.get(f"{TRANSFERS}?state=SENT")
+
+    assert [transfer["UBID"] for transfer in page.json()] == [ubids[2], ubids[1]]
+    assert page.headers["X-Total-Count"] == "5"
+    assert page.headers["Link"] == (
+        f'<{TRANSFERS}?limit=2&offset=0>; rel="first", <{TRANSFERS}?limit=2&offset=4>; rel="last", '
+        f'<{TRANSFERS}?limit=2&offset=0>; rel="prev", <{TRANSFERS}?limit=2&offset=4>; rel="next"'
+    )
+    assert ([transfer["UBID"] for transfer in sent.json()], sent.headers["X-Total-Count"]) == ([ubids[1]], "1")
+
+
+async def test_link_leads_from_page_to_page_of_documents(api, data):
+    ids = ["1", "a&b", "a+b", "a/?#é", "ü 1"]
+    await api.post(TRANSFERS, json=data["transfer"])
+    documents = [{"SMScount": 1, "uniqueId": unique_id, "data": {}} for unique_id in ids]
+    await api.post(DOCUMENTS, json={"UBID": data["ubid"], "documents": documents})
+    path, found = f"{DOCUMENTS}/{data['ubid']}/items", []
+
+    first = await api.get(f"{path}/?limit=2")
+    assert first.headers["Link"] == f'<{path}?after=a%26b&limit=2>; rel="next"'
+    url = f"{path}?limit=2"
+    while url:
+        page = await api.get(url)
+        found.append([document["uniqueId"] for document in page.json()])
+        url = page.links["next"]["url"] if "Link" in page.headers else ""
+
+    assert found == [ids[0:2], ids[2:4], ids[4:]]
+
+
+async def test_body_of_another_type_is_refused(filled, data):
+    for path, taken in (
+        (TRANSFERS, "application/json"),
+        (DOCUMENTS, "application/json"),
+        (f"{DOCUMENTS}/{data['ubid']}/stream", "application/x-ndjson"),
+    ):
+        for given in ("text/plain", "application/xml", "application/x-www-form-urlencoded"):
+            response = await filled.post(path, content=b"{}", headers={"Content-Type": given})
+
+            expected = {"error": "Unsupported media type", "details": f"The header Content-Type must be {taken}"}
+            assert result(response) == (415, expected)
+    streamed = await filled.post(f"{DOCUMENTS}/{data['ubid']}/stream", json=data["documents"][0])
+    assert streamed.status_code == 415
+
+
+async def test_wrong_method_is_told_the_right_ones(api, data):
+    for path, allowed in (
+        (TRANSFERS, "GET, HEAD, POST"),
+        (f"{TRANSFERS}/{data['ubid']}", "DELETE, GET, HEAD"),
+        (f"{DOCUMENTS}/{data['ubid']}/stream", "POST"),
+        (f"{DOCUMENTS}/{data['ubid']}/items", "GET, HEAD"),
+    ):
+        response = await api.patch(path)
+
+        assert (path, response.status_code, response.headers.get("Allow")) == (path, 405, allowed)
