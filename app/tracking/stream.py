@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from app.errors import ValidationFailed, describe_problems
 from app.tracking.schemas import MAX_DOCUMENTS, DocumentInput
@@ -13,7 +13,6 @@ LONGEST_LINE: Final = 131_072
 """Bytes."""
 LARGEST_BATCH: Final = 4 * 2**20
 """Bytes; long lines make smaller batches."""
-_DOCUMENTS: Final = TypeAdapter(list[DocumentInput])
 
 Store = Callable[[list[DocumentInput]], Awaitable[None]]
 
@@ -74,6 +73,8 @@ async def store_stream(chunks: AsyncIterator[bytes], store: Store) -> tuple[int,
                     await flush()
         if waiting:
             await flush()
+        elif not batches:
+            await store([])  # so that also a stream without a line is told that there is no transfer
     except ValidationFailed as error:
         details = error.details if isinstance(error.details, dict) else {}
         raise ValidationFailed({**details, "stored": f"{stored} document(s) of the lines before"}) from error
@@ -81,17 +82,8 @@ async def store_stream(chunks: AsyncIterator[bytes], store: Store) -> tuple[int,
 
 
 def _parse(lines: list[tuple[int, bytes]]) -> list[DocumentInput]:
-    """Parse all lines in one go, and one by one only to find the wrong one.
-
-    Raises:
-        ValidationFailed: A line is no document.
-    """
-    try:
-        documents = _DOCUMENTS.validate_json(b"[" + b",".join(line for _, line in lines) + b"]")
-    except ValidationError:
-        documents = []
-    # Several lines may make sense together that make none alone.
-    return documents if len(documents) == len(lines) else [_parse_line(number, line) for number, line in lines]
+    # Each by itself: several lines may make sense together that make none alone, and as one list they take as long.
+    return [_parse_line(number, line) for number, line in lines]
 
 
 def _parse_line(number: int, line: bytes) -> DocumentInput:
