@@ -117,6 +117,7 @@ async def test_without_a_key_a_development_service_is_open(client):
 
 
 PASSWORD = "correct horse battery"
+UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 JSON = {"Content-Type": "application/json"}
 NEVER_DONE = {"POST /countries/refresh": "?force=maybe"}
 """What would do something even without a body."""
@@ -133,7 +134,14 @@ async def sign_up(client: Any, role: Role) -> tuple[int, dict[str, str]]:
 async def every_route(client: Any) -> AsyncIterator[tuple[str, str, Rule]]:
     """Method, path and rule of every operation; the ids in the paths are those of nothing."""
     paths = (await client.get("/openapi.json")).json()["paths"]
-    nothing = {"name": "nowhere", "user_id": 987654, "address_id": 987654, "key_id": 987654}
+    nothing = {
+        "name": "nowhere",
+        "user_id": 987654,
+        "address_id": 987654,
+        "key_id": 987654,
+        "ubid": UBID,
+        "state": "SENT",
+    }
     for template, operations in paths.items():
         for method, operation in operations.items():
             query = NEVER_DONE.get(f"{method.upper()} {template}", "")
@@ -146,6 +154,8 @@ def may(rule: Rule, role: Role | None) -> bool:
         return True
     if rule is Rule.OWNER:
         return role is Role.ADMIN
+    if rule is Rule.EDITOR_IN_PRODUCTION:
+        rule = Rule.EDITOR
     return role is not None and (rule is Rule.ACCOUNT or role.includes(Role(rule.value)))
 
 
@@ -167,7 +177,7 @@ async def test_every_route_keeps_its_rule_for_everybody(closed):
                 assert (path, response.headers["Cache-Control"]) == (path, "no-store")
             walked += 1
 
-    assert walked >= 4 * 26
+    assert walked >= 4 * 36
     assert (await closed.get("/users", headers={"X-API-Key": KEY})).json() == before
 
 
@@ -195,6 +205,24 @@ async def test_open_service_lets_everybody_do_all_but_what_only_an_account_can_d
 
             assert (path, response.status_code == 401) == (path, rule is Rule.ACCOUNT)
             assert response.status_code != 403
+
+
+async def test_development_service_with_a_key_shows_transfers_to_everybody_and_takes_them_from_editors(
+    tmp_path, sqlite_template
+):
+    shutil.copy(sqlite_template, tmp_path / "x.db")
+    async with serving(make_settings(database_url=f"sqlite:///{tmp_path}/x.db", admin_api_key=KEY)) as client:
+        signed = {role: (await sign_up(client, role))[1] for role in Role}
+        async for method, path, rule in every_route(client):
+            if not path.startswith("/tracking"):
+                continue
+            assert (method, path, rule is Rule.EDITOR_IN_PRODUCTION) == (method, path, method == "GET")
+            for role in (None, *Role):
+                headers = signed[role] if role else {}
+                response = await client.request(method, path, headers=headers | JSON, content=b"{")
+                is_open = method == "GET" or may(rule, role)
+
+                assert (method, path, response.status_code in (401, 403)) == (method, path, not is_open)
 
 
 async def test_wrong_credential_is_refused_also_where_none_is_needed_to_write(tmp_path, sqlite_template):

@@ -68,7 +68,7 @@ async def test_migration_that_was_killed_half_way_can_be_repeated(empty_url):
     """MySQL commits after each DDL statement: the table may be there while the revision is not noted."""
     migrate_in_thread(empty_url)
     config = alembic_config(make_settings(database_url=empty_url))
-    for revision in ("0007", "0006", "0005", "0004", "0003", "0002", "0001", "base"):
+    for revision in ("0009", "0008", "0007", "0006", "0005", "0004", "0003", "0002", "0001", "base"):
         await asyncio.to_thread(command.stamp, config, revision, purge=True)
         migrate_in_thread(empty_url)
 
@@ -87,7 +87,7 @@ async def test_four_processes_that_migrate_at_once_all_succeed(empty_url, tmp_pa
 
     assert [code for _, code in results] == [0] * 4, results
     log = b"".join(err for (_, err), _ in results).decode()
-    assert log.count("Running upgrade 0007 -> 0008") == 1
+    assert log.count("Running upgrade 0009 -> 0010") == 1
     assert await look(empty_url, differences) == []
 
 
@@ -125,8 +125,8 @@ async def test_tables_compare_text_byte_by_byte_whatever_the_server_defaults_to(
 
 
 def test_service_knows_its_newest_revision():
-    assert head_revision() == "0008"
+    assert head_revision() == "0010"
 
 
 def test_database_is_behind_without_a_known_migration_and_not_when_a_newer_service_went_further():
-    assert [is_behind(revision) for revision in (None, "0007", "0008", "9999")] == [True, True, False, False]
+    assert [is_behind(revision) for revision in (None, "0009", "0010", "9999")] == [True, True, False, False]

@@ -37,6 +37,16 @@ OPERATIONS = {
     ("get", "/users/{user_id}/addresses/{address_id}"): [400, *ACCESS, 404, 500, 503],
     ("put", "/users/{user_id}/addresses/{address_id}"): [400, *ACCESS, 404, 412, *BODY, 500, 503],
     ("delete", "/users/{user_id}/addresses/{address_id}"): [400, *ACCESS, 404, 412, 500, 503],
+    ("post", "/tracking/sms_transfers"): [400, *ACCESS, *BODY, 500, 503],
+    ("get", "/tracking/sms_transfers"): [400, *ACCESS, 500, 503],
+    ("get", "/tracking/sms_transfers/{ubid}"): [400, *ACCESS, 404, 500, 503],
+    ("delete", "/tracking/sms_transfers/{ubid}"): [400, *ACCESS, 404, 500, 503],
+    ("put", "/tracking/sms_transfers/{ubid}/{state}"): [400, *ACCESS, 404, 409, 500, 503],
+    ("post", "/tracking/sms_documents"): [400, *ACCESS, 409, *BODY, 500, 503],
+    ("post", "/tracking/sms_documents/{ubid}/stream"): [400, *ACCESS, 409, *BODY, 500, 503],
+    ("get", "/tracking/sms_documents/{ubid}"): [400, *ACCESS, 404, 500, 503],
+    ("get", "/tracking/sms_documents/{ubid}/items"): [400, *ACCESS, 404, 500, 503],
+    ("put", "/tracking/sms_documents/{ubid}/{state}"): [400, *ACCESS, 404, 409, 500, 503],
     ("get", "/audit"): [400, *ACCESS, 500, 503],
 }
 
