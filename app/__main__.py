@@ -24,6 +24,7 @@ from app.database import Database
 from app.errors import AppError, ValidationFailed, describe_problems
 from app.log import configure_logging
 from app.migrations import migrate as run_migrations
+from app.tracking.cli import sms_batch
 from app.upstream import create_http_client
 from app.users.crud import create_user
 from app.users.passwords import Passwords
@@ -43,6 +44,8 @@ cli = typer.Typer(
 # Names from sources are shown as they are: no markup.
 console = Console(markup=False)
 errors = Console(stderr=True, markup=False)
+
+cli.command("sms-batch")(sms_batch)
 
 
 @cli.command()

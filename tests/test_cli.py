@@ -72,6 +72,7 @@ async def test_help_names_every_command(run):
         "refresh",
         "create-admin",
         "show-config",
+        "sms-batch",
         "Settings come from the environment and from .env.",
     ):
         assert words in " ".join(asked.out.split())

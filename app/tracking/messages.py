@@ -1,0 +1,100 @@
+"""Messages for the batch client: made up, or read from a file one by one."""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from pydantic import ValidationError
+
+from app.errors import describe_problems
+from app.tracking.schemas import DocumentInput
+
+SUFFIXES: Final = (".ndjson", ".jsonl", ".csv")
+LARGEST_COUNT: Final = 999_999_999
+"""Generated ids have a letter and nine digits."""
+
+
+class UnusableFile(Exception):
+    """A file of messages can't be used; the text says why, and names the line."""
+
+
+class Sum(NamedTuple):
+    """How much a source of messages has."""
+
+    documents: int
+    SMScount: int
+
+
+def generate_messages(count: int) -> Iterator[DocumentInput]:
+    """Make up messages of one SMS; the same ones each time, so that a batch can be sent again."""
+    for number in range(1, count + 1):
+        data = {"to": f"+2332{number % 10**8:08d}", "text": f"Your parcel {number} is on its way."}
+        yield DocumentInput(SMScount=1, uniqueId=f"A{number:09d}", data=data)
+
+
+def read_messages(path: Path) -> Iterator[DocumentInput]:
+    """Read a file of one JSON object a line, or of CSV, where its name ends in .csv.
+
+    CSV has the columns uniqueId and SMScount; all others go into data, as text.
+
+    Raises:
+        UnusableFile: A line is no message, or the file can't be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            yield from _read_csv(lines) if path.suffix.lower() == ".csv" else _read_ndjson(lines)
+    except UnusableFile as error:
+        raise UnusableFile(f"{path.name}, {error}") from error
+    except UnicodeDecodeError as error:
+        raise UnusableFile(f"{path.name}: is not in UTF-8") from error
+    except OSError as error:
+        raise UnusableFile(f"{path.name}: {error.strerror}") from error
+
+
+def add_up(messages: Iterable[DocumentInput]) -> Sum:
+    """Count messages and their SMS; each is forgotten at once."""
+    documents = sms = 0
+    for message in messages:
+        documents += 1
+        sms += message.SMScount
+    return Sum(documents, sms)
+
+
+def _read_ndjson(lines: Iterable[str]) -> Iterator[DocumentInput]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield DocumentInput.model_validate_json(line)
+            except ValidationError as error:
+                raise _unusable(number, error) from error
+
+
+def _read_csv(lines: Iterable[str]) -> Iterator[DocumentInput]:
+    rows = csv.reader(lines, strict=True)
+    try:
+        header = next(rows, [])
+        if not {"uniqueId", "SMScount"} <= set(header) or len(set(header)) != len(header):
+            raise csv.Error("must name the columns, each once, uniqueId and SMScount among them")
+        for row in filter(None, rows):
+            if len(row) != len(header):
+                raise csv.Error(f"has {len(row)} columns instead of {len(header)}")
+            yield DocumentInput.model_validate(_record(dict(zip(header, row, strict=True))))
+    except csv.Error as error:
+        raise UnusableFile(f"line {rows.line_num}: {error}") from error
+    except ValidationError as error:
+        raise _unusable(rows.line_num, error) from error
+
+
+def _record(data: dict[str, str]) -> dict[str, Any]:
+    unique_id, sms = data.pop("uniqueId"), data.pop("SMScount")
+    # What is no number is left for the validation to name.
+    count = int(sms) if re.fullmatch("[0-9]{1,10}", sms) else sms
+    return {"uniqueId": unique_id, "SMScount": count, "data": data}
+
+
+def _unusable(number: int, error: ValidationError) -> UnusableFile:
+    problems = describe_problems([{**problem, "loc": ("line", *problem["loc"])} for problem in error.errors()])
+    told = "; ".join(why if name == "line" else f"{name} {why}" for name, why in problems.items())
+    return UnusableFile(f"line {number}: {told}")
