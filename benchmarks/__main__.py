@@ -12,7 +12,7 @@ import httpx
 import typer
 from rich.console import Console
 
-from benchmarks import consistency, growth, memory, misses, pool, reads, refresh, start, workers
+from benchmarks import consistency, growth, memory, misses, pool, reads, refresh, start, tracking, workers
 from benchmarks.databases import usable_engines
 from benchmarks.document import PAGE, write_section
 from benchmarks.interrupts import end_on_signals
@@ -36,6 +36,7 @@ class Part(StrEnum):
     WORKERS = "workers"
     CONSISTENCY = "consistency"
     POOL = "pool"
+    TRACKING = "tracking"
 
 
 MEASURES: dict[Part, Callable[[Run], Report]] = {
@@ -48,6 +49,7 @@ MEASURES: dict[Part, Callable[[Run], Report]] = {
     Part.WORKERS: workers.measure,
     Part.CONSISTENCY: consistency.measure,
     Part.POOL: pool.measure,
+    Part.TRACKING: tracking.measure,
 }
 console = Console(markup=False, highlight=False)
 if not console.is_terminal:
@@ -69,6 +71,7 @@ def measure(
     ] = None,
     reads: Annotated[int, typer.Option(min=1, help="Of the check of consistency, at least.")] = 10_000,
     refreshes: Annotated[int, typer.Option(min=1, help="Of the check of consistency.")] = 50,
+    documents: Annotated[int, typer.Option(min=1, help="Of one turn of tracking.")] = 412_343,
     write: Annotated[bool, typer.Option("--write", help="Write the results to docs/performance.md.")] = False,
 ) -> None:
     """Measure the service side by side with others, in one run, and print ratios: median (smallest - largest)."""
@@ -78,7 +81,9 @@ def measure(
         engines = usable_engines(engine)
     except ValueError as error:
         raise SystemExit(f"benchmarks: {error}") from None
-    plan = Plan(engines, rounds, seconds or (3 if parts else 1), minutes or (5 if parts else 1), reads, refreshes)
+    plan = Plan(
+        engines, rounds, seconds or (3 if parts else 1), minutes or (5 if parts else 1), reads, refreshes, documents
+    )
     try:
         kept_all = _run_all(plan, parts or list(Part), write=write)
     except (LoadFailed, ProcessDied, WrongAnswer, httpx.HTTPError) as error:

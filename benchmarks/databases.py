@@ -43,6 +43,14 @@ class Databases:
         self._server.execute(f"CREATE DATABASE {name}")
         return self._server.url(name)
 
+    def drop(self, url: str) -> None:
+        """Remove a database that nobody uses any more."""
+        if url.startswith("sqlite"):
+            for file in self.folder.glob(f"{Path(url).name}*"):
+                file.unlink()
+        elif self._server is not None:
+            self._server.execute(f"DROP DATABASE {url.rpartition('/')[2]}")
+
     def connections(self, url: str) -> int:
         """How many connections MariaDB has into a database, given by its URL."""
         if self._server is None:

@@ -26,6 +26,8 @@ class Plan:
     """Of the check of consistency, at least."""
     refreshes: int
     """Of the check of consistency."""
+    documents: int
+    """Of one turn of tracking."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """What the benchmarks make of their measurements; nothing here is timed."""
 
 import gzip
+import json
 
 import pytest
 
+from benchmarks import tracking
 from benchmarks.answers import Answer, decoded_body, read_messages, write_answers
 from benchmarks.consistency_check import BASE_POPULATION, Ledger, Read, Refreshed
 from benchmarks.document import replace_section
@@ -13,6 +15,8 @@ from benchmarks.pool_load import Request, Tally
 from benchmarks.spread import ratios, spread
 from benchmarks.synthetic import synthetic_countries
 from benchmarks.tables import Report, Table, to_markdown
+from benchmarks.tracking import Measured
+from benchmarks.tracking_rows import as_json, batches
 
 WRK_SAYS = """Running 3s test @ http://127.0.0.1:8000/countries
   1 threads and 16 connections
@@ -165,3 +169,25 @@ def test_answers_under_load_are_successes_or_say_when_to_come_back(answer, probl
     tally.judge(Request("GET", "/status"), answer)
 
     assert tally.problems == problems
+
+
+def test_documents_are_the_same_in_pieces_of_every_size():
+    whole = [row for batch in batches(12) for row in batch]
+
+    assert [len(batch) for batch in batches(12, 5)] == [5, 5, 2]
+    assert [row for batch in batches(12, 5) for row in batch] == whole == sorted(whole)
+    assert json.loads(as_json(whole[1])) == {
+        "SMScount": 2,
+        "uniqueId": "M000000001",
+        "data": {"to": "+233200000001", "text": "Dear customer 1, your parcel is waiting for you in Accra"},
+    }
+
+
+def test_tracking_is_judged_by_the_better_way():
+    speeds = {"one each": [100.0], "batches": [1_000.0], "stream": [2_000.0], "bare": [6_000.0]}
+
+    assert tracking.problems("sqlite", Measured(speeds)) == []
+    assert tracking.problems("mariadb", Measured(speeds, {"stream": [{"service": 12.0, "client": 60.0}]})) == [
+        "mariadb: 0.33 of the bare driver, not 0.5",
+        "mariadb: stream: memory of the client grew by 60 MiB",
+    ]

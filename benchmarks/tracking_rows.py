@@ -1,0 +1,34 @@
+"""The documents that every way of storing them gets; made one after the other, never kept."""
+
+import json
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+BATCH: Final = 5000
+STATE: Final = "INIT"
+
+
+class Row(NamedTuple):
+    """One document; the data as JSON."""
+
+    unique_id: str
+    sms_count: int
+    data: str
+
+
+def rows(first: int, number: int) -> Iterator[Row]:
+    """So many documents, in the order of their ids, from the one with this number on."""
+    for n in range(first, first + number):
+        data = f'{{"to":"+23320{n:07}","text":"Dear customer {n}, your parcel is waiting for you in Accra"}}'
+        yield Row(f"M{n:09}", 1 + n % 3, data)
+
+
+def batches(number: int, size: int = BATCH) -> Iterator[list[Row]]:
+    """The same documents in pieces of this size."""
+    for first in range(0, number, size):
+        yield list(rows(first, min(size, number - first)))
+
+
+def as_json(row: Row) -> str:
+    """A document as a client sends it."""
+    return f'{{"SMScount":{row.sms_count},"uniqueId":{json.dumps(row.unique_id)},"data":{row.data}}}'
