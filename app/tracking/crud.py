@@ -137,7 +137,7 @@ class Tracking:
         async def store(session: AsyncSession) -> int:
             when = await _lock_transfer(session, ubid)
             rows = [
-                {"UBID": ubid, **document.model_dump(), "state": State.INIT.value, "when": when}
+                {"UBID": ubid, **vars(document), "state": State.INIT.value, "when": when}
                 for document in unique.values()
             ]
             await upsert(session, Document, rows, key="UBID,uniqueId")
