@@ -60,6 +60,9 @@ LONGEST = (
     "test_migrations.py",
     "test_cli.py",
     "test_database_server.py",
+    "test_audit_delivery.py",
+    "test_client.py",
+    "test_stream.py",
 )
 COUNTRIES, RATES = "/v3.1/all", "/v6/latest/USD"
 CHEAP = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
