@@ -131,7 +131,9 @@ class Database:
                     await connection.invalidate()
                     raise
 
-    async def transaction(self, work: Callable[[AsyncSession], Awaitable[T]], *, repeatable: bool = False) -> T:
+    async def transaction(
+        self, work: Callable[[AsyncSession], Awaitable[T]], *, repeatable: bool = False, seconds: float | None = None
+    ) -> T:
         """Run a change as one transaction, again where a passing fault undid it.
 
         Args:
@@ -139,12 +141,13 @@ class Database:
                 may run several times, so it must not change anything else.
             repeatable: Doing it twice leaves the same as doing it once. Only
                 then is it repeated after a connection that broke at COMMIT.
+            seconds: Its bound, where it has so much to do that the general one is not for it; never a shorter one.
 
         Raises:
             DatabaseUnavailable: No connection or no answer in time, or nobody
                 knows whether the change was committed (the details say so).
         """
-        async with self._bounded():
+        async with self._bounded(max(self.timeout, seconds or 0)):
             async for attempt in stamina.retry_context(
                 on=is_worth_a_retry, attempts=5, timeout=None, wait_initial=0.02, wait_max=0.5, wait_jitter=0.1
             ):
@@ -184,13 +187,14 @@ class Database:
                     raise
 
     @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
+    async def _bounded(self, seconds: float | None = None) -> AsyncIterator[None]:
+        seconds = seconds or self.timeout
         try:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout(seconds):
                 yield
         except TimeoutError as error:
-            logger.error("Database work gave up after {:g} s", self.timeout)
-            raise DatabaseUnavailable(f"No answer from the database within {self.timeout:g} s") from error
+            logger.error("Database work gave up after {:g} s", seconds)
+            raise DatabaseUnavailable(f"No answer from the database within {seconds:g} s") from error
         except SQLAlchemyError as error:
             unavailable = as_unavailable(error)
             if unavailable is None:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlmodel import col, select, update
+from sqlmodel import col, select, text, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.countries.models import Country
@@ -162,3 +162,17 @@ async def test_database_without_tables_says_what_to_do(tmp_path):
         "error": "Not ready",
         "details": {"migrations": "revision None, not 0010; run: python -m app migrate"},
     }
+
+
+async def test_work_that_is_known_to_be_large_may_have_a_bound_of_its_own(database_url):
+    async def sleep(session):
+        await session.exec(text("SELECT 1"))
+        await asyncio.sleep(0.5)
+        return "done"
+
+    async with opened_database(database_url, db_timeout_seconds=0.2) as database:
+        assert await database.transaction(sleep, seconds=10) == "done"
+        with pytest.raises(DatabaseUnavailable, match=r"within 0\.2 s"):
+            await database.transaction(sleep)
+        with pytest.raises(DatabaseUnavailable, match=r"within 0\.2 s"):
+            await database.transaction(sleep, seconds=0.1)

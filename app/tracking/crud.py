@@ -22,6 +22,9 @@ from app.tracking.schemas import (
     TransferPublic,
 )
 
+_MANY_DOCUMENTS_SECONDS: Final = 60.0
+"""Bound of a change of many documents at once. Moving 412,343 of them takes MariaDB 4 s, and of storing 5000 after
+5000 one may have to wait as long for its disk."""
 _EARLIER: Final = {state: [other.value for other in State if state.value in other.later] for state in State}
 
 
@@ -116,7 +119,7 @@ class Tracking:
             await _read(session, ubid, lock=True)
             await session.exec(delete(Transfer).where(col(Transfer.UBID) == ubid))
 
-        await self._database.transaction(remove)
+        await self._database.transaction(remove, seconds=_MANY_DOCUMENTS_SECONDS)
 
     async def put_documents(self, ubid: str, documents: Sequence[DocumentInput]) -> int:
         """Store documents of a transfer as one bulk upsert; one that is there already starts anew.
@@ -143,7 +146,7 @@ class Tracking:
             await upsert(session, Document, rows, key="UBID,uniqueId")
             return len(rows)
 
-        return await self._database.transaction(store, repeatable=True)
+        return await self._database.transaction(store, repeatable=True, seconds=_MANY_DOCUMENTS_SECONDS)
 
     async def count_documents(self, ubid: str) -> int:
         """How many documents of a transfer are stored.
@@ -193,7 +196,7 @@ class Tracking:
             )
             return result.rowcount
 
-        return await self._database.transaction(advance)
+        return await self._database.transaction(advance, seconds=_MANY_DOCUMENTS_SECONDS)
 
 
 async def _read(session: AsyncSession, ubid: str, *, lock: bool = False) -> Transfer:
