@@ -12,11 +12,13 @@ from uuid import UUID, uuid4
 
 import stamina
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from app.errors import describe_problems
 from app.sources import is_http_url, without_secrets
 from app.tracking.client import MAX_IN_FLIGHT, BatchClient, NotStored, Tally
 from app.tracking.messages import LARGEST_COUNT, SUFFIXES, Sum, UnusableFile, add_up, generate_messages, read_messages
@@ -137,18 +139,21 @@ def _resuming(source: list[str], ubid: str, url: str, name: str | None) -> str:
 @contextmanager
 def _explained(tally: Tally, resuming: str) -> Iterator[None]:
     """Turn what can go wrong into a line, the command that goes on, and an exit code."""
-    title, why, code = "", "", 1
+    title, why, code, can_go_on = "", "", 1, False
     try:
         yield
     except UnusableFile as error:
         title, why = "Unusable file", f": {error}"
+    except ValidationError as error:
+        problems = describe_problems([{**problem, "loc": ("batch", *problem["loc"])} for problem in error.errors()])
+        title, why = "Unusable batch", f": {'; '.join(f'{name} {told}' for name, told in problems.items())}"
     except NotStored as error:
-        title, why = "Not everything was stored", f": {error}"
+        title, why, can_go_on = "Not everything was stored", f": {error}", error.can_go_on
     except KeyboardInterrupt:
-        title, code = "Interrupted", 130
+        title, code, can_go_on = "Interrupted", 130, True
     if title:
         errors.print(Text.assemble((title, "bold red"), why), soft_wrap=True)
-        if tally.done or code == 130:
+        if can_go_on and (tally.has_begun or code == 130):
             errors.print(f"{tally.done} document(s) stored. Go on with: {resuming}", soft_wrap=True)
         raise typer.Exit(code)
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from app.sources import SourceFailed
-from app.tracking.schemas import MAX_DOCUMENTS, DocumentInput, TransferCreate
+from app.tracking.schemas import MAX_DOCUMENTS, DocumentInput, TransferCreate, TransferDetails
 from app.tracking.stream import LARGEST_BATCH
 from app.upstream import Refused, call_api, create_api_client
 
@@ -18,6 +20,11 @@ MAX_IN_FLIGHT: Final = 16
 
 class NotStored(Exception):
     """The service does not have all documents; the text says why."""
+
+    def __init__(self, why: str, *, can_go_on: bool = True) -> None:
+        """Say why, and whether another run with ``resume`` may help."""
+        super().__init__(why)
+        self.can_go_on = can_go_on
 
 
 @dataclass
@@ -29,6 +36,8 @@ class Tally:
     skipped: int = 0
     """Those of them that an earlier run stored."""
     retries: int = 0
+    has_begun: bool = False
+    """Whether documents were sent; some may be stored that are not counted as done."""
 
     def count_retry(self) -> None:
         """One more request is sent again."""
@@ -40,11 +49,12 @@ def sub_batches(messages: Iterable[DocumentInput]) -> Iterator[list[DocumentInpu
     batch: list[DocumentInput] = []
     size = 0
     for message in messages:
-        if len(batch) == MAX_DOCUMENTS or (batch and size + len(message.data) > LARGEST_BATCH):
+        length = len(message.data) if message.data.isascii() else len(message.data.encode())
+        if len(batch) == MAX_DOCUMENTS or (batch and size + length > LARGEST_BATCH):
             yield batch
             batch, size = [], 0
         batch.append(message)
-        size += len(message.data)
+        size += length
     if batch:
         yield batch
 
@@ -99,15 +109,20 @@ class BatchClient:
             await self._send_all(transfer.UBID, islice(messages, tally.skipped, None), tally)
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
-        stored = sum((await self._find(transfer.UBID, tally) or {}).get("states", {}).values())
+        found = await self._find(transfer.UBID, tally)
+        stored = _count(found) if found else 0
         if stored != transfer.documents:
             raise NotStored(
                 f"the service has {stored} documents for this UBID instead of {transfer.documents}: "
-                "several have the same uniqueId, or others were stored or deleted besides"
+                "several have the same uniqueId, or others were stored or deleted besides",
+                can_go_on=False,
             )
 
     async def _begin(self, transfer: TransferCreate, tally: Tally, *, resume: bool) -> int:
         """Create the transfer; how many messages need not be sent.
+
+        A UBID that has documents is refused unless the run resumes: later, nobody
+        could tell the documents of this run from those of another.
 
         No file keeps what was done: the service knows how many documents it
         has. They are sent in order, and a sub-batch only when the one in_flight
@@ -116,14 +131,23 @@ class BatchClient:
         documents, the first N - 16 x 5000 are there. To send the few others
         again is harmless.
         """
-        found = await self._find(transfer.UBID, tally) if resume else None
-        if found is None:
+        found = await self._find(transfer.UBID, tally)
+        stored = _count(found) if found else 0
+        if found is None or not stored:
             await self._call("POST", "/tracking/sms_transfers/", tally, transfer.model_dump_json().encode())
             return 0
+        if not resume:
+            raise NotStored(
+                f"this UBID has {stored} documents already: go on with --resume, or delete that transfer first",
+                can_go_on=False,
+            )
         for name, value in transfer.model_dump().items():
-            if found[name] != value:
-                raise NotStored(f"this UBID belongs to another batch: {name} is {found[name]} there, {value} here")
-        stored = min(int(sum(found["states"].values())), transfer.documents)
+            if (there := getattr(found, name)) != value:
+                raise NotStored(
+                    f"this UBID belongs to another batch: {name} is {there} there, {value} here", can_go_on=False
+                )
+        if stored >= transfer.documents:
+            return transfer.documents
         return max(0, stored - MAX_IN_FLIGHT * MAX_DOCUMENTS)
 
     async def _send_all(self, ubid: str, messages: Iterable[DocumentInput], tally: Tally) -> None:
@@ -136,23 +160,31 @@ class BatchClient:
                 window.append(group.create_task(self._send(ubid, batch, tally)))
 
     async def _send(self, ubid: str, batch: list[DocumentInput], tally: Tally) -> None:
+        tally.has_begun = True
         await self._call("POST", "/tracking/sms_documents/", tally, as_json(ubid, batch))
         tally.done += len(batch)
 
-    async def _find(self, ubid: str, tally: Tally) -> dict[str, Any] | None:
+    async def _find(self, ubid: str, tally: Tally) -> TransferDetails | None:
         try:
             found = await self._call("GET", f"/tracking/sms_transfers/{ubid}/", tally)
         except NotStored as error:
             if isinstance(error.__cause__, Refused) and error.__cause__.status == 404:
                 return None
             raise
-        return found if isinstance(found, dict) else None
+        try:
+            return TransferDetails.model_validate(found)
+        except ValidationError as error:
+            raise NotStored("what answers there is no such service", can_go_on=False) from error
 
     async def _call(self, method: str, path: str, tally: Tally, content: bytes | None = None) -> Any:
         try:
             return await call_api(self._api, method, path, content, patience=self._patience, on_retry=tally.count_retry)
         except SourceFailed as error:
             raise NotStored(f"the service {_told(error)}") from error
+
+
+def _count(transfer: TransferDetails) -> int:
+    return sum(transfer.states.values())
 
 
 def _told(error: SourceFailed) -> str:

@@ -200,5 +200,5 @@ class StreamResult(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"UBID": _UBID, "lines": 412343, "batches": 83}]})
 
     UBID: str
-    lines: int = Field(description="Documents read and stored.")
+    lines: int = Field(description="Documents read and stored; of several with one `uniqueId` the last counts.")
     batches: int = Field(description="Transactions in which that was done.")

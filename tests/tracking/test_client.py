@@ -27,6 +27,7 @@ from tests.support.service import ROOT, ServiceProcess
 from tests.support.upstream import document, hang, in_turn, status, truncated
 
 KEY = "key-of-the-operator"
+WHEN = "2026-11-21T09:17:00Z"
 UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 DOCUMENTS, TRANSFERS, TRANSFER = (
     "/tracking/sms_documents/",
@@ -110,7 +111,7 @@ def announced(documents: int, ubid: str = UBID) -> TransferCreate:
 def known(count: int, *, documents: int) -> dict[str, Any]:
     """A transfer as a service shows it that has so many of its documents."""
     states = {"INIT": count, "SENT": 0, "DONE": 0}
-    return {**announced(documents).model_dump(), "fallbackCount": 0, "state": "INIT", "states": states}
+    return {**announced(documents).model_dump(), "fallbackCount": 0, "when": WHEN, "state": "INIT", "states": states}
 
 
 @pytest.mark.engines("mariadb")  # all other tests here store on SQLite
@@ -269,13 +270,13 @@ async def test_busy_service_is_asked_again_when_it_wants(upstream):
     upstream.answers[DOCUMENTS] = in_turn(
         truncated({"result": "Inserted"}), status(429, Retry_After="0"), status(502, Retry_After="0"), document({})
     )
-    upstream.answers[TRANSFER] = document(known(6000, documents=6000))
+    upstream.answers[TRANSFER] = in_turn(document(known(0, documents=6000)), document(known(6000, documents=6000)))
     tally = Tally()
 
     async with BatchClient(upstream.url(""), None, in_flight=1) as client:
         await client.store(announced(6000), generate_messages(6000), tally)
 
-    assert upstream.hits == {TRANSFERS: 2, DOCUMENTS: 5, TRANSFER: 1}
+    assert upstream.hits == {TRANSFERS: 2, DOCUMENTS: 5, TRANSFER: 2}
     assert (tally.done, tally.retries) == (6000, 4)
     assert "x-api-key" not in upstream.requests[0].headers
 
@@ -288,7 +289,7 @@ async def test_pause_beyond_the_patience_is_not_waited_for(upstream):
             await client.store(announced(1), generate_messages(1), Tally())
 
     assert str(failed.value) == "the service answered 503"
-    assert upstream.hits == {TRANSFERS: 1}
+    assert upstream.hits == {TRANSFER: 1, TRANSFERS: 1}
 
 
 async def test_refused_sub_batch_ends_all_others_at_once(upstream):
@@ -328,6 +329,43 @@ async def test_resuming_another_batch_is_refused(upstream):
             await client.store(announced(30), generate_messages(30), Tally(), resume=True)
 
     assert str(failed.value) == "this UBID belongs to another batch: SMScount is 20 there, 30 here"
+
+
+async def test_ubid_that_has_documents_is_refused_unless_the_run_resumes(upstream):
+    upstream.answers[TRANSFER] = document(known(30, documents=30))
+    tally = Tally()
+
+    async with BatchClient(upstream.url(""), None) as client:
+        with pytest.raises(NotStored) as failed:
+            await client.store(announced(30), generate_messages(30), Tally())
+        await client.store(announced(30), generate_messages(30), tally, resume=True)
+
+    assert str(failed.value) == (
+        "this UBID has 30 documents already: go on with --resume, or delete that transfer first"
+    )
+    assert [request.method for request in upstream.requests] == ["GET"] * 3
+    assert (tally.skipped, tally.done) == (30, 30)
+
+
+async def test_other_service_at_that_address_is_told(upstream):
+    upstream.answers[TRANSFER] = document({"states": None})
+
+    async with BatchClient(upstream.url(""), None) as client:
+        with pytest.raises(NotStored, match="what answers there is no such service"):
+            await client.store(announced(30), generate_messages(30), Tally())
+
+
+def test_size_of_a_sub_batch_is_that_of_its_bytes():
+    messages = [DocumentInput(uniqueId=f"{n}", SMScount=1, data={"text": "漢" * 21_000}) for n in range(100)]
+
+    assert max(len(as_json(UBID, batch)) for batch in sub_batches(messages)) < 5 * 2**20
+
+
+async def test_batch_that_no_transfer_can_announce_is_one_line(tmp_path):
+    (tmp_path / "sum.csv").write_text("uniqueId,SMScount\nA,2147483647\nB,1\n")
+    run = await run_in_thread("--file", str(tmp_path / "sum.csv"))
+
+    assert (run.code, run.err.splitlines()[1]) == (1, "Unusable batch: SMScount must be at most 2147483647")
 
 
 async def test_ids_that_repeat_are_told(started):
