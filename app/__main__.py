@@ -21,7 +21,7 @@ from app.config import Settings, load_settings
 from app.countries.refresh import Refresher
 from app.countries.schemas import RefreshResult
 from app.database import Database
-from app.errors import AppError, ValidationFailed, describe_problems
+from app.errors import AppError, ValidationFailed, describe_invalid, in_one_line
 from app.log import configure_logging
 from app.migrations import migrate as run_migrations
 from app.tracking.cli import sms_batch
@@ -137,8 +137,7 @@ def create_admin(
     try:
         given = UserCreate(fname=fname, lname=lname, email=email, password=SecretStr(password), role=Role.ADMIN)
     except ValidationError as error:
-        problems = [{**problem, "loc": ("option", *problem["loc"])} for problem in error.errors()]
-        _fail(ValidationFailed(describe_problems(problems)))
+        _fail(ValidationFailed(describe_invalid(error, what="option")))
     settings = _settings()
     _migrate(settings)
     user = _run(lambda: _create_user(settings, given), doing="Creating the account")
@@ -199,10 +198,7 @@ async def _with_progress(work: Callable[[], Awaitable[T]], doing: str) -> T:
 
 
 def _fail(error: AppError) -> NoReturn:
-    details = error.details or ""
-    if isinstance(details, dict):
-        details = "; ".join(f"{name} {sentence}" for name, sentence in details.items())
-    details = f": {details}" if details else ""
+    details = f": {in_one_line(error.details)}" if error.details else ""
     errors.print(Text.assemble((error.title, "bold red"), details), soft_wrap=True)
     raise typer.Exit(1) from error
 

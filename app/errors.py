@@ -7,7 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from loguru import logger
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -164,6 +164,18 @@ def describe_problems(problems: Any) -> dict[str, str]:
     for problem in problems[:_MOST_PROBLEMS]:
         found.setdefault(_field(problem["loc"]), _sentence(problem))
     return found
+
+
+def describe_invalid(error: ValidationError, *, what: str) -> dict[str, str]:
+    """The same for a model that was checked outside of a request; ``what`` names it where no field is to blame."""
+    return describe_problems([{**problem, "loc": (what, *problem["loc"])} for problem in error.errors()])
+
+
+def in_one_line(details: object) -> str:
+    """Details of an error for a terminal; also those of another service, which may be anything."""
+    if isinstance(details, dict):
+        return "; ".join(f"{name} {told}" for name, told in details.items())
+    return str(details)
 
 
 def _field(loc: tuple[int | str, ...]) -> str:

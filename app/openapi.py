@@ -40,6 +40,9 @@ TAGS: Final = [
 _VALIDATION_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
 
 
+_FOUND: Final = "operations of this path"
+
+
 class Found(NamedTuple):
     """What the document says about the path of a request."""
 
@@ -57,7 +60,16 @@ class Operations:
         self._paths: list[tuple[re.Pattern[str], Mapping[str, Any]]] | None = None
 
     def find(self, scope: Scope) -> Found | None:
-        """Look up a request's path; None where the document does not list it."""
+        """Look up a request's path; None where the document does not list it.
+
+        Several layers ask; the first answer stays with the request, also in the copies that layers make of its scope.
+        """
+        if _FOUND not in scope:
+            scope[_FOUND] = self._match(scope)
+        found: Found | None = scope[_FOUND]
+        return found
+
+    def _match(self, scope: Scope) -> Found | None:
         if self._paths is None:
             # Fixed paths first: /countries/image is no country's name.
             templates = sorted(self._app.openapi()["paths"].items(), key=lambda item: "{" in item[0])

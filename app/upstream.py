@@ -14,6 +14,7 @@ import httpx
 import stamina
 
 from app import __version__
+from app.errors import in_one_line
 from app.sources import SourceFailed
 
 _REDIRECTS: Final = 3
@@ -225,9 +226,7 @@ def _why(body: bytes) -> str:
     if not isinstance(error, dict):
         return ""
     details = error.get("details") or ""
-    if isinstance(details, dict):
-        details = "; ".join(f"{name} {sentence}" for name, sentence in details.items())
-    told = f"{error.get('error', '')}: {details}" if details else str(error.get("error", ""))
+    told = f"{error.get('error', '')}: {in_one_line(details)}" if details else str(error.get("error", ""))
     return " ".join(told.split())[:500]
 
 

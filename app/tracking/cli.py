@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from app.errors import describe_problems
+from app.errors import describe_invalid, in_one_line
 from app.sources import is_http_url, without_secrets
 from app.tracking.client import MAX_IN_FLIGHT, BatchClient, NotStored, Tally
 from app.tracking.messages import LARGEST_COUNT, SUFFIXES, Sum, UnusableFile, add_up, generate_messages, read_messages
@@ -145,8 +145,7 @@ def _explained(tally: Tally, resuming: str) -> Iterator[None]:
     except UnusableFile as error:
         title, why = "Unusable file", f": {error}"
     except ValidationError as error:
-        problems = describe_problems([{**problem, "loc": ("batch", *problem["loc"])} for problem in error.errors()])
-        title, why = "Unusable batch", f": {'; '.join(f'{name} {told}' for name, told in problems.items())}"
+        title, why = "Unusable batch", f": {in_one_line(describe_invalid(error, what='batch'))}"
     except NotStored as error:
         title, why, can_go_on = "Not everything was stored", f": {error}", error.can_go_on
     except KeyboardInterrupt:

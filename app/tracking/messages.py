@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from app.errors import describe_problems
+from app.errors import describe_invalid
 from app.tracking.schemas import DocumentInput
 
 SUFFIXES: Final = (".ndjson", ".jsonl", ".csv")
@@ -95,6 +95,6 @@ def _record(data: dict[str, str]) -> dict[str, Any]:
 
 
 def _unusable(number: int, error: ValidationError) -> UnusableFile:
-    problems = describe_problems([{**problem, "loc": ("line", *problem["loc"])} for problem in error.errors()])
+    problems = describe_invalid(error, what="line")
     told = "; ".join(why if name == "line" else f"{name} {why}" for name, why in problems.items())
     return UnusableFile(f"line {number}: {told}")

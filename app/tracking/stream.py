@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from app.errors import ValidationFailed, describe_problems
+from app.errors import ValidationFailed, describe_invalid
 from app.tracking.schemas import MAX_DOCUMENTS, DocumentInput
 
 LONGEST_LINE: Final = 131_072
@@ -90,6 +90,6 @@ def _parse_line(number: int, line: bytes) -> DocumentInput:
     try:
         return DocumentInput.model_validate_json(line)
     except ValidationError as error:
-        problems = describe_problems([{**problem, "loc": ("line", *problem["loc"])} for problem in error.errors()])
+        problems = describe_invalid(error, what="line")
         told = {f"line {number}" if name == "line" else f"line {number}: {name}": why for name, why in problems.items()}
         raise ValidationFailed(told) from error
