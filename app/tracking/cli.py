@@ -119,13 +119,21 @@ async def _store(
 ) -> None:
     stamina.instrumentation.set_on_retry_hooks([])  # retries are counted in the tally, not logged
     columns = (TextColumn("Storing"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    async with client:
-        work = asyncio.ensure_future(client.store(transfer, messages, tally, resume=resume))
-        with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
-            bar = progress.add_task("", total=transfer.documents)
-            while not (await asyncio.wait([work], timeout=0.2))[0]:
-                progress.update(bar, completed=tally.done)
-        work.result()
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        showing = asyncio.create_task(_show(progress, tally, transfer.documents))
+        try:
+            # In this very task: when it is cancelled, no request is left behind that finds the client closed.
+            async with client:
+                await client.store(transfer, messages, tally, resume=resume)
+        finally:
+            showing.cancel()
+
+
+async def _show(progress: Progress, tally: Tally, documents: int) -> None:
+    bar = progress.add_task("", total=documents)
+    while True:
+        progress.update(bar, completed=tally.done)
+        await asyncio.sleep(0.2)
 
 
 def _resuming(source: list[str], ubid: str, url: str, name: str | None) -> str:
