@@ -86,6 +86,7 @@ _DESCRIPTIONS: Final = {
     401: "The request carries no valid key or token.",
     403: "Who asks is known, and may not do this.",
     404: "There is no such thing.",
+    408: "The body stopped in the middle; send the request again.",
     409: "It is at odds with what is stored, or another process is doing it; `details` says what to do.",
     412: "There is an `If-Match` that does not name the `ETag` in force.",
     429: "Too many tries; try again after `Retry-After` seconds.",
@@ -114,6 +115,7 @@ def error_answers(*statuses: int) -> dict[str, Any]:
 _TITLES: Final = {
     404: "Not found",
     405: "Method not allowed",
+    408: "Request timeout",
     413: "Request body too large",
     415: "Unsupported media type",
 }
@@ -149,7 +151,7 @@ def install_error_handlers(app: FastAPI) -> None:
             # FastAPI gave up on the body: nested too deeply, or a number of thousands of digits.
             kind = "JSON" if "json" in request.headers.get("content-type", "") else "form"
             return error_response(ValidationFailed({"body": f"is not valid {kind}"}))
-        answer = AppError(error.detail if error.status_code == 413 else None, headers=error.headers)
+        answer = AppError(error.detail if error.status_code in (408, 413) else None, headers=error.headers)
         answer.status_code = error.status_code
         answer.title = _TITLES.get(error.status_code, str(error.detail))
         return error_response(answer)

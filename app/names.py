@@ -1,4 +1,4 @@
-"""How names of countries, regions and people are compared."""
+"""How names of countries, regions and people are compared, and what none may contain."""
 
 import unicodedata
 
@@ -22,3 +22,14 @@ def name_key(name: str) -> str:
     bare = "".join(char for char in unified if not unicodedata.combining(char))
     # Folding can come undone by decomposing (the Turkish dotted I), so fold once more.
     return " ".join(bare.casefold().split())
+
+
+def without_control_characters(name: str) -> str:
+    """Give back a name that may be stored.
+
+    Raises:
+        ValueError: It has control characters: they can't be seen, and they forge lines where they are shown.
+    """
+    if not name.isprintable() and any(unicodedata.category(char) == "Cc" for char in name):
+        raise ValueError("must not contain control characters")
+    return name

@@ -114,7 +114,7 @@ def correct_openapi(app: FastAPI, *, security_schemes: Mapping[str, Any]) -> Non
                 for operation in operations.values():
                     operation["responses"].pop("422", None)
                     if "requestBody" in operation:
-                        operation["responses"] |= error_answers(413, 415)
+                        operation["responses"] |= error_answers(408, 413, 415)
                     operation["responses"] = dict(sorted(operation["responses"].items()))
                     if "security" in operation:
                         about = operation.get("description", "")

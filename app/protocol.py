@@ -1,5 +1,7 @@
-"""What HTTP asks of every route alike: HEAD, trailing slashes, methods, query parameters, body size."""
+"""What HTTP asks of every route alike: HEAD, trailing slashes, methods, query parameters, size and pace of bodies."""
 
+import asyncio
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,6 +15,8 @@ from app.errors import AppError, MethodNotAllowed, ValidationFailed, error_respo
 from app.openapi import Operations
 
 _STRANGERS_BYTES: Final = 16_384
+LONGEST_PAUSE: Final = 30
+"""Seconds without a byte of a body that is not at its end; the longest pause of a stream as well."""
 
 
 class HeadAndSlash:
@@ -44,10 +48,10 @@ class HeadAndSlash:
 
 
 class BodyLimit:
-    """ASGI layer: a body is refused as soon as it is known to be too large.
+    """ASGI layer: a body is refused as soon as it is known to be too large, or when it does not go on.
 
-    FastAPI's own limit answers in plain text; this error goes through our handlers.
-    Streams of lines are bounded line by line where they are read.
+    FastAPI's own limit answers in plain text; these errors go through our handlers.
+    The size of streams of lines is bounded line by line where they are read.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, operations: Operations) -> None:
@@ -56,27 +60,46 @@ class BodyLimit:
         self.operations = operations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self.operations.takes_stream(scope):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        # Without a principal it is a stranger's, on a route for everyone: reading megabytes of a form takes seconds.
-        is_known = "principal" in scope.get("state", {})
-        limit = self.max_bytes if is_known else min(self.max_bytes, _STRANGERS_BYTES)
+        limit = self._limit(scope)
         if _announced_bytes(scope) > limit:
             await error_response(BodyTooLarge(limit))(scope, receive, send)
             return
-        received = 0
+        received, is_whole = 0, False
 
-        async def count() -> Message:
-            nonlocal received
-            message = await receive()
+        async def bounded() -> Message:
+            nonlocal received, is_whole
+            # Behind its end there is only the end of the connection to wait for.
+            message = await receive() if is_whole else await _receive_soon(receive)
+            is_whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > limit:
                 # The one exception that FastAPI's reader of bodies lets through.
                 raise HTTPException(413, BodyTooLarge(limit).details)
             return message
 
-        await self.app(scope, count, send)
+        await self.app(scope, bounded, send)
+
+    def _limit(self, scope: Scope) -> float:
+        """How many bytes the body may have."""
+        if self.operations.takes_stream(scope):
+            return math.inf
+        # Without a principal it is a stranger's, on a route for everyone: reading megabytes of a form takes seconds.
+        is_known = "principal" in scope.get("state", {})
+        return self.max_bytes if is_known else min(self.max_bytes, _STRANGERS_BYTES)
+
+
+async def _receive_soon(receive: Receive) -> Message:
+    try:
+        async with asyncio.timeout(LONGEST_PAUSE):
+            return await receive()
+    except TimeoutError:
+        # The server would go on waiting for the rest, to find the next request behind it.
+        raise HTTPException(
+            408, f"No more of the body came within {LONGEST_PAUSE} seconds", headers={"Connection": "close"}
+        ) from None
 
 
 def _announced_bytes(scope: Scope) -> float:
@@ -91,7 +114,7 @@ class BodyTooLarge(AppError):
     status_code = 413
     title = "Request body too large"
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: float) -> None:
         super().__init__(f"The body may have at most {max_bytes} bytes")
 
 
@@ -150,6 +173,8 @@ def _check_media_type(headers: Headers, taken: Mapping[str, Any]) -> None:
         given = "application/json"
     if taken and has_body and given not in taken:
         raise UnsupportedMediaType(f"The header Content-Type must be {' or '.join(taken)}")
+    if taken and has_body and headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("The body must not be compressed", headers={"Accept-Encoding": "identity"})
 
 
 def _parameter_problems(given: list[tuple[str, str]], known: list[str]) -> dict[str, str]:

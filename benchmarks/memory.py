@@ -58,14 +58,14 @@ def _load(folder: Path, url: str, minutes: float) -> Iterator[Callable[[], float
         yield finish
 
 
-def resident_mebibytes(pid: int) -> float:
-    """Resident memory of a process.
+def resident_mebibytes(pid: int, *, peak: bool = False) -> float:
+    """Resident memory of a process, now or the most that it ever had.
 
     Raises:
         FileNotFoundError: There is no such process any more.
     """
     status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
+    found = re.search(rf"^{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB$", status, re.MULTILINE)
     if found is None:
         raise FileNotFoundError(f"process {pid} has ended")
     return int(found[1]) / 1024

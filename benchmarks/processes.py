@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -100,6 +101,20 @@ def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise ProcessDied(f"{process.args!r} does not listen on {port}") from None
             time.sleep(0.02)
+
+
+def peak_of_run(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> tuple[str, float]:
+    """Run a command that has to succeed, on the core of the load.
+
+    Returns:
+        What it wrote to standard output, and the most memory that it had, in MiB.
+
+    Raises:
+        ProcessDied: It failed.
+    """
+    timed = [sys.executable, "-m", "benchmarks.peak", *command]
+    *out, peak = run_to_end(timed, folder, env).splitlines()
+    return "\n".join(out), float(peak)
 
 
 def run_to_end(command: Sequence[str], folder: Path, env: Mapping[str, str], *, cores: set[int] = LOAD_CORES) -> str:

@@ -1,40 +1,50 @@
-"""Sends documents to the service: in batches, in one stream, or one at a time; the memory does not grow with them."""
+"""Sends documents to the service, one at a time or in one stream; the memory does not grow with them."""
 
 import asyncio
+import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from benchmarks.load import LoadFailed
-from benchmarks.tracking_rows import BATCH, as_json, batches
+from benchmarks.tracking_rows import as_json, batches
 
 IN_FLIGHT: Final = 4
 """Requests at the same time, each on a connection of its own."""
 TRANSFER: Final = (
     '{{"UBID":"{ubid}","SMScount":{documents},"documents":{documents},"fileName":"load.csv","origName":"load.csv"}}'
 )
-Progress = Callable[[int], None]
-"""Gets the number of documents that are stored, or, in a stream, sent."""
 
 
-async def create_transfer(url: str, ubid: str, documents: int) -> None:
-    """Store the transfer that the documents belong to."""
+async def send(way: str, url: str, documents: int) -> float:
+    """Store a transfer and its documents, as ``singles`` or as a ``stream``.
+
+    Returns:
+        Seconds for the documents.
+    """
+    ubid = str(uuid4())
+    await _create_transfer(url, ubid, documents)
+    started = time.perf_counter()
+    await {"singles": _send_singles, "stream": _send_stream}[way](url, ubid, documents)
+    return time.perf_counter() - started
+
+
+async def _create_transfer(url: str, ubid: str, documents: int) -> None:
     connection = await _Connection.open(url)
     await connection.post("/tracking/sms_transfers", TRANSFER.format(ubid=ubid, documents=documents).encode())
     connection.close()
 
 
-async def send_batches(url: str, ubid: str, documents: int, progress: Progress, *, size: int = BATCH) -> None:
-    """POST the documents in requests of this size, several at the same time."""
-    bodies, done = _bodies(ubid, documents, size), 0
+async def _send_singles(url: str, ubid: str, documents: int) -> None:
+    """POST the documents in a request for each, several at the same time."""
+    bodies = _bodies(ubid, documents)
 
     async def work() -> None:
-        nonlocal done
         connection = await _Connection.open(url)
-        for number, body in bodies:
+        for body in bodies:
             await connection.post("/tracking/sms_documents", body)
-            done += number
-            progress(done)
         connection.close()
 
     async with asyncio.TaskGroup() as group:
@@ -42,24 +52,21 @@ async def send_batches(url: str, ubid: str, documents: int, progress: Progress, 
             group.create_task(work())
 
 
-async def send_stream(url: str, ubid: str, documents: int, progress: Progress) -> None:
+async def _send_stream(url: str, ubid: str, documents: int) -> None:
     """POST the documents in one request, a line for each."""
     connection = await _Connection.open(url)
 
     async def chunks(write: Callable[[bytes], Awaitable[None]]) -> None:
-        sent = 0
         for batch in batches(documents):
             await write("".join(f"{as_json(row)}\n" for row in batch).encode())
-            sent += len(batch)
-            progress(sent)
 
     await connection.post_chunks(f"/tracking/sms_documents/{ubid}/stream", chunks)
     connection.close()
 
 
-def _bodies(ubid: str, documents: int, size: int) -> Iterator[tuple[int, bytes]]:
-    for batch in batches(documents, size):
-        yield len(batch), f'{{"UBID":"{ubid}","documents":[{",".join(map(as_json, batch))}]}}'.encode()
+def _bodies(ubid: str, documents: int) -> Iterator[bytes]:
+    for (row,) in batches(documents, size=1):
+        yield f'{{"UBID":"{ubid}","documents":[{as_json(row)}]}}'.encode()
 
 
 class _Connection:
@@ -112,3 +119,7 @@ class _Connection:
         body = await self._reader.readexactly(length)
         if not head.startswith("http/1.1 201 "):
             raise LoadFailed(f"POST {path}: {head.splitlines()[0]} {body.decode()}")
+
+
+if __name__ == "__main__":
+    print(asyncio.run(send(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

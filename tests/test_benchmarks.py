@@ -184,7 +184,7 @@ def test_documents_are_the_same_in_pieces_of_every_size():
 
 
 def test_tracking_is_judged_by_the_better_way():
-    speeds = {"one each": [100.0], "batches": [1_000.0], "stream": [2_000.0], "bare": [6_000.0]}
+    speeds = {"one each": [100.0], "client": [1_000.0], "stream": [2_000.0], "bare": [6_000.0]}
 
     assert tracking.problems("sqlite", Measured(speeds)) == []
     assert tracking.problems("mariadb", Measured(speeds, {"stream": [{"service": 12.0, "client": 60.0}]})) == [

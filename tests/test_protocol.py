@@ -1,5 +1,7 @@
 """What HTTP asks of every route alike; none of it depends on the database engine."""
 
+import asyncio
+import gzip
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -190,6 +192,31 @@ async def test_body_that_announces_too_many_bytes_is_refused(parcels):
         details = f"The body may have at most {LIMIT} bytes"
         assert response.json() == {"error": "Request body too large", "details": details}
         assert response.headers["Cache-Control"] == "no-store"
+
+
+async def test_body_that_does_not_go_on_is_given_up(parcels, monkeypatch):
+    monkeypatch.setattr("app.protocol.LONGEST_PAUSE", 0.05)
+
+    async def stopping() -> AsyncIterator[bytes]:
+        yield b'{"name": '
+        await asyncio.sleep(60)
+
+    response = await parcels.post("/parcels", content=stopping(), headers=JSON)
+
+    details = "No more of the body came within 0.05 seconds"
+    assert (response.status_code, response.json()) == (408, {"error": "Request timeout", "details": details})
+    assert response.headers["connection"] == "close"
+
+
+async def test_compressed_body_is_refused(parcels):
+    body = gzip.compress(b'{"name": "books"}')
+    response = await parcels.post("/parcels", content=body, headers={**JSON, "Content-Encoding": "gzip"})
+
+    expected = {"error": "Unsupported media type", "details": "The body must not be compressed"}
+    assert (response.status_code, response.json()) == (415, expected)
+    assert response.headers["accept-encoding"] == "identity"
+    same = await parcels.post("/parcels", content=b'{"name": "x"}', headers={**JSON, "Content-Encoding": "Identity"})
+    assert same.status_code == 200
 
 
 async def test_body_that_streams_too_many_bytes_is_refused_as_soon_as_it_does(parcels):

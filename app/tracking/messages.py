@@ -4,14 +4,17 @@ import csv
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from app.errors import describe_invalid
+from app.errors import ValidationFailed, describe_invalid, in_one_line
 from app.tracking.schemas import DocumentInput
+from app.tracking.stream import Lines, parse_line
 
 SUFFIXES: Final = (".ndjson", ".jsonl", ".csv")
+_CHUNK: Final = 65_536
+"""Bytes that are read at a time."""
 LARGEST_COUNT: Final = 999_999_999
 """Generated ids have a letter and nine digits."""
 
@@ -43,10 +46,16 @@ def read_messages(path: Path) -> Iterator[DocumentInput]:
         UnusableFile: A line is no message, or the file can't be read.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            yield from _read_csv(lines) if path.suffix.lower() == ".csv" else _read_ndjson(lines)
+        if path.suffix.lower() == ".csv":
+            with path.open(encoding="utf-8-sig", newline="") as lines:
+                yield from _read_csv(lines)
+        else:
+            with path.open("rb") as file:
+                yield from _read_ndjson(file)
     except UnusableFile as error:
         raise UnusableFile(f"{path.name}, {error}") from error
+    except ValidationFailed as error:
+        raise UnusableFile(f"{path.name}, {in_one_line(error.details)}") from error
     except UnicodeDecodeError as error:
         raise UnusableFile(f"{path.name}: is not in UTF-8") from error
     except OSError as error:
@@ -62,13 +71,13 @@ def add_up(messages: Iterable[DocumentInput]) -> Sum:
     return Sum(documents, sms)
 
 
-def _read_ndjson(lines: Iterable[str]) -> Iterator[DocumentInput]:
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                yield DocumentInput.model_validate_json(line)
-            except ValidationError as error:
-                raise _unusable(number, error) from error
+def _read_ndjson(file: BinaryIO) -> Iterator[DocumentInput]:
+    lines, is_last = Lines(), False
+    while not is_last:
+        chunk = file.read(_CHUNK)
+        is_last = not chunk
+        for number, line in lines.cut(chunk, is_last=is_last):
+            yield parse_line(number, line)
 
 
 def _read_csv(lines: Iterable[str]) -> Iterator[DocumentInput]:
@@ -84,17 +93,12 @@ def _read_csv(lines: Iterable[str]) -> Iterator[DocumentInput]:
     except csv.Error as error:
         raise UnusableFile(f"line {rows.line_num}: {error}") from error
     except ValidationError as error:
-        raise _unusable(rows.line_num, error) from error
+        problems = describe_invalid(error, what="line")
+        raise UnusableFile(f"line {rows.line_num}: {in_one_line(problems)}") from error
 
 
 def _record(data: dict[str, str]) -> dict[str, Any]:
     unique_id, sms = data.pop("uniqueId"), data.pop("SMScount")
     # What is no number is left for the validation to name.
-    count = int(sms) if re.fullmatch("[0-9]{1,10}", sms) else sms
+    count = int(sms) if re.fullmatch("-?[0-9]{1,10}", sms) else sms
     return {"uniqueId": unique_id, "SMScount": count, "data": data}
-
-
-def _unusable(number: int, error: ValidationError) -> UnusableFile:
-    problems = describe_invalid(error, what="line")
-    told = "; ".join(why if name == "line" else f"{name} {why}" for name, why in problems.items())
-    return UnusableFile(f"line {number}: {told}")

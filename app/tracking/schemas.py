@@ -1,6 +1,7 @@
 """What clients send and see about transfers and documents. The names are those of the contract."""
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -18,11 +19,13 @@ from pydantic import (
 from pydantic.config import JsonDict
 from pydantic_core import to_json
 
+from app.names import without_control_characters
 from app.paging import LimitField, OffsetField
 from app.tracking.models import State
 
 MAX_DOCUMENTS: Final = 5000
 MAX_DATA: Final = 65_536
+MAX_DEPTH: Final = 100
 _UBID: Final = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 _TRANSFER: Final[JsonDict] = {
     "UBID": _UBID,
@@ -49,16 +52,33 @@ def _as_json(value: object) -> str:
     """Write an object down at once: it is stored as text, and nothing here looks into it."""
     if not isinstance(value, dict):
         raise ValueError("must be an object")
+    too_deep = f"must be nested at most {MAX_DEPTH} levels deep"
     try:
-        # What this can't write, an answer could not show: half of a character, and what is nested too deeply.
+        # What this can't write, an answer could not show: half of a character, and what is nested without end.
         text = to_json(value, inf_nan_mode="constants")
     except ValueError as error:
-        raise ValueError("must be JSON that can be written: no half of a character, not nested too deeply") from error
+        raise ValueError("must not have half of a character" if "surrogate" in str(error) else too_deep) from error
+    # Levels are counted only where there may be enough of them; readers of JSON give up at different depths.
+    if text.count(b"{") + text.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise ValueError(too_deep)
     if b"NaN" in text or b"Infinity" in text:
         _refuse_not_a_number(value)
     if len(text) > MAX_DATA:
         raise ValueError(f"must have at most {MAX_DATA} bytes as JSON")
     return text.decode()
+
+
+def _depth(value: object) -> int:
+    """How many levels of objects and lists there are."""
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, (dict, list))]
+    return depth
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _refuse_not_a_number(value: object) -> None:
@@ -70,7 +90,9 @@ def _refuse_not_a_number(value: object) -> None:
 
 JsonText = Annotated[str, BeforeValidator(_as_json), WithJsonSchema({"type": "object"})]
 Ubid = Annotated[str, Field(max_length=36, description="UUID of the transfer."), AfterValidator(_canonical)]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(without_control_characters)
+]
 Count = Annotated[int, Field(gt=0, le=2**31 - 1, strict=True)]
 
 

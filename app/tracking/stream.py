@@ -1,6 +1,7 @@
-"""Reads documents from a stream of lines, and hands them on in batches: the memory does not grow with the stream."""
+"""Reads documents from lines of JSON, and hands those of a stream on in batches: no memory grows with their number."""
 
 import asyncio
+import codecs
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
@@ -27,6 +28,8 @@ class Lines:
     def cut(self, chunk: bytes, *, is_last: bool = False) -> list[tuple[int, bytes]]:
         """The lines that are whole now, without the blank ones, each with its number, from 1 on.
 
+        The mark that some programs put in front of a text in UTF-8 is no part of the first line.
+
         Raises:
             ValidationFailed: A line is too long.
         """
@@ -36,6 +39,8 @@ class Lines:
         found = []
         for line in whole:
             self.number += 1
+            if self.number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901
             if len(line) > LONGEST_LINE:
                 raise ValidationFailed({f"line {self.number}": f"must have at most {LONGEST_LINE} bytes"})
             if line.strip():
@@ -83,10 +88,15 @@ async def store_stream(chunks: AsyncIterator[bytes], store: Store) -> tuple[int,
 
 def _parse(lines: list[tuple[int, bytes]]) -> list[DocumentInput]:
     # Each by itself: several lines may make sense together that make none alone, and as one list they take as long.
-    return [_parse_line(number, line) for number, line in lines]
+    return [parse_line(number, line) for number, line in lines]
 
 
-def _parse_line(number: int, line: bytes) -> DocumentInput:
+def parse_line(number: int, line: bytes) -> DocumentInput:
+    """Read one document.
+
+    Raises:
+        ValidationFailed: It can't be used; the details name the line.
+    """
     try:
         return DocumentInput.model_validate_json(line)
     except ValidationError as error:

@@ -11,7 +11,7 @@ from pydantic.config import JsonDict
 
 from app.access import Role
 from app.conditional import entity_tag, require_match
-from app.names import name_key
+from app.names import name_key, without_control_characters
 from app.paging import LimitField, OffsetField
 from app.users.models import User
 from app.users.territories import territories
@@ -35,12 +35,6 @@ _TIMES: Final[JsonDict] = {
     "created_at": "2026-11-21T09:17:00.250000Z",
     "updated_at": "2026-11-21T09:17:00.250000Z",
 }
-
-
-def _printable(text: str) -> str:
-    if any(unicodedata.category(char) == "Cc" for char in text):
-        raise ValueError("must not contain control characters")
-    return text
 
 
 def _encodable(secret: SecretStr) -> SecretStr:
@@ -73,7 +67,7 @@ def email_key(email: str) -> str:
 
 
 _TRIMMED: Final = StringConstraints(strip_whitespace=True, min_length=1)
-Line = Annotated[str, _TRIMMED, AfterValidator(_printable)]
+Line = Annotated[str, _TRIMMED, AfterValidator(without_control_characters)]
 PersonName = Annotated[Line, Field(max_length=100)]
 Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254), AfterValidator(_email)]
 Password = Annotated[

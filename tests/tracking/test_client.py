@@ -147,7 +147,9 @@ async def test_generated_messages_are_all_stored(database_url, tmp_path):
 
 async def test_both_kinds_of_file_are_stored_alike(started, tmp_path):
     lines = [{"uniqueId": f"M{n}", "SMScount": n, "data": {"to": f"+23320{n}", "text": "Akwaaba, “é”"}} for n in (1, 2)]
-    (tmp_path / "messages.ndjson").write_text("\n\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
+    (tmp_path / "messages.ndjson").write_text(
+        "\n\n".join(json.dumps(line, ensure_ascii=False) for line in lines), encoding="utf-8-sig"
+    )
     rows = "".join(f'M{n},"+23320{n}",{n},"Akwaaba, “é”"\r\n' for n in (1, 2))
     (tmp_path / "messages.csv").write_text(f"uniqueId,to,SMScount,text\r\n{rows}", encoding="utf-8-sig")
 
@@ -171,9 +173,14 @@ async def test_both_kinds_of_file_are_stored_alike(started, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("a.ndjson", '{"uniqueId":"A","SMScount":1,"data":{}}\n{"uniqueId":"B"', "a.ndjson, line 2: is not valid JSON"),
+        ("a.ndjson", '{"uniqueId":"A","SMScount":1,"data":{}}\n{"uniqueId":"B"', "a.ndjson, line 2 is not valid JSON"),
         ("a.ndjson", '{"uniqueId":"A","SMScount":0,"data":{}}\n', "a.ndjson, line 1: SMScount must be more than 0"),
+        ("a.jsonl", '{"uniqueId":"A","SMScount":1,"data":{}}\rB', "a.jsonl, line 1 is not valid JSON"),
+        ("a.ndjson", "\n" + "x" * 131_073, "a.ndjson, line 2 must have at most 131072 bytes"),
+        ("a.ndjson", "\udcff", "a.ndjson, line 1 is not valid JSON"),
+        ("a.csv", "uniqueId,SMScount\nA,\udcff\n", "a.csv: is not in UTF-8"),
         ("a.csv", "uniqueId,SMScount\nA,one\n", "a.csv, line 2: SMScount must be a whole number"),
+        ("a.csv", "uniqueId,SMScount\nA,-1\n", "a.csv, line 2: SMScount must be more than 0"),
         ("a.csv", "uniqueId,SMScount\nA,1\nB\n", "a.csv, line 3: has 1 columns instead of 2"),
         (
             "a.csv",
@@ -184,7 +191,7 @@ async def test_both_kinds_of_file_are_stored_alike(started, tmp_path):
     ],
 )
 async def test_unusable_file_is_one_line_before_anything_is_sent(name, content, told, tmp_path):
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_bytes(content.encode(errors="surrogateescape"))
 
     result = CliRunner().invoke(cli, ["sms-batch", "--file", str(tmp_path / name), "--ubid", UBID])
 

@@ -118,6 +118,23 @@ async def test_wrong_line_is_named_with_its_fields(ready, data):
         assert (wrong["line"], *answer) == (wrong["line"], *expected)
     for line in (b"\xff", b'{"SMScount":1,"uniqueId":"\xc3","data":{}}', b"\xef\xbb\xbf" + third):
         assert await send(ready, first + line) == refused({"line 2": "is not valid JSON"})
+    assert await send(ready, b"\xef\xbb\xbf" + first) == stored(1, 1)  # some programs put it in front of a text
+    nested = b'{"SMScount":1,"uniqueId":"A","data":{"a":%b%b}}' % (b"[" * 100, b"]" * 100)
+    assert await send(ready, nested) == refused({"line 1: data": "must be nested at most 100 levels deep"})
+
+
+@pytest.mark.engines("sqlite")
+async def test_stream_that_stops_in_the_middle_is_ended(ready, monkeypatch):
+    monkeypatch.setattr("app.protocol.LONGEST_PAUSE", 0.3)
+
+    async def stopping() -> AsyncIterator[bytes]:
+        for line in numbered(5001):
+            yield line
+        await asyncio.sleep(60)
+
+    details = "No more of the body came within 0.3 seconds"
+    assert await send(ready, stopping()) == (408, {"error": "Request timeout", "details": details})
+    assert await found(ready) == 5000
 
 
 @pytest.mark.engines("sqlite")

@@ -1,0 +1,10 @@
+"""Runs a command and prints below its output the most memory that it had, in MiB."""
+
+import resource
+import subprocess
+import sys
+
+if __name__ == "__main__":
+    code = subprocess.run(sys.argv[1:], check=False).returncode
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+    sys.exit(code)
