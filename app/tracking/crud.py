@@ -25,6 +25,11 @@ from app.tracking.schemas import (
 _MANY_DOCUMENTS_SECONDS: Final = 60.0
 """Bound of a change of many documents at once. Moving 412,343 of them takes MariaDB 4 s, and of storing 5000 after
 5000 one may have to wait as long for its disk."""
+_DOCUMENTS_AT_ONCE: Final = 100
+"""Read at a time for a page, so that at most 6 MiB are read beyond what a page may have."""
+_LARGEST_PAGE: Final = 4 * 2**20
+"""Characters of data after which a page ends. 5000 documents of 64 KiB on one page took 1.7 GB, and all other requests
+waited for 12 s."""
 _EARLIER: Final = {state: [other.value for other in State if state.value in other.later] for state in State}
 
 
@@ -158,18 +163,26 @@ class Tracking:
             await _read(session, ubid)
             return sum((await _count(session, ubid)).values())
 
-    async def list_documents(self, ubid: str, filters: DocumentFilters) -> list[DocumentPublic]:
+    async def list_documents(self, ubid: str, filters: DocumentFilters) -> tuple[list[DocumentPublic], bool]:
         """Read a page of documents in the order of their ids, however far behind it is.
+
+        Returns:
+            At most as many as wanted, fewer where their data are large; and whether there may be more behind them.
 
         Raises:
             TransferNotFound: There is no such transfer.
         """
-        query = select(Document).where(ubid == Document.UBID).order_by(col(Document.uniqueId)).limit(filters.limit)
-        if filters.after is not None:
-            query = query.where(col(Document.uniqueId) > filters.after)
+        page: list[Document] = []
         async with self._database.reading() as session:
             await _read(session, ubid)
-            return [DocumentPublic.model_validate(document) for document in await session.exec(query)]
+            after, size, may_go_on = filters.after, 0, True
+            while may_go_on and len(page) < filters.limit and size < _LARGEST_PAGE:
+                wanted = min(_DOCUMENTS_AT_ONCE, filters.limit - len(page))
+                found = await _read_documents(session, ubid, after, wanted)
+                page += found
+                size += sum(len(document.data) for document in found)
+                after, may_go_on = found[-1].uniqueId if found else after, len(found) == wanted
+            return [DocumentPublic.model_validate(document) for document in page], may_go_on
 
     async def advance_documents(self, ubid: str, state: State) -> int:
         """Move all documents of a transfer forward.
@@ -205,6 +218,13 @@ async def _read(session: AsyncSession, ubid: str, *, lock: bool = False) -> Tran
     if transfer is None:
         raise TransferNotFound
     return transfer
+
+
+async def _read_documents(session: AsyncSession, ubid: str, after: str | None, limit: int) -> Sequence[Document]:
+    query = select(Document).where(ubid == Document.UBID).order_by(col(Document.uniqueId)).limit(limit)
+    if after is not None:
+        query = query.where(col(Document.uniqueId) > after)
+    return (await session.exec(query)).all()
 
 
 async def _lock_transfer(session: AsyncSession, ubid: str) -> datetime:

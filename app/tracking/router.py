@@ -155,7 +155,8 @@ async def count_documents(tracking: TrackingDep, ubid: UbidParam) -> Result:
     "/sms_documents/{ubid}/items",
     summary="List the documents of a transfer",
     description="In the order of their `uniqueId`, as a bare array. `Link` has the next page, which begins behind the "
-    "last document of this one, whatever comes or goes before it. There is no total: it would cost more than the page.",
+    "last document of this one, whatever comes or goes before it; the last page has none. Where data are large, a page "
+    "has fewer documents than `limit`. There is no total: it would cost more than the page.",
     responses={200: {"headers": {"Link": PAGE_HEADERS["Link"]}}, **documented(404, 503)},
     openapi_extra=access(Rule.EDITOR_IN_PRODUCTION),
 )
@@ -166,8 +167,8 @@ async def list_documents(
     filters: Annotated[DocumentFilters, Query()],
     response: Response,
 ) -> list[DocumentPublic]:
-    documents = await tracking.list_documents(ubid, filters)
-    if len(documents) == filters.limit:
+    documents, may_go_on = await tracking.list_documents(ubid, filters)
+    if may_go_on:
         next_page = request.url.include_query_params(after=documents[-1].uniqueId, limit=filters.limit)
         response.headers["Link"] = f'<{next_page.path}?{next_page.query}>; rel="next"'
     return documents

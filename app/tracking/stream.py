@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from app.errors import ValidationFailed, describe_invalid
+from app.errors import DatabaseUnavailable, ValidationFailed, describe_invalid
 from app.tracking.schemas import MAX_DOCUMENTS, DocumentInput
 
 LONGEST_LINE: Final = 131_072
@@ -58,6 +58,7 @@ async def store_stream(chunks: AsyncIterator[bytes], store: Store) -> tuple[int,
 
     Raises:
         ValidationFailed: A line can't be used; the details name it and say how many documents were stored before.
+        DatabaseUnavailable: From ``store``; the details say that as well.
     """
     lines, size, stored, batches = Lines(), 0, 0, 0
     waiting: list[tuple[int, bytes]] = []
@@ -83,6 +84,9 @@ async def store_stream(chunks: AsyncIterator[bytes], store: Store) -> tuple[int,
     except ValidationFailed as error:
         details = error.details if isinstance(error.details, dict) else {}
         raise ValidationFailed({**details, "stored": f"{stored} document(s) of the lines before"}) from error
+    except DatabaseUnavailable as error:
+        error.details = f"{error.details}; stored: {stored} document(s) of the lines before"
+        raise
     return stored, batches
 
 

@@ -78,10 +78,11 @@ class TrackingInMemory:
         self._find(ubid)
         return len(self.documents[ubid])
 
-    async def list_documents(self, ubid: str, filters: DocumentFilters) -> list[DocumentPublic]:
+    async def list_documents(self, ubid: str, filters: DocumentFilters) -> tuple[list[DocumentPublic], bool]:
         self._find(ubid)
         found = [row for key, row in sorted(self.documents[ubid].items()) if key > (filters.after or "")]
-        return [DocumentPublic(**{**row, "data": json.loads(row["data"])}) for row in found[: filters.limit]]
+        page = [DocumentPublic(**{**row, "data": json.loads(row["data"])}) for row in found[: filters.limit]]
+        return page, len(page) == filters.limit
 
     async def advance_documents(self, ubid: str, state: State) -> int:
         self._find(ubid)

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.errors import DatabaseUnavailable
 from app.main import create_app
 from app.tracking.crud import Tracking
 from app.tracking.router import get_tracking
@@ -248,6 +249,26 @@ async def test_unknown_transfer_is_not_found_and_takes_no_documents(filled, data
     assert result(await filled.post(DOCUMENTS, json=batch)) == (409, missing)
     streamed = await filled.post(f"{DOCUMENTS}/{other}/stream", content=line, headers=headers)
     assert result(streamed) == (409, missing)
+
+
+async def test_stream_that_the_database_ends_tells_what_was_stored_before(filled, store, data, monkeypatch):
+    put_documents, calls = store.put_documents, []
+
+    async def failing(ubid: str, documents: Any) -> Any:
+        calls.append(len(documents))
+        if len(calls) == 3:
+            raise DatabaseUnavailable("No answer from the database within 60 s")
+        return await put_documents(ubid, documents)
+
+    monkeypatch.setattr(store, "put_documents", failing)
+    lines = "".join(f'{{"SMScount":1,"uniqueId":"{number}","data":{{}}}}\n' for number in range(12_000))
+    headers = {"Content-Type": "application/x-ndjson"}
+    answer = await filled.post(f"{DOCUMENTS}/{data['ubid']}/stream", content=lines, headers=headers)
+
+    details = "No answer from the database within 60 s; stored: 10000 document(s) of the lines before"
+    assert result(answer) == (503, {"error": "Database unavailable", "details": details})
+    assert answer.headers["Retry-After"] == "2"
+    assert calls == [5000, 5000, 2000]
 
 
 async def test_states_only_go_forward(filled, data):

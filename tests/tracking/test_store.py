@@ -172,7 +172,7 @@ async def test_states_of_one_transfer_are_not_those_of_another(tracking, transfe
 async def test_documents_are_read_as_they_were_sent(tracking, transfer, data):
     assert await tracking.put_documents(UBID, [DocumentInput(**document) for document in data["documents"]]) == 3
 
-    documents = await tracking.list_documents(UBID, DocumentFilters())
+    documents, _ = await tracking.list_documents(UBID, DocumentFilters())
     when = documents[0].when
     assert [document.model_dump() for document in documents] == [
         {"UBID": UBID, **document, "state": "INIT", "when": when} for document in data["documents"]
@@ -208,7 +208,7 @@ async def test_of_several_documents_with_one_id_the_last_counts(tracking, transf
     documents = [*documents_of("ab", SMScount=1), *documents_of("ba", SMScount=2), *documents_of("b", SMScount=3)]
 
     assert await tracking.put_documents(UBID, documents) == 2
-    stored = await tracking.list_documents(UBID, DocumentFilters())
+    stored, _ = await tracking.list_documents(UBID, DocumentFilters())
     assert [(document.uniqueId, document.SMScount) for document in stored] == [("a", 2), ("b", 3)]
 
 
@@ -217,7 +217,7 @@ async def test_ids_that_differ_in_case_accent_or_blanks_around_are_told_apart_al
 
     assert await tracking.put_documents(UBID, documents_of(ids)) == 6
     assert await tracking.count_documents(UBID) == 6
-    stored = await tracking.list_documents(UBID, DocumentFilters())
+    stored, _ = await tracking.list_documents(UBID, DocumentFilters())
     assert [document.uniqueId for document in stored] == ["A", "a", "a b", "ss", "ß", "á"]
 
 
@@ -228,7 +228,7 @@ async def test_document_that_is_sent_again_starts_anew(tracking, database, trans
 
     assert await tracking.put_documents(UBID, documents_of("b", SMScount=5, data={"new": 2})) == 1
 
-    a, b = await tracking.list_documents(UBID, DocumentFilters())
+    (a, b), _ = await tracking.list_documents(UBID, DocumentFilters())
     assert (a.state, a.when, a.data) == ("DONE", datetime(2020, 1, 1, tzinfo=UTC), {"old": 1})
     assert (b.state, b.SMScount, b.data) == ("INIT", 5, {"new": 2})
     assert abs(datetime.now(UTC) - b.when) < timedelta(minutes=1)
@@ -307,12 +307,10 @@ async def test_two_who_store_the_same_documents_at_once_both_succeed(tracking, d
 async def test_pages_by_id_miss_nothing_while_documents_come_and_go(tracking, database, transfer):
     await tracking.put_documents(UBID, documents_of(f"{number:05}" for number in range(0, 5000, 2)))
     seen: list[str] = []
-    after = None
-    while True:
-        page = await tracking.list_documents(UBID, DocumentFilters(after=after, limit=300))
+    after, may_go_on = None, True
+    while may_go_on:
+        page, may_go_on = await tracking.list_documents(UBID, DocumentFilters(after=after, limit=300))
         seen += [document.uniqueId for document in page]
-        if len(page) < 300:
-            break
         after = seen[-1]
         # One comes before and one behind what was read, and one that was read goes.
         number = int(after)
@@ -328,10 +326,22 @@ async def test_page_far_behind_is_two_statements(tracking, database, transfer):
     await tracking.put_documents(UBID, many(2500))
 
     with recorded(database) as statements:
-        page = await tracking.list_documents(UBID, DocumentFilters(after="0000002400", limit=50))
+        page, _ = await tracking.list_documents(UBID, DocumentFilters(after="0000002400", limit=50))
 
     assert [document.uniqueId for document in page] == [f"{number:010}" for number in range(2401, 2451)]
     assert len(statements) == 2
+
+
+async def test_page_of_large_documents_ends_early_and_says_that_there_are_more(tracking, transfer):
+    ids = [f"{number:010}" for number in range(150)]
+    await tracking.put_documents(UBID, documents_of(ids, data={"text": "x" * 60_000}))
+
+    first, first_may_go_on = await tracking.list_documents(UBID, DocumentFilters(limit=5000))
+    second, second_may_go_on = await tracking.list_documents(UBID, DocumentFilters(after=ids[99], limit=5000))
+
+    assert [document.uniqueId for document in first] == ids[:100]
+    assert [document.uniqueId for document in second] == ids[100:]
+    assert (first_may_go_on, second_may_go_on) == (True, False)
 
 
 async def test_batch_that_fails_half_way_stores_nothing(tracking, transfer):
