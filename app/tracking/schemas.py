@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 from pydantic_core import to_json
 
+from app.given import Given
 from app.names import without_control_characters
 from app.paging import LimitField, OffsetField
 from app.tracking.models import State
@@ -96,10 +97,10 @@ Name = Annotated[
 Count = Annotated[int, Field(gt=0, le=2**31 - 1, strict=True)]
 
 
-class TransferCreate(BaseModel):
+class TransferCreate(Given):
     """A batch of SMS as its customer announces it."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_TRANSFER]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_TRANSFER]})
 
     UBID: Ubid
     SMScount: Count = Field(description="SMS in the batch; a long message is several.")
@@ -157,6 +158,8 @@ class TransferFilters(BaseModel):
 class DocumentInput(BaseModel):
     """One message of a batch."""
 
+    # No Given, which would cost something for each of very many: their mistakes are counted by the batch, and a line of
+    # a stream is short.
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_DOCUMENT]})
 
     SMScount: Count = Field(description="SMS that the message takes.")
@@ -165,12 +168,10 @@ class DocumentInput(BaseModel):
     data: JsonText = Field(description="Whatever the customer wants to find again; 64 KiB as JSON.")
 
 
-class DocumentBatch(BaseModel):
+class DocumentBatch(Given):
     """Some messages of one batch."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"UBID": _UBID, "documents": [_DOCUMENT]}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"UBID": _UBID, "documents": [_DOCUMENT]}]})
 
     UBID: Ubid
     documents: list[DocumentInput] = Field(min_length=1, max_length=MAX_DOCUMENTS)

@@ -11,6 +11,7 @@ from pydantic.config import JsonDict
 
 from app.access import Role
 from app.conditional import entity_tag, require_match
+from app.given import Given
 from app.names import name_key, without_control_characters
 from app.paging import LimitField, OffsetField
 from app.users.models import User
@@ -92,10 +93,10 @@ class Tagged(BaseModel):
         require_match(if_match.encode("latin-1") if if_match is not None else None, self.tag.encode())
 
 
-class AddressInput(BaseModel):
+class AddressInput(Given):
     """A postal address as clients send it."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_ADDRESS]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_ADDRESS]})
 
     street: Line = Field(max_length=200)
     city: Line = Field(max_length=100)
@@ -127,10 +128,10 @@ class AddressPublic(Tagged):
     user_id: int
 
 
-class UserReplace(BaseModel):
+class UserReplace(Given):
     """All that can be changed about an account; a password that is left out stays."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{**_ADA, "is_active": True}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{**_ADA, "is_active": True}]})
 
     fname: PersonName
     lname: PersonName
@@ -141,10 +142,10 @@ class UserReplace(BaseModel):
     password: Password = Field(default_factory=lambda: SecretStr(""))
 
 
-class UserUpdate(BaseModel):
+class UserUpdate(Given):
     """What to change about an account; what is left out stays."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"lname": "Owusu"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"lname": "Owusu"}]})
 
     # The defaults are never used: what was not sent is left out. None would make null look allowed.
     fname: PersonName = Field(default_factory=str)
@@ -155,11 +156,10 @@ class UserUpdate(BaseModel):
     password: Password = Field(default_factory=lambda: SecretStr(""))
 
 
-class UserCreate(BaseModel):
+class UserCreate(Given):
     """A new account."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={"examples": [{**_ADA, "password": "correct horse battery", "addresses": [_ADDRESS]}]},
     )
 
@@ -249,10 +249,10 @@ class TokenPublic(BaseModel):
     expires_in: int = Field(description="Seconds.")
 
 
-class ApiKeyCreate(BaseModel):
+class ApiKeyCreate(Given):
     """A new API key."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "nightly refresh"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "nightly refresh"}]})
 
     name: PersonName = Field(description="What it is for.")
     expires_in_days: int = Field(default=365, ge=1, le=3650, strict=True)

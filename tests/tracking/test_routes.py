@@ -227,6 +227,22 @@ async def test_body_of_a_batch_is_an_object_with_two_fields(filled, data):
         assert result(await filled.post(DOCUMENTS, json=body)) == refused(details)
 
 
+async def test_countless_mistakes_are_refused_as_a_whole(filled, data):
+    unknown = {f"a{number}": 0 for number in range(20_001)}
+    document = {**data["documents"][0], **unknown}
+    batch = {"UBID": data["ubid"], "documents": data["documents"]}
+    for path, body in (
+        (TRANSFERS, {**data["transfer"], **unknown}),
+        (DOCUMENTS, {**batch, **unknown}),
+        (DOCUMENTS, {**batch, "documents": [document]}),
+    ):
+        answer = await filled.post(path, json=body)
+        assert (path, *result(answer)) == (path, *refused({"body": "has more than 20000 mistakes"}))
+
+    all_wrong = await filled.post(DOCUMENTS, json={**batch, "documents": [{}] * 5000})
+    assert len(all_wrong.json()["details"]) == 100
+
+
 async def test_unknown_transfer_is_not_found_and_takes_no_documents(filled, data):
     other = data["other_ubid"]
     for method, path in (

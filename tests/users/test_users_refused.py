@@ -193,3 +193,12 @@ async def test_id_that_is_no_number_in_range_is_refused(client):
         "error": "Validation failed",
         "details": {"fields": "is not a parameter; this request takes none"},
     }
+
+
+async def test_countless_unknown_fields_are_refused_as_a_whole(client):
+    unknown = {f"a{number}": 0 for number in range(20_001)}
+    for method, target in (("POST", "/users"), ("PATCH", "/users/1"), ("POST", "/users/1/addresses")):
+        response = await client.request(method, target, json=unknown)
+
+        expected = refused(body="has more than 20000 mistakes")
+        assert (target, response.status_code, response.json()) == (target, *expected)
