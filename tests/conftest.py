@@ -9,7 +9,7 @@ import os
 import shutil
 import sysconfig
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -20,18 +20,21 @@ from typing import Any, Protocol
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy import event
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import LRUCache
 from sqlmodel import text
 
 from app import database as databases
 from app.config import Settings
 from app.countries import drawing
 from app.countries.summary_image import render_summary
-from app.database import Database
+from app.database import Database, create_engine
 from app.dialects import prepare_sqlite
 from app.main import app as default_app
 from app.main import create_app
@@ -39,7 +42,7 @@ from app.migrations import migrate
 from tests.support import payloads
 from tests.support.certificate import make_certificate
 from tests.support.mariadb import PrivateMariaDB, is_installed
-from tests.support.upstream import FakeUpstream, document
+from tests.support.upstream import Answer, FakeUpstream, document
 
 TABLES = (
     "country",
@@ -156,6 +159,30 @@ def hasty_sqlite() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def remembered_statements() -> Iterator[None]:
+    """Each service has an engine of its own, which would compile every statement anew, for 30 ms in each test.
+
+    SQLAlchemy's cache finds a statement by its dialect and by everything that its text depends on, so that engines of
+    one kind share what each of them would have made itself. A fault of the cache would show more often, not less.
+    """
+
+    def kind(dialect: DefaultDialect) -> Hashable:
+        return type(dialect), dialect.server_version_info
+
+    def create_and_share(settings: Settings) -> AsyncEngine:
+        engine = create_engine(settings)
+        engine.sync_engine.update_execution_options(compiled_cache=compiled)
+        return engine
+
+    compiled: LRUCache[Any, Any] = LRUCache(1000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DefaultDialect, "__eq__", lambda one, other: kind(one) == kind(other))
+        patch.setattr(DefaultDialect, "__hash__", lambda dialect: hash(kind(dialect)))
+        patch.setattr(databases, "create_engine", create_and_share)
+        yield
+
+
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[PrivateMariaDB]:
     server = PrivateMariaDB()
@@ -220,9 +247,14 @@ async def _upstream() -> AsyncIterator[FakeUpstream]:
 def upstream(_upstream: FakeUpstream) -> FakeUpstream:
     """An upstream that answers with 250 countries and the day's rates."""
     _upstream.reset()
-    _upstream.answers[COUNTRIES] = document(payloads.v3_1())
-    _upstream.answers[RATES] = document(payloads.er_api())
+    _upstream.answers |= usual_answers()
     return _upstream
+
+
+@cache
+def usual_answers() -> dict[str, Answer]:
+    """Made once: the bytes of an answer are never changed, only replaced."""
+    return {COUNTRIES: document(payloads.v3_1()), RATES: document(payloads.er_api())}
 
 
 @pytest.fixture
@@ -249,12 +281,22 @@ class Client(httpx.AsyncClient):
     state: dict[str, Any]
 
 
+def take_routes(app: FastAPI, other: FastAPI) -> None:
+    """Let an application use routes and document of another, whose routes are the same.
+
+    To make them anew at the first request would cost more than all the rest of a start. No setting reaches a route,
+    which a test of the document holds; what depends on settings is in the layers, the state and the error handlers,
+    and these stay the application's own.
+    """
+    app.router.routes = other.router.routes
+    app.openapi = other.openapi  # type: ignore[method-assign]
+
+
 @asynccontextmanager
 async def serving(settings: Settings, **parts: Any) -> AsyncIterator[Client]:
     """The whole application with its start and stop, in this event loop."""
     app = create_app(settings, **{"hasher": CHEAP, **parts})
-    # Equal for all applications; to make it anew at the first request would cost more than all the rest of a start.
-    app.openapi = default_app.openapi  # type: ignore[method-assign]
+    take_routes(app, default_app)
     async with app.router.lifespan_context(app) as state:
 
         async def with_state(scope: Any, receive: Any, send: Any) -> None:

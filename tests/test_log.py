@@ -5,16 +5,18 @@ import io
 import json
 import logging
 import re
+from functools import cache
 from typing import Any, ClassVar
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from loguru import logger
 
 from app.access import Rule, access
 from app.log import configure_logging
 from app.main import create_app
-from tests.conftest import make_settings
+from tests.conftest import make_settings, take_routes
 
 STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}"
 
@@ -41,14 +43,23 @@ class Log:
         return [line.split(" | ", 3)[-1] for line in self.lines]
 
 
-async def ask(log: Log, paths: str, headers: Any = None) -> list[httpx.Response]:
-    """Ask an application that logs as given; it has no state, so only routes without a database answer."""
-    lines = configure_logging(log.settings, log.stream)
-    app = create_app(log.settings, lines=lines)
+@cache
+def with_a_broken_route() -> FastAPI:
+    app = create_app(make_settings())
 
     @app.get("/broken/{name}", openapi_extra=access(Rule.EVERYONE))
     async def fail(name: str) -> None:
         raise RuntimeError(f"no {name}")
+
+    return app
+
+
+async def ask(log: Log, paths: str, headers: Any = None) -> list[httpx.Response]:
+    """Ask an application that logs as given; it has no state, so only routes without a database answer."""
+    broken = with_a_broken_route()  # which sets up a log of its own
+    lines = configure_logging(log.settings, log.stream)
+    app = create_app(log.settings, lines=lines)
+    take_routes(app, broken)
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         answers = [await client.get(path, headers=headers) for path in paths.split()]

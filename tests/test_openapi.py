@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 
 from app import __version__
+from app.main import app as default_app
 from app.main import create_app
 from tests.conftest import make_settings
 
@@ -49,6 +52,14 @@ OPERATIONS = {
     ("put", "/tracking/sms_documents/{ubid}/{state}"): [400, *ACCESS, 404, 409, 500, 503],
     ("get", "/audit"): [400, *ACCESS, 500, 503],
 }
+
+
+def shape(app: FastAPI) -> list[tuple[Any, ...]]:
+    """What every route is, without the one that an application made of it."""
+    contexts = list(iter_route_contexts(app.routes))
+    return [
+        (route.path, route.methods, route.name, route.endpoint.__qualname__) for route in contexts if route.endpoint
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -197,3 +208,21 @@ def test_document_does_not_change_when_asked_for_twice(tmp_path):
     app = create_app(make_settings(database_url=f"sqlite:///{tmp_path}/x.db"))
 
     assert app.openapi() == app.openapi()
+
+
+def test_no_setting_reaches_a_route(document, tmp_path):
+    """So the tests may let all applications share the routes of one."""
+    changed = {
+        "environment": "production",
+        "admin_api_key": "k",
+        "audit_webhook_url": "http://hook.example/x",
+        "cors_origins": "https://page.example",
+        "cache_max_bytes": 0,
+        "max_body_bytes": 1,
+        "log_requests": "all",
+        "token_hours": 1,
+    }
+    other = create_app(make_settings(database_url=f"sqlite:///{tmp_path}/x.db", **changed))
+
+    assert other.openapi() == document
+    assert shape(other) == shape(default_app)
