@@ -396,7 +396,7 @@ async def test_many_clients_of_which_half_hang_up_leave_an_idle_pool(pool_server
     process = ServiceProcess(tmp_path, **pool_settings, **small)
     async with process, httpx.AsyncClient(base_url=process.url, timeout=30) as client:
         assert (await client.post("/countries/refresh")).status_code == 200
-        tally = await load(process.url, some_requests(1000), clients=40, rest_seconds=0.1)
+        tally = await load(process.url, some_requests(500), clients=40, rest_seconds=0.1)
         deadline = time.monotonic() + 15
         while (ready := (await client.get("/health/ready")).json()) != {"status": "ok", "pool": idle(5)}:
             assert time.monotonic() < deadline, ready
@@ -405,7 +405,7 @@ async def test_many_clients_of_which_half_hang_up_leave_an_idle_pool(pool_server
     await until_connections(pool_server, at_most=0)
 
     assert tally.problems == {}
-    assert tally.hung_up > 100
-    assert tally.statuses.total() == 500
-    assert tally.statuses[200] > 100
+    assert tally.hung_up > 50
+    assert tally.statuses.total() == 250
+    assert tally.statuses[200] > 50
     assert "Traceback" not in process.log.read_text()
