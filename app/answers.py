@@ -7,7 +7,7 @@ from typing import Final
 
 from app.conditional import entity_tag
 
-_COMPRESSIBLE: Final = (b"application/json", b"text/")
+_COMPRESSIBLE: Final = (b"application/json", b"application/x-ndjson", b"text/")
 _SMALLEST_COMPRESSED: Final = 500
 """Bytes; below, there is next to nothing to gain."""
 _OVERHEAD: Final = 1_000
@@ -21,8 +21,8 @@ Reply = tuple[int, Headers, bytes]
 """Status, headers, body."""
 Key = tuple[str, bytes]
 """Path and canonical query."""
-Spelling = tuple[str, bytes, bytes | None]
-"""Path, query and ``Accept-Encoding`` as a client wrote them; None where it has none."""
+Spelling = tuple[str, bytes, bytes | None, bytes | None]
+"""Path, query, ``Accept-Encoding`` and ``Accept`` as a client wrote them; None where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +70,13 @@ class Answer:
         return kept
 
 
-def finish(version: int, sent: Iterable[tuple[bytes, bytes]], body: bytes, *, cache_control: bytes) -> Answer:
+def finish(version: int, sent: Iterable[tuple[bytes, bytes]], body: bytes) -> Answer:
     """Make a finished answer of what the application sent, headers and body."""
     fields = dict(sent)
     content_type = fields.pop(b"content-type", b"application/octet-stream")
     fields.pop(b"content-length", None)
-    fields[b"cache-control"] = cache_control
     if content_type.startswith(_COMPRESSIBLE):
-        fields[b"vary"] = b"Accept-Encoding"
+        fields[b"vary"] = b", ".join([*filter(None, [fields.get(b"vary")]), b"Accept-Encoding"])
     headers = tuple(fields.items())
     return Answer(version, headers, content_type, _represent(headers, content_type, body))
 
@@ -138,11 +137,7 @@ class AnswerStore:
 
     def put_at_hand(self, spelling: Spelling, key: Key, answer: Answer, representation: Representation) -> None:
         """Remember what to send for this spelling, where the answer is kept."""
-        path, query, accept_encoding = spelling
-        if (
-            self._answers.get(key) is answer
-            and len(path) + len(query) + len(accept_encoding or b"") < _LONGEST_SPELLING
-        ):
+        if self._answers.get(key) is answer and sum(len(part or "") for part in spelling) < _LONGEST_SPELLING:
             if len(self.at_hand) >= _MOST_SPELLINGS:
                 self.at_hand.clear()
             self.at_hand[spelling] = representation

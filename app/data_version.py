@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from fastapi import Request
-from sqlalchemy import column, select, table
+from sqlalchemy import column, select, table, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.config import Settings
-from app.database import Database
+from app.database import Database, announce_new_version
 from app.errors import DatabaseUnavailable
 
 # The model belongs to the countries; here only this one column of its one row matters.
@@ -125,6 +125,13 @@ class DataVersion:
             self._failure, self._failed_at = error, self._monotonic()
             raise
         self.learn(version, now)
+
+
+async def raise_version(session: AsyncSession) -> None:
+    """Say that the open transaction changes what is shown besides countries; answers of before end with the commit."""
+    announce_new_version(session)
+    change = update(_SUMMARY).where(_SUMMARY.c.id == 1).values(data_version=_SUMMARY.c.data_version + 1)
+    await (await session.connection()).execute(change)
 
 
 async def note_version(request: Request, session: AsyncSession) -> None:

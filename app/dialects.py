@@ -98,7 +98,15 @@ def _sqlite_now(element: ServerNow, compiler: SQLCompiler, **options: Any) -> st
     return f"strftime('%Y-%m-%d %H:%M:%f', 'now', {shift}) || '000'"
 
 
-async def upsert(session: AsyncSession, model: type[SQLModel], rows: Sequence[Mapping[str, Any]], *, key: str) -> None:
+async def upsert(
+    session: AsyncSession,
+    model: type[SQLModel],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    key: str,
+    least: str = "",
+    greatest: str = "",
+) -> None:
     """Write rows as one bulk statement; a row whose key is stored replaces that row.
 
     All rows must have the same columns. The statement is compiled once and run
@@ -111,12 +119,14 @@ async def upsert(session: AsyncSession, model: type[SQLModel], rows: Sequence[Ma
         model: The table.
         rows: Column names to values; a key of None is numbered by the database.
         key: The column, or several separated by commas, that tells rows apart.
+        least: A column in which the smaller value stays, the stored or the new one.
+        greatest: The same for the larger one.
     """
     if not rows:
         return
     table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
     connection = await session.connection()
-    compiled = _compiled_upsert(table, tuple(rows[0]), key, connection.dialect)
+    compiled = _compiled_upsert(table, tuple(rows[0]), key, connection.dialect, least, greatest)
     for first in range(0, len(rows), _ROWS_AT_ONCE):
         some = rows[first : first + _ROWS_AT_ONCE]
         columns = [
@@ -127,9 +137,12 @@ async def upsert(session: AsyncSession, model: type[SQLModel], rows: Sequence[Ma
 
 
 @lru_cache(maxsize=64)
-def _compiled_upsert(table: Table, names: tuple[str, ...], key: str, dialect: Dialect) -> Any:
+def _compiled_upsert(
+    table: Table, names: tuple[str, ...], key: str, dialect: Dialect, least: str, greatest: str
+) -> Any:
     keys = key.split(",")
-    statement = upsert_statement(table, [name for name in names if name not in keys], keys, dialect.name)
+    columns = [name for name in names if name not in keys] or keys[:1]  # something has to be updated
+    statement = upsert_statement(table, columns, keys, dialect.name, least=least, greatest=greatest)
     return statement.compile(dialect=dialect, column_keys=names)
 
 
@@ -142,16 +155,28 @@ def _for_driver(values: list[Any], kind: TypeEngine[Any], dialect: Dialect) -> l
     return [converted[id(value)] for value in values]
 
 
-def upsert_statement(table: Table, columns: Sequence[str], keys: Sequence[str], dialect: str) -> Any:
-    """Compile-ready INSERT that updates on a duplicate key, for one engine.
+def upsert_statement(
+    table: Table, columns: Sequence[str], keys: Sequence[str], dialect: str, *, least: str = "", greatest: str = ""
+) -> Any:
+    """Compile-ready INSERT that updates on a duplicate key, for one engine; see ``upsert()``.
 
     On MySQL it is the VALUES(column) form: MySQL 8.4 and MariaDB both take it,
     and aiomysql turns only this form into one multi-row statement.
     """
     if dialect == "sqlite":
         insert = sqlite.insert(table)
-        return insert.on_conflict_do_update(index_elements=keys, set_={name: insert.excluded[name] for name in columns})
-    return mysql.insert(table).on_duplicate_key_update({name: func.VALUES(column(name)) for name in columns})
+        values: dict[str, Any] = {name: insert.excluded[name] for name in columns}
+        choose: dict[str, Any] = {least: func.min, greatest: func.max}  # which compare two values as well
+        return insert.on_conflict_do_update(index_elements=keys, set_=_chosen(table, values, choose))
+    values = {name: func.VALUES(column(name)) for name in columns}
+    choose = {least: func.least, greatest: func.greatest}
+    return mysql.insert(table).on_duplicate_key_update(_chosen(table, values, choose))
+
+
+def _chosen(table: Table, values: Mapping[str, Any], choose: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: choose[name](table.columns[name], value) if name in choose else value for name, value in values.items()
+    }
 
 
 @compiles(OnDuplicateClause, "mysql")

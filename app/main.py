@@ -23,6 +23,7 @@ from app.gate import Gate, keep_rule
 from app.log import LogLines, configure_logging
 from app.openapi import DESCRIPTION, TAGS, TITLE, Operations, correct_openapi
 from app.protocol import BodyLimit, Contract, HeadAndSlash
+from app.rates import router as rates
 from app.request_log import RequestLog
 from app.response_cache import ResponseCache
 from app.running import State, running
@@ -77,6 +78,7 @@ def create_app(
     app.include_router(status.router)
     app.include_router(metrics.router)
     app.include_router(countries.router)
+    app.include_router(rates.router)
     app.include_router(accounts.router)  # before the accounts of others: /users/me is no id
     app.include_router(users.router)
     app.include_router(tracking.router)
@@ -106,6 +108,7 @@ def _layers_in_front(app: FastAPI, settings: Settings, operations: Operations, l
     cache = ResponseCache(
         partial(FastAPI.__call__, app),
         may_be_cached=operations.may_be_cached,
+        has_formats=operations.has_formats,
         max_bytes=settings.cache_max_bytes,
         shared_max_age_seconds=settings.cache_shared_max_age_seconds,
         varies_by_origin=settings.cors_origins != ("*",),

@@ -5,7 +5,7 @@ from sqlmodel import SQLModel
 from app.audit.models import AuditEntry
 from app.countries.models import Country, SummaryCache
 from app.lease import LeaseRow
-from app.rates.models import ExchangeRate
+from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.tracking.models import Document, Transfer
 from app.users.models import Address, Credential, User
 
@@ -16,9 +16,11 @@ __all__ = [
     "AuditEntry",
     "Country",
     "Credential",
+    "CurrencySpan",
     "Document",
     "ExchangeRate",
     "LeaseRow",
+    "RateDay",
     "SummaryCache",
     "Transfer",
     "User",

@@ -28,6 +28,7 @@ Exchange rates, depending on the source that answered:
 """
 TAGS: Final = [
     {"name": "countries", "description": "Countries, their refresh, and the picture that sums them up."},
+    {"name": "rates", "description": "Exchange rates of any day, and conversion by them."},
     {
         "name": "tracking",
         "description": "Batches of SMS, their messages, and how far both are.",
@@ -91,6 +92,12 @@ class Operations:
         """Whether reading this path may answer 304."""
         found = self.find(scope)
         return found is not None and "304" in found.operations.get("get", {}).get("responses", {})
+
+    def has_formats(self, scope: Scope) -> bool:
+        """Whether reading this path answers in several formats."""
+        found = self.find(scope)
+        parameters = found.operations.get("get", {}).get("parameters", ()) if found else ()
+        return any(parameter["name"] == "format" for parameter in parameters)
 
 
 def _below_prefix(scope: Scope) -> str:

@@ -13,6 +13,7 @@ from app.conditional import is_not_modified
 from app.content_coding import IDENTITY, encode, negotiate
 from app.data_version import DataVersion
 from app.errors import AppError, DatabaseUnavailable, UnforeseenErrors, documented, error_response
+from app.formats import Format, preferred_format
 from app.single_flight import SingleFlight
 
 CACHEABLE: Final = {"Cache-Control": "public, max-age=0, must-revalidate"}
@@ -23,6 +24,8 @@ answer, and have to ask each time whether it still holds: a refresh can come at
 any moment.
 """
 
+_REVALIDATED: Final = CACHEABLE["Cache-Control"].encode()
+
 DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
     304: {"description": "The client has this answer: its `If-None-Match` names the `ETag`."},
     **documented(412, 503),
@@ -30,8 +33,6 @@ DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
 """What such a route may answer besides, for OpenAPI."""
 
 _CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
-_NOT_FOR_ALL: Final = frozenset({b"set-cookie", b"vary"})
-"""Headers of an answer that depends on more than its URL."""
 _CONDITIONS: Final = frozenset({b"if-match", b"if-none-match"})
 _LARGEST_INLINE: Final = 8_192
 """Bytes that are compressed on the event loop, in half a millisecond; more go to a thread."""
@@ -41,7 +42,7 @@ _LONGEST_REMEMBERED: Final = 512
 class ResponseCache:
     """ASGI layer: answers a repeated GET from finished bytes.
 
-    Kept are 200s whose route declares them ``CACHEABLE``. An answer counts while
+    Kept are 200s that their route declares public. An answer counts while
     its version of the data is in force; while the database is away, the last
     good one is shown for a time, and says so. However many ask for what is not
     there, it is computed once. Requests with credentials are neither answered
@@ -54,6 +55,7 @@ class ResponseCache:
         app: ASGIApp,
         *,
         may_be_cached: Callable[[Scope], bool],
+        has_formats: Callable[[Scope], bool],
         max_bytes: int,
         shared_max_age_seconds: int,
         varies_by_origin: bool,
@@ -63,15 +65,14 @@ class ResponseCache:
         Args:
             app: The application.
             may_be_cached: Tells for a request whether its path has answers to keep; all others pass.
+            has_formats: Tells whether it takes a parameter ``format``, which ``Accept`` then stands for as well.
             max_bytes: Bound of the memory for answers; 0 keeps none.
             shared_max_age_seconds: ``s-maxage`` of the answers; 0 leaves it out.
             varies_by_origin: Whether another layer answers differently to requests with ``Origin``.
         """
         self.app = app
-        self._may_be_cached = may_be_cached
-        self.cache_control = CACHEABLE["Cache-Control"].encode()
-        if shared_max_age_seconds:
-            self.cache_control += b", s-maxage=%d" % shared_max_age_seconds
+        self._may_be_cached, self._has_formats = may_be_cached, has_formats
+        self._shared = b", s-maxage=%d" % shared_max_age_seconds if shared_max_age_seconds else b""
         self._store = AnswerStore(max_bytes)
         self._flights: dict[Key, asyncio.Future[Answer | None]] = {}
         self._encodings: SingleFlight[Representation] = SingleFlight()
@@ -83,7 +84,8 @@ class ResponseCache:
     def ready(self, scope: Scope, fields: Mapping[bytes, bytes]) -> Reply | None:
         """The reply to a GET, where it takes no waiting and no other layer; None where it does."""
         store = self._store
-        kept = store.at_hand.get((scope["path"], scope["query_string"], fields.get(b"accept-encoding")))
+        spelling = (scope["path"], scope["query_string"], fields.get(b"accept-encoding"), fields.get(b"accept"))
+        kept = store.at_hand.get(spelling)
         if kept is None or not scope["state"]["data_version"].is_known(store.version):
             return None
         if len(fields) < len(scope["headers"]) or not self._long_way.isdisjoint(fields):
@@ -101,9 +103,9 @@ class ResponseCache:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what may need more: the version, a computation, a coding, or a refusal."""
         fields = _fields(scope)
-        accept_encoding = fields.get(b"accept-encoding")
-        spelling = (scope["path"], scope["query_string"], accept_encoding)
-        query = _canonical(scope["query_string"])
+        accept_encoding, accept = fields.get(b"accept-encoding"), fields.get(b"accept")
+        spelling = (scope["path"], scope["query_string"], accept_encoding, accept)
+        query = _canonical(self._with_format(scope, accept))
         key = (scope["path"], query)
         # The application sees the query of the key, so that all who share an answer asked for the same.
         scope = {**scope, "query_string": query}
@@ -123,6 +125,14 @@ class ResponseCache:
                 await send({"type": "http.response.body", "body": body})
         except AppError as error:
             await error_response(error)(scope, receive, send)
+
+    def _with_format(self, scope: Scope, accept: bytes | None) -> bytes:
+        """The query, with the format that ``Accept`` prefers where the query names none."""
+        query: bytes = scope["query_string"]
+        wanted = Format.JSON if accept is None else preferred_format(accept)
+        if wanted is Format.JSON or not self._has_formats(scope) or b"format=" in query:
+            return query
+        return b"&".join([*filter(None, [query]), b"format=%b" % wanted.encode()])
 
     async def _find_or_compute(
         self, key: Key, scope: Scope, receive: Receive, send: Send
@@ -185,7 +195,12 @@ class ResponseCache:
         if start is None:
             return None
         version = scope["state"]["version_read"]
-        return finish(version, start["headers"], b"".join(body), cache_control=self.cache_control)
+        return finish(version, map(self._for_shared_caches, start["headers"]), b"".join(body))
+
+    def _for_shared_caches(self, header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+        """Add ``s-maxage`` where an answer has to be asked for each time."""
+        name, value = header
+        return (name, value + self._shared) if value == _REVALIDATED else header
 
     async def _represent(self, key: Key, answer: Answer, coding: str) -> Representation:
         """The answer in a coding; compressed once, and only where it is kept."""
@@ -237,7 +252,10 @@ def _stands_alone(fields: Mapping[bytes, bytes]) -> bool:
 def _may_be_kept(start: Message, state: Mapping[str, Any]) -> bool:
     headers = dict(start["headers"])
     is_public = b"public" in headers.get(b"cache-control", b"")
-    return start["status"] == 200 and is_public and "version_read" in state and _NOT_FOR_ALL.isdisjoint(headers)
+    # Accept is part of the URL by now; what else an answer may vary by is unknown here.
+    depends_on_more = b"set-cookie" in headers or headers.get(b"vary", b"Accept") != b"Accept"
+    # Before the first refresh no version tells of changes.
+    return start["status"] == 200 and is_public and state.get("version_read", 0) > 0 and not depends_on_more
 
 
 def _reply(kept: Representation, fields: Mapping[bytes, bytes]) -> Reply:

@@ -32,6 +32,7 @@ class State(TypedDict):
     brake: Brake
     token_lifetime: timedelta
     metrics: CollectorRegistry
+    clock: Callable[[], datetime]
 
 
 @asynccontextmanager
@@ -64,6 +65,7 @@ async def running(
                     "brake": Brake(monotonic=monotonic),
                     "token_lifetime": timedelta(hours=settings.token_hours),
                     "metrics": registry,
+                    "clock": clock,
                 }
         finally:
             await _cancel(freshness)

@@ -47,6 +47,8 @@ from tests.support.upstream import Answer, FakeUpstream, document
 TABLES = (
     "country",
     "exchange_rate",
+    "rate_day",
+    "currency_span",
     "summarycache",
     "lease",
     "audit",

@@ -247,7 +247,7 @@ def test_store_never_grows_beyond_its_bound():
     store = AnswerStore(50_000)
     for number in range(500):
         body = b"[" + b"1," * (number % 100 * 40) + b"2]"
-        answer = finish(1, [(b"content-type", b"application/json")], body, cache_control=b"public")
+        answer = finish(1, [(b"content-type", b"application/json")], body)
         store.keep(("/countries", b"%d" % number), answer)
         store.add(("/countries", b"%d" % number), answer, "br", body[: len(body) // 2])
         assert store.bytes <= 50_000
@@ -259,15 +259,15 @@ def test_store_counts_what_clients_choose():
     store, path = AnswerStore(100_000), "/" + "\N{EARTH GLOBE EUROPE-AFRICA}" * 1000
     for number in range(100):
         headers = [(b"content-type", b"application/json"), (b"link", b"x" * 10_000)]
-        store.keep((path, b"%d" % number), finish(1, headers, b"[]", cache_control=b"public"))
+        store.keep((path, b"%d" % number), finish(1, headers, b"[]"))
 
     assert [number for number in range(100) if store.get((path, b"%d" % number))] == list(range(94, 100))
 
 
 def test_store_does_not_keep_what_is_larger_than_itself():
     store = AnswerStore(50_000)
-    small = finish(1, [(b"content-type", b"application/json")], b"[]", cache_control=b"public")
-    large = finish(1, [(b"content-type", b"application/json")], b"x" * 60_000, cache_control=b"public")
+    small = finish(1, [(b"content-type", b"application/json")], b"[]")
+    large = finish(1, [(b"content-type", b"application/json")], b"x" * 60_000)
     store.keep(("/small", b""), small)
     store.keep(("/large", b""), large)
 
@@ -277,23 +277,23 @@ def test_store_does_not_keep_what_is_larger_than_itself():
 
 def test_store_has_at_hand_only_what_it_keeps():
     store = AnswerStore(50_000)
-    answers = [finish(1, [(b"content-type", b"application/json")], b"x" * 20_000, cache_control=b"public")] * 3
+    answers = [finish(1, [(b"content-type", b"application/json")], b"x" * 20_000)] * 3
     for number, answer in enumerate(answers):
         key = (f"/{number}", b"")
         store.keep(key, answer)
         for spelling in (b"", b"a=1", b"b=" + b"2" * 500):
-            store.put_at_hand((key[0], spelling, None), key, answer, answer.plain)
-    store.put_at_hand(("/0", b"", None), ("/0", b""), answers[0], answers[0].plain)
+            store.put_at_hand((key[0], spelling, None, None), key, answer, answer.plain)
+    store.put_at_hand(("/0", b"", None, None), ("/0", b""), answers[0], answers[0].plain)
 
-    assert set(store.at_hand) == {("/2", b"", None), ("/2", b"a=1", None)}
+    assert set(store.at_hand) == {("/2", b"", None, None), ("/2", b"a=1", None, None)}
 
 
 def test_spellings_at_hand_are_bounded():
     store = AnswerStore(50_000)
-    answer = finish(1, [(b"content-type", b"application/json")], b"[]", cache_control=b"public")
+    answer = finish(1, [(b"content-type", b"application/json")], b"[]")
     store.keep(("/countries", b""), answer)
     for number in range(2_500):
-        store.put_at_hand(("/countries", b"%d" % number, None), ("/countries", b""), answer, answer.plain)
+        store.put_at_hand(("/countries", b"%d" % number, None, None), ("/countries", b""), answer, answer.plain)
 
     assert len(store.at_hand) == 500
 

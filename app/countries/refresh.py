@@ -34,8 +34,8 @@ from app.database import Database
 from app.dialects import upsert
 from app.errors import AppError
 from app.lease import Lease, LeaseLost, acquire, held, release, release_in
-from app.rates.crud import last_known_rates, record_quotes
 from app.rates.sources import rate_chain, source_name
+from app.rates.store import last_known_rates, record_quotes
 from app.single_flight import SingleFlight
 from app.sources import first_usable
 
@@ -171,7 +171,7 @@ class Refresher:
             before = _audited(summary if locked == stored else await read_summary(session))
             result = report(answers, batch, duration_ms=round((time.perf_counter() - started) * 1000))
             await _write(session, batch, await draw(batch.summary, at_hand=drawing), lease, order, result)
-            await record_quotes(session, answers.rate_source, answers.quotes)
+            await record_quotes(session, answers.rate_source, answers.quotes, recorded_at=batch.summary.refreshed_at)
             await record(session, "REFRESH_COUNTRIES", "Countries", before=before, after=_audited(batch.summary))
             return result
 

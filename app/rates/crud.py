@@ -1,39 +1,147 @@
-"""What is stored about exchange rates."""
+"""What can be asked about exchange rates: those of a day, and what an amount is worth by them."""
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping
+from datetime import date
+from typing import Any, NamedTuple
 
-from sqlmodel import col, func, select, tuple_
+from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
+from sqlmodel import col, func
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.dialects import upsert
-from app.rates.models import ExchangeRate
-from app.rates.shapes import Quotes
+from app.errors import AppError, ValidationFailed
+from app.rates.currencies import minor_units
+from app.rates.exchange import convert, cross_rate, shown, to_minor_unit
+from app.rates.models import ExchangeRate, RateDay
+from app.rates.schemas import Conversion, ConversionQuery, RatesPublic, RatesQuery
+from app.rates.sources import ATTRIBUTIONS
 
 
-async def last_known_rates(session: AsyncSession, sources: Collection[str]) -> Mapping[str, Mapping[str, float]]:
-    """The newest stored rate of each currency, source by source.
+class RatesNotFound(AppError):
+    """No rates are stored for what was asked."""
 
-    Newest per currency, not of the newest day: a rate that was not believed
-    that day leaves a hole there, and must still be compared with the one before.
+    status_code = 404
+    title = "Rates not found"
+
+
+class DayKey(NamedTuple):
+    """One day of one source."""
+
+    source: str
+    day: date
+
+
+async def get_rates(session: AsyncSession, query: RatesQuery, *, on: date | None = None) -> RatesPublic:
+    """Tell the rates in force on a day, against any base.
+
+    Args:
+        session: For reading.
+        query: What is wanted.
+        on: The day; None for the latest.
+
+    Raises:
+        RatesNotFound: None are stored, or only later ones.
+        ValidationFailed: The source does not quote a currency that is wanted.
     """
-    newest = (
-        select(ExchangeRate.source, ExchangeRate.quote, func.max(col(ExchangeRate.day)))
-        .where(col(ExchangeRate.source).in_(sources))
-        .group_by(ExchangeRate.source, ExchangeRate.quote)
+    key = await find_day(session, on=on, source=query.source)
+    symbols = query.wanted
+    rates = await read_rates(session, key, None if symbols is None else {query.base, *symbols})
+    _require_quoted(rates, {"base": [query.base], "symbols": symbols or ()}, key)
+    return RatesPublic(
+        base=query.base,
+        date=key.day,
+        source=key.source,
+        attribution=ATTRIBUTIONS.get(key.source),
+        rates={code: shown(cross_rate(rates, query.base, code)) for code in sorted(symbols or rates)},
     )
-    key = tuple_(col(ExchangeRate.source), col(ExchangeRate.quote), col(ExchangeRate.day))
-    rows = await session.exec(select(ExchangeRate.source, ExchangeRate.quote, ExchangeRate.rate).where(key.in_(newest)))
-    known: dict[str, dict[str, float]] = defaultdict(dict)
-    for source, quote, rate in rows:
-        known[source][quote] = rate
-    return known
 
 
-async def record_quotes(session: AsyncSession, source: str, quotes: Quotes) -> None:
-    """Store a day's rates, replacing what the source said earlier about that day.
+async def get_conversion(session: AsyncSession, query: ConversionQuery) -> Conversion:
+    """Convert an amount from one currency to another, by the rates in force on a day.
 
-    Runs inside the caller's transaction and does not commit.
+    Raises:
+        RatesNotFound: None are stored, or only later ones.
+        ValidationFailed: The source does not quote one of the currencies.
     """
-    rows = [{"source": source, "quote": code, "day": quotes.day, "rate": rate} for code, rate in quotes.rates.items()]
-    await upsert(session, ExchangeRate, sorted(rows, key=lambda row: str(row["quote"])), key="source,quote,day")
+    key = await find_day(session, on=query.on, source=query.source)
+    base, quote = query.base, query.quote
+    rates = await read_rates(session, key, {base, quote})
+    _require_quoted(rates, {"from": [base], "to": [quote]}, key)
+    result, digits = convert(query.amount, rates, base, quote), minor_units(quote)
+    return Conversion(
+        base=base,
+        quote=quote,
+        amount=float(query.amount),
+        result=float(result),
+        rounded=None if digits is None else to_minor_unit(result, digits),
+        rate=shown(cross_rate(rates, base, quote)),
+        date=key.day,
+        source=key.source,
+        attribution=ATTRIBUTIONS.get(key.source),
+    )
+
+
+def _require_quoted(rates: Mapping[str, float], wanted: Mapping[str, Collection[str]], key: DayKey) -> None:
+    problems = {
+        name: f"{', '.join(missing)} is not quoted by {key.source} on {key.day}"
+        for name, codes in wanted.items()
+        if (missing := sorted(code for code in codes if code not in rates))
+    }
+    if problems:
+        raise ValidationFailed(problems)
+
+
+async def find_day(session: AsyncSession, *, on: date | None = None, source: str | None = None) -> DayKey:
+    """Find the day whose rates are in force.
+
+    Args:
+        session: For reading.
+        on: The last day on or before this one; of several sources that have it,
+            the one that was refreshed last. None is the last refresh, and
+            where there was none, the newest day.
+        source: Only this one, and its newest day where none is named.
+
+    Raises:
+        RatesNotFound: There is none.
+    """
+    columns: tuple[Any, ...] = (RateDay.source, RateDay.day)
+    query = select_columns(*columns).limit(1)
+    if source is not None:
+        query = query.where(col(RateDay.source) == source)
+    if on is not None:
+        query = query.where(col(RateDay.day) <= on)
+    # Where NULL stands, imported days come last, on all engines.
+    by_day = (col(RateDay.day).desc(), col(RateDay.recorded_at).desc())
+    by_refresh = (col(RateDay.recorded_at).desc(), col(RateDay.day).desc())
+    query = query.order_by(*(by_refresh if on is None and source is None else by_day), col(RateDay.source).desc())
+    row = (await (await session.connection()).execute(query)).first()
+    if row is None:
+        raise RatesNotFound(await _what_is_known(session, source))
+    return DayKey(*row)
+
+
+async def _what_is_known(session: AsyncSession, source: str | None) -> str:
+    columns: tuple[Any, ...] = (func.min(RateDay.day), func.max(RateDay.day))
+    query = select_columns(*columns)
+    if source is not None:
+        query = query.where(col(RateDay.source) == source)
+    first, last = (await (await session.connection()).execute(query)).one()
+    whose = f" of the source {source}" if source is not None else ""
+    if first is None:
+        return f"No rates{whose} are stored; POST /countries/refresh brings the day's"
+    return f"Rates{whose} are stored from {first} to {last}"
+
+
+async def read_rates(session: AsyncSession, key: DayKey, codes: Collection[str] | None = None) -> dict[str, float]:
+    """Read one day's rates of one source by currency code, in the order of the codes.
+
+    Args:
+        session: For reading.
+        key: From ``find_day()``.
+        codes: Only these, as far as they are quoted; None reads all.
+    """
+    columns: tuple[Any, ...] = (ExchangeRate.quote, ExchangeRate.rate)
+    query = select_columns(*columns).where(col(ExchangeRate.source) == key.source, col(ExchangeRate.day) == key.day)
+    if codes is not None:
+        query = query.where(col(ExchangeRate.quote).in_(codes))
+    rows = await (await session.connection()).execute(query.order_by(col(ExchangeRate.quote)))
+    return dict(rows.tuples().all())

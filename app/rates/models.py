@@ -1,18 +1,25 @@
-"""Table of exchange rates."""
+"""Tables of exchange rates: the rates, the days of each source, and since when each currency is known."""
 
-from datetime import date
+from datetime import date, datetime
 
-from sqlalchemy import Double
+from sqlalchemy import Double, Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from app.dialects import TABLE_OPTIONS
+from app.dialects import TABLE_OPTIONS, UTCDateTime
 
 
 class ExchangeRate(SQLModel, table=True):
-    """What one US dollar bought of one currency on one day, as one source said."""
+    """What one unit of a source's base currency bought of one currency on one day.
+
+    The key makes the days of one currency a range, the index all currencies of one day.
+    """
 
     __tablename__ = "exchange_rate"
-    __table_args__ = TABLE_OPTIONS
+    __table_args__ = (
+        # With the rate, so that a day's rates are read from the index alone.
+        Index("ix_exchange_rate_day", "source", "day", "quote", "rate"),
+        TABLE_OPTIONS,
+    )
 
     source: str = Field(primary_key=True, max_length=255)
     """Known name or host of the source; rates of different sources are never mixed."""
@@ -21,4 +28,33 @@ class ExchangeRate(SQLModel, table=True):
     day: date = Field(primary_key=True)
     """The day to which the source says that the rate belongs."""
     rate: float = Field(sa_type=Double)
-    """Units of the quoted currency for one US dollar; finite, greater than zero."""
+    """Units of the quoted currency for one of the base, whose own rate is 1; finite, greater than zero."""
+
+
+class RateDay(SQLModel, table=True):
+    """One day of which a source's rates are stored; with them, in one transaction."""
+
+    __tablename__ = "rate_day"
+    __table_args__ = (
+        # Indexes for "the last day on or before" and "the last refresh"; made in the same statement as the table.
+        UniqueConstraint("day", "recorded_at", "source", name="uq_rate_day_day"),
+        UniqueConstraint("recorded_at", "day", "source", name="uq_rate_day_recorded_at"),
+        TABLE_OPTIONS,
+    )
+
+    source: str = Field(primary_key=True, max_length=255)
+    day: date = Field(primary_key=True)
+    recorded_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    """When a refresh last brought this day, UTC; None where it was imported."""
+
+
+class CurrencySpan(SQLModel, table=True):
+    """From when to when a source quotes a currency; to find that among the rates would mean to read them all."""
+
+    __tablename__ = "currency_span"
+    __table_args__ = TABLE_OPTIONS
+
+    quote: str = Field(primary_key=True, max_length=3)
+    source: str = Field(primary_key=True, max_length=255)
+    first_day: date
+    last_day: date

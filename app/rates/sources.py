@@ -25,6 +25,13 @@ _URLS: Final = {
     "frankfurter": ("https://api.frankfurter.dev/v2/rates?base=USD",),
 }
 TENFOLD: Final = 10.0
+ECB: Final = "ecb"
+"""Name under which the European Central Bank's rates are imported."""
+ATTRIBUTIONS: Final = {
+    "open.er-api.com": "Rates By Exchange Rate API, https://www.exchangerate-api.com",
+    ECB: "Source: European Central Bank, https://www.ecb.europa.eu",
+}
+"""What sources ask to be shown beside their rates."""
 
 
 def rate_chain(
@@ -61,7 +68,11 @@ def rate_chain(
 
 def source_name(entry: str) -> str:
     """What a configured entry is called in reports and in the table of rates."""
-    return entry if entry in _URLS or entry == BUNDLED else host_of(entry)
+    if entry in _URLS or entry == BUNDLED:
+        return entry
+    host = host_of(entry)
+    # A host in a private network may be called like anything; its rates must not get among those of another.
+    return f"{host}/" if host in {BUNDLED, ECB, "currency-api", "frankfurter"} else host
 
 
 async def _read_url(

@@ -1,0 +1,142 @@
+"""HTTP routes of exchange rates: of the latest day, of any day, over days, and what an amount is worth."""
+
+from datetime import date, timedelta
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from app.access import Rule, access
+from app.data_version import note_version
+from app.database import DatabaseDep, SessionDep
+from app.errors import ValidationFailed, documented
+from app.formats import OTHER_FORMATS, Format, answer_headers, write_table
+from app.rates import crud
+from app.rates.schemas import Conversion, ConversionQuery, Day, RatesPublic, RatesQuery, SeriesPublic, SeriesQuery
+from app.rates.series import COLUMNS, LARGEST_KEPT, plan_series, write_series
+from app.response_cache import CACHEABLE, DOCUMENTED
+
+router = APIRouter(tags=["rates"])
+
+_PAST: Final = {"Cache-Control": "public, max-age=86400, immutable"}
+"""Of answers about days that are over. An import can still add to them, so not for ever."""
+
+
+async def get_today(request: Request) -> date:
+    """The day in UTC."""
+    today: date = request.state.clock().date()
+    return today
+
+
+TodayDep = Annotated[date, Depends(get_today)]
+DayParam = Annotated[Day, Path(alias="date", description="Such as 2026-11-21.", examples=["2026-11-20"])]
+FirstParam = Annotated[Day, Path(alias="from", description="The first day.", examples=["2026-11-01"])]
+LastParam = Annotated[Day, Path(alias="to", description="The last day.", examples=["2026-11-20"])]
+
+
+def _in_formats(model: type[Any]) -> dict[int | str, dict[str, Any]]:
+    return {200: {"model": model, "content": OTHER_FORMATS}, **DOCUMENTED, **documented(404)}
+
+
+@router.get(
+    "/rates",
+    summary="Latest rates",
+    description="Of the last refresh, against any currency that it brought. Cross rates go through the source's base.",
+    responses=_in_formats(RatesPublic),
+    response_model=None,
+    openapi_extra=access(Rule.EVERYONE),
+)
+async def get_latest_rates(request: Request, session: SessionDep, query: Annotated[RatesQuery, Query()]) -> Response:
+    await note_version(request, session)
+    return _rates_response(await crud.get_rates(session, query), query, CACHEABLE)
+
+
+@router.get(
+    "/rates/{from}..{to}",
+    summary="Series of rates",
+    description="By currency and day, all of one source: the one that has the most of it, or `source`. Long series are "
+    "sent as they are read.",
+    responses={**_in_formats(SeriesPublic), **documented(404, 413)},
+    response_model=None,
+    openapi_extra=access(Rule.EVERYONE),
+)
+async def get_series(
+    request: Request,
+    database: DatabaseDep,
+    today: TodayDep,
+    first: FirstParam,
+    last: LastParam,
+    query: Annotated[SeriesQuery, Query()],
+) -> Response:
+    _refuse_future({"from": first, "to": last}, today)
+    if first > last:
+        raise ValidationFailed({"from": "must not be behind the last day"})
+    async with database.reading() as session:
+        await note_version(request, session)
+        series = await plan_series(session, first, last, query)
+    form = query.format or Format.JSON
+    headers = answer_headers(form, f"rates-{first}-{last}")
+    pieces = write_series(database, series, form)
+    if series.size > LARGEST_KEPT:
+        return StreamingResponse(pieces, media_type=form.media_type, headers={**headers, "Cache-Control": "no-cache"})
+    body = b"".join([piece async for piece in pieces])
+    return Response(body, media_type=form.media_type, headers={**headers, **_caching(last, today)})
+
+
+@router.get(
+    "/rates/{date}",
+    summary="Rates of a day",
+    description="The rates in force on a day: the last known on or before it. `date` says of which day they are.",
+    responses=_in_formats(RatesPublic),
+    response_model=None,
+    openapi_extra=access(Rule.EVERYONE),
+)
+async def get_rates_of_day(
+    request: Request, session: SessionDep, today: TodayDep, day: DayParam, query: Annotated[RatesQuery, Query()]
+) -> Response:
+    _refuse_future({"date": day}, today)
+    await note_version(request, session)
+    return _rates_response(await crud.get_rates(session, query, on=day), query, _caching(day, today))
+
+
+@router.get(
+    "/convert",
+    summary="Convert an amount",
+    description="By the latest rates or those of a day, exactly: nothing is rounded between the stored rates and "
+    "`result`. The same currency is 1.",
+    responses={**DOCUMENTED, **documented(404)},
+    openapi_extra=access(Rule.EVERYONE),
+)
+async def convert(
+    request: Request,
+    session: SessionDep,
+    today: TodayDep,
+    query: Annotated[ConversionQuery, Query()],
+    response: Response,
+) -> Conversion:
+    if query.on is not None:
+        _refuse_future({"date": query.on}, today)
+    await note_version(request, session)
+    response.headers.update(CACHEABLE if query.on is None else _caching(query.on, today))
+    return await crud.get_conversion(session, query)
+
+
+def _rates_response(rates: RatesPublic, query: RatesQuery, caching: dict[str, str]) -> Response:
+    form = query.format or Format.JSON
+    headers = {**answer_headers(form, f"rates-{rates.date}"), **caching}
+    if form is Format.JSON:
+        return Response(rates.model_dump_json(), media_type=form.media_type, headers=headers)
+    rows = ((str(rates.date), rates.base, code, rate, rates.source) for code, rate in rates.rates.items())
+    return Response(write_table(form, COLUMNS, rows), media_type=form.media_type, headers=headers)
+
+
+def _refuse_future(days: dict[str, date], today: date) -> None:
+    # Sources may be a day ahead of UTC.
+    problems = {name: "lies in the future" for name, day in days.items() if day > today + timedelta(days=1)}
+    if problems:
+        raise ValidationFailed(problems)
+
+
+def _caching(day: date, today: date) -> dict[str, str]:
+    """A refresh brings rates of today, and where the source lies behind or ahead, of a day beside it."""
+    return _PAST if day < today - timedelta(days=1) else CACHEABLE

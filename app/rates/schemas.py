@@ -1,0 +1,169 @@
+"""What clients send and see about exchange rates."""
+
+import datetime
+import re
+from decimal import Decimal
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic.config import JsonDict
+
+from app.formats import FORMAT_DESCRIPTION, Format
+from app.rates.exchange import Group
+
+_CODE: Final = re.compile("[A-Z]{3}")
+_DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_CODE_WANTED: Final = "a currency code of three letters, such as EUR"
+_SOURCE: Final = "open.er-api.com"
+_ATTRIBUTION: Final = "Rates By Exchange Rate API, https://www.exchangerate-api.com"
+_SHOWN: Final[JsonDict] = {"date": "2026-11-21", "source": _SOURCE, "attribution": _ATTRIBUTION}
+
+
+def _code(text: str) -> str:
+    code = text.strip().upper()
+    if not _CODE.fullmatch(code):
+        raise ValueError(f"must be {_CODE_WANTED}")
+    return code
+
+
+def _day(text: object) -> object:
+    # pydantic would take a number of seconds as well, and the time of a day.
+    if isinstance(text, str) and not _DAY.fullmatch(text):
+        raise ValueError("must be a day, such as 2026-11-21")
+    return text
+
+
+Day = Annotated[datetime.date, BeforeValidator(_day)]
+Code = Annotated[str, AfterValidator(_code)]
+Amount = Annotated[
+    Decimal,
+    Field(ge=0, le=10**15, max_digits=15, decimal_places=12, allow_inf_nan=False),
+    WithJsonSchema({"type": "number", "minimum": 0, "maximum": 10**15}),
+]
+SourceField = Annotated[
+    str | None,
+    Field(min_length=1, max_length=255, description="Only rates of this source, as `source` names it."),
+]
+
+
+class RatesQuery(BaseModel):
+    """Which rates a client wants."""
+
+    base: Code = Field(default="USD", description="Code of the currency of which one unit is priced.")
+    symbols: str | None = Field(
+        default=None,
+        max_length=2000,
+        description="Only these currencies, separated by commas; without it, all.",
+        examples=["EUR,GBP,NGN"],
+    )
+    source: SourceField = None
+    format: Format | None = Field(default=None, description=FORMAT_DESCRIPTION)
+
+    @field_validator("symbols")
+    @classmethod
+    def _only_codes(cls, value: str | None) -> str | None:
+        for text in value.split(",") if value is not None else ():
+            if not _CODE.fullmatch(text.strip().upper()):
+                raise ValueError(f"{text.strip()[:20]!r} is not {_CODE_WANTED}")
+        return value
+
+    @property
+    def wanted(self) -> list[str] | None:
+        """The codes of ``symbols``, each once; None for all."""
+        return sorted({text.strip().upper() for text in self.symbols.split(",")}) if self.symbols else None
+
+
+class SeriesQuery(RatesQuery):
+    """Which series a client wants."""
+
+    group: Group | None = Field(
+        default=None, description="Averages over weeks or months instead of days, under the first day of each."
+    )
+
+
+class RatesPublic(BaseModel):
+    """The rates of one source on one day, against one base."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"base": "USD", **_SHOWN, "rates": {"EUR": 0.8668, "NGN": 1445.21, "USD": 1}}]}
+    )
+
+    base: str
+    date: datetime.date = Field(description="The day to which the rates belong; not always the one asked for.")
+    source: str
+    attribution: str | None = Field(description="What the source wants to be shown beside its rates.")
+    rates: dict[str, float] = Field(description="Units of each currency for one of the base, 12 significant digits.")
+
+
+class SeriesPublic(BaseModel):
+    """Rates over days, by currency."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "base": "USD",
+                    "from": "2026-11-16",
+                    "to": "2026-11-17",
+                    "group": None,
+                    "source": _SOURCE,
+                    "attribution": _ATTRIBUTION,
+                    "rates": {"EUR": {"2026-11-16": 0.8661, "2026-11-17": 0.8668}},
+                }
+            ]
+        }
+    )
+
+    base: str
+    first: datetime.date = Field(serialization_alias="from")
+    last: datetime.date = Field(serialization_alias="to")
+    group: Group | None
+    source: str
+    attribution: str | None = Field(description="What the source wants to be shown beside its rates.")
+    rates: dict[str, dict[datetime.date, float]] = Field(
+        description="By currency and day: units for one of the base. Days on which the source is silent are absent."
+    )
+
+
+class ConversionQuery(BaseModel):
+    """What a client wants converted."""
+
+    base: Code = Field(alias="from", description="Code of the currency of the amount.", examples=["NGN"])
+    quote: Code = Field(alias="to", description="Code of the currency that is wanted.", examples=["EUR"])
+    amount: Amount = Field(default=Decimal(1), description="At most 15 digits, 12 of them decimals.", examples=[100])
+    on: Day | None = Field(
+        default=None, alias="date", description="By the rates in force that day; without it, the latest."
+    )
+    source: SourceField = None
+
+
+class Conversion(BaseModel):
+    """An amount in two currencies."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "from": "NGN",
+                    "to": "EUR",
+                    "amount": 100,
+                    "result": 0.05997743995682289,
+                    "rounded": 0.06,
+                    "rate": 0.000599774399568,
+                    **_SHOWN,
+                }
+            ]
+        }
+    )
+
+    base: str = Field(serialization_alias="from")
+    quote: str = Field(serialization_alias="to")
+    amount: float
+    result: float = Field(description="Exact: from the stored rates, not from the rounded `rate`.")
+    rounded: float | None = Field(
+        description="The result as it can be paid, in the target's minor unit, halves up; null where it has none."
+    )
+    rate: float = Field(description="Units of `to` for one of `from`, 12 significant digits.")
+    date: datetime.date = Field(description="The day to which the rates belong; not always the one asked for.")
+    source: str
+    attribution: str | None = Field(description="What the source wants to be shown beside its rates.")

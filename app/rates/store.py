@@ -1,0 +1,81 @@
+"""How exchange rates are stored: by a refresh, and by an import."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
+from sqlmodel import and_, col
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.dialects import upsert
+from app.rates.models import CurrencySpan, ExchangeRate, RateDay
+from app.rates.shapes import Quotes
+
+
+async def last_known_rates(session: AsyncSession, sources: Collection[str]) -> Mapping[str, Mapping[str, float]]:
+    """The newest stored rate of each currency, source by source.
+
+    Newest per currency, not of the newest day: a rate that was not believed
+    that day leaves a hole there, and must still be compared with the one before.
+    """
+    columns: tuple[Any, ...] = (ExchangeRate.source, ExchangeRate.quote, ExchangeRate.rate)
+    newest = and_(
+        col(ExchangeRate.source) == col(CurrencySpan.source),
+        col(ExchangeRate.quote) == col(CurrencySpan.quote),
+        col(ExchangeRate.day) == col(CurrencySpan.last_day),
+    )
+    query = select_columns(*columns).join_from(CurrencySpan, ExchangeRate, newest)
+    rows = await (await session.connection()).execute(query.where(col(CurrencySpan.source).in_(sources)))
+    known: dict[str, dict[str, float]] = defaultdict(dict)
+    for source, quote, rate in rows:
+        known[source][quote] = rate
+    return known
+
+
+async def record_quotes(session: AsyncSession, source: str, quotes: Quotes, *, recorded_at: datetime) -> None:
+    """Store a day's rates as a refresh brought them, replacing what the source said earlier about that day.
+
+    Runs inside the caller's transaction and does not commit.
+    """
+    await upsert(
+        session, RateDay, [{"source": source, "day": quotes.day, "recorded_at": recorded_at}], key="source,day"
+    )
+    await _record(session, source, {quotes.day: quotes.rates})
+
+
+async def import_days(session: AsyncSession, source: str, days: Mapping[date, Mapping[str, float]]) -> None:
+    """Store rates of past days.
+
+    Runs inside the caller's transaction and does not commit.
+
+    Args:
+        session: Of the open transaction.
+        source: Its name.
+        days: Rates by day and currency; the base is among them, with 1.
+    """
+    await upsert(session, RateDay, [{"source": source, "day": day} for day in sorted(days)], key="source,day")
+    await _record(session, source, days)
+
+
+async def _record(session: AsyncSession, source: str, days: Mapping[date, Mapping[str, float]]) -> None:
+    """Write rates in the order of their key, and widen the spans of their currencies."""
+    rates = sorted((quote, day, rate) for day, quoted in days.items() for quote, rate in quoted.items())
+    rows = [{"source": source, "quote": quote, "day": day, "rate": rate} for quote, day, rate in rates]
+    await upsert(session, ExchangeRate, rows, key="source,quote,day")
+    found: dict[str, list[date]] = defaultdict(list)
+    for quote, day, _ in rates:
+        found[quote].append(day)
+    spans = [
+        {"quote": quote, "source": source, "first_day": quoted[0], "last_day": quoted[-1]}
+        for quote, quoted in found.items()
+    ]
+    await upsert(session, CurrencySpan, spans, key="quote,source", least="first_day", greatest="last_day")
+
+
+async def imported_days(session: AsyncSession, source: str) -> set[date]:
+    """The days of a source that are stored."""
+    columns: tuple[Any, ...] = (RateDay.day,)
+    query = select_columns(*columns).where(col(RateDay.source) == source)
+    return set((await (await session.connection()).execute(query)).scalars())
