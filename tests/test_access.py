@@ -141,6 +141,9 @@ async def every_route(client: Any) -> AsyncIterator[tuple[str, str, Rule]]:
         "key_id": 987654,
         "ubid": UBID,
         "state": "SENT",
+        "date": "1990-01-01",
+        "from": "1990-01-01",
+        "to": "1990-01-02",
     }
     for template, operations in paths.items():
         for method, operation in operations.items():

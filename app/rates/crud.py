@@ -105,14 +105,14 @@ async def find_day(session: AsyncSession, *, on: date | None = None, source: str
     """
     columns: tuple[Any, ...] = (RateDay.source, RateDay.day)
     query = select_columns(*columns).limit(1)
-    if source is not None:
-        query = query.where(col(RateDay.source) == source)
     if on is not None:
         query = query.where(col(RateDay.day) <= on)
-    # Where NULL stands, imported days come last, on all engines.
-    by_day = (col(RateDay.day).desc(), col(RateDay.recorded_at).desc())
-    by_refresh = (col(RateDay.recorded_at).desc(), col(RateDay.day).desc())
-    query = query.order_by(*(by_refresh if on is None and source is None else by_day), col(RateDay.source).desc())
+    day, recorded_at, name = col(RateDay.day).desc(), col(RateDay.recorded_at).desc(), col(RateDay.source).desc()
+    # Each is the order of an index. Imported days, which have NULL, come last, on all engines.
+    if source is not None:
+        query = query.where(col(RateDay.source) == source).order_by(day)
+    else:
+        query = query.order_by(*((recorded_at, day) if on is None else (day, recorded_at)), name)
     row = (await (await session.connection()).execute(query)).first()
     if row is None:
         raise RatesNotFound(await _what_is_known(session, source))
@@ -144,4 +144,4 @@ async def read_rates(session: AsyncSession, key: DayKey, codes: Collection[str] 
     if codes is not None:
         query = query.where(col(ExchangeRate.quote).in_(codes))
     rows = await (await session.connection()).execute(query.order_by(col(ExchangeRate.quote)))
-    return dict(rows.tuples().all())
+    return dict(rows.all())

@@ -18,7 +18,7 @@ class ExchangeRate(SQLModel, table=True):
     __table_args__ = (
         # With the rate, so that a day's rates are read from the index alone.
         Index("ix_exchange_rate_day", "source", "day", "quote", "rate"),
-        TABLE_OPTIONS,
+        {**TABLE_OPTIONS, "sqlite_with_rowid": False},
     )
 
     source: str = Field(primary_key=True, max_length=255)

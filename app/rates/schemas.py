@@ -11,7 +11,7 @@ from pydantic.config import JsonDict
 from app.formats import FORMAT_DESCRIPTION, Format
 from app.rates.exchange import Group
 
-_CODE: Final = re.compile("[A-Z]{3}")
+_CODE: Final = re.compile("[A-Za-z]{3}")
 _DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CODE_WANTED: Final = "a currency code of three letters, such as EUR"
 _SOURCE: Final = "open.er-api.com"
@@ -20,10 +20,10 @@ _SHOWN: Final[JsonDict] = {"date": "2026-11-21", "source": _SOURCE, "attribution
 
 
 def _code(text: str) -> str:
-    code = text.strip().upper()
-    if not _CODE.fullmatch(code):
+    # Before upper(), which makes codes of other letters: SSA of the German sharp s.
+    if not _CODE.fullmatch(text.strip()):
         raise ValueError(f"must be {_CODE_WANTED}")
-    return code
+    return text.strip().upper()
 
 
 def _day(text: object) -> object:
@@ -33,11 +33,19 @@ def _day(text: object) -> object:
     return text
 
 
+def _bounded(amount: Decimal) -> Decimal:
+    # A result has up to 17 digits, and may be converted again.
+    if len(amount.normalize().as_tuple().digits) > 17 or 0 < amount < Decimal("1e-30"):
+        raise ValueError("must have at most 17 digits, and not be below 1e-30")
+    return amount
+
+
 Day = Annotated[datetime.date, BeforeValidator(_day)]
 Code = Annotated[str, AfterValidator(_code)]
 Amount = Annotated[
     Decimal,
-    Field(ge=0, le=10**15, max_digits=15, decimal_places=12, allow_inf_nan=False),
+    Field(ge=0, le=10**15, allow_inf_nan=False),
+    AfterValidator(_bounded),
     WithJsonSchema({"type": "number", "minimum": 0, "maximum": 10**15}),
 ]
 SourceField = Annotated[
@@ -63,7 +71,7 @@ class RatesQuery(BaseModel):
     @classmethod
     def _only_codes(cls, value: str | None) -> str | None:
         for text in value.split(",") if value is not None else ():
-            if not _CODE.fullmatch(text.strip().upper()):
+            if not _CODE.fullmatch(text.strip()):
                 raise ValueError(f"{text.strip()[:20]!r} is not {_CODE_WANTED}")
         return value
 
@@ -130,7 +138,7 @@ class ConversionQuery(BaseModel):
 
     base: Code = Field(alias="from", description="Code of the currency of the amount.", examples=["NGN"])
     quote: Code = Field(alias="to", description="Code of the currency that is wanted.", examples=["EUR"])
-    amount: Amount = Field(default=Decimal(1), description="At most 15 digits, 12 of them decimals.", examples=[100])
+    amount: Amount = Field(default=Decimal(1), description="At most 17 digits.", examples=[100])
     on: Day | None = Field(
         default=None, alias="date", description="By the rates in force that day; without it, the latest."
     )

@@ -97,7 +97,7 @@ async def _count_days(session: AsyncSession, first: date, last: date, source: st
     query = select_columns(*columns).where(col(RateDay.day).between(first, last)).group_by(col(RateDay.source))
     if source is not None:
         query = query.where(col(RateDay.source) == source)
-    return dict((await (await session.connection()).execute(query)).tuples().all())
+    return dict((await (await session.connection()).execute(query)).all())
 
 
 async def _quoted(session: AsyncSession, first: date, last: date, sources: Iterable[str]) -> dict[str, list[str]]:
@@ -166,7 +166,7 @@ async def _read_rates(database: Database, series: Series, quote: str) -> AsyncIt
         )
         async with database.reading() as session:
             found = await (await session.connection()).execute(query.order_by(col(ExchangeRate.day)).limit(PAGE))
-            rows = found.tuples().all()
+            rows = found.all()
         for day, rate in rows:
             yield day, rate
         if len(rows) < PAGE:

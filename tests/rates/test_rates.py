@@ -1,0 +1,216 @@
+"""The rates of the latest day and of any day, through HTTP and on both engines."""
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from tests.conftest import RATES
+from tests.rates.conftest import HISTORY, add_history
+from tests.support import payloads
+from tests.support.statements import recorded
+from tests.support.upstream import document
+
+NEVER = {"error": "Rates not found", "details": "No rates are stored; POST /countries/refresh brings the day's"}
+
+
+def refused(**details: str) -> dict[str, object]:
+    return {"error": "Validation failed", "details": details}
+
+
+async def test_latest_rates_are_those_of_the_last_refresh(both):
+    response = await both.get("/rates")
+
+    body = response.json()
+    assert response.status_code == 200
+    assert list(body) == ["base", "date", "source", "attribution", "rates"]
+    rates = body.pop("rates")
+    assert body == {"base": "USD", "date": "2026-11-20", "source": "127.0.0.1", "attribution": None}
+    assert list(rates) == sorted(payloads.rates())
+    assert rates == {code: float(f"{Decimal(repr(rate)):.11e}") for code, rate in payloads.rates().items()}
+    assert rates["USD"] == 1
+
+
+async def test_latest_rates_without_a_refresh_are_the_newest_that_were_imported(history):
+    assert (await history.get("/rates")).json() == {
+        "base": "USD",
+        "date": "2026-11-03",
+        "source": "ecb",
+        "attribution": "Source: European Central Bank, https://www.ecb.europa.eu",
+        "rates": {"EUR": 0.870246279697, "ISK": 126.359759812, "JPY": 153.241667392, "SEK": 9.55269341224, "USD": 1.0},
+    }
+
+
+async def test_any_currency_is_the_base_and_symbols_choose(history):
+    response = await history.get("/rates?base=eur&symbols=usd,%20SEK,usd")
+
+    assert (response.json()["base"], response.json()["rates"]) == ("EUR", {"SEK": 10.977, "USD": 1.1491})
+    response = await history.get("/rates?base=SEK&symbols=SEK,JPY")
+    assert response.json()["rates"] == {"JPY": 16.0417236039, "SEK": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("2026-10-29", "2026-10-29"),
+        ("2026-10-30", "2026-10-30"),
+        ("2026-11-01", "2026-10-30"),  # a Sunday
+        ("2026-11-19", "2026-11-03"),
+        ("2026-11-20", "2026-11-20"),
+        ("2026-11-22", "2026-11-20"),  # somewhere it is tomorrow already
+    ],
+)
+async def test_rates_of_a_day_are_the_last_known_on_or_before_it(both, asked, found):
+    body = (await both.get(f"/rates/{asked}?base=EUR&symbols=USD")).json()
+
+    source = "127.0.0.1" if found == "2026-11-20" else "ecb"
+    assert (body["date"], body["source"]) == (found, source)
+    if source == "ecb":
+        assert body["rates"] == {"USD": HISTORY[date.fromisoformat(found)]["USD"]}
+
+
+async def test_day_before_the_first_is_not_found(history, client):
+    response = await history.get("/rates/2026-10-28")
+
+    told = "Rates are stored from 2026-10-29 to 2026-11-03"
+    assert (response.status_code, response.json()) == (404, {"error": "Rates not found", "details": told})
+
+
+async def test_service_without_rates_says_how_to_get_them(client):
+    for path in ("/rates", "/rates/2026-11-21", "/convert?from=USD&to=EUR"):
+        response = await client.get(path)
+
+        assert (path, response.status_code, response.json()) == (path, 404, NEVER)
+
+
+async def test_source_can_be_chosen(both):
+    assert (await both.get("/rates?source=ecb&symbols=USD&base=EUR")).json()["date"] == "2026-11-03"
+    assert (await both.get("/rates/2026-11-20?source=ecb")).json()["date"] == "2026-11-03"
+    response = await both.get("/rates/2026-11-19?source=127.0.0.1")
+    told = "Rates of the source 127.0.0.1 are stored from 2026-11-20 to 2026-11-20"
+    assert (response.status_code, response.json()["details"]) == (404, told)
+    response = await both.get("/rates?source=nobody")
+    told = "No rates of the source nobody are stored; POST /countries/refresh brings the day's"
+    assert (response.status_code, response.json()["details"]) == (404, told)
+
+
+async def test_of_two_sources_with_the_same_day_the_one_that_was_refreshed_counts(loaded):
+    await add_history(loaded, days={date(2026, 11, 20): {"EUR": 1.0, "USD": 2.0}})
+
+    for path in ("/rates", "/rates/2026-11-20"):
+        assert (await loaded.get(path)).json()["source"] == "127.0.0.1"
+    assert (await loaded.get("/rates/2026-11-20?source=ecb&base=EUR")).json()["rates"] == {"EUR": 1.0, "USD": 2.0}
+
+
+async def test_refresh_replaces_the_rates_of_its_day_and_keeps_those_before(loaded, upstream):
+    upstream.answers[RATES] = document(payloads.er_api(date(2026, 11, 19), GHS=11.5))
+    assert (await loaded.post("/countries/refresh")).status_code == 200
+    upstream.answers[RATES] = document(payloads.er_api(date(2026, 11, 19), GHS=11.25))
+    assert (await loaded.post("/countries/refresh")).status_code == 200
+
+    latest = (await loaded.get("/rates?symbols=GHS")).json()
+    assert (latest["date"], latest["rates"]) == ("2026-11-19", {"GHS": 11.25})  # what the last refresh brought
+    later = (await loaded.get("/rates/2026-11-21?symbols=GHS")).json()
+    assert (later["date"], later["rates"]["GHS"]) == ("2026-11-20", float(f"{payloads.rates()['GHS']:.12g}"))
+
+
+async def test_rate_that_was_not_believed_is_absent_and_never_made_up(loaded, upstream):
+    upstream.answers[RATES] = document(payloads.er_api(date(2026, 11, 22), GHS=1.0, NGN=float("1e400")))
+    assert (await loaded.post("/countries/refresh")).status_code == 200
+
+    response = await loaded.get("/rates?symbols=GHS,NGN,EUR")
+    assert (response.status_code, response.json()) == (
+        400,
+        refused(symbols="GHS, NGN is not quoted by 127.0.0.1 on 2026-11-22"),
+    )
+    assert "GHS" not in (await loaded.get("/rates")).json()["rates"]
+
+
+@pytest.mark.parametrize(
+    ("path", "details"),
+    [
+        ("/rates?base=QQQ", {"base": "QQQ is not quoted by ecb on 2026-11-03"}),
+        ("/rates?symbols=EUR,QQQ,GHS", {"symbols": "GHS, QQQ is not quoted by ecb on 2026-11-03"}),
+        ("/rates/2026-10-30?base=ISK", {"base": "ISK is not quoted by ecb on 2026-10-30"}),
+        ("/rates?base=euro", {"base": "must be a currency code of three letters, such as EUR"}),
+        ("/rates?base=%C3%9Fa", {"base": "must be a currency code of three letters, such as EUR"}),
+        ("/rates?symbols=EUR,", {"symbols": "'' is not a currency code of three letters, such as EUR"}),
+        ("/rates?symbols=EUR;USD", {"symbols": "'EUR;USD' is not a currency code of three letters, such as EUR"}),
+        ("/rates?format=xml", {"format": "must be one of: json, csv, ndjson"}),
+        ("/rates?currency=EUR", {"currency": "is not a parameter; known are: base, symbols, source, format"}),
+        ("/rates/yesterday", {"date": "must be a day, such as 2026-11-21"}),
+        ("/rates/1763683200", {"date": "must be a day, such as 2026-11-21"}),
+        ("/rates/2026-11-03T10:00:00Z", {"date": "must be a day, such as 2026-11-21"}),
+        ("/rates/2026-02-30", {"date": "must be a day, such as 2026-11-21"}),
+        ("/rates/2026-11-23", {"date": "lies in the future"}),
+    ],
+)
+@pytest.mark.engines("sqlite")
+async def test_what_can_not_be_answered_is_refused_by_name(history, path, details):
+    response = await history.get(path)
+
+    assert (response.status_code, response.json()) == (400, refused(**details))
+
+
+async def test_table_of_rates_is_csv_or_ndjson_on_request(history):
+    csv = await history.get("/rates/2026-10-30?base=EUR&format=csv")
+    assert csv.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert csv.headers["Content-Disposition"] == 'attachment; filename="rates-2026-10-30.csv"'
+    assert csv.text == (
+        "\ufeffdate,base,quote,rate,source\r\n"
+        "2026-10-30,EUR,EUR,1.0,ecb\r\n"
+        "2026-10-30,EUR,JPY,178.04,ecb\r\n"
+        "2026-10-30,EUR,SEK,10.9305,ecb\r\n"
+        "2026-10-30,EUR,USD,1.1554,ecb\r\n"
+    )
+    ndjson = await history.get("/rates/2026-10-30?base=EUR&symbols=USD", headers={"Accept": "application/x-ndjson"})
+    assert ndjson.headers["Content-Type"] == "application/x-ndjson"
+    assert ndjson.text == '{"date":"2026-10-30","base":"EUR","quote":"USD","rate":1.1554,"source":"ecb"}\n'
+
+
+async def test_days_that_are_over_are_kept_without_asking_and_the_others_are_asked_for(both):
+    caching = {}
+    for path in (
+        "/rates",
+        "/rates/2026-11-19",
+        "/rates/2026-11-20",
+        "/rates/2026-11-21",
+        "/rates/2026-10-01..2026-11-19",
+    ):
+        answer = await both.get(path)
+        caching[path] = answer.headers["Cache-Control"]
+        again = await both.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+        assert (path, again.status_code, again.headers["Cache-Control"]) == (path, 304, caching[path])
+
+    asked, past = "public, max-age=0, must-revalidate", "public, max-age=86400, immutable"
+    assert list(caching.values()) == [asked, past, asked, asked, past]
+
+
+async def test_answers_change_with_an_import(loaded):
+    path = "/rates/2026-11-19?base=EUR&symbols=USD"
+    before = await loaded.get(path)
+    await add_history(loaded)
+
+    assert before.status_code == 404
+    assert (await loaded.get(path)).json()["date"] == "2026-11-03"
+    await add_history(loaded, days={date(2026, 11, 18): {"EUR": 1.0, "USD": 1.15}})
+    assert (await loaded.get(path)).json()["date"] == "2026-11-18"
+
+
+async def test_one_day_takes_two_statements_and_the_version(both):
+    for path in ("/rates", "/rates/2026-10-30", "/convert?from=EUR&to=SEK&date=2026-10-30"):
+        with recorded(both.state["database"]) as statements:
+            assert (await both.get(path)).status_code == 200
+
+        assert (path, len(statements)) == (path, 3)
+        assert (await both.get(path)).status_code == 200
+        assert (path, len(statements)) == (path, 3)  # from memory
+
+
+async def test_cross_rates_are_exact_to_the_last_digit_that_is_shown(both):
+    rates = payloads.rates()
+    shown = (await both.get("/rates?base=NGN")).json()["rates"]
+
+    for code, rate in rates.items():
+        exact = Decimal(repr(rate)) / Decimal(repr(rates["NGN"]))
+        assert Decimal(repr(shown[code])) == Decimal(f"{exact:.11e}"), code

@@ -1,0 +1,200 @@
+"""Series of rates over days: shape, choice of the source, averages, bounds, plans; on both engines."""
+
+import json
+import re
+from datetime import date, timedelta
+
+import pytest
+
+from app.database import Database
+from tests.conftest import Client
+from tests.rates.conftest import add_history
+from tests.support.statements import Statement, recorded
+
+RANGE = "/rates/2026-10-29..2026-11-03"
+ABOUT = {
+    "base": "EUR",
+    "from": "2026-10-29",
+    "to": "2026-11-03",
+    "group": None,
+    "source": "ecb",
+    "attribution": "Source: European Central Bank, https://www.ecb.europa.eu",
+}
+
+
+async def test_series_has_each_currency_by_day(history):
+    response = await history.get(f"{RANGE}?base=EUR&symbols=USD,ISK")
+
+    assert response.status_code == 200
+    assert response.json() == {
+        **ABOUT,
+        "rates": {
+            "ISK": {"2026-11-02": 144.6, "2026-11-03": 145.2},
+            "USD": {"2026-10-29": 1.16, "2026-10-30": 1.1554, "2026-11-02": 1.1514, "2026-11-03": 1.1491},
+        },
+    }
+
+
+async def test_series_is_against_any_base_and_has_all_currencies_without_symbols(history):
+    body = (await history.get("/rates/2026-10-30..2026-11-02?base=SEK")).json()
+
+    assert body["rates"] == {
+        "EUR": {"2026-10-30": 0.0914871231874, "2026-11-02": 0.0916128441207},
+        "ISK": {"2026-11-02": 13.2472172599},
+        "JPY": {"2026-10-30": 16.2883674123, "2026-11-02": 16.2658604736},
+        "SEK": {"2026-10-30": 1.0, "2026-11-02": 1.0},
+        "USD": {"2026-10-30": 0.105704222131, "2026-11-02": 0.105483028721},
+    }
+
+
+async def test_day_on_which_the_base_is_silent_is_left_out(history):
+    body = (await history.get(f"{RANGE}?base=ISK&symbols=EUR")).json()
+
+    assert list(body["rates"]["EUR"]) == ["2026-11-02", "2026-11-03"]
+
+
+async def test_weeks_and_months_are_averages_under_their_first_day(history):
+    weeks = (await history.get(f"{RANGE}?base=EUR&symbols=USD&group=week")).json()
+    months = (await history.get(f"{RANGE}?base=EUR&symbols=USD&group=month")).json()
+
+    assert weeks == {**ABOUT, "group": "week", "rates": {"USD": {"2026-10-26": 1.1577, "2026-11-02": 1.15025}}}
+    assert months["rates"] == {"USD": {"2026-10-01": 1.1577, "2026-11-01": 1.15025}}
+
+
+async def test_source_that_quotes_what_is_wanted_serves_the_series(history):
+    few = {date(2026, 11, day): {"EUR": 1.0, "USD": 1.15, "GHS": 12.0 + day} for day in (2, 3)}
+    await add_history(history, source="other", days=few)
+
+    for query, source in (("base=EUR", "ecb"), ("base=GHS&symbols=EUR", "other"), ("base=EUR&source=other", "other")):
+        assert (query, (await history.get(f"{RANGE}?{query}")).json()["source"]) == (query, source)
+    response = await history.get(f"{RANGE}?base=GHS&symbols=SEK&source=ecb")
+    told = {"base": "GHS is not quoted by ecb from 2026-10-29 to 2026-11-03"}
+    assert (response.status_code, response.json()["details"]) == (400, told)
+
+
+async def test_series_is_csv_or_ndjson_on_request(history):
+    asked = "/rates/2026-10-30..2026-11-02?base=EUR&symbols=ISK,USD"
+    csv = await history.get(asked, headers={"Accept": "text/csv"})
+    ndjson = await history.get(f"{asked}&format=ndjson")
+
+    assert csv.text == (
+        "\ufeffdate,base,quote,rate,source\r\n2026-11-02,EUR,ISK,144.6,ecb\r\n"
+        "2026-10-30,EUR,USD,1.1554,ecb\r\n2026-11-02,EUR,USD,1.1514,ecb\r\n"
+    )
+    assert csv.headers["Content-Disposition"] == 'attachment; filename="rates-2026-10-30-2026-11-02.csv"'
+    lines = [json.loads(line) for line in ndjson.text.splitlines()]
+    assert lines[0] == {"date": "2026-11-02", "base": "EUR", "quote": "ISK", "rate": 144.6, "source": "ecb"}
+    assert [line["quote"] for line in lines] == ["ISK", "USD", "USD"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "answer"),
+    [
+        ("2026-11-03..2026-11-02", 400, {"from": "must not be behind the last day"}),
+        ("2026-11-03..2026-11-23", 400, {"to": "lies in the future"}),
+        ("2026-11-24..2026-11-24", 400, {"from": "lies in the future", "to": "lies in the future"}),
+        ("2026-11-03..today", 400, {"to": "must be a day, such as 2026-11-21"}),
+        ("2026-11-03..", 400, {"date": "must be a day, such as 2026-11-21"}),
+        (
+            "2026-11-02..2026-11-03?symbols=QQQ",
+            400,
+            {"symbols": "QQQ is not quoted by ecb from 2026-11-02 to 2026-11-03"},
+        ),
+        ("2026-10-29..2026-10-30?base=ISK", 400, {"base": "ISK is not quoted by ecb from 2026-10-29 to 2026-10-30"}),
+        ("2026-11-02..2026-11-03?group=year", 400, {"group": "must be one of: week, month"}),
+        ("2026-10-31..2026-11-01", 404, "No rates are stored from 2026-10-31 to 2026-11-01"),
+    ],
+)
+@pytest.mark.engines("sqlite")
+async def test_what_can_not_be_answered_is_told(history, path, status, answer):
+    response = await history.get(f"/rates/{path}")
+
+    assert (response.status_code, response.json()["details"]) == (status, answer)
+
+
+def years(number: int, currencies: int) -> dict[date, dict[str, float]]:
+    codes = [f"{chr(65 + index // 26)}{chr(65 + index % 26)}X" for index in range(currencies)]
+    first = date(2020, 1, 1)
+    return {
+        first + timedelta(day): {"EUR": 1.0, **{code: 1 + day / 7 + place for place, code in enumerate(codes)}}
+        for day in range(number)
+    }
+
+
+async def test_long_series_is_sent_as_it_is_read_and_is_whole(history: Client):
+    days = years(1_500, 8)
+    await add_history(history, source="long", days=days)
+    first, last = min(days), max(days)
+    pieces = 0
+    async with history.stream("GET", f"/rates/{first}..{last}?base=EUR&source=long") as response:
+        body = b""
+        async for piece in response.aiter_raw():
+            pieces, body = pieces + 1, body + piece
+
+    assert (response.status_code, response.headers["Cache-Control"], "ETag" in response.headers) == (
+        200,
+        "no-cache",
+        False,
+    )
+    rates = json.loads(body)["rates"]
+    assert {code: len(known) for code, known in rates.items()} == dict.fromkeys(days[first], 1_500)
+    assert rates["ABX"] == {str(day): float(f"{known['ABX']:.12g}") for day, known in days.items()}
+    assert list(rates["ABX"]) == sorted(rates["ABX"])
+
+
+@pytest.mark.engines("sqlite")
+async def test_range_that_is_too_large_is_refused_before_it_is_read(history, monkeypatch):
+    monkeypatch.setattr("app.rates.series.LARGEST_SERIES", 10)
+    with recorded(history.state["database"]) as statements:
+        response = await history.get(RANGE)
+
+    told = "4 days of 5 currencies are 20 rates, more than 10; ask for fewer with symbols, or for fewer days"
+    assert (response.status_code, response.json()) == (413, {"error": "Range too large", "details": told})
+    assert not any("FROM exchange_rate" in statement.sql for statement in statements)
+
+
+async def explain(database: Database, statement: Statement) -> str:
+    is_sqlite = database.engine.dialect.name == "sqlite"
+    async with database.engine.connect() as connection:
+        if not is_sqlite:
+            await connection.exec_driver_sql("ANALYZE TABLE exchange_rate")
+        prefix = "EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN "
+        rows = await connection.exec_driver_sql(prefix + statement.sql, statement.parameters)
+        return "\n".join(" ".join(map(str, row)) for row in rows)
+
+
+async def test_year_of_a_pair_and_all_pairs_of_a_day_are_one_range_each(history: Client):
+    await add_history(history, source="long", days=years(400, 30))
+    database: Database = history.state["database"]
+
+    async def plans(path: str) -> list[str]:
+        with recorded(database) as statements:
+            assert (await history.get(path)).status_code == 200
+        return [await explain(database, found) for found in statements if "FROM exchange_rate" in found.sql]
+
+    year = await plans("/rates/2020-01-01..2020-12-31?base=EUR&symbols=AAX&source=long")
+    day = await plans("/rates/2020-06-01?base=EUR&source=long")
+
+    assert len(year) == 2  # the base, and the other
+    by_key = r"USING PRIMARY KEY \(source=\? AND quote=\? AND day>\?|range PRIMARY"
+    by_day = (
+        r"USING COVERING INDEX ix_exchange_rate_day \(source=\? AND day=\?\)|ref .* ix_exchange_rate_day .*Using index"
+    )
+    assert all(re.search(by_key, plan) for plan in year), year
+    assert len(day) == 1
+    assert re.search(by_day, day[0]), day
+    assert not any(re.search("SCAN|filesort|TEMP B-TREE", plan) for plan in [*year, *day])
+
+
+async def test_day_is_found_by_index_among_many(history: Client):
+    await add_history(history, source="long", days=years(400, 1))
+    database: Database = history.state["database"]
+    for query in ("?base=EUR", "/2020-06-06?base=EUR", "/2020-06-06?base=EUR&source=long"):
+        path = f"/rates{query}"
+        with recorded(database) as statements:
+            assert (await history.get(path)).status_code == 200
+        statement = next(found for found in statements if "FROM rate_day" in found.sql)
+
+        plan = await explain(database, statement)
+        assert re.search(r"uq_rate_day_recorded_at|uq_rate_day_day|sqlite_autoindex_rate_day_|PRIMARY", plan), plan
+        assert not re.search("filesort|TEMP B-TREE", plan), (path, plan)
