@@ -16,6 +16,7 @@ from sqlalchemy import (
     Dialect,
     Integer,
     LargeBinary,
+    Select,
     Table,
     Text,
     column,
@@ -98,15 +99,7 @@ def _sqlite_now(element: ServerNow, compiler: SQLCompiler, **options: Any) -> st
     return f"strftime('%Y-%m-%d %H:%M:%f', 'now', {shift}) || '000'"
 
 
-async def upsert(
-    session: AsyncSession,
-    model: type[SQLModel],
-    rows: Sequence[Mapping[str, Any]],
-    *,
-    key: str,
-    least: str = "",
-    greatest: str = "",
-) -> None:
+async def upsert(session: AsyncSession, model: type[SQLModel], rows: Sequence[Mapping[str, Any]], *, key: str) -> None:
     """Write rows as one bulk statement; a row whose key is stored replaces that row.
 
     All rows must have the same columns. The statement is compiled once and run
@@ -119,14 +112,12 @@ async def upsert(
         model: The table.
         rows: Column names to values; a key of None is numbered by the database.
         key: The column, or several separated by commas, that tells rows apart.
-        least: A column in which the smaller value stays, the stored or the new one.
-        greatest: The same for the larger one.
     """
     if not rows:
         return
     table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
     connection = await session.connection()
-    compiled = _compiled_upsert(table, tuple(rows[0]), key, connection.dialect, least, greatest)
+    compiled = _compiled_upsert(table, tuple(rows[0]), key, connection.dialect)
     for first in range(0, len(rows), _ROWS_AT_ONCE):
         some = rows[first : first + _ROWS_AT_ONCE]
         columns = [
@@ -136,13 +127,32 @@ async def upsert(
         await connection.exec_driver_sql(compiled.string, list(zip(*columns, strict=True)))
 
 
+async def upsert_from(
+    session: AsyncSession, model: type[SQLModel], query: Select[Any], *, key: str, least: str = "", greatest: str = ""
+) -> None:
+    """Write the rows of a query without reading them; a row whose key is stored replaces that row.
+
+    Args:
+        session: An open transaction; nothing is committed here.
+        model: The table.
+        query: Its columns are called like those of the table.
+        key: As of ``upsert()``.
+        least: A column in which the smaller value stays, the stored or the new one.
+        greatest: The same for the larger one.
+    """
+    table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
+    connection = await session.connection()
+    names, keys = [column.name for column in query.selected_columns], key.split(",")
+    columns = [name for name in names if name not in keys]
+    statement = upsert_statement(table, columns, keys, connection.dialect.name, least=least, greatest=greatest)
+    await connection.execute(statement.from_select(names, query))
+
+
 @lru_cache(maxsize=64)
-def _compiled_upsert(
-    table: Table, names: tuple[str, ...], key: str, dialect: Dialect, least: str, greatest: str
-) -> Any:
+def _compiled_upsert(table: Table, names: tuple[str, ...], key: str, dialect: Dialect) -> Any:
     keys = key.split(",")
     columns = [name for name in names if name not in keys] or keys[:1]  # something has to be updated
-    statement = upsert_statement(table, columns, keys, dialect.name, least=least, greatest=greatest)
+    statement = upsert_statement(table, columns, keys, dialect.name)
     return statement.compile(dialect=dialect, column_keys=names)
 
 
@@ -158,7 +168,7 @@ def _for_driver(values: list[Any], kind: TypeEngine[Any], dialect: Dialect) -> l
 def upsert_statement(
     table: Table, columns: Sequence[str], keys: Sequence[str], dialect: str, *, least: str = "", greatest: str = ""
 ) -> Any:
-    """Compile-ready INSERT that updates on a duplicate key, for one engine; see ``upsert()``.
+    """Compile-ready INSERT that updates on a duplicate key, for one engine; see ``upsert_from()``.
 
     On MySQL it is the VALUES(column) form: MySQL 8.4 and MariaDB both take it,
     and aiomysql turns only this form into one multi-row statement.

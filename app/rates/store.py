@@ -6,10 +6,10 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
-from sqlmodel import and_, col
+from sqlmodel import and_, col, func
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.dialects import upsert
+from app.dialects import upsert, upsert_from
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.rates.shapes import Quotes
 
@@ -64,14 +64,24 @@ async def _record(session: AsyncSession, source: str, days: Mapping[date, Mappin
     rates = sorted((quote, day, rate) for day, quoted in days.items() for quote, rate in quoted.items())
     rows = [{"source": source, "quote": quote, "day": day, "rate": rate} for quote, day, rate in rates]
     await upsert(session, ExchangeRate, rows, key="source,quote,day")
-    found: dict[str, list[date]] = defaultdict(list)
-    for quote, day, _ in rates:
-        found[quote].append(day)
-    spans = [
-        {"quote": quote, "source": source, "first_day": quoted[0], "last_day": quoted[-1]}
-        for quote, quoted in found.items()
-    ]
-    await upsert(session, CurrencySpan, spans, key="quote,source", least="first_day", greatest="last_day")
+    columns: tuple[Any, ...] = (
+        ExchangeRate.quote,
+        ExchangeRate.source,
+        func.min(ExchangeRate.day).label("first_day"),
+        func.max(ExchangeRate.day).label("last_day"),
+    )
+    written = select_columns(*columns).where(
+        col(ExchangeRate.source) == source, col(ExchangeRate.day).between(min(days), max(days))
+    )
+    # On the server: the rows are there, and need not be sent once more.
+    await upsert_from(
+        session,
+        CurrencySpan,
+        written.group_by(col(ExchangeRate.quote), col(ExchangeRate.source)),
+        key="quote,source",
+        least="first_day",
+        greatest="last_day",
+    )
 
 
 async def imported_days(session: AsyncSession, source: str) -> set[date]:
