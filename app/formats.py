@@ -70,7 +70,9 @@ def _weight(text: str) -> float:
 
 
 def write_table(format: Format, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:  # noqa: A002
-    """Write a whole table as CSV or NDJSON."""
+    """Write a whole table; as JSON it is an array of objects."""
+    if format is Format.JSON:
+        return to_json([dict(zip(columns, row, strict=True)) for row in rows])
     return write_heading(format, columns) + write_rows(format, columns, rows)
 
 
@@ -85,7 +87,7 @@ def write_rows(format: Format, columns: Sequence[str], rows: Iterable[Sequence[o
     Args:
         format: CSV or NDJSON.
         columns: Names, for NDJSON.
-        rows: Texts, numbers and dates; None is an empty cell, or null.
+        rows: Texts, numbers, dates, and lists of texts, which share one cell; None is an empty cell, or null.
     """
     if format is Format.NDJSON:
         return b"".join(to_json(dict(zip(columns, row, strict=True))) + b"\n" for row in rows)
@@ -95,7 +97,9 @@ def write_rows(format: Format, columns: Sequence[str], rows: Iterable[Sequence[o
 
 
 def _cell(value: object) -> object:
-    """A text that a spreadsheet would calculate is marked as text."""
+    """A list is one text; a text that a spreadsheet would calculate is marked as text."""
+    if isinstance(value, list):
+        value = " ".join(value)
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 

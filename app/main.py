@@ -17,6 +17,7 @@ from app.access import SECURITY_SCHEMES
 from app.audit import router as audit
 from app.config import Settings, load_settings
 from app.cors import Cors
+from app.countries import currency_router as currencies
 from app.countries import router as countries
 from app.errors import UnforeseenErrors, install_error_handlers
 from app.gate import Gate, keep_rule
@@ -79,6 +80,7 @@ def create_app(
     app.include_router(metrics.router)
     app.include_router(countries.router)
     app.include_router(rates.router)
+    app.include_router(currencies.router)
     app.include_router(accounts.router)  # before the accounts of others: /users/me is no id
     app.include_router(users.router)
     app.include_router(tracking.router)

@@ -12,8 +12,11 @@ LimitField = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="At most so ma
 OffsetField = Annotated[int, Field(ge=0, le=1_000_000_000, description="Leave out so many at the start.")]
 """Fields of a list's filters."""
 
-PAGE_HEADERS: Final = {
+TOTAL_HEADER: Final = {
     "X-Total-Count": {"description": "Entries on all pages together.", "schema": {"type": "integer"}},
+}
+PAGE_HEADERS: Final = {
+    **TOTAL_HEADER,
     "Link": {"description": "First, previous, next and last page, when paged.", "schema": {"type": "string"}},
 }
 """For OpenAPI."""

@@ -28,6 +28,7 @@ OPERATIONS = {
     ("get", "/rates/{from}..{to}"): [304, 400, 404, 412, 413, 500, 503],
     ("get", "/rates/{date}"): [304, 400, 404, 412, 500, 503],
     ("get", "/convert"): [304, 400, 404, 412, 500, 503],
+    ("get", "/currencies"): [304, 400, 412, 500, 503],
     ("post", "/auth/token"): [400, 401, *BODY, 429, 500, 503],
     ("get", "/users/me"): [400, *ACCESS, 404, 500, 503],
     ("get", "/users/me/api-keys"): [400, *ACCESS, 500, 503],

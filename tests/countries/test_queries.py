@@ -7,7 +7,7 @@ import pytest
 from app.database import Database
 from tests.conftest import COUNTRIES
 from tests.support import payloads
-from tests.support.statements import Statement, recorded
+from tests.support.statements import explained, recorded
 from tests.support.upstream import document
 
 VERSION = 1
@@ -21,11 +21,12 @@ REQUESTS = [
     ("GET", "/countries/GH", VERSION + 1),
     ("GET", "/countries/image", VERSION + 1),
     ("GET", "/status", VERSION + 1),
+    ("GET", "/currencies", VERSION + 2),  # days, and countries
     # Before the transaction country, summary and all rows; inside of it the same, both changes, the audit entry.
     ("DELETE", "/countries/ghana", 9),
     # The generation; the lease (2); the generation again, rows, summary and rates; the lease, rows, countries, summary,
-    # rates, audit entry.
-    ("POST", "/countries/refresh", 13),
+    # the day, its rates, the days of each currency, audit entry.
+    ("POST", "/countries/refresh", 15),
 ]
 
 
@@ -48,23 +49,13 @@ async def test_number_of_statements_does_not_depend_on_the_number_of_countries(c
     assert counted == REQUESTS
 
 
-async def explain(database: Database, statement: Statement) -> str:
-    is_sqlite = database.engine.dialect.name == "sqlite"
-    async with database.engine.connect() as connection:
-        if not is_sqlite:  # its optimizer goes by statistics, which it brings up to date when it has time
-            await connection.exec_driver_sql("ANALYZE TABLE country")
-        prefix = "EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN "
-        rows = await connection.exec_driver_sql(prefix + statement.sql, statement.parameters)
-        return "\n".join(" ".join(map(str, row)) for row in rows)
-
-
 @pytest.mark.parametrize("name", ["Ghana", "GH"])
 async def test_one_country_is_found_by_index(loaded, name):
     database: Database = loaded.state["database"]
     with recorded(database) as statements:
         await loaded.get(f"/countries/{name}")
 
-    plan = await explain(database, next(found for found in statements if "FROM country" in found.sql))
+    plan = await explained(database, next(found for found in statements if "FROM country" in found.sql), "country")
     either_engine = (
         r"USING INDEX ix_country_name_key .*USING INDEX sqlite_autoindex_country_1",
         r"Using union\(ix_country_name_key,uq_country_alpha2_code\)",

@@ -37,3 +37,14 @@ def recorded(database: Database, *, deliveries: bool = False) -> Iterator[list[S
         yield statements
     finally:
         event.remove(engine, "before_cursor_execute", record)
+
+
+async def explained(database: Database, statement: Statement, table: str) -> str:
+    """How the database would run a statement on a table, a line a step."""
+    is_sqlite = database.engine.dialect.name == "sqlite"
+    async with database.engine.connect() as connection:
+        if not is_sqlite:  # its optimizer goes by statistics, which it brings up to date when it has time
+            await connection.exec_driver_sql(f"ANALYZE TABLE {table}")
+        prefix = "EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN "
+        rows = await connection.exec_driver_sql(prefix + statement.sql, statement.parameters)
+        return "\n".join(" ".join(map(str, row)) for row in rows)
