@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
@@ -87,7 +88,8 @@ def write_rows(format: Format, columns: Sequence[str], rows: Iterable[Sequence[o
     Args:
         format: CSV or NDJSON.
         columns: Names, for NDJSON.
-        rows: Texts, numbers, dates, and lists of texts, which share one cell; None is an empty cell, or null.
+        rows: Texts, numbers, dates, times in UTC, and lists of texts, which share one cell; None is an empty cell, or
+            null.
     """
     if format is Format.NDJSON:
         return b"".join(to_json(dict(zip(columns, row, strict=True))) + b"\n" for row in rows)
@@ -97,7 +99,9 @@ def write_rows(format: Format, columns: Sequence[str], rows: Iterable[Sequence[o
 
 
 def _cell(value: object) -> object:
-    """A list is one text; a text that a spreadsheet would calculate is marked as text."""
+    """A time is written as in JSON, and a list as one text; what a spreadsheet would calculate is marked as text."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, list):
         value = " ".join(value)
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -3,7 +3,7 @@
 from sqlmodel import SQLModel
 
 from app.audit.models import AuditEntry
-from app.countries.models import Country, SummaryCache
+from app.countries.models import Country, CountryHistory, SummaryCache
 from app.lease import LeaseRow
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.tracking.models import Document, Transfer
@@ -15,6 +15,7 @@ __all__ = [
     "Address",
     "AuditEntry",
     "Country",
+    "CountryHistory",
     "Credential",
     "CurrencySpan",
     "Document",

@@ -37,6 +37,7 @@ _PARTS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (refresh, "report", ("transaction: report",)),
     (refresh, "upsert", ("transaction: write countries",)),
     (refresh, "change_summary", ("transaction: write summary and picture",)),
+    (refresh, "record_history", ("transaction: write history",)),
     (refresh, "record_quotes", ("transaction: write rates",)),
     (AsyncSession, "commit", ("transaction: commit",)),
 )

@@ -45,6 +45,7 @@ from tests.support.mariadb import PrivateMariaDB, is_installed
 from tests.support.upstream import Answer, FakeUpstream, document
 
 TABLES = (
+    "country_history",
     "country",
     "exchange_rate",
     "rate_day",

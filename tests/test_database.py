@@ -160,7 +160,7 @@ async def test_database_without_tables_says_what_to_do(tmp_path):
     assert (listed.status_code, listed.json()) == (503, {"error": "Database unavailable", "details": advice})
     assert ready.json() == {
         "error": "Not ready",
-        "details": {"migrations": "revision None, not 0010; run: python -m app migrate"},
+        "details": {"migrations": "revision None, not 0018; run: python -m app migrate"},
     }
 
 

@@ -216,11 +216,14 @@ async def test_refresh_sends_a_fixed_number_of_statements(server, upstream, driv
         "SELECT summarycache",  # whether another process made a newer one
         "SELECT country",
         "SELECT summarycache",  # what the audit trail says was before
-        "SELECT exchange_rate",
+        "SELECT currency_span",  # with the newest rate of each currency
         "SELECT country",  # the same rows once more, under lock
         "INSERT country",
         "UPDATE summarycache",
+        "INSERT country_history",
+        "INSERT rate_day",
         "INSERT exchange_rate",
+        "INSERT currency_span",
         "INSERT audit",
     ]
     assert image.content.startswith(b"\x89PNG")

@@ -23,6 +23,7 @@ OPERATIONS = {
     ("post", "/countries/refresh"): [400, *ACCESS, 409, 500, 503],
     ("get", "/countries/image"): [304, 400, 404, 412, 500, 503],
     ("get", "/countries/{name}"): [304, 400, 404, 412, 500, 503],
+    ("get", "/countries/{name}/history"): [304, 400, 404, 412, 500, 503],
     ("delete", "/countries/{name}"): [400, *ACCESS, 404, 500, 503],
     ("get", "/rates"): [304, 400, 404, 412, 500, 503],
     ("get", "/rates/{from}..{to}"): [304, 400, 404, 412, 413, 500, 503],

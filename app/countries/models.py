@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import Final
 
-from sqlalchemy import BigInteger, Double, Index, UniqueConstraint
+from sqlalchemy import BigInteger, Double, ForeignKeyConstraint, Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from app.dialects import TABLE_OPTIONS, LongBlob, LongText, RowId, UTCDateTime
@@ -43,6 +43,31 @@ class Country(SQLModel, table=True):
     flag_url: str | None = Field(default=None, max_length=500)
     last_refreshed_at: datetime = Field(sa_type=UTCDateTime)
     """When the refresh that last wrote this row ended; UTC."""
+
+
+class CountryHistory(SQLModel, table=True):
+    """What one refresh said about one country; it goes with its country.
+
+    The key makes the history of a country a range, in the order of time.
+    """
+
+    __tablename__ = "country_history"
+    __table_args__ = (
+        ForeignKeyConstraint(["country_id"], ["country.id"], name="fk_country_history_country", ondelete="CASCADE"),
+        {**TABLE_OPTIONS, "sqlite_with_rowid": False},
+    )
+
+    country_id: int = Field(primary_key=True, sa_type=RowId)
+    refreshed_at: datetime = Field(primary_key=True, sa_type=UTCDateTime)
+    """When the refresh ended; UTC."""
+    currency_code: str | None = Field(default=None, max_length=8)
+    exchange_rate: float | None = Field(default=None, sa_type=Double)
+    """Units of ``currency_code`` that one US dollar bought; None where it was not quoted."""
+    estimated_gdp: float | None = Field(default=None, sa_type=Double)
+    """US dollars; None without a rate, 0 without a currency."""
+    rate_source: str = Field(max_length=255)
+    rates_date: date
+    """The day to which the rate belongs."""
 
 
 class SummaryCache(SQLModel, table=True):

@@ -18,6 +18,7 @@ from app.audit.record import record
 from app.config import Settings
 from app.countries.batch import Answers, Batch, prepare, report
 from app.countries.drawing import Drawing, draw
+from app.countries.history import record_history
 from app.countries.models import SUMMARY_ID, Country, SummaryCache
 from app.countries.schemas import RefreshResult
 from app.countries.sources import country_chain
@@ -171,6 +172,7 @@ class Refresher:
             before = _audited(summary if locked == stored else await read_summary(session))
             result = report(answers, batch, duration_ms=round((time.perf_counter() - started) * 1000))
             await _write(session, batch, await draw(batch.summary, at_hand=drawing), lease, order, result)
+            await record_history(session, batch.summary)
             await record_quotes(session, answers.rate_source, answers.quotes, recorded_at=batch.summary.refreshed_at)
             await record(session, "REFRESH_COUNTRIES", "Countries", before=before, after=_audited(batch.summary))
             return result

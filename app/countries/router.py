@@ -7,17 +7,21 @@ from pydantic_core import to_json
 
 from app.access import Rule, access
 from app.countries import crud
+from app.countries.history import HISTORY_FIELDS, list_history
 from app.countries.refresh import Refresher
 from app.countries.schemas import (
     CountryFilters,
     CountryPublic,
     CountrySelection,
     DeleteResult,
+    HistoryEntryPublic,
+    HistoryQuery,
     RefreshResult,
 )
 from app.data_version import note_version
 from app.database import DatabaseDep, SessionDep
 from app.errors import documented
+from app.formats import OTHER_FORMATS, Format, answer_headers, write_table
 from app.paging import PAGE_HEADERS, page_headers
 from app.response_cache import CACHEABLE, DOCUMENTED
 
@@ -112,10 +116,37 @@ async def get_country(request: Request, session: SessionDep, name: NameParam, re
     return CountryPublic.model_validate(await crud.get_country(session, name), from_attributes=True)
 
 
+@router.get(
+    "/{name}/history",
+    summary="History of a country",
+    description="Rate and estimate at each refresh that brought the country, the newest first, a page at a time; "
+    "totals and neighbouring pages are in the headers. It goes with the country when that is deleted.",
+    response_model=None,
+    responses={
+        200: {"model": list[HistoryEntryPublic], "content": OTHER_FORMATS, "headers": PAGE_HEADERS},
+        **DOCUMENTED,
+        **documented(404),
+    },
+    openapi_extra=access(Rule.EVERYONE),
+)
+async def get_history(
+    request: Request, session: SessionDep, name: NameParam, query: Annotated[HistoryQuery, Query()]
+) -> Response:
+    await note_version(request, session)
+    rows, total, country = await list_history(session, name, query)
+    form = query.format or Format.JSON
+    headers = {
+        **answer_headers(form, f"history-{country.alpha2_code or country.id}"),
+        **page_headers(request, total, limit=query.limit, offset=query.offset),
+        **CACHEABLE,
+    }
+    return Response(write_table(form, HISTORY_FIELDS, rows), media_type=form.media_type, headers=headers)
+
+
 @router.delete(
     "/{name}",
     summary="Delete a country",
-    description="It comes back with the next refresh if the source lists it.",
+    description="Its history goes with it. It comes back with the next refresh if the source lists it.",
     responses=documented(400, 404),
     openapi_extra=access(Rule.EDITOR),
 )

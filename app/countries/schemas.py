@@ -7,8 +7,9 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 from pydantic.config import JsonDict
 
+from app.formats import FORMAT_DESCRIPTION, Format
 from app.names import name_key
-from app.paging import MAX_LIMIT, OffsetField
+from app.paging import MAX_LIMIT, LimitField, OffsetField
 
 _GHANA: Final[JsonDict] = {
     "id": 81,
@@ -117,6 +118,43 @@ class CountryFilters(BaseModel):
     def is_paged(self) -> bool:
         """Whether the client asked for a part of the list."""
         return self.limit is not None or self.offset > 0
+
+
+class HistoryQuery(BaseModel):
+    """Which part of a country's history a client wants."""
+
+    limit: LimitField = 100
+    offset: OffsetField = 0
+    format: Format | None = Field(default=None, description=FORMAT_DESCRIPTION)
+
+
+class HistoryEntryPublic(BaseModel):
+    """What one refresh said about a country, with the source of the rate; every field is always there."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "refreshed_at": "2026-11-21T09:17:00.250000Z",
+                    "currency_code": "GHS",
+                    "exchange_rate": 11.6406,
+                    "estimated_gdp": 4460112803.27,
+                    "rate_source": "open.er-api.com",
+                    "rates_date": "2026-11-21",
+                }
+            ]
+        }
+    )
+
+    refreshed_at: datetime = Field(description="When the refresh ended, UTC.")
+    currency_code: str | None = Field(description="Code of the country's first currency at that time.")
+    exchange_rate: float | None = Field(description="Units of that currency for 1 USD; null where it was not quoted.")
+    estimated_gdp: float | None = Field(
+        description="US dollars, with a factor drawn anew at each refresh: its changes say nothing about an economy. "
+        "Null without a rate, 0 without a currency."
+    )
+    rate_source: str = Field(description="Where the rate came from.")
+    rates_date: date = Field(description="The day to which the rate belongs.")
 
 
 class CurrencyPublic(BaseModel):

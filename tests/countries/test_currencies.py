@@ -72,7 +72,7 @@ async def test_days_are_the_first_and_the_last_of_all_sources(refreshed):
     assert "NGN,Nigerian Naira,₦,2,Atlantis NG,1999-01-04,2026-11-20\r\n" in response.text
 
 
-async def test_currencies_come_as_csv_with_the_countries_in_one_cell(refreshed):
+async def test_currencies_come_as_csv_with_the_countries_in_one_cell_and_as_ndjson(refreshed):
     response = await refreshed.get("/currencies", headers={"Accept": "text/csv"})
 
     assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
@@ -86,11 +86,7 @@ async def test_currencies_come_as_csv_with_the_countries_in_one_cell(refreshed):
         "XOF,West African CFA Franc,F\u202fCFA,0,BJ TG,2026-11-20,2026-11-20\r\n"
     )
 
-
-async def test_currencies_come_as_ndjson_one_a_line(refreshed):
-    response = await refreshed.get("/currencies?format=ndjson")
-
-    lines = response.text.splitlines()
+    lines = (await refreshed.get("/currencies?format=ndjson")).text.splitlines()
     assert len(lines) == 5
     assert lines[2] == (
         '{"code":"NGN","name":"Nigerian Naira","symbol":"₦","minor_units":2,"countries":["Atlantis","NG"],'
@@ -138,6 +134,7 @@ SIGNS = {
 }
 
 
+@pytest.mark.engines("sqlite")  # they come from no database
 async def test_signs_are_those_of_english_or_of_the_currencys_home_where_they_are_clear(client, upstream):
     upstream.answers[RATES] = document({"base": "USD", "date": "2026-11-20", "rates": dict.fromkeys(SIGNS, 1.0)})
     await client.post("/countries/refresh")

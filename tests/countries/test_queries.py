@@ -20,13 +20,14 @@ REQUESTS = [
     ("GET", "/countries/ghana", VERSION + 1),
     ("GET", "/countries/GH", VERSION + 1),
     ("GET", "/countries/image", VERSION + 1),
+    ("GET", "/countries/ghana/history", VERSION + 3),  # the country, the page, and the total
     ("GET", "/status", VERSION + 1),
     ("GET", "/currencies", VERSION + 2),  # days, and countries
     # Before the transaction country, summary and all rows; inside of it the same, both changes, the audit entry.
     ("DELETE", "/countries/ghana", 9),
     # The generation; the lease (2); the generation again, rows, summary and rates; the lease, rows, countries, summary,
-    # the day, its rates, the days of each currency, audit entry.
-    ("POST", "/countries/refresh", 15),
+    # the history, the day, its rates, the days of each currency, audit entry.
+    ("POST", "/countries/refresh", 16),
 ]
 
 
