@@ -1,38 +1,28 @@
 """The command line: ``python -m app``."""
 
-import asyncio
 import signal
 import sys
-import time
-from collections.abc import Awaitable, Callable
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated
 
 import typer
 import uvicorn
-from alembic.util import CommandError
 from pydantic import SecretStr, ValidationError
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from app import __version__
-from app.access import ACTOR, Principal, Role
-from app.config import Settings, load_settings
+from app.access import ACTOR, Role
+from app.config import Settings
 from app.countries.refresh import Refresher
 from app.countries.schemas import RefreshResult
 from app.database import Database
-from app.errors import AppError, ValidationFailed, describe_invalid, in_one_line
-from app.log import configure_logging
-from app.migrations import migrate as run_migrations
+from app.errors import ValidationFailed, describe_invalid
+from app.rates.cli import import_rates
+from app.terminal import COMMAND_LINE, bring_up_to_date, console, errors, fail, read_settings, run
 from app.tracking.cli import sms_batch
 from app.upstream import create_http_client
 from app.users.crud import create_user
 from app.users.passwords import Passwords
 from app.users.schemas import UserCreate, UserPublic
-
-T = TypeVar("T")
-
-COMMAND_LINE = Principal("command line", Role.ADMIN)
 
 cli = typer.Typer(
     name="app",
@@ -41,20 +31,18 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-# Names from sources are shown as they are: no markup.
-console = Console(markup=False)
-errors = Console(stderr=True, markup=False)
 
+cli.command("import-rates")(import_rates)
 cli.command("sms-batch")(sms_batch)
 
 
 @cli.command()
 def serve() -> None:
     """Bring the database up to date, then serve on HOST and PORT with WEB_CONCURRENCY processes."""
-    settings = _settings()
+    settings = read_settings()
     # As the first process of a container it would not hear SIGTERM while it waits for the database.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    _migrate(settings)
+    bring_up_to_date(settings)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # from here on uvicorn listens
     if settings.environment == "development" and settings.log_format == "console":
         shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104  # compared, not bound
@@ -76,7 +64,7 @@ def serve() -> None:
 @cli.command()
 def migrate() -> None:
     """Bring the database schema up to date. Safe to run in several processes at once."""
-    _migrate(_settings())
+    bring_up_to_date(read_settings())
     console.print("The database schema is up to date.")
 
 
@@ -92,9 +80,9 @@ def refresh(
 ) -> None:
     """Refresh the stored countries and rates, without a running server."""
     chosen = {"country_sources": countries or source, "rate_sources": rates or source}
-    settings = _settings(**{name: value for name, value in chosen.items() if value is not None})
-    _migrate(settings)
-    _show_result(_run(lambda: _refresh(settings, force=force), doing="Fetching countries and rates"))
+    settings = read_settings(**{name: value for name, value in chosen.items() if value is not None})
+    bring_up_to_date(settings)
+    _show_result(run(lambda: _refresh(settings, force=force), doing="Fetching countries and rates"))
 
 
 async def _refresh(settings: Settings, *, force: bool) -> RefreshResult:
@@ -137,10 +125,10 @@ def create_admin(
     try:
         given = UserCreate(fname=fname, lname=lname, email=email, password=SecretStr(password), role=Role.ADMIN)
     except ValidationError as error:
-        _fail(ValidationFailed(describe_invalid(error, what="option")))
-    settings = _settings()
-    _migrate(settings)
-    user = _run(lambda: _create_user(settings, given), doing="Creating the account")
+        fail(ValidationFailed(describe_invalid(error, what="option")))
+    settings = read_settings()
+    bring_up_to_date(settings)
+    user = run(lambda: _create_user(settings, given), doing="Creating the account")
     console.print(f"User {user.id} created: {user.email}, {user.role}", soft_wrap=True)
 
 
@@ -157,50 +145,11 @@ async def _create_user(settings: Settings, given: UserCreate) -> UserPublic:
 @cli.command("show-config")
 def show_config() -> None:
     """Show every setting as the service sees it, secrets masked."""
-    settings = _settings()
+    settings = read_settings()
     table = Table("setting", "value", box=None)
     for name, value in settings.masked().items():
         table.add_row(name.upper(), value)
     console.print(table)
-
-
-def _settings(**overrides: object) -> Settings:
-    settings = load_settings(**overrides)
-    configure_logging(settings)
-    return settings
-
-
-def _migrate(settings: Settings) -> None:
-    try:
-        run_migrations(settings)
-    except AppError as error:
-        _fail(error)
-    except CommandError as error:  # such as a database that a newer version of the service has migrated
-        errors.print(f"Migration failed: {error}", soft_wrap=True)
-        raise typer.Exit(1) from error
-
-
-def _run(work: Callable[[], Awaitable[T]], *, doing: str) -> T:
-    """Run asynchronous work with a spinner and the seconds so far."""
-    try:
-        return asyncio.run(_with_progress(work, doing))
-    except AppError as error:
-        _fail(error)
-
-
-async def _with_progress(work: Callable[[], Awaitable[T]], doing: str) -> T:
-    started = time.monotonic()
-    task = asyncio.ensure_future(work())
-    with errors.status(f"{doing} ...") as status:
-        while not (await asyncio.wait([task], timeout=0.2))[0]:
-            status.update(f"{doing} ... {time.monotonic() - started:.0f} s")
-    return task.result()
-
-
-def _fail(error: AppError) -> NoReturn:
-    details = f": {in_one_line(error.details)}" if error.details else ""
-    errors.print(Text.assemble((error.title, "bold red"), details), soft_wrap=True)
-    raise typer.Exit(1) from error
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ async def test_help_names_every_command(run):
         "refresh",
         "create-admin",
         "show-config",
+        "import-rates",
         "sms-batch",
         "Settings come from the environment and from .env.",
     ):

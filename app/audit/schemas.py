@@ -16,6 +16,7 @@ _DONE: Final = {
     "DELETE": "deleted",
     "REVOKE": "revoked",
     "REFRESH": "refreshed",
+    "IMPORT": "imported",
 }
 _EXAMPLE: Final[JsonDict] = {
     "id": 1,

@@ -84,8 +84,10 @@ async def _record(session: AsyncSession, source: str, days: Mapping[date, Mappin
     )
 
 
-async def imported_days(session: AsyncSession, source: str) -> set[date]:
-    """The days of a source that are stored."""
+async def imported_days(
+    session: AsyncSession, source: str, *, first: date = date.min, last: date = date.max
+) -> set[date]:
+    """The days of a source that are stored, of all or from a first to a last one."""
     columns: tuple[Any, ...] = (RateDay.day,)
-    query = select_columns(*columns).where(col(RateDay.source) == source)
+    query = select_columns(*columns).where(col(RateDay.source) == source, col(RateDay.day).between(first, last))
     return set((await (await session.connection()).execute(query)).scalars())

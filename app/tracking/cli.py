@@ -13,30 +13,17 @@ from uuid import UUID, uuid4
 import stamina
 import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from app.errors import describe_invalid, in_one_line
 from app.sources import is_http_url, without_secrets
+from app.terminal import console, errors, progress_bar
 from app.tracking.client import MAX_IN_FLIGHT, BatchClient, NotStored, Tally
 from app.tracking.messages import LARGEST_COUNT, SUFFIXES, Sum, UnusableFile, add_up, generate_messages, read_messages
 from app.tracking.schemas import DocumentInput, TransferCreate
 
 _URL: Final = "http://127.0.0.1:8000"
-
-# Names of files are shown as they are: no markup.
-console = Console(markup=False)
-errors = Console(stderr=True, markup=False)
-
-
-class Rate(ProgressColumn):
-    """Documents per second, lately."""
-
-    def render(self, task: Task) -> Text:
-        """What the column shows."""
-        return Text(f"{task.speed or 0:,.0f}/s")
 
 
 def _url(value: str) -> str:
@@ -118,22 +105,10 @@ async def _store(
     client: BatchClient, transfer: TransferCreate, messages: Iterator[DocumentInput], tally: Tally, *, resume: bool
 ) -> None:
     stamina.instrumentation.set_on_retry_hooks([])  # retries are counted in the tally, not logged
-    columns = (TextColumn("Storing"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
-        showing = asyncio.create_task(_show(progress, tally, transfer.documents))
-        try:
-            # In this very task: when it is cancelled, no request is left behind that finds the client closed.
-            async with client:
-                await client.store(transfer, messages, tally, resume=resume)
-        finally:
-            showing.cancel()
-
-
-async def _show(progress: Progress, tally: Tally, documents: int) -> None:
-    bar = progress.add_task("", total=documents)
-    while True:
-        progress.update(bar, completed=tally.done)
-        await asyncio.sleep(0.2)
+    with progress_bar(transfer.documents, lambda: tally.done):
+        # In this very task: when it is cancelled, no request is left behind that finds the client closed.
+        async with client:
+            await client.store(transfer, messages, tally, resume=resume)
 
 
 def _resuming(source: list[str], ubid: str, url: str, name: str | None) -> str:

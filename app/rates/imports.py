@@ -1,0 +1,120 @@
+"""Stores a history of rates in pieces of whole days; what is stored already is left out."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.audit.record import record
+from app.data_version import raise_version
+from app.database import Database
+from app.rates.crud import DayKey, read_rates
+from app.rates.history import PastDay, check_moves, read_history
+from app.rates.sources import ECB
+from app.rates.store import import_days, imported_days
+
+RATES_AT_ONCE: Final = 5000
+"""Rates in one transaction, at least; the last day of it may bring a few more."""
+SECONDS_AT_ONCE: Final = 60.0
+"""The bound of one such transaction."""
+
+Days = Mapping[date, Mapping[str, float]]
+
+
+@dataclass
+class Tally:
+    """How far an import has come."""
+
+    sizes: Mapping[date, int] = field(default_factory=dict)
+    """Rates by day, of the days that are to be stored."""
+    known: int = 0
+    """Days that were stored before."""
+    done: int = 0
+    """Rates that are stored by now."""
+
+    @property
+    def total(self) -> int:
+        """Rates that are to be stored."""
+        return sum(self.sizes.values())
+
+
+async def find_new_days(database: Database, sizes: Mapping[date, int], tally: Tally) -> set[date]:
+    """Tell which days of a file are not stored, and note them in the tally.
+
+    Returns:
+        The days that are stored, whether the file has them or not.
+    """
+    async with database.reading() as session:
+        stored = await imported_days(session, ECB)
+    tally.sizes = {day: number for day, number in sizes.items() if day not in stored}
+    tally.known = len(sizes) - len(tally.sizes)
+    return stored
+
+
+async def compare_with_stored(
+    database: Database, history: Iterable[PastDay], new: Collection[date], stored: Collection[date]
+) -> None:
+    """Compare the new days that have a stored one beside them with it.
+
+    Raises:
+        UnusableFile: A rate moved more than tenfold.
+    """
+    beside = _neighbours(new, stored)
+    for past in history if beside else ():
+        for day in beside.get(past.day, ()):
+            async with database.reading() as session:
+                rates = await read_rates(session, DayKey(ECB, day))
+            check_moves(past, rates, f"{day}, which is stored")
+
+
+def _neighbours(new: Collection[date], stored: Collection[date]) -> dict[date, list[date]]:
+    """The stored days directly before and behind new ones."""
+    beside: dict[date, list[date]] = {}
+    for pair in pairwise(sorted({*new, *stored})):
+        fresh = [day for day in pair if day not in stored]
+        if len(fresh) == 1:
+            beside.setdefault(fresh[0], []).extend(day for day in pair if day in stored)
+    return beside
+
+
+async def store_history(database: Database, path: Path, tally: Tally, *, today: date) -> None:
+    """Store the days of the tally, each piece of them in a transaction of its own, and count what is stored."""
+    history = (past for past in read_history(path, today=today) if past.day in tally.sizes)
+    for days in _pieces(history):
+        await database.transaction(partial(_store, days=days), repeatable=True, seconds=SECONDS_AT_ONCE)
+        tally.done += sum(map(len, days.values()))
+
+
+def _pieces(history: Iterable[PastDay]) -> Iterator[Days]:
+    days: dict[date, Mapping[str, float]] = {}
+    size = 0
+    for past in history:
+        days[past.day] = past.rates
+        size += len(past.rates)
+        if size >= RATES_AT_ONCE:
+            yield days
+            days, size = {}, 0
+    if days:
+        yield days
+
+
+async def _store(session: AsyncSession, *, days: Days) -> None:
+    # Repeated after a commit whose answer got lost, it must not tell of the same days twice.
+    stored = await imported_days(session, ECB, first=min(days), last=max(days))
+    missing = {day: rates for day, rates in days.items() if day not in stored}
+    if not missing:
+        return
+    await import_days(session, ECB, missing)
+    told = {
+        "source": ECB,
+        "from": min(missing).isoformat(),
+        "to": max(missing).isoformat(),
+        "rates": sum(map(len, missing.values())),
+    }
+    await record(session, "IMPORT_RATES", "Rates", ECB, after=told)
+    await raise_version(session)  # last, because a refresh waits for it from here on

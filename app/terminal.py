@@ -1,0 +1,110 @@
+"""What the commands share: the terminal, the settings, an up-to-date schema, and an end with one line."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, NoReturn, TypeVar
+
+import typer
+from alembic.util import CommandError
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from app import migrations
+from app.access import Principal, Role
+from app.config import Settings, load_settings
+from app.errors import AppError, in_one_line
+from app.log import configure_logging
+
+T = TypeVar("T")
+
+COMMAND_LINE: Final = Principal("command line", Role.ADMIN)
+"""Who acts where a command changes the database."""
+
+# Names from sources and of files are shown as they are: no markup.
+console: Final = Console(markup=False)
+errors: Final = Console(stderr=True, markup=False)
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Read the settings and set up the log; a wrong setting ends the command."""
+    settings = load_settings(**overrides)
+    configure_logging(settings)
+    return settings
+
+
+def bring_up_to_date(settings: Settings) -> None:
+    """Bring the database schema up to date; where that fails, the command ends."""
+    try:
+        migrations.migrate(settings)
+    except AppError as error:
+        fail(error)
+    except CommandError as error:  # such as a database that a newer version of the service has migrated
+        errors.print(f"Migration failed: {error}", soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+def run(work: Callable[[], Awaitable[T]], *, doing: str) -> T:
+    """Run asynchronous work with a spinner and the seconds so far; an error ends the command."""
+    try:
+        return asyncio.run(_with_spinner(work, doing))
+    except AppError as error:
+        fail(error)
+
+
+async def _with_spinner(work: Callable[[], Awaitable[T]], doing: str) -> T:
+    started = time.monotonic()
+    task = asyncio.ensure_future(work())
+    with errors.status(f"{doing} ...") as status:
+        while not (await asyncio.wait([task], timeout=0.2))[0]:
+            status.update(f"{doing} ... {time.monotonic() - started:.0f} s")
+    return task.result()
+
+
+def fail(error: AppError) -> NoReturn:
+    """End the command with an error as one line."""
+    details = f": {in_one_line(error.details)}" if error.details else ""
+    errors.print(Text.assemble((error.title, "bold red"), details), soft_wrap=True)
+    raise typer.Exit(1) from error
+
+
+class Rate(ProgressColumn):
+    """Things per second, lately."""
+
+    def render(self, task: Task) -> Text:
+        """What the column shows."""
+        return Text(f"{task.speed or 0:,.0f}/s")
+
+
+@contextmanager
+def progress_bar(total: int, done: Callable[[], int]) -> Iterator[None]:
+    """Show at a terminal how much is stored, how fast, and the time left, while asynchronous work runs in the block.
+
+    Args:
+        total: How much there is to store.
+        done: Tells how much of it is stored.
+    """
+    columns = (TextColumn("Storing"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        showing = asyncio.create_task(_show(progress, total, done))
+        try:
+            yield
+        finally:
+            showing.cancel()
+
+
+async def _show(progress: Progress, total: int, done: Callable[[], int]) -> None:
+    bar = progress.add_task("", total=total)
+    while True:
+        progress.update(bar, completed=done())
+        await asyncio.sleep(0.2)

