@@ -1,7 +1,7 @@
 """Series of rates over a range of days, read and written piece by piece."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -71,9 +71,9 @@ async def plan_series(session: AsyncSession, first: date, last: date, query: Ser
     days = await _count_days(session, first, last, query.source)
     if not days:
         raise RatesNotFound(f"No rates are stored from {first} to {last}")
-    quoted = await _quoted(session, first, last, days)
     symbols = query.wanted
     wanted = {query.base, *(symbols or ())}
+    quoted = await _quoted(session, first, last, days, wanted if symbols else None)
     source = max(days, key=lambda name: (len(wanted.intersection(quoted[name])), days[name], name))
     problems = {
         name: f"{', '.join(missing)} is not quoted by {source} from {first} to {last}"
@@ -100,12 +100,16 @@ async def _count_days(session: AsyncSession, first: date, last: date, source: st
     return dict((await (await session.connection()).execute(query)).all())
 
 
-async def _quoted(session: AsyncSession, first: date, last: date, sources: Iterable[str]) -> dict[str, list[str]]:
-    """Codes by source that are quoted somewhere in the range."""
+async def _quoted(
+    session: AsyncSession, first: date, last: date, sources: Iterable[str], codes: Collection[str] | None
+) -> dict[str, list[str]]:
+    """Codes by source that are quoted somewhere in the range; of these ones, or of all."""
     columns: tuple[Any, ...] = (CurrencySpan.source, CurrencySpan.quote)
     query = select_columns(*columns).where(
         col(CurrencySpan.source).in_(sources), col(CurrencySpan.first_day) <= last, col(CurrencySpan.last_day) >= first
     )
+    if codes is not None:
+        query = query.where(col(CurrencySpan.quote).in_(codes))
     quoted: dict[str, list[str]] = defaultdict(list)
     for source, code in await (await session.connection()).execute(query.order_by(col(CurrencySpan.quote))):
         quoted[source].append(code)
