@@ -1,14 +1,10 @@
-"""Which migrations there are, which have run, and how to run them from code."""
+"""Runs migrations from code; ``alembic/env.py`` runs them on a database."""
 
 import argparse
-from functools import cache
 from pathlib import Path
 from typing import Final
 
 from alembic.config import Config
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from alembic import command
 from app.config import Settings
@@ -26,33 +22,3 @@ def alembic_config(settings: Settings | None = None) -> Config:
 def migrate(settings: Settings, *, revision: str = "head") -> None:
     """Bring the schema to a revision. Blocks, and starts an event loop of its own."""
     command.upgrade(alembic_config(settings), revision)
-
-
-@cache
-def head_revision() -> str | None:
-    """The newest revision that this version of the service knows."""
-    return _scripts().get_current_head()
-
-
-def is_behind(revision: str | None) -> bool:
-    """Whether a database at this revision lacks a migration; a newer service may have brought it further."""
-    if revision is None or revision == head_revision():
-        return revision is None
-    return any(script.revision == revision for script in _scripts().walk_revisions())
-
-
-@cache
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(alembic_config())
-
-
-async def current_revision(session: AsyncSession) -> str | None:
-    """The revision of the database; None where no migration ever ran."""
-    return await (await session.connection()).run_sync(_revision)
-
-
-def _revision(connection: Connection) -> str | None:
-    # Alembic's own way to ask writes two log lines, and readiness is asked every few seconds.
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

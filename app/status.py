@@ -14,10 +14,10 @@ from app.countries.schemas import StatusPublic
 from app.data_version import note_version
 from app.database import DatabaseDep, SessionDep
 from app.errors import AppError, DatabaseUnavailable, documented
-from app.migrations import current_revision, head_revision, is_behind
 from app.openapi import TITLE
 from app.pool import PoolFigures
 from app.response_cache import CACHEABLE, DOCUMENTED
+from app.revisions import current_revision, head_revision, is_behind
 
 router = APIRouter(tags=["service"])
 

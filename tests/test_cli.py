@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from app.migrations import head_revision
 from app.rates.sources import bundled_quotes
+from app.revisions import head_revision
 from tests.conftest import COUNTRIES, RATES
 from tests.support import payloads
 from tests.support.mariadb import free_port
