@@ -1,5 +1,6 @@
 """HTTP routes of exchange rates: of the latest day, of any day, over days, and what an amount is worth."""
 
+from contextlib import nullcontext
 from datetime import date, timedelta
 from typing import Annotated, Any, Final
 
@@ -71,16 +72,17 @@ async def get_series(
     _refuse_future({"from": first, "to": last}, today)
     if first > last:
         raise ValidationFailed({"from": "must not be behind the last day"})
+    form = query.format or Format.JSON
+    headers = answer_headers(form, f"rates-{first}-{last}")
     async with database.reading() as session:
         await note_version(request, session)
         series = await plan_series(session, first, last, query)
-    form = query.format or Format.JSON
-    headers = answer_headers(form, f"rates-{first}-{last}")
-    pieces = write_series(database, series, form)
-    if series.size > LARGEST_KEPT:
-        return StreamingResponse(pieces, media_type=form.media_type, headers={**headers, "Cache-Control": "no-cache"})
-    body = b"".join([piece async for piece in pieces])
-    return Response(body, media_type=form.media_type, headers={**headers, **_caching(last, today)})
+        if series.size <= LARGEST_KEPT:
+            pieces = [piece async for piece in write_series(lambda: nullcontext(session), series, form)]
+            return Response(b"".join(pieces), media_type=form.media_type, headers={**headers, **_caching(last, today)})
+    # It takes longer than a connection may be held: each page is a unit of work of its own.
+    stream = write_series(database.reading, series, form)
+    return StreamingResponse(stream, media_type=form.media_type, headers={**headers, "Cache-Control": "no-cache"})
 
 
 @router.get(

@@ -1,7 +1,8 @@
 """Series of rates over a range of days, read and written piece by piece."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -12,7 +13,6 @@ from sqlalchemy import select as select_columns  # takes any number of columns, 
 from sqlmodel import col, func
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.database import Database
 from app.errors import AppError, ValidationFailed
 from app.formats import Format, write_heading, write_rows
 from app.rates.crud import RatesNotFound
@@ -28,6 +28,9 @@ LARGEST_KEPT: Final = 10_000
 PAGE: Final = 1000
 """Rates that are read at a time: the driver turns rows into objects without letting others have their turn."""
 COLUMNS: Final = ("date", "base", "quote", "rate", "source")
+
+
+Reading = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 
 
 class RangeTooLarge(AppError):
@@ -116,20 +119,25 @@ async def _quoted(
     return quoted
 
 
-async def write_series(database: Database, series: Series, form: Format) -> AsyncIterator[bytes]:
+async def write_series(reading: Reading, series: Series, form: Format) -> AsyncIterator[bytes]:
     """Write a series piece by piece, a currency at a time.
 
     JSON has the days of each currency in an object of their own; CSV and NDJSON have a row for each rate.
 
+    Args:
+        reading: Opens the session for each page.
+        series: What to write.
+        form: How to write it.
+
     Raises:
         DatabaseUnavailable: On the way; what was written by then is incomplete.
     """
-    base_rates = {day: exact(rate) async for day, rate in _read_rates(database, series, series.query.base)}
+    base_rates = {day: exact(rate) async for day, rate in _read_rates(reading, series, series.query.base)}
     yield _json_head(series) if form is Format.JSON else write_heading(form, COLUMNS)
     for number, code in enumerate(series.codes):
         rates = [
             (day, cross(base_rates[day], exact(rate)))
-            async for day, rate in _read_rates(database, series, code)
+            async for day, rate in _read_rates(reading, series, code)
             if day in base_rates
         ]
         known = _grouped(rates, series.query.group)
@@ -158,8 +166,8 @@ def _json_head(series: Series) -> bytes:
     return to_json(about)[:-1] + b',"rates":{'
 
 
-async def _read_rates(database: Database, series: Series, quote: str) -> AsyncIterator[tuple[date, float]]:
-    """One currency's stored rates in the order of the days; each page is a unit of work of its own."""
+async def _read_rates(reading: Reading, series: Series, quote: str) -> AsyncIterator[tuple[date, float]]:
+    """One currency's stored rates in the order of the days, page by page."""
     columns: tuple[Any, ...] = (ExchangeRate.day, ExchangeRate.rate)
     first = series.first
     while True:
@@ -168,7 +176,7 @@ async def _read_rates(database: Database, series: Series, quote: str) -> AsyncIt
             col(ExchangeRate.quote) == quote,
             col(ExchangeRate.day).between(first, series.last),
         )
-        async with database.reading() as session:
+        async with reading() as session:
             found = await (await session.connection()).execute(query.order_by(col(ExchangeRate.day)).limit(PAGE))
             rows = found.all()
         for day, rate in rows:
