@@ -12,7 +12,7 @@ import httpx
 import typer
 from rich.console import Console
 
-from benchmarks import consistency, growth, memory, misses, pool, reads, refresh, start, tracking, workers
+from benchmarks import consistency, growth, memory, misses, pool, rates, reads, refresh, start, tracking, workers
 from benchmarks.databases import usable_engines
 from benchmarks.document import PAGE, write_section
 from benchmarks.interrupts import end_on_signals
@@ -37,6 +37,7 @@ class Part(StrEnum):
     CONSISTENCY = "consistency"
     POOL = "pool"
     TRACKING = "tracking"
+    RATES = "rates"
 
 
 MEASURES: dict[Part, Callable[[Run], Report]] = {
@@ -50,6 +51,7 @@ MEASURES: dict[Part, Callable[[Run], Report]] = {
     Part.CONSISTENCY: consistency.measure,
     Part.POOL: pool.measure,
     Part.TRACKING: tracking.measure,
+    Part.RATES: rates.measure,
 }
 console = Console(markup=False, highlight=False)
 if not console.is_terminal:

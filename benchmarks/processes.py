@@ -103,8 +103,10 @@ def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
             time.sleep(0.02)
 
 
-def peak_of_run(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> tuple[str, float]:
-    """Run a command that has to succeed, on the core of the load.
+def peak_of_run(
+    command: Sequence[str], folder: Path, env: Mapping[str, str], *, cores: set[int] = LOAD_CORES
+) -> tuple[str, float]:
+    """Run a command that has to succeed.
 
     Returns:
         What it wrote to standard output, and the most memory that it had, in MiB.
@@ -113,7 +115,7 @@ def peak_of_run(command: Sequence[str], folder: Path, env: Mapping[str, str]) ->
         ProcessDied: It failed.
     """
     timed = [sys.executable, "-m", "benchmarks.peak", *command]
-    *out, peak = run_to_end(timed, folder, env).splitlines()
+    *out, peak = run_to_end(timed, folder, env, cores=cores).splitlines()
     return "\n".join(out), float(peak)
 
 

@@ -41,6 +41,8 @@ CASES = (
     Case("one country", "/countries/ghana"),
     Case("filter and sort", "/countries?region=africa&sort=gdp_desc"),
     Case("status", "/status"),
+    Case("latest rates", "/rates"),
+    Case("conversion", "/convert?from=NGN&to=EUR&amount=100"),
     Case("picture", "/countries/image"),
     Case("full list, 304", "/countries", is_conditional=True),
     Case("full list, br", "/countries", {"Accept-Encoding": "br"}),

@@ -2,16 +2,20 @@
 
 import gzip
 import json
+import random
+from itertools import islice
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from benchmarks import tracking
+from benchmarks import rates_check, rates_import, rates_year, tracking
 from benchmarks.answers import Answer, decoded_body, read_messages, write_answers
 from benchmarks.consistency_check import BASE_POPULATION, Ledger, Read, Refreshed
 from benchmarks.document import replace_section
 from benchmarks.growth import judge
 from benchmarks.load import LoadFailed, parse_wrk
 from benchmarks.pool_load import Request, Tally
+from benchmarks.rates_rows import CODES, ROWS, SOURCES, codes_of, years
 from benchmarks.spread import ratios, spread
 from benchmarks.synthetic import synthetic_countries
 from benchmarks.tables import Report, Table, to_markdown
@@ -190,4 +194,46 @@ def test_tracking_is_judged_by_the_better_way():
     assert tracking.problems("mariadb", Measured(speeds, {"stream": [{"service": 12.0, "client": 60.0}]})) == [
         "mariadb: 0.33 of the bare driver, not 0.5",
         "mariadb: stream: memory of the client grew by 60 MiB",
+    ]
+
+
+def test_made_up_currencies_belong_to_one_source_each():
+    codes = [code for source in SOURCES for code in codes_of(source)]
+
+    assert len(set(codes)) == len(codes) == len(SOURCES) * CODES
+    assert ROWS == 10_000_000
+
+
+def test_years_of_pairs_are_of_one_source_and_differ():
+    paths = list(islice(years(random.Random(6)), 1000))
+
+    assert len(set(paths)) == 1000
+    for path in paths:
+        asked = parse_qs(urlsplit(path).query)
+        pair = {asked["base"][0], asked["symbols"][0]}
+        assert len(pair) == 2
+        assert any(pair <= set(codes_of(source)) for source in SOURCES)
+
+
+def test_year_of_a_pair_is_judged_by_what_it_takes_beyond_the_bare_answer():
+    assert rates_year.problems("sqlite", {"bare": [0.4, 0.5], "framework": [1.0, 1.0], "year": [10.3, 10.4]}) == []
+    assert rates_year.problems("sqlite", {"bare": [0.4, 0.5], "framework": [1.0, 1.0], "year": [12.4, 12.5]}) == [
+        "sqlite: a year of a pair takes 12.0 ms beyond a bare answer, not 10"
+    ]
+
+
+def test_import_of_rates_is_judged_by_the_bare_driver_and_its_memory():
+    assert rates_import.problems("mariadb", rates_import.Measured([60.0], [100.0], [1.0], [0.1])) == []
+    assert rates_import.problems("mariadb", rates_import.Measured([30.0], [100.0], [20.0], [0.1])) == [
+        "mariadb: import at 0.30 of the bare driver, not 0.35",
+        "mariadb: memory of the import grew by 20 MiB",
+    ]
+
+
+def test_conversions_are_judged_by_their_largest_errors():
+    assert rates_check.problems("sqlite", rates_check.Found(1e-9, 1e-12, 0)) == []
+    assert rates_check.problems("sqlite", rates_check.Found(1e-8, 1e-11, 2)) == [
+        "sqlite: 1.0e-08 from CurrencyConverter, not 1e-09",
+        "sqlite: a triangle ends 1.0e-11 beside its start, not 1e-12",
+        "sqlite: a currency is not worth itself, 2 times",
     ]

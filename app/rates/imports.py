@@ -85,12 +85,13 @@ def _neighbours(new: Collection[date], stored: Collection[date]) -> dict[date, l
 async def store_history(database: Database, path: Path, tally: Tally, *, today: date) -> None:
     """Store the days of the tally, each piece of them in a transaction of its own, and count what is stored."""
     history = (past for past in read_history(path, today=today) if past.day in tally.sizes)
-    for days in _pieces(history):
+    for days in pieces(history):
         await database.transaction(partial(_store, days=days), repeatable=True, seconds=SECONDS_AT_ONCE)
         tally.done += sum(map(len, days.values()))
 
 
-def _pieces(history: Iterable[PastDay]) -> Iterator[Days]:
+def pieces(history: Iterable[PastDay]) -> Iterator[Days]:
+    """Put days together until a transaction has enough rates."""
     days: dict[date, Mapping[str, float]] = {}
     size = 0
     for past in history:

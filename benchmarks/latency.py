@@ -1,0 +1,41 @@
+"""How long single requests take, one after the other over one connection."""
+
+import time
+from http.client import HTTPConnection
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from benchmarks.load import LoadFailed
+
+
+class Asker:
+    """One kept connection to a server."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = HTTPConnection("127.0.0.1", urlsplit(url).port, timeout=60)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._connection.close()
+
+    def get(self, path: str, *, status: int = 200) -> bytes:
+        """The body of an answer.
+
+        Raises:
+            LoadFailed: The answer has another status.
+        """
+        self._connection.request("GET", path)
+        response = self._connection.getresponse()
+        body = response.read()
+        if response.status != status:
+            raise LoadFailed(f"GET {path}: {response.status} {body.decode()}")
+        return body
+
+    def milliseconds(self, path: str, *, status: int = 200) -> float:
+        """From the request to the last byte of the answer."""
+        started = time.perf_counter()
+        self.get(path, status=status)
+        return 1000 * (time.perf_counter() - started)

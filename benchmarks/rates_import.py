@@ -1,0 +1,105 @@
+"""The import of the European Central Bank's real file, beside the driver's bare executemany."""
+
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from zipfile import ZipFile
+
+from currency_converter import CURRENCY_FILE
+
+from benchmarks.processes import SERVER_CORES, environment, peak_of_run, run_to_end
+from benchmarks.run import Run
+from benchmarks.spread import Spread, ratios, spread
+from benchmarks.tables import Report, Table
+
+LARGEST_GROWTH: Final = 20.0
+"""MiB."""
+SHARE_OF_BARE: Final = {"sqlite": 0.25, "mariadb": 0.35}
+"""The import also reads the file, and keeps days, spans, version and audit trail."""
+
+
+@dataclass
+class Measured:
+    """What the rounds of one engine gave."""
+
+    speeds: list[float] = field(default_factory=list)
+    """Rates a second, by the command's own figure."""
+    bare: list[float] = field(default_factory=list)
+    growths: list[float] = field(default_factory=list)
+    """MiB by which the most memory for the whole file is above that for a tenth of it."""
+    seconds_again: list[float] = field(default_factory=list)
+    """Of the command where everything is stored already."""
+
+
+def measure(run: Run) -> Report:
+    """Import into a new database each round; memory or a ratio out of bounds fails the run."""
+    report, rows = Report(), []
+    folder = run.new_folder()
+    whole, tenth = folder / "eurofxref-hist.csv", folder / "tenth.csv"
+    with ZipFile(CURRENCY_FILE) as archive:
+        archive.extractall(folder)
+    lines = whole.read_text().splitlines(keepends=True)
+    tenth.write_text("".join(lines[: len(lines) // 10]))
+    for engine in run.plan.engines:
+        measured = Measured()
+        for number in range(run.plan.rounds):
+            run.say(f"rates: {engine}, import, round {number + 1}")
+            _measure_round(run, engine, whole, tenth, measured)
+        rows.append(_row(engine, measured))
+        report.failures += problems(engine, measured)
+    columns = ("engine", "import, rates/s", "bare, rates/s", "import / bare", "growth of memory, MiB", "again, s")
+    report.tables.append(Table(f"Import of {len(lines) - 1:,} days from 1999 on", columns, rows))
+    return report
+
+
+def _measure_round(run: Run, engine: str, whole: Path, tenth: Path, measured: Measured) -> None:
+    peaks = []
+    for file in (tenth, whole):
+        url = run.databases.new(engine, loaded=False)
+        out, peak = _import(run, url, file)
+        peaks.append(peak)
+        if file == whole:
+            measured.speeds.append(_figure(out, r"([0-9]+) rates/s"))
+            measured.seconds_again.append(_figure(_import(run, url, file)[0], r"Took +([0-9.]+) s"))
+        run.databases.drop(url)
+    measured.growths.append(peaks[1] - peaks[0])
+    url = run.databases.new(engine, loaded=False)
+    command = [sys.executable, "-m", "benchmarks.rates_bare", url, str(whole)]
+    measured.bare.append(float(run_to_end(command, run.new_folder(), environment(), cores=SERVER_CORES)))
+    run.databases.drop(url)
+
+
+def _import(run: Run, url: str, file: Path) -> tuple[str, float]:
+    """What the command wrote, and the most memory that it had; MariaDB has another core."""
+    command = [sys.executable, "-m", "app", "import-rates", "--file", str(file)]
+    return peak_of_run(command, run.new_folder(), environment(database_url=url), cores=SERVER_CORES)
+
+
+def _figure(out: str, pattern: str) -> float:
+    found = re.search(pattern, out)
+    if found is None:
+        raise ValueError(f"the import does not tell {pattern}: {out}")
+    return float(found[1])
+
+
+def _share(measured: Measured) -> Spread:
+    return ratios(measured.speeds, measured.bare)
+
+
+def _row(engine: str, measured: Measured) -> tuple[str, ...]:
+    absolute = (spread(values).text(",.0f") for values in (measured.speeds, measured.bare))
+    again = spread(measured.seconds_again).text(".1f")
+    return (engine, *absolute, _share(measured).text(), spread(measured.growths).text(".1f"), again)
+
+
+def problems(engine: str, measured: Measured) -> list[str]:
+    """What is out of bounds."""
+    problems = []
+    share, growth = _share(measured).median, max(measured.growths)
+    if share < SHARE_OF_BARE[engine]:
+        problems.append(f"{engine}: import at {share:.2f} of the bare driver, not {SHARE_OF_BARE[engine]:g}")
+    if growth >= LARGEST_GROWTH:
+        problems.append(f"{engine}: memory of the import grew by {growth:.0f} MiB")
+    return problems

@@ -1,0 +1,77 @@
+"""A year of one pair out of ten million rates: what it takes beyond an answer that is there already."""
+
+import random
+from collections.abc import Mapping
+from statistics import median, quantiles
+from typing import Final
+
+from benchmarks.answers import capture
+from benchmarks.latency import Asker
+from benchmarks.rates_rows import ROWS, fill, years
+from benchmarks.run import Run
+from benchmarks.servers import bare, service
+from benchmarks.tables import Report, Table
+
+REQUESTS: Final = 500
+WARM_UP: Final = 20
+MOST_MILLISECONDS: Final = 10.0
+REFUSED: Final = "/rates/2020-01-02..2020-01-01?base=AAA&symbols=AAB"
+"""Goes all the way to the route, and is refused there before the database is asked."""
+BARE, FRAMEWORK, YEAR = "bare", "framework", "year"
+
+
+def measure(run: Run) -> Report:
+    """Measure on each engine; more than ten milliseconds fail the run."""
+    report, rows = Report(), []
+    for engine in run.plan.engines:
+        url = run.databases.new(engine, loaded=False)
+        run.say(f"rates: {engine}, writing {ROWS:,} rows")
+        fill(url)
+        run.say(f"rates: {engine}, {REQUESTS} years of a pair")
+        measured = _measure_engine(run, url)
+        run.databases.drop(url)
+        rows.append(_row(engine, measured))
+        report.failures += problems(engine, measured)
+    columns = ("engine", "bare", "refused at once", "a year", "a year - bare", "of it the framework")
+    title = f"Milliseconds of a year of one pair out of {ROWS:,} rates, another one each time: median (5 % - 95 %)"
+    report.tables.append(Table(title, columns, rows))
+    return report
+
+
+def _measure_engine(run: Run, url: str) -> dict[str, list[float]]:
+    """Milliseconds of the requests, all contenders in turn."""
+    paths = years(random.Random(6))
+    with service(run.new_folder(), database_url=url) as ours:
+        answers = {"/year": capture(ours.url + next(paths), {})}
+        with bare(run.new_folder(), answers) as least, Asker(ours.url) as asker, Asker(least.url) as bare_asker:
+            for _ in range(WARM_UP):
+                asker.get(next(paths))
+                bare_asker.get("/year")
+            measured: dict[str, list[float]] = {BARE: [], FRAMEWORK: [], YEAR: []}
+            for _ in range(REQUESTS):
+                measured[BARE].append(bare_asker.milliseconds("/year"))
+                measured[FRAMEWORK].append(asker.milliseconds(REFUSED, status=400))
+                measured[YEAR].append(asker.milliseconds(next(paths)))
+    return measured
+
+
+def _row(engine: str, measured: Mapping[str, list[float]]) -> tuple[str, ...]:
+    beyond, framework = _beyond(measured, YEAR), _beyond(measured, FRAMEWORK)
+    return (engine, *map(_text, measured.values()), _text(beyond), f"{median(framework):.2f}")
+
+
+def _beyond(measured: Mapping[str, list[float]], name: str) -> list[float]:
+    return [value - least for value, least in zip(measured[name], measured[BARE], strict=True)]
+
+
+def _text(values: list[float]) -> str:
+    cuts = quantiles(values, n=20)
+    return f"{median(values):.2f} ({cuts[0]:.2f} - {cuts[-1]:.2f})"
+
+
+def problems(engine: str, measured: Mapping[str, list[float]]) -> list[str]:
+    """What is out of bounds."""
+    beyond = median(_beyond(measured, YEAR))
+    if beyond < MOST_MILLISECONDS:
+        return []
+    return [f"{engine}: a year of a pair takes {beyond:.1f} ms beyond a bare answer, not {MOST_MILLISECONDS:g}"]
