@@ -27,6 +27,7 @@ from app.tracking.models import State
 MAX_DOCUMENTS: Final = 5000
 MAX_DATA: Final = 65_536
 MAX_DEPTH: Final = 100
+_TOO_DEEP: Final = f"must be nested at most {MAX_DEPTH} levels deep"
 _UBID: Final = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 _TRANSFER: Final[JsonDict] = {
     "UBID": _UBID,
@@ -53,15 +54,14 @@ def _as_json(value: object) -> str:
     """Write an object down at once: it is stored as text, and nothing here looks into it."""
     if not isinstance(value, dict):
         raise ValueError("must be an object")
-    too_deep = f"must be nested at most {MAX_DEPTH} levels deep"
     try:
         # What this can't write, an answer could not show: half of a character, and what is nested without end.
         text = to_json(value, inf_nan_mode="constants")
     except ValueError as error:
-        raise ValueError("must not have half of a character" if "surrogate" in str(error) else too_deep) from error
-    # Levels are counted only where there may be enough of them; readers of JSON give up at different depths.
-    if text.count(b"{") + text.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-        raise ValueError(too_deep)
+        raise ValueError("must not have half of a character" if "surrogate" in str(error) else _TOO_DEEP) from error
+    # Readers of JSON give up at different depths. Levels are counted only where there may be enough of them.
+    if len(text) > 2 * MAX_DEPTH and text.count(b"{") + text.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise ValueError(_TOO_DEEP)
     if b"NaN" in text or b"Infinity" in text:
         _refuse_not_a_number(value)
     if len(text) > MAX_DATA:
