@@ -19,7 +19,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.config import Settings
 from app.database_faults import as_unavailable, is_lost_connection, is_worth_a_retry, mark_disconnects
 from app.database_url import mysql_connect_arguments, normalize_database_url, requires_tls
-from app.dialects import bound_lock_waits, open_aiomysql, open_sqlite, prepare_sqlite
+from app.dialects import open_aiomysql, open_sqlite, prepare_mysql, prepare_sqlite
 from app.errors import DatabaseUnavailable
 from app.pool import Pool
 
@@ -55,7 +55,7 @@ def create_engine(settings: Settings) -> AsyncEngine:
         connect_args["async_creator_fn"] = open_aiomysql
     engine = create_async_engine(bare_url, connect_args=connect_args, **pool)
     event.listen(engine.sync_engine, "handle_error", mark_disconnects)
-    bound_lock_waits(engine, seconds=settings.db_timeout_seconds)
+    prepare_mysql(engine, seconds=settings.db_timeout_seconds)
     # MySQL 8.4 tells at every upsert that VALUES() is deprecated, and aiomysql makes a Python warning of it.
     warnings.filterwarnings("ignore", message=".*VALUES function.* is deprecated")
     if requires_tls(url):

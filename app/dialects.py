@@ -11,6 +11,7 @@ import aiomysql
 import aiosqlite
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     DateTime,
     Dialect,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     event,
     func,
     literal,
+    select,
 )
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.dialects.mysql.dml import OnDuplicateClause
@@ -48,6 +50,10 @@ LongBlob: Final = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "maria
 """Bytes, up to 16 MiB; a plain BLOB ends at 64 KiB on MySQL."""
 
 
+_LONGEST_TEXT: Final = 2**20
+"""Bytes that MySQL may put together from many rows; its own default is 1024."""
+_SCALE: Final = 2.0**40
+"""MySQL writes small numbers with zeros in front, and cuts their digits off at 22 signs. A power of 2 costs none."""
 _ROWS_AT_ONCE: Final = 1000
 """In one statement: MySQL's driver writes all of it down before it lets others have their turn."""
 
@@ -196,6 +202,42 @@ def _without_row_alias(clause: OnDuplicateClause, compiler: Any, **options: Any)
     return sql.removeprefix("AS new ")
 
 
+async def read_by_day(
+    session: AsyncSession, group: Any, day: Any, number: Any, *conditions: ColumnElement[bool]
+) -> dict[str, list[tuple[str, str]]]:
+    """Read a day and a number of each row, as texts: by group, in the order of the days.
+
+    aiomysql takes 5 us to make objects of one row, so MySQL puts the rows of a
+    group into one text: a third of the time for a year. The numbers come back
+    digit by digit, from 1e-12 on; SQLite would write 15 digits.
+
+    Args:
+        session: For reading.
+        group: A column of texts.
+        day: The column of the days.
+        number: The column of the numbers.
+        conditions: Which rows; at most ten thousand or so, because a text has a limit on the server.
+    """
+    connection = await session.connection()
+    if connection.dialect.name == "sqlite":
+        query = select(group, day, number).where(*conditions).order_by(group, day)
+        found: dict[str, list[tuple[str, str]]] = {}
+        for name, of_day, value in await connection.execute(query):
+            found.setdefault(name, []).append((str(of_day), repr(value)))
+        return found
+    text = func.group_concat(func.concat(day, " ", number * _SCALE).op("ORDER BY")(day))
+    rows = await connection.execute(select(group, text, func.count()).where(*conditions).group_by(group))
+    return {name: _unpacked(packed, size) for name, packed, size in rows}
+
+
+def _unpacked(packed: str, size: int) -> list[tuple[str, str]]:
+    found = (pair.partition(" ") for pair in packed.split(","))
+    pairs = [(day, repr(float(number) / _SCALE)) for day, _, number in found]
+    if len(pairs) != size:
+        raise ValueError(f"the server cut the text of {size} rows off at {len(packed)} characters")
+    return pairs
+
+
 async def open_sqlite(*arguments: Any, **options: Any) -> aiosqlite.Connection:
     """Connect to a SQLite file; who is cancelled meanwhile leaves no open file behind, as aiosqlite itself would."""
     connection = aiosqlite.connect(*arguments, **options)
@@ -236,18 +278,21 @@ async def open_aiomysql(*arguments: Any, **options: Any) -> aiomysql.Connection:
     return connection
 
 
-def bound_lock_waits(engine: AsyncEngine, *, seconds: float) -> None:
+def prepare_mysql(engine: AsyncEngine, *, seconds: float) -> None:
     """Make MySQL give up waiting for a row's lock after so many seconds, rounded up, where it would not do so earlier.
 
     While it waits it does not see that its client has left. Without this, every
     unit of work that gave up on a locked row would leave a connection behind on
-    the server, for the 50 seconds that are the default.
+    the server, for the 50 seconds that are the default. And let it put texts together, for ``read_by_day()``.
     """
 
     @event.listens_for(engine.sync_engine, "connect")
     def set_bound(connection: DBAPIConnection, _: object) -> None:
         cursor = connection.cursor()
-        cursor.execute(f"SET innodb_lock_wait_timeout = LEAST(@@innodb_lock_wait_timeout, {math.ceil(seconds)})")
+        cursor.execute(
+            f"SET innodb_lock_wait_timeout = LEAST(@@innodb_lock_wait_timeout, {math.ceil(seconds)}), "
+            f"group_concat_max_len = {_LONGEST_TEXT}"
+        )
         cursor.close()
 
 

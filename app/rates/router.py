@@ -1,5 +1,6 @@
 """HTTP routes of exchange rates: of the latest day, of any day, over days, and what an amount is worth."""
 
+from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from datetime import date, timedelta
 from typing import Annotated, Any, Final
@@ -82,7 +83,10 @@ async def get_series(
             return Response(b"".join(pieces), media_type=form.media_type, headers={**headers, **_caching(last, today)})
     # It takes longer than a connection may be held: each page is a unit of work of its own.
     stream = write_series(database.reading, series, form)
-    return StreamingResponse(stream, media_type=form.media_type, headers={**headers, "Cache-Control": "no-cache"})
+    first_piece = await anext(stream)  # so that what fails at once is an answer, and not a broken connection
+    return StreamingResponse(
+        _chained(first_piece, stream), media_type=form.media_type, headers={**headers, "Cache-Control": "no-cache"}
+    )
 
 
 @router.get(
@@ -121,6 +125,12 @@ async def convert(
     await note_version(request, session)
     response.headers.update(CACHEABLE if query.on is None else _caching(query.on, today))
     return await crud.get_conversion(session, query)
+
+
+async def _chained(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in others:
+        yield piece
 
 
 def _rates_response(rates: RatesPublic, query: RatesQuery, caching: dict[str, str]) -> Response:

@@ -1,10 +1,10 @@
 """Series of rates over a range of days, read and written piece by piece."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
@@ -13,10 +13,11 @@ from sqlalchemy import select as select_columns  # takes any number of columns, 
 from sqlmodel import col, func
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.dialects import read_by_day
 from app.errors import AppError, ValidationFailed
 from app.formats import Format, write_heading, write_rows
 from app.rates.crud import RatesNotFound
-from app.rates.exchange import Group, averages, cross, exact, shown
+from app.rates.exchange import Group, averages, cross, shown
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.rates.schemas import SeriesQuery
 from app.rates.sources import ATTRIBUTIONS
@@ -25,8 +26,6 @@ LARGEST_SERIES: Final = 300_000
 """Rates in one answer: all of the European Central Bank's history, or five years of 160 currencies."""
 LARGEST_KEPT: Final = 10_000
 """Rates in an answer that is made as a whole and kept; larger ones are sent as they are read."""
-PAGE: Final = 1000
-"""Rates that are read at a time: the driver turns rows into objects without letting others have their turn."""
 COLUMNS: Final = ("date", "base", "quote", "rate", "source")
 
 
@@ -50,8 +49,13 @@ class Series:
     last: date
     codes: Sequence[str]
     """The currencies, in the order in which they come."""
-    size: int
-    """Rates to read, at most."""
+    days: int
+    """Of the source in the range, at most."""
+
+    @property
+    def size(self) -> int:
+        """Rates to read, at most."""
+        return self.days * len(self.codes)
 
 
 async def plan_series(session: AsyncSession, first: date, last: date, query: SeriesQuery) -> Series:
@@ -71,51 +75,72 @@ async def plan_series(session: AsyncSession, first: date, last: date, query: Ser
         ValidationFailed: The source does not quote a currency that is wanted.
         RangeTooLarge: There are too many rates.
     """
-    days = await _count_days(session, first, last, query.source)
-    if not days:
-        raise RatesNotFound(f"No rates are stored from {first} to {last}")
     symbols = query.wanted
     wanted = {query.base, *(symbols or ())}
-    quoted = await _quoted(session, first, last, days, wanted if symbols else None)
-    source = max(days, key=lambda name: (len(wanted.intersection(quoted[name])), days[name], name))
+    quoted = await _quoted(session, first, last, query.source, wanted if symbols else None)
+    if query.source:
+        quoted.setdefault(query.source, [])
+    source, days = await _choose_source(session, first, last, wanted, quoted)
+    _require_quoted({"base": [query.base], "symbols": symbols or ()}, source, quoted.get(source, ()), first, last)
+    series = Series(query, source, first, last, symbols or quoted[source], days)
+    if series.size > LARGEST_SERIES:
+        raise RangeTooLarge(
+            f"{series.days} days of {len(series.codes)} currencies are {series.size} rates, more than "
+            f"{LARGEST_SERIES}; ask for fewer with symbols, or for fewer days"
+        )
+    return series
+
+
+async def _choose_source(
+    session: AsyncSession, first: date, last: date, wanted: Collection[str], quoted: Mapping[str, Collection[str]]
+) -> tuple[str, int]:
+    """The source that has the most of what is wanted, and how many days it has in the range, at most."""
+    most = max((len({*wanted}.intersection(codes)) for codes in quoted.values()), default=0)
+    best = [name for name, codes in quoted.items() if len({*wanted}.intersection(codes)) == most]
+    calendar = (last - first).days + 1
+    if len(best) == 1 and calendar * len(quoted[best[0]]) <= LARGEST_KEPT:
+        return best[0], calendar  # no choice, and no need to know it better
+    days = await _count_days(session, first, last, best)
+    if not days:
+        raise RatesNotFound(f"No rates are stored from {first} to {last}")
+    source = max(days, key=lambda name: (days[name], name))
+    return source, days[source]
+
+
+def _require_quoted(
+    wanted: Mapping[str, Collection[str]], source: str, quoted: Collection[str], first: date, last: date
+) -> None:
     problems = {
         name: f"{', '.join(missing)} is not quoted by {source} from {first} to {last}"
-        for name, codes in (("base", [query.base]), ("symbols", symbols or ()))
-        if (missing := [code for code in codes if code not in quoted[source]])
+        for name, codes in wanted.items()
+        if (missing := [code for code in codes if code not in quoted])
     }
     if problems:
         raise ValidationFailed(problems)
-    codes = symbols or quoted[source]
-    size = days[source] * len(codes)
-    if size > LARGEST_SERIES:
-        raise RangeTooLarge(
-            f"{days[source]} days of {len(codes)} currencies are {size} rates, more than {LARGEST_SERIES}; "
-            "ask for fewer with symbols, or for fewer days"
-        )
-    return Series(query, source, first, last, codes, size)
 
 
-async def _count_days(session: AsyncSession, first: date, last: date, source: str | None) -> dict[str, int]:
+async def _count_days(session: AsyncSession, first: date, last: date, sources: Collection[str]) -> dict[str, int]:
+    """Days by source that lie in the range; of these sources, or, where there are none, of all."""
     columns: tuple[Any, ...] = (RateDay.source, func.count())
     query = select_columns(*columns).where(col(RateDay.day).between(first, last)).group_by(col(RateDay.source))
-    if source is not None:
-        query = query.where(col(RateDay.source) == source)
+    if sources:
+        query = query.where(col(RateDay.source).in_(sources))
     return dict((await (await session.connection()).execute(query)).all())
 
 
 async def _quoted(
-    session: AsyncSession, first: date, last: date, sources: Iterable[str], codes: Collection[str] | None
+    session: AsyncSession, first: date, last: date, source: str | None, codes: Collection[str] | None
 ) -> dict[str, list[str]]:
     """Codes by source that are quoted somewhere in the range; of these ones, or of all."""
     columns: tuple[Any, ...] = (CurrencySpan.source, CurrencySpan.quote)
-    query = select_columns(*columns).where(
-        col(CurrencySpan.source).in_(sources), col(CurrencySpan.first_day) <= last, col(CurrencySpan.last_day) >= first
-    )
+    query = select_columns(*columns).where(col(CurrencySpan.first_day) <= last, col(CurrencySpan.last_day) >= first)
+    if source is not None:
+        query = query.where(col(CurrencySpan.source) == source)
     if codes is not None:
         query = query.where(col(CurrencySpan.quote).in_(codes))
     quoted: dict[str, list[str]] = defaultdict(list)
-    for source, code in await (await session.connection()).execute(query.order_by(col(CurrencySpan.quote))):
-        quoted[source].append(code)
+    for name, code in await (await session.connection()).execute(query.order_by(col(CurrencySpan.quote))):
+        quoted[name].append(code)
     return quoted
 
 
@@ -125,33 +150,42 @@ async def write_series(reading: Reading, series: Series, form: Format) -> AsyncI
     JSON has the days of each currency in an object of their own; CSV and NDJSON have a row for each rate.
 
     Args:
-        reading: Opens the session for each page.
+        reading: Opens the session for each reading.
         series: What to write.
         form: How to write it.
 
     Raises:
+        RatesNotFound: Before the first piece: the base has no rates in the range.
         DatabaseUnavailable: On the way; what was written by then is incomplete.
     """
-    base_rates = {day: exact(rate) async for day, rate in _read_rates(reading, series, series.query.base)}
-    yield _json_head(series) if form is Format.JSON else write_heading(form, COLUMNS)
-    for number, code in enumerate(series.codes):
-        rates = [
-            (day, cross(base_rates[day], exact(rate)))
-            async for day, rate in _read_rates(reading, series, code)
-            if day in base_rates
-        ]
-        known = _grouped(rates, series.query.group)
-        if form is Format.JSON:
-            yield (b"," if number else b"") + to_json(code) + b":" + to_json({str(day): rate for day, rate in known})
-        else:
-            rows = ((str(day), series.query.base, code, rate, series.source) for day, rate in known)
-            yield write_rows(form, COLUMNS, rows)
+    base = series.query.base
+    at_once = max(1, LARGEST_KEPT // series.days)
+    base_rates: dict[str, Decimal] = {}
+    for start in range(0, len(series.codes), at_once):
+        codes = series.codes[start : start + at_once]
+        found = await _read_rates(reading, series, codes if start else {base, *codes})
+        if start == 0:
+            base_rates = found.get(base, {})
+            if not base_rates:
+                raise RatesNotFound(f"No rates of {base} are stored from {series.first} to {series.last}")
+            yield _json_head(series) if form is Format.JSON else write_heading(form, COLUMNS)
+        for number, code in enumerate(codes, start):
+            of_code = found.get(code, {})
+            rates = [(day, cross(base_rates[day], rate)) for day, rate in of_code.items() if day in base_rates]
+            known = _grouped(rates, series.query.group)
+            if form is Format.JSON:
+                yield (b"," if number else b"") + to_json(code) + b":" + to_json(dict(known))
+            else:
+                yield write_rows(form, COLUMNS, [(day, base, code, rate, series.source) for day, rate in known])
     if form is Format.JSON:
         yield b"}}"
 
 
-def _grouped(rates: list[tuple[date, Decimal]], group: Group | None) -> list[tuple[date, float]]:
-    return [(day, shown(rate)) for day, rate in (averages(rates, group) if group else rates)]
+def _grouped(rates: list[tuple[str, Decimal]], group: Group | None) -> list[tuple[str, float]]:
+    if group is None:
+        return [(day, shown(rate)) for day, rate in rates]
+    dated = ((date.fromisoformat(day), rate) for day, rate in rates)
+    return [(str(day), shown(rate)) for day, rate in averages(dated, group)]
 
 
 def _json_head(series: Series) -> bytes:
@@ -166,21 +200,13 @@ def _json_head(series: Series) -> bytes:
     return to_json(about)[:-1] + b',"rates":{'
 
 
-async def _read_rates(reading: Reading, series: Series, quote: str) -> AsyncIterator[tuple[date, float]]:
-    """One currency's stored rates in the order of the days, page by page."""
-    columns: tuple[Any, ...] = (ExchangeRate.day, ExchangeRate.rate)
-    first = series.first
-    while True:
-        query = select_columns(*columns).where(
-            col(ExchangeRate.source) == series.source,
-            col(ExchangeRate.quote) == quote,
-            col(ExchangeRate.day).between(first, series.last),
-        )
-        async with reading() as session:
-            found = await (await session.connection()).execute(query.order_by(col(ExchangeRate.day)).limit(PAGE))
-            rows = found.all()
-        for day, rate in rows:
-            yield day, rate
-        if len(rows) < PAGE:
-            return
-        first = rows[-1][0] + timedelta(days=1)
+async def _read_rates(reading: Reading, series: Series, codes: Collection[str]) -> dict[str, dict[str, Decimal]]:
+    """Some currencies' stored rates by day, in the order of the days."""
+    conditions = (
+        col(ExchangeRate.source) == series.source,
+        col(ExchangeRate.quote).in_(codes),
+        col(ExchangeRate.day).between(series.first, series.last),
+    )
+    async with reading() as session:
+        found = await read_by_day(session, ExchangeRate.quote, ExchangeRate.day, ExchangeRate.rate, *conditions)
+    return {code: {day: Decimal(rate) for day, rate in rates} for code, rates in found.items()}

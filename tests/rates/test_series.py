@@ -1,12 +1,17 @@
 """Series of rates over days: shape, choice of the source, averages, bounds, plans; on both engines."""
 
 import json
+import random
 import re
 from datetime import date, timedelta
+from decimal import Decimal
 
 import pytest
+from sqlmodel import col
 
 from app.database import Database
+from app.dialects import read_by_day
+from app.rates.models import ExchangeRate
 from tests.conftest import Client
 from tests.rates.conftest import add_history
 from tests.support.statements import Statement, recorded
@@ -102,7 +107,13 @@ async def test_series_is_csv_or_ndjson_on_request(history):
         ),
         ("2026-10-29..2026-10-30?base=ISK", 400, {"base": "ISK is not quoted by ecb from 2026-10-29 to 2026-10-30"}),
         ("2026-11-02..2026-11-03?group=year", 400, {"group": "must be one of: week, month"}),
-        ("2026-10-31..2026-11-01", 404, "No rates are stored from 2026-10-31 to 2026-11-01"),
+        ("2026-10-31..2026-11-01", 404, "No rates of USD are stored from 2026-10-31 to 2026-11-01"),
+        ("2026-10-01..2026-10-28", 404, "No rates are stored from 2026-10-01 to 2026-10-28"),
+        (
+            "2026-10-01..2026-11-03?base=QQQ&source=ecb",
+            400,
+            {"base": "QQQ is not quoted by ecb from 2026-10-01 to 2026-11-03"},
+        ),
     ],
 )
 @pytest.mark.engines("sqlite")
@@ -144,6 +155,7 @@ async def test_long_series_is_sent_as_it_is_read_and_is_whole(history: Client):
 
 @pytest.mark.engines("sqlite")
 async def test_range_that_is_too_large_is_refused_before_it_is_read(history, monkeypatch):
+    monkeypatch.setattr("app.rates.series.LARGEST_KEPT", 5)
     monkeypatch.setattr("app.rates.series.LARGEST_SERIES", 10)
     with recorded(history.state["database"]) as statements:
         response = await history.get(RANGE)
@@ -175,7 +187,7 @@ async def test_year_of_a_pair_and_all_pairs_of_a_day_are_one_range_each(history:
     year = await plans("/rates/2020-01-01..2020-12-31?base=EUR&symbols=AAX&source=long")
     day = await plans("/rates/2020-06-01?base=EUR&source=long")
 
-    assert len(year) == 2  # the base, and the other
+    assert len(year) == 1  # the ranges of both currencies
     by_key = r"USING PRIMARY KEY \(source=\? AND quote=\? AND day>\?|range PRIMARY"
     by_day = (
         r"USING COVERING INDEX ix_exchange_rate_day \(source=\? AND day=\?\)|ref .* ix_exchange_rate_day .*Using index"
@@ -198,3 +210,28 @@ async def test_day_is_found_by_index_among_many(history: Client):
         plan = await explain(database, statement)
         assert re.search(r"uq_rate_day_recorded_at|uq_rate_day_day|sqlite_autoindex_rate_day_|PRIMARY", plan), plan
         assert not re.search("filesort|TEMP B-TREE", plan), (path, plan)
+
+
+async def test_every_digit_of_a_rate_comes_back(history: Client):
+    chance = random.Random(14)
+    rates = [chance.uniform(1, 10) * 10.0 ** chance.randrange(-11, 14) for _ in range(3000)] + [1e15, 1e-12, 0.1, 1 / 3]
+    days = {date(2018, 1, 1) + timedelta(number): {"EUR": 1.0, "AAA": rate} for number, rate in enumerate(rates)}
+    await add_history(history, source="odd", days=days)
+
+    async with history.state["database"].reading() as session:
+        found = await read_by_day(
+            session, ExchangeRate.quote, ExchangeRate.day, ExchangeRate.rate, col(ExchangeRate.source) == "odd"
+        )
+    assert [float(text) for _, text in found["AAA"]] == rates
+    assert [Decimal(text) for _, text in found["AAA"]] == [Decimal(repr(rate)) for rate in rates]
+
+
+async def test_long_series_that_can_not_begin_is_an_answer(history: Client, monkeypatch):
+    monkeypatch.setattr("app.rates.series.LARGEST_KEPT", 1)
+    monkeypatch.setattr("app.rates.router.LARGEST_KEPT", 1)
+    few = {date(2026, 11, day): {"EUR": 1.0, **({"GHS": 12.0} if day != 3 else {})} for day in (2, 3, 4)}
+    await add_history(history, source="other", days=few)
+
+    response = await history.get("/rates/2026-11-03..2026-11-03?base=GHS&source=other")
+    told = "No rates of GHS are stored from 2026-11-03 to 2026-11-03"
+    assert (response.status_code, response.json()) == (404, {"error": "Rates not found", "details": told})
