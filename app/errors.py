@@ -90,7 +90,7 @@ _DESCRIPTIONS: Final = {
     409: "It is at odds with what is stored, or another process is doing it; `details` says what to do.",
     412: "There is an `If-Match` that does not name the `ETag` in force.",
     429: "Too many tries; try again after `Retry-After` seconds.",
-    413: "The body is larger than the service takes.",
+    413: "The body is larger than the service takes, or the range that was asked for.",
     415: "The body is of another type than this request takes.",
     500: "Something nobody foresaw; it was logged.",
     503: "The database or every source is out of reach, or too busy; try again after `Retry-After` seconds.",

@@ -1,7 +1,7 @@
 """Pages of lists: totals and neighbours travel in headers."""
 
 from typing import Annotated, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import Request
 from pydantic import Field
@@ -40,7 +40,7 @@ def page_headers(request: Request, total: int, *, limit: int | None, offset: int
         pages["next"] = offset + size
     given = {name: value for name, value in request.query_params.items() if name not in ("offset", "limit")}
     links = (
-        f'<{request.url.path}?{urlencode({**given, "limit": size, "offset": start})}>; rel="{rel}"'
+        f'<{quote(request.url.path)}?{urlencode({**given, "limit": size, "offset": start})}>; rel="{rel}"'
         for rel, start in pages.items()
     )
     return {"X-Total-Count": str(total), "Link": ", ".join(links)}

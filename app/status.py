@@ -24,6 +24,8 @@ router = APIRouter(tags=["service"])
 _LINKS: Final = {
     "countries": "/countries",
     "image": "/countries/image",
+    "rates": "/rates",
+    "currencies": "/currencies",
     "status": "/status",
     "docs": "/docs",
     "openapi": "/openapi.json",

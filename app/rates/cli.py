@@ -24,8 +24,10 @@ from app.terminal import COMMAND_LINE, bring_up_to_date, console, errors, progre
 
 def _file(value: Path) -> Path:
     # It is read more than once, which a pipe does not allow.
-    if value.suffix.lower() not in SUFFIXES or not value.is_file():
+    if value.suffix.lower() not in SUFFIXES:
         raise typer.BadParameter(f"must be a file whose name ends in {' or '.join(SUFFIXES)}")
+    if not value.is_file():
+        raise typer.BadParameter("there is no such file")
     return value
 
 

@@ -1,17 +1,17 @@
 """What can be asked about exchange rates: those of a day, and what an amount is worth by them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
 from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
-from sqlmodel import col, func
+from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import AppError, ValidationFailed
 from app.rates.currencies import minor_units
 from app.rates.exchange import convert, cross_rate, shown, to_minor_unit
-from app.rates.models import ExchangeRate, RateDay
+from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.rates.schemas import Conversion, ConversionQuery, RatesPublic, RatesQuery
 from app.rates.sources import ATTRIBUTIONS
 
@@ -42,9 +42,9 @@ async def get_rates(session: AsyncSession, query: RatesQuery, *, on: date | None
         RatesNotFound: None are stored, or only later ones.
         ValidationFailed: The source does not quote a currency that is wanted.
     """
-    key = await find_day(session, on=on, source=query.source)
     symbols = query.wanted
-    rates = await read_rates(session, key, None if symbols is None else {query.base, *symbols})
+    wanted = {query.base, *(symbols or ())}
+    key, rates = await find_rates(session, wanted, wanted if symbols else None, on=on, source=query.source)
     _require_quoted(rates, {"base": [query.base], "symbols": symbols or ()}, key)
     return RatesPublic(
         base=query.base,
@@ -62,9 +62,9 @@ async def get_conversion(session: AsyncSession, query: ConversionQuery) -> Conve
         RatesNotFound: None are stored, or only later ones.
         ValidationFailed: The source does not quote one of the currencies.
     """
-    key = await find_day(session, on=query.on, source=query.source)
     base, quote = query.base, query.quote
-    rates = await read_rates(session, key, {base, quote})
+    wanted = {base, quote}
+    key, rates = await find_rates(session, wanted, wanted, on=query.on, source=query.source)
     _require_quoted(rates, {"from": [base], "to": [quote]}, key)
     result, digits = convert(query.amount, rates, base, quote), minor_units(quote)
     return Conversion(
@@ -82,7 +82,7 @@ async def get_conversion(session: AsyncSession, query: ConversionQuery) -> Conve
 
 def _require_quoted(rates: Mapping[str, float], wanted: Mapping[str, Collection[str]], key: DayKey) -> None:
     problems = {
-        name: f"{', '.join(missing)} is not quoted by {key.source} on {key.day}"
+        name: not_quoted(missing, f"by {key.source} on {key.day}")
         for name, codes in wanted.items()
         if (missing := sorted(code for code in codes if code not in rates))
     }
@@ -90,44 +90,86 @@ def _require_quoted(rates: Mapping[str, float], wanted: Mapping[str, Collection[
         raise ValidationFailed(problems)
 
 
-async def find_day(session: AsyncSession, *, on: date | None = None, source: str | None = None) -> DayKey:
-    """Find the day whose rates are in force.
+def not_quoted(codes: Sequence[str], where: str) -> str:
+    """Say so in a sentence."""
+    return f"{', '.join(codes)} {'is' if len(codes) == 1 else 'are'} not quoted {where}"
+
+
+async def find_rates(
+    session: AsyncSession,
+    wanted: Collection[str],
+    codes: Collection[str] | None,
+    *,
+    on: date | None = None,
+    source: str | None = None,
+) -> tuple[DayKey, dict[str, float]]:
+    """Find the day whose rates are in force, and read them.
 
     Args:
         session: For reading.
-        on: The last day on or before this one; of several sources that have it,
-            the one that was refreshed last. None is the last refresh, and
+        wanted: Currencies that the answer needs. Where the newest day lacks one,
+            that of the sources that quote the most of them counts.
+        codes: Read only these; None reads all.
+        on: The last day on or before this one, and of several sources that have
+            it the one that was refreshed last. None is the last refresh, and
             where there was none, the newest day.
         source: Only this one, and its newest day where none is named.
 
     Raises:
         RatesNotFound: There is none.
     """
+    key = await _find_day(session, on, () if source is None else (source,))
+    rates = await read_rates(session, key, codes)
+    if on is None or source is not None or rates.keys() >= set(wanted):
+        return key, rates
+    knowing = await _sources_that_quote(session, wanted, on)
+    if key.source in knowing or not knowing:
+        return key, rates
+    key = await _find_day(session, on, knowing)
+    return key, await read_rates(session, key, codes)
+
+
+async def _find_day(session: AsyncSession, on: date | None, sources: Collection[str]) -> DayKey:
+    """The day in force, of these sources, or, where there are none, of all."""
     columns: tuple[Any, ...] = (RateDay.source, RateDay.day)
     query = select_columns(*columns).limit(1)
     if on is not None:
         query = query.where(col(RateDay.day) <= on)
+    if sources:
+        query = query.where(col(RateDay.source).in_(sources))
     day, recorded_at, name = col(RateDay.day).desc(), col(RateDay.recorded_at).desc(), col(RateDay.source).desc()
     # Each is the order of an index. Imported days, which have NULL, come last, on all engines.
-    if source is not None:
-        query = query.where(col(RateDay.source) == source).order_by(day)
+    if len(sources) == 1:
+        query = query.order_by(day)
     else:
         query = query.order_by(*((recorded_at, day) if on is None else (day, recorded_at)), name)
     row = (await (await session.connection()).execute(query)).first()
     if row is None:
-        raise RatesNotFound(await _what_is_known(session, source))
+        raise RatesNotFound(await _what_is_known(session, *sources))
     return DayKey(*row)
 
 
-async def _what_is_known(session: AsyncSession, source: str | None) -> str:
+async def _sources_that_quote(session: AsyncSession, codes: Collection[str], on: date) -> list[str]:
+    """Those that quote the most of these currencies, then or before."""
+    columns: tuple[Any, ...] = (CurrencySpan.source, func.count())
+    query = select_columns(*columns).where(col(CurrencySpan.quote).in_(codes), col(CurrencySpan.first_day) <= on)
+    rows = (await (await session.connection()).execute(query.group_by(col(CurrencySpan.source)))).all()
+    most = max((number for _, number in rows), default=0)
+    return [name for name, number in rows if number == most]
+
+
+async def _what_is_known(session: AsyncSession, source: str | None = None) -> str:
     columns: tuple[Any, ...] = (func.min(RateDay.day), func.max(RateDay.day))
     query = select_columns(*columns)
     if source is not None:
         query = query.where(col(RateDay.source) == source)
     first, last = (await (await session.connection()).execute(query)).one()
     whose = f" of the source {source}" if source is not None else ""
+    if first is None and source is not None:
+        names = (await session.exec(select(RateDay.source).distinct().order_by(col(RateDay.source)))).all()
+        return f"No rates{whose} are stored; sources are: {', '.join(names) or 'none'}"
     if first is None:
-        return f"No rates{whose} are stored; POST /countries/refresh brings the day's"
+        return "No rates are stored; POST /countries/refresh brings the day's"
     return f"Rates{whose} are stored from {first} to {last}"
 
 
@@ -136,7 +178,7 @@ async def read_rates(session: AsyncSession, key: DayKey, codes: Collection[str] 
 
     Args:
         session: For reading.
-        key: From ``find_day()``.
+        key: The day.
         codes: Only these, as far as they are quoted; None reads all.
     """
     columns: tuple[Any, ...] = (ExchangeRate.quote, ExchangeRate.rate)

@@ -5,13 +5,23 @@ import re
 from decimal import Decimal
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic.config import JsonDict
 
 from app.formats import FORMAT_DESCRIPTION, Format
 from app.rates.exchange import Group
 
 _CODE: Final = re.compile("[A-Za-z]{3}")
+_NUMBER: Final = re.compile("[+-]?[0-9]+([.][0-9]*)?([eE][+-]?[0-9]{1,4})?")
 _DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CODE_WANTED: Final = "a currency code of three letters, such as EUR"
 _SOURCE: Final = "open.er-api.com"
@@ -28,8 +38,15 @@ def _code(text: str) -> str:
 
 def _day(text: object) -> object:
     # pydantic would take a number of seconds as well, and the time of a day.
-    if isinstance(text, str) and not _DAY.fullmatch(text):
+    if isinstance(text, str) and (not _DAY.fullmatch(text) or text.startswith("0000")):
         raise ValueError("must be a day, such as 2026-11-21")
+    return text
+
+
+def _plain(text: object) -> object:
+    # Decimal would take underscores, blanks, and the digits of other scripts as well.
+    if isinstance(text, str) and not _NUMBER.fullmatch(text):
+        raise ValueError("must be a number, such as 100 or 12.5")
     return text
 
 
@@ -37,19 +54,20 @@ def _bounded(amount: Decimal) -> Decimal:
     # A result has up to 17 digits, and may be converted again.
     if len(amount.normalize().as_tuple().digits) > 17 or 0 < amount < Decimal("1e-30"):
         raise ValueError("must have at most 17 digits, and not be below 1e-30")
-    return amount
+    return abs(amount)  # there is a -0
 
 
 Day = Annotated[datetime.date, BeforeValidator(_day)]
 Code = Annotated[str, AfterValidator(_code)]
 Amount = Annotated[
     Decimal,
+    BeforeValidator(_plain),
     Field(ge=0, le=10**15, allow_inf_nan=False),
     AfterValidator(_bounded),
     WithJsonSchema({"type": "number", "minimum": 0, "maximum": 10**15}),
 ]
 SourceField = Annotated[
-    str | None,
+    Annotated[str, StringConstraints(strip_whitespace=True)] | None,  # MariaDB compares without blanks at the end
     Field(min_length=1, max_length=255, description="Only rates of this source, as `source` names it."),
 ]
 
@@ -138,7 +156,9 @@ class ConversionQuery(BaseModel):
 
     base: Code = Field(alias="from", description="Code of the currency of the amount.", examples=["NGN"])
     quote: Code = Field(alias="to", description="Code of the currency that is wanted.", examples=["EUR"])
-    amount: Amount = Field(default=Decimal(1), description="At most 17 digits.", examples=[100])
+    amount: Amount = Field(
+        default_factory=lambda: Decimal(1), description="At most 17 digits; 1 without it.", examples=[100]
+    )
     on: Day | None = Field(
         default=None, alias="date", description="By the rates in force that day; without it, the latest."
     )

@@ -16,7 +16,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.dialects import read_by_day
 from app.errors import AppError, ValidationFailed
 from app.formats import Format, write_heading, write_rows
-from app.rates.crud import RatesNotFound
+from app.rates.crud import RatesNotFound, not_quoted
 from app.rates.exchange import Group, averages, cross, shown
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.rates.schemas import SeriesQuery
@@ -111,7 +111,7 @@ def _require_quoted(
     wanted: Mapping[str, Collection[str]], source: str, quoted: Collection[str], first: date, last: date
 ) -> None:
     problems = {
-        name: f"{', '.join(missing)} is not quoted by {source} from {first} to {last}"
+        name: not_quoted(missing, f"by {source} from {first} to {last}")
         for name, codes in wanted.items()
         if (missing := [code for code in codes if code not in quoted])
     }

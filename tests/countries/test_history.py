@@ -251,3 +251,12 @@ async def test_what_was_stored_before_there_was_a_history_becomes_its_first_entr
     async with twice.state["database"].reading() as session:
         stored = (await session.exec(select(CountryHistory.exchange_rate).order_by("country_id"))).all()
     assert stored == [12.0, None, None]
+
+
+async def test_pages_can_be_followed_whatever_the_country_is_called(loaded):
+    for name in ("Côte d’Ivoire", "Curaçao", "Burkina Faso"):
+        assert (await loaded.get(f"/countries/{name}")).status_code == 200
+        first = await loaded.get(f"/countries/{name}/history?limit=1")
+
+        followed = await loaded.get(first.links["last"]["url"])
+        assert (name, followed.status_code, followed.json()) == (name, 200, first.json())

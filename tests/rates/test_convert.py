@@ -65,6 +65,7 @@ async def test_amount_is_1_where_none_is_given_and_may_be_0(both):
     assert (body["amount"], body["result"], body["rate"]) == (1.0, 10.977, 10.977)
     body = (await both.get("/convert?from=EUR&to=SEK&date=2026-11-03&amount=0")).json()
     assert (body["result"], body["rounded"]) == (0.0, 0.0)
+    assert "-0" not in (await both.get("/convert?from=EUR&to=SEK&amount=-0")).text
 
 
 @pytest.mark.engines("sqlite")
@@ -103,8 +104,11 @@ async def test_triangle_returns_the_amount(both):
         ),
         ("from=E&to=USD", {"from": "must be a currency code of three letters, such as EUR"}),
         ("from=EUR&to=USD&amount=-1", {"amount": "must be at least 0"}),
-        ("from=EUR&to=USD&amount=ten", {"amount": "must be a number"}),
-        ("from=EUR&to=USD&amount=NaN", {"amount": "must be a finite number"}),
+        ("from=EUR&to=USD&amount=ten", {"amount": "must be a number, such as 100 or 12.5"}),
+        ("from=EUR&to=USD&amount=NaN", {"amount": "must be a number, such as 100 or 12.5"}),
+        ("from=EUR&to=USD&amount=1_000", {"amount": "must be a number, such as 100 or 12.5"}),
+        ("from=EUR&to=USD&amount=%EF%BC%95", {"amount": "must be a number, such as 100 or 12.5"}),
+        ("from=EUR&to=USD&amount=%205", {"amount": "must be a number, such as 100 or 12.5"}),
         ("from=EUR&to=USD&amount=1e400", {"amount": "must be at most 1000000000000000"}),
         ("from=EUR&to=USD&amount=1e-31", {"amount": "must have at most 17 digits, and not be below 1e-30"}),
         (

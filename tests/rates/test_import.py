@@ -267,9 +267,9 @@ async def test_file_of_another_kind_is_a_wrong_option(tmp_path):
     missing = await run(tmp_path / "hist.csv", "sqlite://")
     other = await run(write(tmp_path / "hist.txt", [EDITED]), "sqlite://")
 
-    for result in (missing, other):
-        assert (result.code, result.out) == (2, "")
-        assert "must be a file whose name ends in .csv or .zip" in result.err
+    assert (missing.code, missing.out, other.code, other.out) == (2, "", 2, "")
+    assert "there is no such file" in missing.err
+    assert "must be a file whose name ends in .csv or .zip" in other.err
 
 
 @pytest.mark.engines("sqlite")

@@ -90,7 +90,7 @@ async def test_source_can_be_chosen(both):
     told = "Rates of the source 127.0.0.1 are stored from 2026-11-20 to 2026-11-20"
     assert (response.status_code, response.json()["details"]) == (404, told)
     response = await both.get("/rates?source=nobody")
-    told = "No rates of the source nobody are stored; POST /countries/refresh brings the day's"
+    told = "No rates of the source nobody are stored; sources are: 127.0.0.1, ecb"
     assert (response.status_code, response.json()["details"]) == (404, told)
 
 
@@ -121,7 +121,7 @@ async def test_rate_that_was_not_believed_is_absent_and_never_made_up(loaded, up
     response = await loaded.get("/rates?symbols=GHS,NGN,EUR")
     assert (response.status_code, response.json()) == (
         400,
-        refused(symbols="GHS, NGN is not quoted by 127.0.0.1 on 2026-11-22"),
+        refused(symbols="GHS, NGN are not quoted by 127.0.0.1 on 2026-11-22"),
     )
     assert "GHS" not in (await loaded.get("/rates")).json()["rates"]
 
@@ -130,7 +130,7 @@ async def test_rate_that_was_not_believed_is_absent_and_never_made_up(loaded, up
     ("path", "details"),
     [
         ("/rates?base=QQQ", {"base": "QQQ is not quoted by ecb on 2026-11-03"}),
-        ("/rates?symbols=EUR,QQQ,GHS", {"symbols": "GHS, QQQ is not quoted by ecb on 2026-11-03"}),
+        ("/rates?symbols=EUR,QQQ,GHS", {"symbols": "GHS, QQQ are not quoted by ecb on 2026-11-03"}),
         ("/rates/2026-10-30?base=ISK", {"base": "ISK is not quoted by ecb on 2026-10-30"}),
         ("/rates?base=euro", {"base": "must be a currency code of three letters, such as EUR"}),
         ("/rates?base=%C3%9Fa", {"base": "must be a currency code of three letters, such as EUR"}),
@@ -197,14 +197,14 @@ async def test_answers_change_with_an_import(loaded):
     assert (await loaded.get(path)).json()["date"] == "2026-11-18"
 
 
-async def test_one_day_takes_two_statements_and_the_version(both):
-    for path in ("/rates", "/rates/2026-10-30", "/convert?from=EUR&to=SEK&date=2026-10-30"):
+async def test_one_day_takes_a_fixed_number_of_statements(both):
+    for path, number in (("/rates", 3), ("/rates/2026-10-30", 3), ("/convert?from=EUR&to=SEK&date=2026-10-30", 3)):
         with recorded(both.state["database"]) as statements:
             assert (await both.get(path)).status_code == 200
 
-        assert (path, len(statements)) == (path, 3)
+        assert (path, len(statements)) == (path, number)
         assert (await both.get(path)).status_code == 200
-        assert (path, len(statements)) == (path, 3)  # from memory
+        assert (path, len(statements)) == (path, number)  # from memory
 
 
 async def test_cross_rates_are_exact_to_the_last_digit_that_is_shown(both):
@@ -214,3 +214,13 @@ async def test_cross_rates_are_exact_to_the_last_digit_that_is_shown(both):
     for code, rate in rates.items():
         exact = Decimal(repr(rate)) / Decimal(repr(rates["NGN"]))
         assert Decimal(repr(shown[code])) == Decimal(f"{exact:.11e}"), code
+
+
+async def test_day_is_that_of_a_source_that_quotes_what_is_wanted(loaded):
+    later = {date(2026, 11, 21): {"EUR": 1.0, "USD": 1.15}}
+    await add_history(loaded, days=later)
+
+    for query, source in (("", "ecb"), ("?symbols=EUR,GHS", "127.0.0.1"), ("?base=GHS", "127.0.0.1")):
+        assert (query, (await loaded.get(f"/rates/2026-11-21{query}")).json()["source"]) == (query, source)
+    body = (await loaded.get("/convert?from=USD&to=GHS&date=2026-11-21")).json()
+    assert (body["date"], body["source"]) == ("2026-11-20", "127.0.0.1")
