@@ -168,14 +168,22 @@ class ResponseCache:
         flight = self._flights[key] = asyncio.get_running_loop().create_future()
         read_after = versions.now()
         answer = None
+
+        async def send_unkept(message: Message) -> None:
+            # Nothing here is for the others, who need not wait for the end: of a stream, its client decides when it is.
+            if not flight.done():
+                flight.set_result(None)
+            await send(message)
+
         try:
-            answer = await self._compute(scope, receive, send)
+            answer = await self._compute(scope, receive, send_unkept)
             if answer is not None and versions.learn(answer.version, read_after):
                 self._store.keep(key, answer)
             return answer
         finally:
             del self._flights[key]
-            flight.set_result(answer)
+            if not flight.done():
+                flight.set_result(answer)
 
     async def _compute(self, scope: Scope, receive: Receive, send: Send) -> Answer | None:
         """Run the application; None where its answer may not be kept, and went straight to the client."""

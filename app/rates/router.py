@@ -1,16 +1,19 @@
 """HTTP routes of exchange rates: of the latest day, of any day, over days, and what an amount is worth."""
 
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from datetime import date, timedelta
 from typing import Annotated, Any, Final
 
+from anyio import CancelScope
+from anyio.lowlevel import checkpoint_if_cancelled
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.access import Rule, access
 from app.data_version import note_version
-from app.database import DatabaseDep, SessionDep
+from app.database import Database, DatabaseDep, SessionDep
 from app.errors import ValidationFailed, documented
 from app.formats import OTHER_FORMATS, Format, answer_headers, write_table
 from app.rates import crud
@@ -82,7 +85,7 @@ async def get_series(
             pieces = [piece async for piece in write_series(lambda: nullcontext(session), series, form)]
             return Response(b"".join(pieces), media_type=form.media_type, headers={**headers, **_caching(last, today)})
     # It takes longer than a connection may be held: each page is a unit of work of its own.
-    stream = write_series(database.reading, series, form)
+    stream = write_series(lambda: _reading_to_its_end(database), series, form)
     first_piece = await anext(stream)  # so that what fails at once is an answer, and not a broken connection
     return StreamingResponse(
         _chained(first_piece, stream), media_type=form.media_type, headers={**headers, "Cache-Control": "no-cache"}
@@ -125,6 +128,18 @@ async def convert(
     await note_version(request, session)
     response.headers.update(CACHEABLE if query.on is None else _caching(query.on, today))
     return await crud.get_conversion(session, query)
+
+
+@asynccontextmanager
+async def _reading_to_its_end(database: Database) -> AsyncIterator[AsyncSession]:
+    """A reading of some milliseconds that is not given up where the client leaves, but the last one then.
+
+    Given up, it would cost the connection, and on SQLite an error in the log.
+    """
+    await checkpoint_if_cancelled()
+    with CancelScope(shield=True):
+        async with database.reading() as session:
+            yield session
 
 
 async def _chained(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -1,19 +1,26 @@
 """Series of rates over days: shape, choice of the source, averages, bounds, plans; on both engines."""
 
+import asyncio
 import json
 import random
 import re
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import count
+from typing import Any
 
+import httpx
 import pytest
 from sqlmodel import col
 
 from app.database import Database
 from app.dialects import read_by_day
+from app.rates import series
 from app.rates.models import ExchangeRate
-from tests.conftest import Client
+from app.rates.store import import_days
+from tests.conftest import Client, opened_database
 from tests.rates.conftest import add_history
+from tests.support.service import ServiceProcess
 from tests.support.statements import Statement, recorded
 
 RANGE = "/rates/2026-10-29..2026-11-03"
@@ -151,6 +158,52 @@ async def test_long_series_is_sent_as_it_is_read_and_is_whole(history: Client):
     assert {code: len(known) for code, known in rates.items()} == dict.fromkeys(days[first], 1_500)
     assert rates["ABX"] == {str(day): float(f"{known['ABX']:.12g}") for day, known in days.items()}
     assert list(rates["ABX"]) == sorted(rates["ABX"])
+
+
+@pytest.mark.engines("sqlite")
+async def test_nobody_waits_for_the_end_of_another_clients_series(history: Client, monkeypatch):
+    await add_history(history, source="long", days=years(1_500, 8))
+    on_the_way, go_on, readings = asyncio.Event(), asyncio.Event(), count(1)
+
+    async def read_or_stop(*about: Any) -> Any:
+        if next(readings) == 2:
+            on_the_way.set()
+            await go_on.wait()
+        return await read_rates(*about)
+
+    read_rates = series._read_rates
+    monkeypatch.setattr(series, "_read_rates", read_or_stop)
+    path = "/rates/2020-01-01..2025-12-31?base=EUR&source=long"
+    first = asyncio.create_task(history.get(path))
+    await on_the_way.wait()
+    async with asyncio.timeout(30):
+        second = await history.get(path)
+    assert not first.done()
+    go_on.set()
+
+    assert second.content == (await first).content
+
+
+@pytest.mark.engines("sqlite")
+async def test_series_ends_where_its_client_leaves_and_costs_no_connection(database_url, tmp_path):
+    days = years(2_000, 12)
+    async with opened_database(database_url) as database:
+        await database.transaction(lambda session: import_days(session, "long", days), seconds=60)
+    path = f"/rates/{min(days)}..{max(days)}?base=EUR"
+    async with (
+        ServiceProcess(tmp_path, database_url=database_url) as process,
+        httpx.AsyncClient(base_url=process.url, timeout=30) as client,
+    ):
+        for _ in range(15):
+            reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: service\r\n\r\n".encode())
+            await reader.readexactly(2_000)
+            writer.transport.abort()
+        async with asyncio.timeout(20):
+            while (await client.get("/health/ready")).json()["pool"]["in_use"]:
+                await asyncio.sleep(0.02)
+    log = process.log.read_text()
+    assert "ERROR" not in log, log
 
 
 @pytest.mark.engines("sqlite")
