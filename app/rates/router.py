@@ -25,6 +25,8 @@ router = APIRouter(tags=["rates"])
 
 _PAST: Final = {"Cache-Control": "public, max-age=86400, immutable"}
 """Of answers about days that are over. An import can still add to them, so not for ever."""
+_LATEST_ARRIVAL: Final = timedelta(days=7)
+"""How far behind its day a refresh may bring a rate: some sources are silent over weekends and holidays."""
 
 
 async def get_today(request: Request) -> date:
@@ -165,5 +167,4 @@ def _refuse_future(days: dict[str, date], today: date) -> None:
 
 
 def _caching(day: date, today: date) -> dict[str, str]:
-    """A refresh brings rates of today, and where the source lies behind or ahead, of a day beside it."""
-    return _PAST if day < today - timedelta(days=1) else CACHEABLE
+    return _PAST if day < today - _LATEST_ARRIVAL else CACHEABLE

@@ -172,10 +172,13 @@ async def test_days_that_are_over_are_kept_without_asking_and_the_others_are_ask
     caching = {}
     for path in (
         "/rates",
-        "/rates/2026-11-19",
-        "/rates/2026-11-20",
+        "/rates/2026-11-13",
+        "/rates/2026-11-14",
         "/rates/2026-11-21",
-        "/rates/2026-10-01..2026-11-19",
+        "/rates/2026-10-01..2026-11-13",
+        "/rates/2026-10-01..2026-11-14",
+        "/convert?from=EUR&to=USD&date=2026-11-13",
+        "/convert?from=EUR&to=USD&date=2026-11-14",
     ):
         answer = await both.get(path)
         caching[path] = answer.headers["Cache-Control"]
@@ -183,7 +186,19 @@ async def test_days_that_are_over_are_kept_without_asking_and_the_others_are_ask
         assert (path, again.status_code, again.headers["Cache-Control"]) == (path, 304, caching[path])
 
     asked, past = "public, max-age=0, must-revalidate", "public, max-age=86400, immutable"
-    assert list(caching.values()) == [asked, past, asked, asked, past]
+    assert list(caching.values()) == [asked, past, asked, asked, past, asked, past, asked]
+
+
+async def test_day_that_a_refresh_brings_late_shows_at_once(client, upstream):
+    """As after a long weekend, over which a source is silent."""
+    answers = []
+    for day, rate in (("2026-11-16", 12.0), ("2026-11-17", 12.5)):
+        upstream.answers[RATES] = document({"base": "USD", "date": day, "rates": {"GHS": rate}})
+        assert (await client.post("/countries/refresh")).status_code == 200
+        answers.append(await client.get("/rates/2026-11-17?symbols=GHS"))
+
+    assert [answer.json()["rates"]["GHS"] for answer in answers] == [12.0, 12.5]
+    assert {answer.headers["Cache-Control"] for answer in answers} == {"public, max-age=0, must-revalidate"}
 
 
 async def test_answers_change_with_an_import(loaded):
