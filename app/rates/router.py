@@ -107,7 +107,8 @@ async def get_rates_of_day(
 ) -> Response:
     _refuse_future({"date": day}, today)
     await note_version(request, session)
-    return _rates_response(await crud.get_rates(session, query, on=day), query, _caching(day, today))
+    rates = await crud.get_rates(session, query, on=day)
+    return _rates_response(rates, query, _caching(day, today, found=rates.date))
 
 
 @router.get(
@@ -128,8 +129,9 @@ async def convert(
     if query.on is not None:
         _refuse_future({"date": query.on}, today)
     await note_version(request, session)
-    response.headers.update(CACHEABLE if query.on is None else _caching(query.on, today))
-    return await crud.get_conversion(session, query)
+    conversion = await crud.get_conversion(session, query)
+    response.headers.update(CACHEABLE if query.on is None else _caching(query.on, today, found=conversion.date))
+    return conversion
 
 
 @asynccontextmanager
@@ -166,5 +168,10 @@ def _refuse_future(days: dict[str, date], today: date) -> None:
         raise ValidationFailed(problems)
 
 
-def _caching(day: date, today: date) -> dict[str, str]:
-    return _PAST if day < today - _LATEST_ARRIVAL else CACHEABLE
+def _caching(day: date, today: date, *, found: date | None = None) -> dict[str, str]:
+    """What is kept of an answer about a day; ``found`` is the day of the rates in it.
+
+    Where that lies far before the day, the days in between may still be imported.
+    """
+    is_settled = day < today - _LATEST_ARRIVAL and (found is None or day - found <= _LATEST_ARRIVAL)
+    return _PAST if is_settled else CACHEABLE
