@@ -91,9 +91,19 @@ def pytest_configure() -> None:
         pytest.exit("MariaDB is needed in CI: install mariadb-server or set TEST_MYSQL_URL", returncode=2)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest first: the worker that gets them is helped out with the rest, while the other can't help it."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is slow, and put the longest first: the others help out with the rest, and can't with these."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+    if not config.getoption("-m"):
+        config.hook.pytest_deselected(items=[item for item in items if is_slow(item)])
+        items[:] = [item for item in items if not is_slow(item)]
+
+
+def is_slow(item: pytest.Item) -> bool:
+    """Whether a test takes seconds, or does so on an engine on which it says nothing new most of the time."""
+    marker = item.get_closest_marker("slow")
+    engine = item.callspec.params.get("engine") if hasattr(item, "callspec") else None
+    return marker is not None and (not marker.args or engine in marker.args)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

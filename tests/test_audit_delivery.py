@@ -577,6 +577,7 @@ async def test_terminated_process_delivers_before_it_ends(process, upstream):
 
 
 @pytest.mark.engines("sqlite")  # it takes its four seconds once
+@pytest.mark.slow("sqlite")
 async def test_terminated_process_ends_in_time_though_the_webhook_hangs(process, upstream):
     upstream.answers[HOOK] = hang
     async with process() as service, httpx.AsyncClient(base_url=service.url) as client:
@@ -589,6 +590,7 @@ async def test_terminated_process_ends_in_time_though_the_webhook_hangs(process,
     assert "Traceback" not in service.log.read_text()
 
 
+@pytest.mark.slow("sqlite")
 async def test_killed_process_loses_neither_line_nor_webhook(process, office, upstream, database_url):
     """Killed once before the line, and once between the line and the webhook's answer."""
     await hold_lease(database_url, delivery.LOG_LEASE)

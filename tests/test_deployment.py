@@ -84,6 +84,7 @@ def files_outside_data(image: Image) -> dict[Path, tuple[int, int]]:
 
 
 @slow
+@pytest.mark.slow
 def test_the_image_serves_without_writing_outside_its_data_folder_and_stops_on_sigterm(image, environment, tmp_path):
     log = tmp_path / "log"
     before = files_outside_data(image)
@@ -105,6 +106,7 @@ def test_the_image_serves_without_writing_outside_its_data_folder_and_stops_on_s
 
 
 @slow
+@pytest.mark.slow
 def test_the_image_does_not_start_without_an_admin_key(image, environment):
     result = run(image, image.command, {**environment, "ADMIN_API_KEY": ""})
 
@@ -113,11 +115,13 @@ def test_the_image_does_not_start_without_an_admin_key(image, environment):
 
 
 @slow
+@pytest.mark.slow
 def test_the_health_check_fails_where_nothing_serves(image, environment):
     assert not is_healthy(image, environment)
 
 
 @slow
+@pytest.mark.slow
 def test_railway_migrates_with_the_image_and_then_starts_what_the_image_starts(image, environment):
     deploy = json.loads((ROOT / "railway.json").read_text())["deploy"]
     migrations = [run(image, shlex.split(command), environment) for command in deploy["preDeployCommand"]]

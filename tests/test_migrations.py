@@ -77,6 +77,7 @@ async def test_migration_that_was_killed_half_way_can_be_repeated(empty_url):
     assert await look(empty_url, differences) == []
 
 
+@pytest.mark.slow("sqlite")
 async def test_four_processes_that_migrate_at_once_all_succeed(empty_url, tmp_path):
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": empty_url}
     started = [

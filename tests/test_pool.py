@@ -390,6 +390,7 @@ async def test_requests_cancelled_at_any_moment_give_their_connections_back(serv
 
 
 @needs_mariadb
+@pytest.mark.slow
 async def test_many_clients_of_which_half_hang_up_leave_an_idle_pool(pool_server, pool_settings, tmp_path):
     """The benchmark "pool" in small: 40 clients, a pool of 5."""
     small = {"db_pool_size": 5, "db_max_overflow": 0, "cache_max_bytes": 0}

@@ -53,6 +53,7 @@ async def assert_tells_one_story(client: httpx.AsyncClient) -> None:
     assert image.status_code == 200
 
 
+@pytest.mark.slow("sqlite")
 async def test_two_processes_share_one_fetch_and_one_answer(process, upstream):
     upstream.answers[RATES] = after(1.5, upstream.answers[RATES])
     async with process() as one, process() as other, httpx.AsyncClient(timeout=60) as client:
@@ -80,7 +81,9 @@ async def test_kill_while_a_source_answers_changes_nothing(process, service, ups
         assert await everything(survivor) == before
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.03, 0.06])
+@pytest.mark.parametrize(
+    "delay", [0.0, pytest.param(0.03, marks=pytest.mark.slow), pytest.param(0.06, marks=pytest.mark.slow)]
+)
 async def test_kill_while_a_refresh_is_stored_leaves_one_whole_state(process, service, upstream, delay):
     async with process() as victim:
         assert await refresh(victim) == 200
@@ -119,6 +122,7 @@ async def test_kill_in_the_middle_of_the_transaction_leaves_the_old_state(proces
         assert await everything(survivor) == before
 
 
+@pytest.mark.slow("sqlite")
 async def test_lease_of_a_dead_process_is_taken_over_when_it_ends(process, service, upstream):
     async with process() as victim, service() as heir:
         upstream.answers[RATES] = hang
@@ -153,6 +157,7 @@ async def let_the_lease_end_in(seconds: float, database: Database) -> timedelta:
     return left
 
 
+@pytest.mark.slow("sqlite")
 async def test_stop_in_the_middle_of_a_refresh_is_quick_and_stores_nothing(process, service, upstream):
     upstream.answers[RATES] = hang
     async with process(upstream_timeout_seconds=1) as stopping:
@@ -181,6 +186,7 @@ async def test_clean_stop_loses_no_line_of_the_request_log(process, log_format):
     assert re.findall(r"GET /health/live/(\d+) -> 404 ", "".join(lines)) == [str(number) for number in range(200)]
 
 
+@pytest.mark.slow
 async def test_no_answer_of_several_processes_is_mixed_or_older_than_promised(process, upstream):
     """Two processes, three refreshes, and readers of both."""
     answered: list[float] = []  # when each refresh was

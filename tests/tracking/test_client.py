@@ -115,6 +115,7 @@ def known(count: int, *, documents: int) -> dict[str, Any]:
 
 
 @pytest.mark.engines("mariadb")  # all other tests here store on SQLite
+@pytest.mark.slow
 async def test_generated_messages_are_all_stored(database_url, tmp_path):
     async with ServiceProcess(tmp_path, database_url=database_url, admin_api_key=KEY) as service:
         result = await run(tmp_path, "--count", "12345", "--url", service.url)
@@ -231,6 +232,7 @@ async def test_wrong_key_and_absent_service_end_in_one_line(started):
     assert alone.err == f"UBID {UBID}\nNot everything was stored: {why}\n"
 
 
+@pytest.mark.slow
 async def test_interrupted_run_says_how_to_go_on_and_ends_with_all(started, tmp_path):
     count, ubid = 25_000, str(uuid4())
     options = ("--count", str(count), "--ubid", ubid, "--url", started.url)
@@ -255,6 +257,7 @@ async def test_interrupted_run_says_how_to_go_on_and_ends_with_all(started, tmp_
     assert (resumed.code, after_all) == (0, count), resumed.err
 
 
+@pytest.mark.slow
 async def test_service_that_is_killed_and_starts_again_gets_everything(sqlite_template, tmp_path):
     count, tally = 20_000, Tally()
     async with (
