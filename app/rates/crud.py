@@ -1,6 +1,6 @@
 """What can be asked about exchange rates: those of a day, and what an amount is worth by them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -45,7 +45,7 @@ async def get_rates(session: AsyncSession, query: RatesQuery, *, on: date | None
     symbols = query.wanted
     wanted = {query.base, *(symbols or ())}
     key, rates = await find_rates(session, wanted, wanted if symbols else None, on=on, source=query.source)
-    _require_quoted(rates, {"base": [query.base], "symbols": symbols or ()}, key)
+    require_quoted({"base": [query.base], "symbols": symbols or ()}, rates, f"by {key.source} on {key.day}")
     return RatesPublic(
         base=query.base,
         date=key.day,
@@ -65,7 +65,7 @@ async def get_conversion(session: AsyncSession, query: ConversionQuery) -> Conve
     base, quote = query.base, query.quote
     wanted = {base, quote}
     key, rates = await find_rates(session, wanted, wanted, on=query.on, source=query.source)
-    _require_quoted(rates, {"from": [base], "to": [quote]}, key)
+    require_quoted({"from": [base], "to": [quote]}, rates, f"by {key.source} on {key.day}")
     result, digits = convert(query.amount, rates, base, quote), minor_units(quote)
     return Conversion(
         base=base,
@@ -80,19 +80,24 @@ async def get_conversion(session: AsyncSession, query: ConversionQuery) -> Conve
     )
 
 
-def _require_quoted(rates: Mapping[str, float], wanted: Mapping[str, Collection[str]], key: DayKey) -> None:
+def require_quoted(wanted: Mapping[str, Collection[str]], quoted: Collection[str], where: str) -> None:
+    """Refuse currencies that are not quoted.
+
+    Args:
+        wanted: Codes by the parameter that names them.
+        quoted: Codes that are.
+        where: Of which source and when, for the sentence.
+
+    Raises:
+        ValidationFailed: One is not; the details name it.
+    """
     problems = {
-        name: not_quoted(missing, f"by {key.source} on {key.day}")
+        name: f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not quoted {where}"
         for name, codes in wanted.items()
-        if (missing := sorted(code for code in codes if code not in rates))
+        if (missing := sorted(code for code in codes if code not in quoted))
     }
     if problems:
         raise ValidationFailed(problems)
-
-
-def not_quoted(codes: Sequence[str], where: str) -> str:
-    """Say so in a sentence."""
-    return f"{', '.join(codes)} {'is' if len(codes) == 1 else 'are'} not quoted {where}"
 
 
 async def find_rates(

@@ -14,9 +14,9 @@ from sqlmodel import col, func
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.dialects import read_by_day
-from app.errors import AppError, ValidationFailed
+from app.errors import AppError
 from app.formats import Format, write_heading, write_rows
-from app.rates.crud import RatesNotFound, not_quoted
+from app.rates.crud import RatesNotFound, require_quoted
 from app.rates.exchange import Group, averages, cross, shown
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.rates.schemas import SeriesQuery
@@ -83,7 +83,8 @@ async def plan_series(session: AsyncSession, first: date, last: date, query: Ser
     if query.source:
         quoted.setdefault(query.source, [])
     source, days = await _choose_source(session, first, last, wanted, quoted)
-    _require_quoted({"base": [query.base], "symbols": symbols or ()}, source, quoted.get(source, ()), first, last)
+    where = f"by {source} from {first} to {last}"
+    require_quoted({"base": [query.base], "symbols": symbols or ()}, quoted.get(source, ()), where)
     series = Series(query, source, first, last, symbols or quoted[source], days)
     if series.size > LARGEST_SERIES:
         raise RangeTooLarge(
@@ -97,8 +98,8 @@ async def _choose_source(
     session: AsyncSession, first: date, last: date, wanted: Collection[str], quoted: Mapping[str, Collection[str]]
 ) -> tuple[str, int]:
     """The source that has the most of what is wanted, and how many days it has in the range, at most."""
-    most = max((len({*wanted}.intersection(codes)) for codes in quoted.values()), default=0)
-    best = [name for name, codes in quoted.items() if len({*wanted}.intersection(codes)) == most]
+    found = {name: sum(code in codes for code in wanted) for name, codes in quoted.items()}
+    best = [name for name, number in found.items() if number == max(found.values())]
     calendar = (last - first).days + 1
     if len(best) == 1 and calendar * len(quoted[best[0]]) <= LARGEST_KEPT:
         return best[0], calendar  # no choice, and no need to know it better
@@ -107,18 +108,6 @@ async def _choose_source(
         raise RatesNotFound(f"No rates are stored from {first} to {last}")
     source = max(days, key=lambda name: (days[name], name))
     return source, days[source]
-
-
-def _require_quoted(
-    wanted: Mapping[str, Collection[str]], source: str, quoted: Collection[str], first: date, last: date
-) -> None:
-    problems = {
-        name: not_quoted(missing, f"by {source} from {first} to {last}")
-        for name, codes in wanted.items()
-        if (missing := [code for code in codes if code not in quoted])
-    }
-    if problems:
-        raise ValidationFailed(problems)
 
 
 async def _count_days(session: AsyncSession, first: date, last: date, sources: Collection[str]) -> dict[str, int]:

@@ -167,7 +167,7 @@ async def test_later_file_adds_only_its_new_days_also_from_an_archive(database_u
 
 
 @pytest.mark.engines("mariadb")  # where a transaction leaves the process; SQLite rolls back a file
-@pytest.mark.slow("mariadb")
+@pytest.mark.slow
 async def test_import_that_was_killed_and_interrupted_ends_with_the_same_rows(database_url, tmp_path):
     lines = newest_lines(500)
     file = write(tmp_path / "hist.csv", lines)

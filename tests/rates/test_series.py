@@ -21,7 +21,7 @@ from app.rates.store import import_days
 from tests.conftest import Client, opened_database
 from tests.rates.conftest import add_history
 from tests.support.service import ServiceProcess
-from tests.support.statements import Statement, recorded
+from tests.support.statements import explained, recorded
 
 RANGE = "/rates/2026-10-29..2026-11-03"
 ABOUT = {
@@ -218,16 +218,6 @@ async def test_range_that_is_too_large_is_refused_before_it_is_read(history, mon
     assert not any("FROM exchange_rate" in statement.sql for statement in statements)
 
 
-async def explain(database: Database, statement: Statement) -> str:
-    is_sqlite = database.engine.dialect.name == "sqlite"
-    async with database.engine.connect() as connection:
-        if not is_sqlite:
-            await connection.exec_driver_sql("ANALYZE TABLE exchange_rate")
-        prefix = "EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN "
-        rows = await connection.exec_driver_sql(prefix + statement.sql, statement.parameters)
-        return "\n".join(" ".join(map(str, row)) for row in rows)
-
-
 async def test_year_of_a_pair_and_all_pairs_of_a_day_are_one_range_each(history: Client):
     await add_history(history, source="long", days=years(400, 30))
     database: Database = history.state["database"]
@@ -235,7 +225,11 @@ async def test_year_of_a_pair_and_all_pairs_of_a_day_are_one_range_each(history:
     async def plans(path: str) -> list[str]:
         with recorded(database) as statements:
             assert (await history.get(path)).status_code == 200
-        return [await explain(database, found) for found in statements if "FROM exchange_rate" in found.sql]
+        return [
+            await explained(database, found, "exchange_rate")
+            for found in statements
+            if "FROM exchange_rate" in found.sql
+        ]
 
     year = await plans("/rates/2020-01-01..2020-12-31?base=EUR&symbols=AAX&source=long")
     day = await plans("/rates/2020-06-01?base=EUR&source=long")
@@ -260,7 +254,7 @@ async def test_day_is_found_by_index_among_many(history: Client):
             assert (await history.get(path)).status_code == 200
         statement = next(found for found in statements if "FROM rate_day" in found.sql)
 
-        plan = await explain(database, statement)
+        plan = await explained(database, statement, "rate_day")
         assert re.search(r"uq_rate_day_recorded_at|uq_rate_day_day|sqlite_autoindex_rate_day_|PRIMARY", plan), plan
         assert not re.search("filesort|TEMP B-TREE", plan), (path, plan)
 
