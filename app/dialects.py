@@ -11,7 +11,6 @@ import aiomysql
 import aiosqlite
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     Connection,
     DateTime,
     Dialect,
@@ -24,7 +23,6 @@ from sqlalchemy import (
     event,
     func,
     literal,
-    select,
 )
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.dialects.mysql.dml import OnDuplicateClause
@@ -203,7 +201,7 @@ def _without_row_alias(clause: OnDuplicateClause, compiler: Any, **options: Any)
 
 
 async def read_by_day(
-    session: AsyncSession, group: Any, day: Any, number: Any, *conditions: ColumnElement[bool]
+    session: AsyncSession, query: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]
 ) -> dict[str, list[tuple[str, str]]]:
     """Read a day and a number of each row, as texts: by group, in the order of the days.
 
@@ -213,21 +211,26 @@ async def read_by_day(
 
     Args:
         session: For reading.
-        group: A column of texts.
-        day: The column of the days.
-        number: The column of the numbers.
-        conditions: Which rows; at most ten thousand or so, because a text has a limit on the server.
+        query: Of three columns: the group, the day and the number. Made once, because so is what becomes of it.
+        parameters: Of the query; ten thousand rows or so at most, because a text has a limit on the server.
     """
     connection = await session.connection()
-    if connection.dialect.name == "sqlite":
-        query = select(group, day, number).where(*conditions).order_by(group, day)
-        found: dict[str, list[tuple[str, str]]] = {}
-        for name, of_day, value in await connection.execute(query):
-            found.setdefault(name, []).append((str(of_day), repr(value)))
-        return found
+    rows = await connection.execute(_by_day_query(query, connection.dialect.name), parameters)
+    if connection.dialect.name != "sqlite":
+        return {name: _unpacked(packed, size) for name, packed, size in rows}
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, day, number in rows:
+        found.setdefault(name, []).append((str(day), repr(number)))
+    return found
+
+
+@lru_cache(maxsize=16)
+def _by_day_query(query: Select[*tuple[Any, ...]], dialect: str) -> Select[Any]:
+    group, day, number = query.selected_columns
+    if dialect == "sqlite":
+        return query.order_by(group, day)
     text = func.group_concat(func.concat(day, " ", number * _SCALE).op("ORDER BY")(day))
-    rows = await connection.execute(select(group, text, func.count()).where(*conditions).group_by(group))
-    return {name: _unpacked(packed, size) for name, packed, size in rows}
+    return query.with_only_columns(group, text, func.count()).group_by(group)
 
 
 def _unpacked(packed: str, size: int) -> list[tuple[str, str]]:

@@ -6,9 +6,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final
 
 from pydantic_core import to_json
+from sqlalchemy import bindparam
 from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
 from sqlmodel import col, func
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -30,6 +32,14 @@ READ_AT_ONCE: Final = 2_500
 """Rates that are read and computed at once, in some 10 ms in which nobody else has a turn."""
 COLUMNS: Final = ("date", "base", "quote", "rate", "source")
 
+
+_COLUMNS_BY_DAY: tuple[Any, ...] = (ExchangeRate.quote, ExchangeRate.day, ExchangeRate.rate)
+_RATES: Final = select_columns(*_COLUMNS_BY_DAY).where(
+    col(ExchangeRate.source) == bindparam("source"),
+    col(ExchangeRate.quote).in_(bindparam("codes", expanding=True)),
+    col(ExchangeRate.day).between(bindparam("first"), bindparam("last")),
+)
+"""Made once: to build a statement anew takes as long as to run it."""
 
 Reading = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 
@@ -123,16 +133,25 @@ async def _quoted(
     session: AsyncSession, first: date, last: date, source: str | None, codes: Collection[str] | None
 ) -> dict[str, list[str]]:
     """Codes by source that are quoted somewhere in the range; of these ones, or of all."""
-    columns: tuple[Any, ...] = (CurrencySpan.source, CurrencySpan.quote)
-    query = select_columns(*columns).where(col(CurrencySpan.first_day) <= last, col(CurrencySpan.last_day) >= first)
-    if source is not None:
-        query = query.where(col(CurrencySpan.source) == source)
-    if codes is not None:
-        query = query.where(col(CurrencySpan.quote).in_(codes))
+    query = _quoted_query(of_source=source is not None, of_codes=codes is not None)
+    wanted = {"source": source, "codes": list(codes or ()), "first": first, "last": last}
     quoted: dict[str, list[str]] = defaultdict(list)
-    for name, code in await (await session.connection()).execute(query.order_by(col(CurrencySpan.quote))):
+    for name, code in await (await session.connection()).execute(query, wanted):
         quoted[name].append(code)
     return quoted
+
+
+@cache
+def _quoted_query(*, of_source: bool, of_codes: bool) -> Any:
+    columns: tuple[Any, ...] = (CurrencySpan.source, CurrencySpan.quote)
+    query = select_columns(*columns).where(
+        col(CurrencySpan.first_day) <= bindparam("last"), col(CurrencySpan.last_day) >= bindparam("first")
+    )
+    if of_source:
+        query = query.where(col(CurrencySpan.source) == bindparam("source"))
+    if of_codes:
+        query = query.where(col(CurrencySpan.quote).in_(bindparam("codes", expanding=True)))
+    return query.order_by(col(CurrencySpan.quote))
 
 
 async def write_series(reading: Reading, series: Series, form: Format) -> AsyncIterator[bytes]:
@@ -193,11 +212,7 @@ def _json_head(series: Series) -> bytes:
 
 async def _read_rates(reading: Reading, series: Series, codes: Collection[str]) -> dict[str, dict[str, Decimal]]:
     """Some currencies' stored rates by day, in the order of the days."""
-    conditions = (
-        col(ExchangeRate.source) == series.source,
-        col(ExchangeRate.quote).in_(codes),
-        col(ExchangeRate.day).between(series.first, series.last),
-    )
+    wanted = {"source": series.source, "codes": list(codes), "first": series.first, "last": series.last}
     async with reading() as session:
-        found = await read_by_day(session, ExchangeRate.quote, ExchangeRate.day, ExchangeRate.rate, *conditions)
+        found = await read_by_day(session, _RATES, wanted)
     return {code: {day: Decimal(rate) for day, rate in rates} for code, rates in found.items()}

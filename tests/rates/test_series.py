@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import bindparam, select
 from sqlmodel import col
 
 from app.database import Database
@@ -265,10 +266,10 @@ async def test_every_digit_of_a_rate_comes_back(history: Client):
     days = {date(2018, 1, 1) + timedelta(number): {"EUR": 1.0, "AAA": rate} for number, rate in enumerate(rates)}
     await add_history(history, source="odd", days=days)
 
+    columns = (col(ExchangeRate.quote), col(ExchangeRate.day), col(ExchangeRate.rate))
+    query = select(*columns).where(col(ExchangeRate.source) == bindparam("source"))
     async with history.state["database"].reading() as session:
-        found = await read_by_day(
-            session, ExchangeRate.quote, ExchangeRate.day, ExchangeRate.rate, col(ExchangeRate.source) == "odd"
-        )
+        found = await read_by_day(session, query, {"source": "odd"})
     assert [float(text) for _, text in found["AAA"]] == rates
     assert [Decimal(text) for _, text in found["AAA"]] == [Decimal(repr(rate)) for rate in rates]
 
