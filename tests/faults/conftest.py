@@ -1,0 +1,85 @@
+"""Checks of what is promised under crashes and faults: each is a row of a table, with the figure that it measured.
+
+``scripts/test-faults`` runs all of them at full size and prints the table; the
+default run has those that are not slow, at a small size.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from benchmarks.document import write_section
+from benchmarks.tables import Report, Table, to_markdown
+
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs/reliability.md"
+COLUMNS: Final = ("check", "figure", "result")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options = parser.getgroup("faults")
+    options.addoption("--full", action="store_true", help="Run the checks at full size.")
+    options.addoption("--soak", type=float, default=10, metavar="MINUTES", help="Length of the soak (10).")
+    options.addoption("--write-table", action="store_true", help="Write the table to docs/reliability.md.")
+
+
+@pytest.fixture(scope="session")
+def is_full(pytestconfig: pytest.Config) -> bool:
+    """Whether the checks run at full size."""
+    return bool(pytestconfig.getoption("--full", default=False))
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Says what this check has measured; a check without a figure has failed."""
+
+    def tell(text: str) -> None:
+        request.node.user_properties.append(("figure", text))
+
+    return tell
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Let reports carry their row, so that the table also has those that failed before they measured anything."""
+    marker = item.get_closest_marker("row")
+    if marker is not None and not any(name == "row" for name, _ in item.user_properties):
+        engine = item.callspec.params.get("engine", "") if hasattr(item, "callspec") else ""
+        item.user_properties.append(("row", " ".join(filter(None, (*marker.args, engine)))))
+    return (yield)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A check that was left out, or told no figure, fails the run as one that failed does."""
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--full") and any(result == "FAIL" for *_, result in _rows(reporter.stats)):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if not config.getoption("--full"):
+        return
+    rows = sorted(_rows(terminalreporter.stats))
+    terminalreporter.section("promises under faults")
+    widths = [max(len(row[column]) for row in [*rows, COLUMNS]) for column in range(2)]
+    for name, told, result in rows:
+        terminalreporter.write_line(f"{result}  {name:<{widths[0]}}  {told}")
+    if config.getoption("--write-table"):
+        write_section(PAGE, "figures", to_markdown(Report([Table("", COLUMNS, rows)])).strip())
+
+
+def _rows(stats: dict[str, list[Any]]) -> Iterator[tuple[str, str, str]]:
+    """Name, figure and result of each check; one that was left out has not shown what it is for."""
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in stats.get(outcome, ()):
+            told = dict(getattr(report, "user_properties", ()))
+            if "row" in told:
+                has_passed = outcome == "passed" and "figure" in told
+                yield told["row"], told.get("figure", _reason(report)), "PASS" if has_passed else "FAIL"
+
+
+def _reason(report: Any) -> str:
+    if report.outcome == "skipped":
+        return str(report.longrepr[-1])
+    return "no figure"

@@ -1,0 +1,136 @@
+"""A TCP proxy between the service and a server, which does to what passes whatever it is told to."""
+
+import asyncio
+import random
+import socket
+import struct
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+_PIECE: Final = 65_536
+_RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER of no seconds: the other side sees a reset, not an end."""
+
+
+@dataclass
+class FaultProxy:
+    """Passes everything on, until its attributes are changed; what is open obeys at its next piece.
+
+    Nothing is buffered beyond one piece in each direction.
+    """
+
+    target: int
+    """Port of the server, on loopback."""
+    delay: float = 0
+    """Seconds that each piece waits, in both directions."""
+    bytes_per_second: float = 0
+    """Of what the server sends, for each connection; 0 for no limit."""
+    is_black_hole: bool = False
+    """Connections are accepted and stay open, and nothing passes."""
+    is_refusing: bool = False
+    """New connections are reset at once."""
+    is_garbling: bool = False
+    """What the server sends arrives as as many random bytes."""
+    cut_after: int | None = None
+    """Connections are reset once the server has sent so many bytes more; None for never."""
+    port: int = 0
+    """Its own, once it has started; it stays the same over stop() and start()."""
+    accepted: int = 0
+    """Connections since the start."""
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _chance: random.Random = field(default_factory=lambda: random.Random(7))
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen; again, after a stop."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Refuse and reset everything, as a machine that is gone."""
+        self._server.close()
+        self.cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def heal(self) -> None:
+        """Pass everything on again."""
+        self.delay, self.bytes_per_second, self.cut_after = 0, 0, None
+        self.is_black_hole = self.is_refusing = self.is_garbling = False
+
+    def cut(self) -> None:
+        """Reset every open connection."""
+        for writer in tuple(self._writers):
+            _reset(writer)
+
+    @property
+    def open(self) -> int:
+        """Connections of clients that are open."""
+        return len(self._tasks)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self.accepted += 1
+        if self.is_refusing:
+            _reset(writer)
+            return
+        try:
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            _reset(writer)
+            return
+        self._writers |= {writer, server_writer}
+        pumps = [
+            asyncio.create_task(self._pump(reader, server_writer, is_answer=False)),
+            asyncio.create_task(self._pump(server_reader, writer, is_answer=True)),
+        ]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            self._writers -= {writer, server_writer}
+            writer.close()
+            server_writer.close()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
+        while piece := await reader.read(_PIECE):
+            await asyncio.sleep(self.delay)
+            while self.is_black_hole:
+                await asyncio.sleep(0.01)
+            if is_answer:
+                piece = self._treat(piece)
+            writer.write(piece)
+            await writer.drain()
+            if is_answer and self.cut_after == 0:
+                self.cut()
+                return
+            if is_answer and self.bytes_per_second:
+                await asyncio.sleep(len(piece) / self.bytes_per_second)
+
+    def _treat(self, piece: bytes) -> bytes:
+        if self.is_garbling:
+            piece = self._chance.randbytes(len(piece))
+        if self.cut_after is not None:
+            piece = piece[: self.cut_after]
+            self.cut_after -= len(piece)
+        return piece
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    connection = writer.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    writer.transport.abort()
