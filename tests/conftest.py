@@ -101,9 +101,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def is_slow(item: pytest.Item) -> bool:
     """Whether a test takes seconds, or does so on an engine on which it says nothing new most of the time."""
-    marker = item.get_closest_marker("slow")
     engine = item.callspec.params.get("engine") if hasattr(item, "callspec") else None
-    return marker is not None and (not marker.args or engine in marker.args)
+    return any(not marker.args or engine in marker.args for marker in item.iter_markers("slow"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

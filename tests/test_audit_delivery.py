@@ -565,6 +565,7 @@ def lines_of(*processes: ServiceProcess) -> list[str]:
     return [line.split(" | ", 2)[2] for line in text.splitlines() if "[AUDIT]" in line]
 
 
+@pytest.mark.slow("sqlite")
 async def test_terminated_process_delivers_before_it_ends(process, upstream):
     async with process() as service, httpx.AsyncClient(base_url=service.url) as client:
         user_id = await create(client, "1")

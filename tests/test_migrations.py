@@ -94,6 +94,7 @@ async def test_four_processes_that_migrate_at_once_all_succeed(empty_url, tmp_pa
     assert await look(empty_url, differences) == []
 
 
+@pytest.mark.slow("mariadb")
 async def test_alembic_command_works_from_the_checkout(empty_url):
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": empty_url}
     process = await asyncio.create_subprocess_exec(

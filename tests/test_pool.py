@@ -236,7 +236,7 @@ async def test_connections_that_were_idle_for_too_long_are_replaced_and_closed_u
 
 
 @needs_mariadb
-@pytest.mark.parametrize("driver", ["mysql", "mysql+asyncmy"])
+@pytest.mark.parametrize("driver", ["mysql", pytest.param("mysql+asyncmy", marks=pytest.mark.slow)])
 async def test_server_that_has_hung_up_is_no_error_in_the_event_loop_of_production(
     pool_server, pool_settings, driver, tmp_path
 ):

@@ -65,6 +65,7 @@ async def test_two_processes_share_one_fetch_and_one_answer(process, upstream):
     assert upstream.hits == {COUNTRIES: 1, RATES: 1}
 
 
+@pytest.mark.slow("sqlite")
 async def test_kill_while_a_source_answers_changes_nothing(process, service, upstream):
     async with process() as victim:
         assert await refresh(victim) == 200
@@ -81,6 +82,7 @@ async def test_kill_while_a_source_answers_changes_nothing(process, service, ups
         assert await everything(survivor) == before
 
 
+@pytest.mark.slow("sqlite")
 @pytest.mark.parametrize(
     "delay", [0.0, pytest.param(0.03, marks=pytest.mark.slow), pytest.param(0.06, marks=pytest.mark.slow)]
 )
@@ -175,7 +177,7 @@ async def test_stop_in_the_middle_of_a_refresh_is_quick_and_stores_nothing(proce
 
 
 @pytest.mark.engines("sqlite")  # no database takes part
-@pytest.mark.parametrize("log_format", ["console", "json"])
+@pytest.mark.parametrize("log_format", ["console", pytest.param("json", marks=pytest.mark.slow)])
 async def test_clean_stop_loses_no_line_of_the_request_log(process, log_format):
     service = process(log_requests="all", log_format=log_format)
     async with service, httpx.AsyncClient(base_url=service.url) as client:

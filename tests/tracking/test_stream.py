@@ -201,6 +201,7 @@ async def test_stream_may_be_larger_than_other_bodies(service, data):
         assert batch.status_code == 413
 
 
+@pytest.mark.slow("sqlite")
 async def test_connection_that_is_cut_leaves_whole_batches_and_sending_again_completes_them(
     database_url, data, tmp_path
 ):
