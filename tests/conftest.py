@@ -7,6 +7,7 @@ the run says so in one line, and under CI=true that is an error.
 
 import os
 import shutil
+import sys
 import sysconfig
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
@@ -144,6 +145,14 @@ def remembered_paths_of_python() -> Iterator[None]:
     """Loguru asks for dozens of them, which take 5 ms, each time that a service sets up its log."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sysconfig, "get_path", cache(sysconfig.get_path))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_search_for_sniffio() -> Iterator[None]:
+    """The HTTP client tries to import it several times for each request, and searches every path for what is absent."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "sniffio", None)
         yield
 
 
