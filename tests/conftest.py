@@ -5,6 +5,7 @@ for itself; TEST_MYSQL_URL names a server to use instead. Where there is none
 the run says so in one line, and under CI=true that is an error.
 """
 
+import gc
 import os
 import shutil
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
+import pymysql
 import pytest
 from fastapi import FastAPI
 from pwdlib import PasswordHash
@@ -29,13 +31,13 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import LRUCache
-from sqlmodel import text
 
 from app import database as databases
 from app.config import Settings
 from app.countries import drawing
 from app.countries.summary_image import render_summary
 from app.database import Database, create_engine
+from app.database_url import mysql_connect_arguments, normalize_database_url
 from app.dialects import prepare_sqlite
 from app.main import app as default_app
 from app.main import create_app
@@ -104,6 +106,12 @@ def is_slow(item: pytest.Item) -> bool:
     """Whether a test takes seconds, or does so on an engine on which it says nothing new most of the time."""
     engine = item.callspec.params.get("engine") if hasattr(item, "callspec") else None
     return any(not marker.args or engine in marker.args for marker in item.iter_markers("slow"))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays, and need not be searched for garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -231,21 +239,28 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def database_url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A migrated and empty database on the engine of this test."""
     if engine == "sqlite":
         path = tmp_path / "countries.db"
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         return f"sqlite:///{path}"
     url: str = request.getfixturevalue("mysql_url")
-    await empty(url)
+    empty_mysql(url)
     return url
 
 
-async def empty(url: str) -> None:
-    async with opened_database(url) as database, database.writing() as connection:
-        for table in TABLES:
-            await connection.execute(text(f"DELETE FROM {table}"))
+def empty_mysql(url: str) -> None:
+    """By the bare driver, and only what has rows: an engine of its own and thirteen statements took 10 ms."""
+    bare, tls = mysql_connect_arguments(normalize_database_url(url))
+    place = {"host": bare.host, "port": bare.port or 3306, "database": bare.database}
+    with pymysql.connect(**place, user=bare.username, password=bare.password or "", **tls) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT " + ", ".join(f"EXISTS (SELECT 1 FROM {table})" for table in TABLES))
+        for table, has_rows in zip(TABLES, cursor.fetchone(), strict=True):
+            if has_rows:
+                cursor.execute(f"DELETE FROM {table}")
+        connection.commit()
 
 
 @asynccontextmanager
@@ -338,7 +353,7 @@ def ticking_clock() -> Callable[[], datetime]:
 @pytest.fixture
 def service(settings: Settings) -> Service:
     def start(*, real_clock: bool = False, monotonic: Callable[[], float] = time.monotonic, **changes: Any) -> Any:
-        changed = make_settings(**{**settings.model_dump(), **changes})
+        changed = make_settings(**{**settings.model_dump(), **changes}) if changes else settings
         parts: dict[str, Any] = {"monotonic": monotonic} | ({} if real_clock else {"clock": ticking_clock()})
         return serving(changed, draw_multiplier=lambda: 1500.0, **parts)
 

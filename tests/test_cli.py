@@ -42,7 +42,7 @@ def run(tmp_path):
 
 
 def run_here(*arguments: str, typed: str = "") -> Run:
-    """The same without a process of its own, which takes a second to start: for what ends before any setting is read."""
+    """The same for what ends before a setting is read, without a process of its own: that takes a second to start."""
     result = CliRunner().invoke(cli, arguments, input=typed, prog_name="python -m app")
     return Run(result.exit_code, result.stdout, result.stderr)
 
