@@ -10,10 +10,13 @@ from app.errors import DatabaseUnavailable
 
 TRY_AGAIN: Final = frozenset({1213, 1205, 1020, 8002, 8005, 8022, 8028, 9007})
 """Deadlock, lock wait, changed record, and TiDB's write conflicts: the transaction did not happen."""
+NO_QUORUM: Final = frozenset({1047, 1180})
+"""A Galera node that lost most others refuses every statement (1047), and a COMMIT under way (1180), which the others
+may have received all the same."""
 READ_ONLY_NODE: Final = frozenset({1290, 1836})
 """After a failover the old primary answers so; another connection reaches the new one."""
 CONNECT_AGAIN: Final = frozenset(
-    {1047, 1053, 1927, 2003, 2006, 2013, 2014, 2055, 4031, 9001, 9002, 9003, 9004, 9005, *READ_ONLY_NODE}
+    {1053, 1927, 2003, 2006, 2013, 2014, 2055, 4031, 9001, 9002, 9003, 9004, 9005, *NO_QUORUM, *READ_ONLY_NODE}
 )
 """The connection is of no use any more; a new one may be."""
 TOO_MANY_CONNECTIONS: Final = frozenset({1040, 1203})
@@ -53,11 +56,11 @@ def is_worth_a_retry(error: Exception) -> bool:
 def mark_disconnects(context: ExceptionContext) -> None:
     """Listener: throw away connections that SQLAlchemy would keep in the pool.
 
-    A Galera node without quorum (1047) and a former primary (1290, 1836) go on
-    answering errors for as long as one keeps asking them.
+    A Galera node without quorum and a former primary go on answering errors
+    for as long as one keeps asking them.
     """
     number = getattr(context.original_exception, "args", (None,))[:1]
-    if number and number[0] in (1047, *READ_ONLY_NODE):
+    if number and number[0] in (*NO_QUORUM, *READ_ONLY_NODE):
         context.is_disconnect = True
 
 

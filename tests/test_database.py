@@ -73,7 +73,7 @@ def lost_connection(number: int) -> OperationalError:
     return OperationalError("COMMIT", None, Exception(number, "gone"))
 
 
-@pytest.mark.parametrize("number", [1213, 1205, 1020, 1047, 2006, 2013])
+@pytest.mark.parametrize("number", [1213, 1205, 1020, 1047, 1180, 2006, 2013])
 async def test_passing_fault_is_tried_again(database, number):
     tries = []
 
@@ -100,8 +100,11 @@ async def test_fault_that_would_come_again_is_not_tried_again(database, number):
     assert len(tries) == 1
 
 
+@pytest.mark.parametrize("number", [1180, 2013])
 @pytest.mark.parametrize("repeatable", [True, False])
-async def test_connection_lost_at_commit_is_repeated_only_where_that_is_harmless(stored, monkeypatch, repeatable):
+async def test_connection_lost_at_commit_is_repeated_only_where_that_is_harmless(
+    stored, monkeypatch, repeatable, number
+):
     commits = []
     commit = AsyncSession.commit
 
@@ -111,7 +114,7 @@ async def test_connection_lost_at_commit_is_repeated_only_where_that_is_harmless
         commits.append(1)
         await commit(session)
         if len(commits) == 1:
-            raise lost_connection(2013)
+            raise lost_connection(number)
         return None
 
     monkeypatch.setattr(AsyncSession, "commit", lose_first_answer)

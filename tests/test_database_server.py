@@ -57,6 +57,22 @@ async def test_reads_are_one_view_of_the_data_whatever_the_server_is_set_to(serv
     assert level == "REPEATABLE-READ"
 
 
+@pytest.mark.parametrize("number", [1047, 1180, 1290, 1836])
+async def test_connection_to_a_node_that_takes_no_work_is_not_used_again(server, number):
+    used = []
+
+    async def work(session):
+        connection = await session.connection()
+        used.append((await connection.exec_driver_sql("SELECT CONNECTION_ID()")).scalar_one())
+        if len(used) == 1:
+            await connection.exec_driver_sql(f"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}")
+
+    async with opened_database(server.url("service")) as database:
+        await database.transaction(work)
+
+    assert len(set(used)) == 2
+
+
 async def test_frozen_server_is_503_within_the_timeout_and_then_serves_again(server):
     async with serving(make_settings(database_url=server.url("service"), db_timeout_seconds=1)) as client:
         assert (await client.get("/health/ready")).status_code == 200
