@@ -13,7 +13,7 @@ import httpx
 from tests.support.mariadb import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 20
+START_SECONDS = 60
 
 
 class ServiceProcess:
@@ -34,15 +34,19 @@ class ServiceProcess:
             self.process = subprocess.Popen(  # noqa: ASYNC220  # it starts in a moment, and outlives this call
                 command, cwd=self.folder, env=self.environment, stdout=log, stderr=log
             )
-        async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(base_url=self.url) as client:
-            while True:
-                try:
-                    await client.get("/health/live")
-                except httpx.TransportError:
-                    assert self.process.poll() is None, self.log.read_text()
-                    await asyncio.sleep(0.05)
-                else:
-                    return self
+        try:
+            async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(base_url=self.url) as client:
+                while True:
+                    try:
+                        await client.get("/health/live")
+                    except httpx.TransportError:
+                        assert self.process.poll() is None, self.log.read_text()
+                        await asyncio.sleep(0.05)
+                    else:
+                        return self
+        except BaseException:
+            self.kill()
+            raise
 
     async def __aexit__(self, *_: object) -> None:
         if self.process.poll() is None:
