@@ -147,15 +147,17 @@ class Database:
             DatabaseUnavailable: No connection or no answer in time, or nobody
                 knows whether the change was committed (the details say so).
         """
-        async with self._bounded(max(self.timeout, seconds or 0)):
+        async with self._bounded(max(self.timeout, seconds or 0)) as bound:
             async for attempt in stamina.retry_context(
                 on=is_worth_a_retry, attempts=5, timeout=None, wait_initial=0.02, wait_max=0.5, wait_jitter=0.1
             ):
                 with attempt:
-                    return await self._once(work, repeatable=repeatable)
+                    return await self._once(work, bound, repeatable=repeatable)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _once(self, work: Callable[[AsyncSession], Awaitable[T]], *, repeatable: bool) -> T:
+    async def _once(
+        self, work: Callable[[AsyncSession], Awaitable[T]], bound: asyncio.Timeout, *, repeatable: bool
+    ) -> T:
         async with self._session(writes=True) as session:
             result = await work(session)
             try:
@@ -164,6 +166,9 @@ class Database:
                 if not repeatable and (is_lost_connection(error) or isinstance(error, asyncio.CancelledError)):
                     raise OutcomeUnknown from error
                 raise
+            else:
+                # It has happened. Out of time while the connection goes back, it would be told as not done.
+                bound.reschedule(None)
             finally:
                 if _CHANGES_VERSION in session.info:
                     self.note_change()
@@ -187,11 +192,11 @@ class Database:
                     raise
 
     @asynccontextmanager
-    async def _bounded(self, seconds: float | None = None) -> AsyncIterator[None]:
+    async def _bounded(self, seconds: float | None = None) -> AsyncIterator[asyncio.Timeout]:
         seconds = seconds or self.timeout
         try:
-            async with asyncio.timeout(seconds):
-                yield
+            async with asyncio.timeout(seconds) as bound:
+                yield bound
         except TimeoutError as error:
             logger.error("Database work gave up after {:g} s", seconds)
             raise DatabaseUnavailable(f"No answer from the database within {seconds:g} s") from error

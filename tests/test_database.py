@@ -100,6 +100,24 @@ async def test_fault_that_would_come_again_is_not_tried_again(database, number):
     assert len(tries) == 1
 
 
+async def test_change_that_is_committed_is_never_told_as_not_done(database_url, monkeypatch):
+    """Though time runs out while the connection goes back to the pool, as it did on a machine with too much to do."""
+    close = AsyncSession.close
+
+    async def close_late(session):
+        await asyncio.sleep(1.1)
+        await close(session)
+
+    async def work(session):
+        await session.exec(text("SELECT 1"))
+        return "done"
+
+    async with opened_database(database_url, db_timeout_seconds=1) as database:
+        monkeypatch.setattr(AsyncSession, "close", close_late)
+        assert await database.transaction(work) == "done"
+        monkeypatch.undo()
+
+
 @pytest.mark.parametrize("number", [1180, 2013])
 @pytest.mark.parametrize("repeatable", [True, False])
 async def test_connection_lost_at_commit_is_repeated_only_where_that_is_harmless(
