@@ -52,6 +52,8 @@ _LONGEST_TEXT: Final = 2**20
 """Bytes that MySQL may put together from many rows; its own default is 1024."""
 _SCALE: Final = 2.0**40
 """MySQL writes small numbers with zeros in front, and cuts their digits off at 22 signs. A power of 2 costs none."""
+_MYSQL_SILENCE: Final = 60
+"""Seconds after which MySQL ends an idle connection."""
 _ROWS_AT_ONCE: Final = 1000
 """In one statement: MySQL's driver writes all of it down before it lets others have their turn."""
 
@@ -287,14 +289,21 @@ def prepare_mysql(engine: AsyncEngine, *, seconds: float) -> None:
     While it waits it does not see that its client has left. Without this, every
     unit of work that gave up on a locked row would leave a connection behind on
     the server, for the 50 seconds that are the default. And let it put texts together, for ``read_by_day()``.
+
+    It also takes the locks from a client that has fallen silent in a transaction, because its process is frozen or its
+    machine gone: after half of that time where something was written, so that those who wait still get their turn.
+    MySQL only knows a bound for idle connections in general; those in the pool are opened again when it has ended them.
     """
+    bound = math.ceil(seconds)
+    silence = f"idle_transaction_timeout = {bound}, idle_write_transaction_timeout = {math.ceil(seconds / 2)}"
 
     @event.listens_for(engine.sync_engine, "connect")
     def set_bound(connection: DBAPIConnection, _: object) -> None:
         cursor = connection.cursor()
         cursor.execute(
-            f"SET innodb_lock_wait_timeout = LEAST(@@innodb_lock_wait_timeout, {math.ceil(seconds)}), "
-            f"group_concat_max_len = {_LONGEST_TEXT}"
+            f"SET innodb_lock_wait_timeout = LEAST(@@innodb_lock_wait_timeout, {bound}), "
+            f"group_concat_max_len = {_LONGEST_TEXT} "
+            f"/*M!100300 , {silence} */ /*!80000 , wait_timeout = LEAST(@@wait_timeout, {_MYSQL_SILENCE}) */"
         )
         cursor.close()
 

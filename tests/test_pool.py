@@ -4,6 +4,9 @@ import asyncio
 import contextlib
 import gc
 import time
+from collections.abc import Iterator
+from functools import partial
+from itertools import repeat
 
 import httpx
 import pymysql
@@ -12,6 +15,7 @@ from sqlmodel import text
 
 from app.database import Database
 from app.errors import DatabaseUnavailable
+from app.lease import acquire, renew_in
 from benchmarks.pool import some_requests
 from benchmarks.pool_load import load
 from tests.conftest import COUNTRIES, RATES, TABLES, Client, make_settings, migrate_in_thread, opened_database, serving
@@ -193,6 +197,31 @@ async def test_wait_for_a_lock_that_was_given_up_ends_on_the_server_too(pool_ser
             await until_connections(pool_server, at_most=1)
 
     assert [response.status_code for response in blocked] == [503] * 5
+
+
+@needs_mariadb
+@pytest.mark.parametrize("driver", ["mysql", "mysql+asyncmy"])
+async def test_locks_of_who_fell_silent_in_a_transaction_are_free_soon_and_its_work_is_done_again(pool_server, driver):
+    """As a process that is frozen, or whose machine is gone, without an end of its connection."""
+    ended: list[str] = []
+    async with opened_database(pool_server.url("pool", driver), db_timeout_seconds=1) as database:
+        lease = await acquire(database, driver)
+        assert lease is not None
+
+        async def work(session, name: str, pauses: Iterator[float]) -> None:
+            await renew_in(session, lease)
+            await asyncio.sleep(next(pauses))
+            await renew_in(session, lease)
+            ended.append(name)
+
+        async with asyncio.TaskGroup() as group:
+            silent = partial(work, name="silent", pauses=iter((3, 0)))
+            group.create_task(database.transaction(silent, seconds=20))
+            await asyncio.sleep(0.2)
+            waiting = partial(work, name="waiting", pauses=repeat(0))
+            group.create_task(database.transaction(waiting, seconds=20))
+
+    assert ended == ["waiting", "silent"]
 
 
 # Not closed
