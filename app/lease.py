@@ -61,7 +61,7 @@ class LeaseLost(AppError):
     retry_after_seconds = 2
 
     def __init__(self) -> None:
-        super().__init__("The work took too long and another process took it over; nothing was changed")
+        super().__init__("The work took too long and another process took it over")
 
 
 async def acquire(database: Database, name: str, *, seconds: float = LEASE_SECONDS) -> Lease | None:

@@ -4,7 +4,7 @@ import asyncio
 import shlex
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ from app.config import Settings
 from app.database import Database
 from app.errors import AppError, in_one_line
 from app.rates.history import SUFFIXES, UnusableFile, check_history, read_history
-from app.rates.imports import Tally, compare_with_stored, find_new_days, store_history
+from app.rates.imports import Tally, compare_with_stored, find_new_days, own_turn, store_history
 from app.terminal import COMMAND_LINE, bring_up_to_date, console, errors, progress_bar, read_settings
 
 
@@ -58,12 +58,15 @@ async def _import(
     database = Database(settings)
     ACTOR.set(COMMAND_LINE)
     try:
-        stored = await find_new_days(database, sizes, tally)
-        if not force:
-            await compare_with_stored(database, read_history(file, today=today), tally.sizes, stored)
-        if tally.sizes:
-            with progress_bar(tally.total, lambda: tally.done):
-                await store_history(database, file, tally, today=today)
+        async with AsyncExitStack() as stack:
+            with errors.status("Waiting for its turn ..."):
+                lease = await stack.enter_async_context(own_turn(database))
+            stored = await find_new_days(database, sizes, tally)
+            if not force:
+                await compare_with_stored(database, read_history(file, today=today), tally.sizes, stored)
+            if tally.sizes:
+                with progress_bar(tally.total, lambda: tally.done):
+                    await store_history(database, lease, file, tally, today=today)
     finally:
         await database.close()
 

@@ -1,6 +1,8 @@
 """Stores a history of rates in pieces of whole days; what is stored already is left out."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -13,11 +15,14 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.audit.record import record
 from app.data_version import raise_version
 from app.database import Database
+from app.lease import Lease, acquire, held, release, renew_in
 from app.rates.crud import DayKey, read_rates
 from app.rates.history import PastDay, check_moves, read_history
 from app.rates.sources import ECB
 from app.rates.store import import_days, imported_days
 
+LEASE: Final = "import of rates"
+POLL_SECONDS: Final = 0.25
 RATES_AT_ONCE: Final = 5000
 """Rates in one transaction, at least; the last day of it may bring a few more."""
 SECONDS_AT_ONCE: Final = 60.0
@@ -41,6 +46,19 @@ class Tally:
     def total(self) -> int:
         """Rates that are to be stored."""
         return sum(self.sizes.values())
+
+
+@asynccontextmanager
+async def own_turn(database: Database) -> AsyncIterator[Lease]:
+    """Wait until no other process imports; none does while the block runs.
+
+    Of two that run at once both would take the same days for new, and tell of them.
+    """
+    while (lease := await acquire(database, LEASE)) is None:  # noqa: ASYNC110  # nobody sends events
+        await asyncio.sleep(POLL_SECONDS)
+    async with held(database, lease):
+        yield lease
+        await release(database, lease)
 
 
 async def find_new_days(database: Database, sizes: Mapping[date, int], tally: Tally) -> set[date]:
@@ -82,11 +100,15 @@ def _neighbours(new: Collection[date], stored: Collection[date]) -> dict[date, l
     return beside
 
 
-async def store_history(database: Database, path: Path, tally: Tally, *, today: date) -> None:
-    """Store the days of the tally, each piece of them in a transaction of its own, and count what is stored."""
+async def store_history(database: Database, lease: Lease, path: Path, tally: Tally, *, today: date) -> None:
+    """Store the days of the tally, each piece of them in a transaction of its own, and count what is stored.
+
+    Raises:
+        LeaseLost: Another import took over, because this one was silent for too long.
+    """
     history = (past for past in read_history(path, today=today) if past.day in tally.sizes)
     for days in pieces(history):
-        await database.transaction(partial(_store, days=days), repeatable=True, seconds=SECONDS_AT_ONCE)
+        await database.transaction(partial(_store, lease=lease, days=days), repeatable=True, seconds=SECONDS_AT_ONCE)
         tally.done += sum(map(len, days.values()))
 
 
@@ -104,7 +126,7 @@ def pieces(history: Iterable[PastDay]) -> Iterator[Days]:
         yield days
 
 
-async def _store(session: AsyncSession, *, days: Days) -> None:
+async def _store(session: AsyncSession, *, lease: Lease, days: Days) -> None:
     # Repeated after a commit whose answer got lost, it must not tell of the same days twice.
     stored = await imported_days(session, ECB, first=min(days), last=max(days))
     missing = {day: rates for day, rates in days.items() if day not in stored}
@@ -118,4 +140,5 @@ async def _store(session: AsyncSession, *, days: Days) -> None:
         "rates": sum(map(len, missing.values())),
     }
     await record(session, "IMPORT_RATES", "Rates", ECB, after=told)
+    await renew_in(session, lease)  # so late because it can't be renewed beside this from here on
     await raise_version(session)  # last, because a refresh waits for it from here on

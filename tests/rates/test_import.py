@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from app.__main__ import cli
 from app.rates.history import LONGEST_LINE
+from app.rates.imports import Tally, own_turn, store_history
 from tests.conftest import RATES, make_settings, opened_database, serving
 from tests.support import payloads
 from tests.support.service import ROOT
@@ -164,6 +165,24 @@ async def test_later_file_adds_only_its_new_days_also_from_an_archive(database_u
     assert await stored_rates(database_url) == rows_of(lines)
     spans = await stored(database_url, "SELECT quote, first_day, last_day FROM currency_span WHERE quote = 'USD'")
     assert spans == [("USD", lines[-1][:10], "2026-10-30")]
+
+
+async def test_second_import_waits_for_the_first_and_stores_what_is_left(database_url, tmp_path):
+    lines = newest_lines(20)
+    async with opened_database(database_url) as database, own_turn(database) as lease:
+        second = asyncio.create_task(run(write(tmp_path / "hist.csv", lines), database_url))
+        await asyncio.sleep(0.5)
+        before = await stored_rates(database_url)
+        rest = write(tmp_path / "rest.csv", [lines[0], *lines[11:]])
+        tally = Tally({date.fromisoformat(line[:10]): 0 for line in lines[11:]})
+        await store_history(database, lease, rest, tally, today=date(2026, 11, 21))
+    result = await second
+
+    assert before == []
+    assert table(result.out)["Days"] == "20 (10 stored, 10 there before)"
+    assert await stored_rates(database_url) == rows_of(lines)
+    told = await stored(database_url, "SELECT count(*) FROM audit WHERE action = 'IMPORT_RATES'")
+    assert told == [(2,)]
 
 
 @pytest.mark.engines("mariadb")  # where a transaction leaves the process; SQLite rolls back a file
