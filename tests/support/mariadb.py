@@ -47,7 +47,7 @@ class PrivateMariaDB:
         subprocess.run(install, check=True, capture_output=True)
         self.command = [
             *(str(PROGRAM), *common, f"--port={self.port}", "--bind-address=127.0.0.1"),
-            *(f"--socket={self.folder}/socket", f"--pid-file={self.folder}/pid", f"--log-error={self.folder}/log"),
+            *(f"--socket={self.folder}/socket", f"--pid-file={self.folder}/pid", f"--log-error={self.folder}/log.err"),
             *("--character-set-server=latin1", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M"),
             *("--innodb-flush-log-at-trx-commit=0", "--skip-name-resolve", "--performance-schema=OFF"),
             *arguments,
@@ -63,7 +63,7 @@ class PrivateMariaDB:
                 return
             except pymysql.err.OperationalError:
                 if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise RuntimeError((self.folder / "log").read_text()) from None
+                    raise RuntimeError((self.folder / "log.err").read_text()) from None
                 time.sleep(0.05)
 
     def execute(self, *statements: str) -> list[tuple[object, ...]]:

@@ -1,4 +1,4 @@
-"""The service as a process of its own, for tests that kill it."""
+"""The service as a process of its own, for tests that kill, freeze and restart it."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ START_SECONDS = 60
 
 
 class ServiceProcess:
-    """``uvicorn app.main:app`` with these settings, on a free port of loopback."""
+    """``uvicorn app.main:app`` with these settings, on a free port of loopback, which it keeps when it starts again."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.port = free_port()
@@ -27,32 +27,62 @@ class ServiceProcess:
         # Only what a process needs, so that no setting of this machine gets in.
         self.environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "REFRESH_ON_START": "never", **given}
         self.folder = folder
+        self.command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(self.port), "--no-access-log"]
 
     async def __aenter__(self) -> Self:
-        command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(self.port), "--no-access-log"]
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start, and wait until it answers; what does not answer is killed."""
         with self.log.open("w") as log:
             self.process = subprocess.Popen(  # noqa: ASYNC220  # it starts in a moment, and outlives this call
-                command, cwd=self.folder, env=self.environment, stdout=log, stderr=log
+                self.command, cwd=self.folder, env=self.environment, stdout=log, stderr=log
             )
         try:
-            async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(base_url=self.url) as client:
-                while True:
-                    try:
-                        await client.get("/health/live")
-                    except httpx.TransportError:
-                        assert self.process.poll() is None, self.log.read_text()
-                        await asyncio.sleep(0.05)
-                    else:
-                        return self
+            await self._until_it_answers()
         except BaseException:
             self.kill()
             raise
 
-    async def __aexit__(self, *_: object) -> None:
+    async def _until_it_answers(self) -> None:
+        async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(base_url=self.url) as client:
+            while True:
+                try:
+                    await client.get("/health/live")
+                except httpx.TransportError:
+                    assert self.process.poll() is None, self.log.read_text()
+                    await asyncio.sleep(0.05)
+                else:
+                    return
+
+    async def stop(self) -> None:
+        """End it in order, also if it is frozen."""
         if self.process.poll() is None:
             self.process.terminate()
+            self.thaw()
         await asyncio.to_thread(self.process.wait, 15)
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+    def freeze(self) -> None:
+        """Stop every thread of it; it has stopped when this returns."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+
+class ServiceWorkers(ServiceProcess):
+    """``python -m app serve`` with several worker processes behind one port."""
+
+    def __init__(self, folder: Path, *, workers: int, **settings: object) -> None:
+        super().__init__(folder, web_concurrency=workers, **settings)
+        self.environment["PORT"] = str(self.port)
+        self.command = [sys.executable, "-m", "app", "serve"]
