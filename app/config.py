@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     """The only address to which the key is sent."""
     upstream_timeout_seconds: float = Field(default=10, gt=0, le=25)
     """Whole time of one source, retries included."""
-    upstream_max_bytes: int = Field(default=16 * 2**20, ge=1024)
+    upstream_max_bytes: int = Field(default=4 * 2**20, ge=1024)
     """Size of one answer of a source, after decompression."""
 
     max_body_bytes: int = Field(default=8 * 2**20, ge=0)

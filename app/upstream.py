@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import re
+import ssl
 import zlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -19,6 +20,9 @@ from app.sources import SourceFailed
 
 _REDIRECTS: Final = 3
 _LONGEST_INTEGER: Final = 18
+_BYTES_OF_A_VALUE: Final = 48
+"""A JSON value takes up to 150 bytes of memory, also where it came in two; so it weighs no less than this."""
+_NO_JSON: Final = "answered with something that is not JSON"
 _RETRIED_STATUS: Final = frozenset({429, 500, 502, 503, 504})
 _API_BUSY: Final = frozenset({429, 502, 503, 504})
 """Without 500: an API that fails on what we sent fails on it again. A proxy says 502 and 504 while the API restarts."""
@@ -77,8 +81,8 @@ class Document(NamedTuple):
 
     content: Any
     """Whole numbers of absurd length are infinities."""
-    size: int
-    """Bytes, after decompression."""
+    weight: int
+    """Bytes after decompression, or more where many values are in them."""
 
 
 async def get_json(
@@ -93,7 +97,7 @@ async def get_json(
         http: From create_http_client().
         url: Where to ask.
         timeout: Seconds for everything, retries included.
-        max_bytes: Size of the answer after decompression.
+        max_bytes: Weight of the answer: bytes after decompression, and 48 of them for each value.
         headers: Sent besides the client's own.
 
     Raises:
@@ -117,8 +121,11 @@ async def get_json(
             ):
                 with attempt:
                     body = await _get(http, url, headers or {}, max_bytes)
+                    weight = max(len(body), _BYTES_OF_A_VALUE * _most_values(body))
+                    if weight > max_bytes:
+                        raise SourceFailed(f"answered with more values than fit into {max_bytes:,} bytes")
                     # Megabytes of JSON take long enough to be felt by every other request.
-                    return Document(await asyncio.to_thread(_parse, body), len(body))
+                    return Document(await asyncio.to_thread(_parse_and_forget, body), weight)
     except TimeoutError as error:
         raise SourceFailed(f"{last}timed out after {round(timeout, 1):g} s") from error
     raise AssertionError("the last attempt returns or raises")
@@ -230,18 +237,28 @@ def _why(body: bytes) -> str:
     return " ".join(told.split())[:500]
 
 
-async def _get(http: httpx.AsyncClient, url: str, headers: Mapping[str, str], max_bytes: int) -> bytes:
+async def _get(http: httpx.AsyncClient, url: str, headers: Mapping[str, str], max_bytes: int) -> bytearray:
     try:
         return await _follow(http, httpx.URL(url), headers, max_bytes)
     except httpx.ConnectError as error:
-        raise PassingFault("could not connect") from error
+        raise PassingFault(f"could not connect{_tls_reason(error)}") from error
     except httpx.TransportError as error:
         raise PassingFault(f"the connection failed ({type(error).__name__})") from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise SourceFailed(f"the request failed ({type(error).__name__})") from error
 
 
-async def _follow(http: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str], max_bytes: int) -> bytes:
+def _tls_reason(error: BaseException) -> str:
+    """What was wrong with TLS or the certificate, in brackets; empty where it was something else."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f" ({cause.verify_message})"
+    return f" (TLS: {cause.reason})" if cause is not None else ""
+
+
+async def _follow(http: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str], max_bytes: int) -> bytearray:
     for _ in range(_REDIRECTS + 1):
         async with http.stream("GET", url, headers=dict(headers)) as response:
             if response.next_request is None:
@@ -253,7 +270,7 @@ async def _follow(http: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str,
     raise SourceFailed(f"redirected more than {_REDIRECTS} times")
 
 
-async def _read(response: httpx.Response, max_bytes: int) -> bytes:
+async def _read(response: httpx.Response, max_bytes: int) -> bytearray:
     if response.status_code in _RETRIED_STATUS:
         raise Busy(response.status_code, _seconds(response.headers.get("Retry-After")))
     if response.status_code != 200:
@@ -300,18 +317,33 @@ class _Body:
         if len(self._content) > self._max_bytes:
             raise SourceFailed(f"answered with more than {self._max_bytes:,} bytes")
 
-    def complete(self) -> bytes:
+    def complete(self) -> bytearray:
         """The whole body; a cut stream is an error."""
         if self._gzip and not self._gzip.eof:
             raise SourceFailed("answered with truncated gzip")
-        return bytes(self._content)
+        return self._content
 
 
-def _parse(body: bytes) -> Any:
+def _most_values(body: bytearray) -> int:
+    """How many values a JSON document has at most: each begins behind a comma, or opens or is the first of a group."""
+    return sum(body.count(mark) for mark in (b",", b"[", b"{"))
+
+
+def _parse_and_forget(body: bytearray) -> Any:
+    # One character may make the text four times as large as the bytes, and then the values take as much again.
+    try:
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+    except UnicodeError as error:
+        raise SourceFailed(_NO_JSON) from error
+    body.clear()
+    return _parse(text)
+
+
+def _parse(body: bytes | str) -> Any:
     try:
         return json.loads(body, parse_int=_integer)
     except (ValueError, RecursionError) as error:
-        raise SourceFailed("answered with something that is not JSON") from error
+        raise SourceFailed(_NO_JSON) from error
 
 
 def _integer(digits: str) -> int | float:

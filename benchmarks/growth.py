@@ -43,7 +43,9 @@ def measure(run: Run) -> Report:
 def _measure_size(run: Run, engine: str, upstream: Upstream, size: int) -> list[float]:
     """Milliseconds of each kind of work, in the order of ``WORK``."""
     url = run.databases.new(engine, loaded=False)
-    with service(run.new_folder(), database_url=url, cache_max_bytes=0, **upstream.settings) as server:
+    with service(
+        run.new_folder(), database_url=url, cache_max_bytes=0, upstream_max_bytes=64 * 2**20, **upstream.settings
+    ) as server:
         first = refresh_once(server.url)
         later = spread([refresh_once(server.url) for _ in range(run.plan.rounds)]).median
         paths = (f"?limit={PAGE}", f"?limit={PAGE}&offset={size - PAGE}", "")

@@ -30,7 +30,7 @@ DEFAULTS = {
     "restcountries_api_key": None,
     "restcountries_url": "https://api.restcountries.com/countries/v5",
     "upstream_timeout_seconds": 10,
-    "upstream_max_bytes": 16 * 2**20,
+    "upstream_max_bytes": 4 * 2**20,
     "max_body_bytes": 8 * 2**20,
     "refresh_on_start": "if-empty",
     "refresh_interval_minutes": 0,

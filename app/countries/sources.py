@@ -97,7 +97,7 @@ async def _fetch_pages(
     while True:
         page_url = with_query(url, offset=len(records)) if records else url
         answer = await get_json(http, page_url, timeout=deadline - loop.time(), max_bytes=max_bytes, headers=headers)
-        max_bytes -= answer.size  # the limit is for all pages together
+        max_bytes -= answer.weight  # the limit is for all pages together
         page = find_records(answer.content)
         records += page
         if len(records) > _MOST_RECORDS:

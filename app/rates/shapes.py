@@ -43,9 +43,10 @@ def parse_quotes(body: Any, *, today: date) -> Quotes:
         SourceFailed: The shape is unknown, the base is not USD, the day lies in
             the future, or no rate is usable.
     """
-    base, day, pairs = _recognise(body, today)
-    if str(base).upper() != "USD":
-        raise SourceFailed(f"answered with rates for {str(base)[:10]!r} instead of USD")
+    given_base, day, pairs = _recognise(body, today)
+    base = _word(given_base, 10)
+    if base.upper() != "USD":
+        raise SourceFailed(f"answered with rates for {base!r} instead of USD")
     if not OLDEST_DAY <= day <= today + timedelta(days=1):
         raise SourceFailed(f"answered with rates of {day}, a day {'in the future' if day > today else 'long ago'}")
     rates, skipped = _usable(pairs)
@@ -58,7 +59,7 @@ def parse_quotes(body: Any, *, today: date) -> Quotes:
 
 def _recognise(body: Any, today: date) -> tuple[object, date, Iterable[tuple[object, object]]]:
     if isinstance(body, list) and body and all(isinstance(row, dict) and "quote" in row for row in body):
-        bases = {str(row.get("base")) for row in body}
+        bases = {_word(row.get("base"), 10) for row in body}
         day = max(_day(row.get("date"), today) for row in body)
         return (
             (bases.pop() if len(bases) == 1 else "several currencies"),
@@ -67,7 +68,7 @@ def _recognise(body: Any, today: date) -> tuple[object, date, Iterable[tuple[obj
         )
     if isinstance(body, dict):
         if body.get("result", "success") != "success":
-            raise SourceFailed(f"answered with the error {str(body.get('error-type', 'without a name'))[:40]!r}")
+            raise SourceFailed(f"answered with the error {_word(body.get('error-type', 'without a name'), 40)!r}")
         if isinstance(body.get("rates"), dict):
             if body.get("amount", 1) != 1:
                 raise SourceFailed("answered with rates for another amount than 1")
@@ -79,18 +80,23 @@ def _recognise(body: Any, today: date) -> tuple[object, date, Iterable[tuple[obj
     raise SourceFailed("answered in a shape that is not known")
 
 
+def _word(value: object, longest: int) -> str:
+    """The beginning of a text or number; of anything else only its type: Python can't show lists nested too deeply."""
+    return (type(value).__name__ if isinstance(value, (list, dict)) else str(value))[:longest]
+
+
 def _day(text: object, today: date) -> date:
     if text is None:
         return today
     try:
-        return date.fromisoformat(str(text)[:10])
+        return date.fromisoformat(_word(text, 10))
     except ValueError as error:
-        raise SourceFailed(f"answered with {str(text)[:20]!r} where a day should be") from error
+        raise SourceFailed(f"answered with {_word(text, 20)!r} where a day should be") from error
 
 
 def _unix_day(seconds: object) -> date:
     try:
-        return datetime.fromtimestamp(float(str(seconds)), UTC).date()
+        return datetime.fromtimestamp(float(_word(seconds, 40)), UTC).date()
     except (ValueError, OverflowError, OSError) as error:
         raise SourceFailed("answered with a time of update that is no time") from error
 
@@ -99,7 +105,7 @@ def _usable(pairs: Iterable[tuple[object, object]]) -> tuple[dict[str, float], l
     rates: dict[str, float] = {}
     skipped: list[tuple[str, str]] = []
     for raw_code, raw_rate in pairs:
-        code = str(raw_code).upper()
+        code = _word(raw_code, 4).upper()
         if not _CODE.fullmatch(code):
             continue
         rate = as_number(raw_rate)

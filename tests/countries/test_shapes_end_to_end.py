@@ -100,14 +100,15 @@ async def test_without_a_key_the_keyed_source_is_left_out(service, upstream):
 
 async def test_size_limit_is_for_all_pages_together(service, upstream):
     upstream.answers["/v5"] = pages(payloads.v5(), key="k3y")
-    one_page = len(json.dumps(payloads.v5()[:100]))
+    text = json.dumps(payloads.v5()[:100])
+    one_page = 48 * sum(text.count(mark) for mark in ",[{")  # of its values, which weigh more than its bytes
     changes = {"restcountries_url": upstream.url("/v5"), "restcountries_api_key": SecretStr("k3y")}
     limit = {"upstream_max_bytes": one_page * 9 // 4}
     async with service(country_sources=f"restcountries {upstream.url('/gone')}", **changes, **limit) as client:
         response = await client.post("/countries/refresh")
 
     assert response.status_code == 503
-    assert "restcountries: answered with more than" in response.json()["details"]
+    assert "restcountries: answered with more values than" in response.json()["details"]
     assert upstream.hits["/v5"] == 3
 
 
@@ -125,6 +126,11 @@ LIES: dict[str, tuple[str, Answer, str]] = {
     ),
     "endless redirect": (COUNTRIES, body(b"", code=302, Location=COUNTRIES), "redirected more than 3 times"),
     "empty answer": (COUNTRIES, body(b"", code=204), "answered 204"),
+    "base nested too deeply to be shown": (
+        RATES,
+        body(b'{"base":' + b"[" * 950 + b"]" * 950 + b',"rates":{"EUR":1}}'),
+        "answered with rates for 'list' instead of USD",
+    ),
     "wrong base": (
         RATES,
         document(payloads.er_api() | {"base_code": "EUR"}),
