@@ -57,7 +57,8 @@ def serve() -> None:
         server_header=False,
         # Longer than the idle time of the proxies in front (Railway: 60 s), so that they close first.
         timeout_keep_alive=65,
-        timeout_graceful_shutdown=8,
+        # What follows it must be over within ten seconds of the signal, also on a busy machine.
+        timeout_graceful_shutdown=6,
     )
 
 

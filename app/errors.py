@@ -1,5 +1,6 @@
 """The one shape of every error: ``{"error": title, "details": ...}``."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -70,6 +71,14 @@ class UpstreamUnavailable(AppError):
     def __init__(self, api: str, reason: str) -> None:
         """Name the API ("country API") and say, source by source, what was wrong."""
         super().__init__(f"Could not fetch data from {api} ({reason})")
+
+
+class Stopping(AppError):
+    """The service stops, and this request had not ended in the time that is left to requests then."""
+
+    status_code = 503
+    title = "Service stopping"
+    retry_after_seconds = 2
 
 
 class ErrorBody(BaseModel):
@@ -256,6 +265,12 @@ class UnforeseenErrors:
 
         try:
             await self.app(scope, receive, watch)
+        except asyncio.CancelledError:
+            # The server cancels what has not ended in the time for a stop, and would answer in plain text itself.
+            if scope["type"] == "http" and not started:
+                stopping = Stopping("It did not end in time; send the request again", headers={"Connection": "close"})
+                await error_response(stopping)(scope, receive, send)
+            raise
         except Exception:
             if scope["type"] != "http" or started:
                 raise  # half an answer is out: only a broken connection tells the client

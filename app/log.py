@@ -1,5 +1,6 @@
 """Logging: loguru for everything, one format, one place where lines go."""
 
+import asyncio
 import inspect
 import json
 import logging
@@ -149,6 +150,11 @@ class _ToLoguru(logging.Handler):
         frame, depth = inspect.currentframe(), 0
         while frame and (depth == 0 or frame.f_code.co_filename == logging.__file__):
             frame, depth = frame.f_back, depth + 1
+        # A request that a stop cancels is no fault of the code: where it stood tells nobody anything.
+        is_cancelled = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+        if is_cancelled:
+            logger.opt(depth=depth).warning("{}: cancelled", record.getMessage().strip())
+            return
         logger.opt(depth=depth, exception=record.exc_info).log(level, "{}", record.getMessage())
 
 

@@ -23,7 +23,7 @@ from rich.text import Text
 from app import migrations
 from app.access import Principal, Role
 from app.config import Settings, load_settings
-from app.errors import AppError, in_one_line
+from app.errors import AppError, DatabaseUnavailable, in_one_line
 from app.log import configure_logging
 
 T = TypeVar("T")
@@ -47,7 +47,8 @@ def bring_up_to_date(settings: Settings) -> None:
     """Bring the database schema up to date; where that fails, the command ends."""
     try:
         migrations.migrate(settings)
-    except AppError as error:
+    except DatabaseUnavailable as error:
+        error.details = f"{error.details}; start the database or correct DATABASE_URL, and try again"
         fail(error)
     except CommandError as error:  # such as a database that a newer version of the service has migrated
         errors.print(f"Migration failed: {error}", soft_wrap=True)
