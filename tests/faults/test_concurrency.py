@@ -13,7 +13,7 @@ import pymysql
 import pytest
 
 from tests.conftest import COUNTRIES, RATES
-from tests.support.service import ServiceProcess, ServiceWorkers
+from tests.support.service import ServedProcess, ServiceProcess
 from tests.support.story import let_sources_say, read_story
 
 TAKEN_OVER_SECONDS = 10
@@ -102,7 +102,7 @@ async def test_refreshes_of_four_processes_are_one(process_settings, upstream, s
 async def test_refreshes_of_four_workers_are_one(process_settings, upstream, service, tmp_path, figure, is_full):
     """The workers share a port, as in production. Seen to fail like that of four processes."""
     generations, callers = (3, 200) if is_full else (1, 40)
-    process = ServiceWorkers(tmp_path, workers=4, **process_settings)
+    process = ServedProcess(tmp_path, web_concurrency=4, **process_settings)
     async with started(process), service(cache_max_bytes=0) as onlooker:
         took = await refresh_all_at_once([process.port] * callers, upstream, generations)
         assert (await read_story(onlooker)).refreshes == generations

@@ -69,7 +69,7 @@ class FaultProxy:
     def cut(self) -> None:
         """Reset every open connection."""
         for writer in tuple(self._writers):
-            _reset(writer)
+            reset(writer)
 
     @property
     def open(self) -> int:
@@ -83,12 +83,12 @@ class FaultProxy:
         task.add_done_callback(self._tasks.discard)
         self.accepted += 1
         if self.is_refusing:
-            _reset(writer)
+            reset(writer)
             return
         try:
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
-            _reset(writer)
+            reset(writer)
             return
         self._writers |= {writer, server_writer}
         pumps = [
@@ -129,7 +129,8 @@ class FaultProxy:
         return piece
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection so that the other side sees a reset."""
     connection = writer.get_extra_info("socket")
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -1,4 +1,4 @@
-"""The service as a process of its own, for tests that kill, freeze and restart it."""
+"""The service as a process of its own, for tests that kill it."""
 
 import asyncio
 import os
@@ -14,10 +14,13 @@ from tests.support.mariadb import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
+"""Far more than it takes, for machines that are busy with something else."""
 
 
 class ServiceProcess:
     """``uvicorn app.main:app`` with these settings, on a free port of loopback, which it keeps when it starts again."""
+
+    application = "app.main:app"
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.port = free_port()
@@ -27,7 +30,9 @@ class ServiceProcess:
         # Only what a process needs, so that no setting of this machine gets in.
         self.environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "REFRESH_ON_START": "never", **given}
         self.folder = folder
-        self.command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(self.port), "--no-access-log"]
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "uvicorn", self.application, "--port", str(self.port), "--no-access-log"]
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -40,7 +45,7 @@ class ServiceProcess:
         """Start, and wait until it answers; what does not answer is killed."""
         with self.log.open("w") as log:
             self.process = subprocess.Popen(  # noqa: ASYNC220  # it starts in a moment, and outlives this call
-                self.command, cwd=self.folder, env=self.environment, stdout=log, stderr=log
+                self.command(), cwd=self.folder, env=self.environment, stdout=log, stderr=log
             )
         try:
             await self._until_it_answers()
@@ -79,10 +84,9 @@ class ServiceProcess:
         self.process.send_signal(signal.SIGCONT)
 
 
-class ServiceWorkers(ServiceProcess):
-    """``python -m app serve`` with several worker processes behind one port."""
+class ServedProcess(ServiceProcess):
+    """``python -m app serve``: what runs in production, with its migrations, its workers and its limits on a stop."""
 
-    def __init__(self, folder: Path, *, workers: int, **settings: object) -> None:
-        super().__init__(folder, web_concurrency=workers, **settings)
+    def command(self) -> list[str]:
         self.environment["PORT"] = str(self.port)
-        self.command = [sys.executable, "-m", "app", "serve"]
+        return [sys.executable, "-m", "app", "serve"]
