@@ -10,7 +10,7 @@ from sqlalchemy import column, select, table, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.config import Settings
-from app.database import Database, announce_new_version
+from app.database import Database, announce_new_version, leave_request
 from app.errors import DatabaseUnavailable
 
 # The model belongs to the countries; here only this one column of its one row matters.
@@ -52,6 +52,8 @@ class DataVersion:
         self._known = -1
         self._known_at = Moment(float("-inf"), -1)
         self._question: asyncio.Task[None] | None = None
+        self._asked_at = 0.0
+        self._open: set[asyncio.Task[None]] = set()
         self._failure: DatabaseUnavailable | None = None
         self._failed_at = 0.0
 
@@ -104,25 +106,36 @@ class DataVersion:
         return int(age)
 
     async def close(self) -> None:
-        """End a question that is still open."""
-        if self._question is not None:
-            self._question.cancel()
-            await asyncio.gather(self._question, return_exceptions=True)
+        """End the questions that are still open."""
+        for question in self._open:
+            question.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
 
     def _ask(self) -> asyncio.Task[None]:
-        if self._question is None or self._question.done():
+        """Ask, or join who asks already. Of a database that was away that one may wait for ever: the next may not."""
+        asked_ago = self._monotonic() - self._asked_at
+        is_late = self._failure is not None and asked_ago >= _ASK_AGAIN_SECONDS
+        if self._question is None or self._question.done() or is_late:
             self._question = asyncio.create_task(self._read(), name="data version")
-            # In the background nobody may wait for it; what went wrong is kept and logged.
-            self._question.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._asked_at = self._monotonic()
+            self._open.add(self._question)
+            self._question.add_done_callback(self._forget)
         return self._question
 
+    def _forget(self, question: asyncio.Task[None]) -> None:
+        self._open.discard(question)
+        if not question.cancelled():
+            question.exception()  # in the background nobody may wait for it; what went wrong is kept and logged
+
     async def _read(self) -> None:
+        leave_request()
         now = self.now()
         try:
             async with self._database.reading() as session:
                 version = await read_data_version(session)
         except DatabaseUnavailable as error:
-            self._failure, self._failed_at = error, self._monotonic()
+            if now.time > self._known_at.time:  # another question may have had its answer meanwhile
+                self._failure, self._failed_at = error, self._monotonic()
             raise
         self.learn(version, now)
 

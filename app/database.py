@@ -1,16 +1,18 @@
 """The database: one engine, and units of work that are bounded in time and retried."""
 
 import asyncio
+import time
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import stamina
 from fastapi import Depends, Request
 from loguru import logger
-from sqlalchemy import event
+from sqlalchemy import event, literal, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -27,6 +29,8 @@ T = TypeVar("T")
 
 _CHANGES_VERSION: Final = "changes the version of the data"
 _ADDS_ENTRY: Final = "adds an entry to the audit trail"
+_ANYTHING: Final = select(literal(1))
+_SPENT: ContextVar[list[float] | None] = ContextVar("seconds of database work, by unit, of one request", default=None)
 
 
 def create_engine(settings: Settings) -> AsyncEngine:
@@ -52,6 +56,7 @@ def create_engine(settings: Settings) -> AsyncEngine:
     pool["isolation_level"] = "REPEATABLE READ"
     bare_url, connect_args = mysql_connect_arguments(url)
     if bare_url.get_driver_name() == "aiomysql":
+        connect_args = {"connect_timeout": settings.db_timeout_seconds, **connect_args}
         connect_args["async_creator_fn"] = open_aiomysql
     engine = create_async_engine(bare_url, connect_args=connect_args, **pool)
     event.listen(engine.sync_engine, "handle_error", mark_disconnects)
@@ -147,7 +152,7 @@ class Database:
             DatabaseUnavailable: No connection or no answer in time, or nobody
                 knows whether the change was committed (the details say so).
         """
-        async with self._bounded(max(self.timeout, seconds or 0)) as bound:
+        async with self._bounded(seconds) as bound:
             async for attempt in stamina.retry_context(
                 on=is_worth_a_retry, attempts=5, timeout=None, wait_initial=0.02, wait_max=0.5, wait_jitter=0.1
             ):
@@ -193,11 +198,17 @@ class Database:
 
     @asynccontextmanager
     async def _bounded(self, seconds: float | None = None) -> AsyncIterator[asyncio.Timeout]:
-        seconds = seconds or self.timeout
+        """Bound a unit of work; a longer bound than the general one counts only while the database answers others."""
+        started, spent = time.monotonic(), None if seconds else _SPENT.get()
+        seconds = max(self.timeout, seconds or 0)
+        watch: asyncio.Task[None] | None = None
         try:
-            async with asyncio.timeout(seconds) as bound:
+            async with asyncio.timeout(seconds - sum(spent or ())) as bound:
+                if seconds > self.timeout:
+                    watch = asyncio.create_task(self._end_at_silence(bound), name="watch of the database")
                 yield bound
         except TimeoutError as error:
+            seconds = self.timeout if watch is not None and watch.done() else seconds
             logger.error("Database work gave up after {:g} s", seconds)
             raise DatabaseUnavailable(f"No answer from the database within {seconds:g} s") from error
         except SQLAlchemyError as error:
@@ -206,6 +217,45 @@ class Database:
                 raise
             logger.error("Database: {}", _first_line(error))
             raise unavailable from error
+        finally:
+            if spent is not None:
+                spent.append(time.monotonic() - started)
+            if watch is not None:
+                watch.cancel()
+                await asyncio.gather(watch, return_exceptions=True)
+
+    async def _end_at_silence(self, bound: asyncio.Timeout) -> None:
+        """Keep asking the database something, and let the time of a unit of work be over when no answer comes.
+
+        Other faults say nothing about the unit: it meets those itself, or has what the question could not get.
+        """
+        while True:
+            await asyncio.sleep(self.timeout / 4)
+            try:
+                async with asyncio.timeout(self.timeout / 2), self._session() as session:
+                    await (await session.connection()).execute(_ANYTHING)
+                    await session.rollback()
+            except TimeoutError:
+                break
+            except SQLAlchemyError:
+                continue
+        if bound.when() is not None:  # else it is committed, and has no bound any more
+            bound.reschedule(0)
+
+
+@contextmanager
+def one_request() -> Iterator[None]:
+    """Let all units of work in the block share the bound of one, so that their number does not prolong an answer."""
+    token = _SPENT.set([])
+    try:
+        yield
+    finally:
+        _SPENT.reset(token)
+
+
+def leave_request() -> None:
+    """Let this task have its own time: what it does is for many requests, or follows the beginning of an answer."""
+    _SPENT.set(None)
 
 
 def announce_new_version(session: AsyncSession) -> None:

@@ -62,6 +62,9 @@ def mark_disconnects(context: ExceptionContext) -> None:
     number = getattr(context.original_exception, "args", (None,))[:1]
     if number and number[0] in (*NO_QUORUM, *READ_ONLY_NODE):
         context.is_disconnect = True
+        # The others find out for themselves. On a server that is read-only for a time all reads would connect anew, and
+        # again after each change that is tried.
+        context.invalidate_pool_on_disconnect = False
 
 
 def is_missing_schema(error: BaseException) -> bool:

@@ -54,6 +54,9 @@ _SCALE: Final = 2.0**40
 """MySQL writes small numbers with zeros in front, and cuts their digits off at 22 signs. A power of 2 costs none."""
 _MYSQL_SILENCE: Final = 60
 """Seconds after which MySQL ends an idle connection."""
+_PING_SECONDS: Final = 1.0
+"""For the answer of a connection that was idle. One without gives all others of its age away, so that after a failover
+only the first request has to wait for a machine that is no more."""
 _ROWS_AT_ONCE: Final = 1000
 """In one statement: MySQL's driver writes all of it down before it lets others have their turn."""
 
@@ -265,6 +268,23 @@ class _Connection(aiomysql.Connection):  # type: ignore[misc]  # the package has
         except RuntimeError as error:
             raise aiomysql.OperationalError(2006, "MySQL server has gone away") from error
 
+    async def _read_query_result(self, unbuffered: bool = False) -> None:
+        try:
+            await super()._read_query_result(unbuffered)
+        except aiomysql.Error:
+            raise
+        except Exception as error:  # an answer that can't be read; who reads on would read rows of another query
+            self.close()
+            raise aiomysql.OperationalError(2013, f"Lost connection to MySQL server: {error!r}") from error
+
+    async def ping(self, reconnect: bool = True) -> None:  # as its base
+        try:
+            async with asyncio.timeout(_PING_SECONDS):
+                await super().ping(reconnect)
+        except TimeoutError as error:
+            self.close()
+            raise aiomysql.OperationalError(2013, "Lost connection to MySQL server: no answer to a ping") from error
+
     async def ensure_closed(self) -> None:
         try:
             await super().ensure_closed()
@@ -272,14 +292,24 @@ class _Connection(aiomysql.Connection):  # type: ignore[misc]  # the package has
             self.close()
 
 
-async def open_aiomysql(*arguments: Any, **options: Any) -> aiomysql.Connection:
-    """Connect as ``aiomysql.connect`` does; who is cancelled meanwhile, say in a TLS handshake, leaves nothing open."""
+async def open_aiomysql(*arguments: Any, connect_timeout: float | None = None, **options: Any) -> aiomysql.Connection:
+    """Connect as ``aiomysql.connect`` does; who is cancelled meanwhile, say in a TLS handshake, leaves nothing open.
+
+    ``connect_timeout`` bounds the handshake as well: work with a long bound
+    would otherwise wait for a greeting that got lost. aiomysql does not get it, because it would use wait_for(), and
+    Python 3.11's sometimes forgets to be cancelled.
+    """
     connection = _Connection(*arguments, **options)
     try:
-        await connection._connect()
-    except asyncio.CancelledError:
+        async with asyncio.timeout(connect_timeout):
+            await connection._connect()
+    except (aiomysql.Error, asyncio.CancelledError):
         connection.close()
         raise
+    except Exception as error:
+        # No answer in time, nonsense for an answer, or a reset before aiomysql had looked at the connection.
+        connection.close()
+        raise aiomysql.OperationalError(2003, f"Can't connect to MySQL server: {error!r}") from error
     return connection
 
 

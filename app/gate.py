@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access import ACTOR, ANYBODY, OPERATOR, Forbidden, Principal, Role, Rule
-from app.database import Database
+from app.database import Database, one_request
 from app.errors import AppError, Unauthorized, UnforeseenErrors, error_response
 from app.openapi import Operations
 
@@ -52,6 +52,10 @@ class Gate:
         self._with_errors = UnforeseenErrors(self._answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with one_request():
+            await self._judge(scope, receive, send)
+
+    async def _judge(self, scope: Scope, receive: Receive, send: Send) -> None:
         rule = self._rule(scope)[0] if scope["type"] == "http" else Rule.EVERYONE
         if rule is Rule.EVERYONE:
             await self.app(scope, receive, send)

@@ -21,12 +21,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.database import Database
+from app.database import Database, leave_request, one_request
 from app.dialects import TABLE_OPTIONS, ServerNow, UTCDateTime
 from app.errors import AppError
 
 LEASE_SECONDS: Final = 5.0
 RENEW_SECONDS: Final = 1.5
+_GIVE_BACK_SECONDS: Final = 0.5
 
 
 class LeaseRow(SQLModel, table=True):
@@ -174,10 +175,16 @@ async def held(database: Database, lease: Lease) -> AsyncIterator[None]:
 
 
 async def _give_back(database: Database, lease: Lease) -> None:
+    # What went wrong before matters more and has a client waiting, and the lease ends by itself.
     try:
-        await release(database, lease)
-    except AppError as error:  # what went wrong before matters more, and the lease ends by itself
+        # In a time of its own: the work may have used up all that it had.
+        with one_request():
+            async with asyncio.timeout(_GIVE_BACK_SECONDS):
+                await release(database, lease)
+    except AppError as error:
         logger.warning("Lease {} could not be given back: {}", lease.name, error.details)
+    except TimeoutError:
+        logger.warning("Lease {} could not be given back in time", lease.name)
 
 
 async def _stop(task: asyncio.Task[None]) -> None:
@@ -186,6 +193,7 @@ async def _stop(task: asyncio.Task[None]) -> None:
 
 
 async def _renew_forever(database: Database, lease: Lease) -> None:
+    leave_request()
     while True:
         await asyncio.sleep(RENEW_SECONDS)
         try:

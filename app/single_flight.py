@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
+from app.database import leave_request
+
 T = TypeVar("T")
 
 
@@ -39,4 +41,5 @@ class SingleFlight(Generic[T]):
 
 
 async def _as_coroutine(work: Callable[[], Awaitable[T]]) -> T:
+    leave_request()
     return await work()

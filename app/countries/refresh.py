@@ -31,7 +31,7 @@ from app.countries.store import (
     summary_values,
 )
 from app.countries.summary import Summary
-from app.database import Database
+from app.database import Database, one_request
 from app.dialects import upsert
 from app.errors import AppError
 from app.lease import Lease, LeaseLost, acquire, held, release, release_in
@@ -119,24 +119,29 @@ class Refresher:
 
     async def _lead_or_follow(self, order: RefreshOrder, since: int | None) -> RefreshResult:
         """Refresh under the lease, or wait for the process that does and share its answer."""
-        if since is None:
-            async with self._database.reading() as session:
-                since = await read_generation(session)
         give_up = time.monotonic() + WAIT_SECONDS
         while True:
-            lease = await acquire(self._database, LEASE)
-            if lease is not None:
-                try:
-                    async with held(self._database, lease):
-                        return await self._answer_under(lease, order, since)
-                except LeaseLost:
-                    logger.warning("This refresh took too long and lost its lease; waiting for the one that took over")
-            answer = await self._answer_of_another(order, since)
+            with one_request():
+                if since is None:
+                    async with self._database.reading() as session:
+                        since = await read_generation(session)
+                answer = await self._try(order, since)
             if answer is not None:
                 return answer
             if time.monotonic() > give_up:
                 raise RefreshInProgress
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _try(self, order: RefreshOrder, since: int) -> RefreshResult | None:
+        """Refresh if the lease is free, else look for the answer of the process that has it."""
+        lease = await acquire(self._database, LEASE)
+        if lease is not None:
+            try:
+                async with held(self._database, lease):
+                    return await self._answer_under(lease, order, since)
+            except LeaseLost:
+                logger.warning("This refresh took too long and lost its lease; waiting for the one that took over")
+        return await self._answer_of_another(order, since)
 
     async def _answer_under(self, lease: Lease, order: RefreshOrder, since: int) -> RefreshResult:
         """Refresh, unless another process did so between the question and the lease."""

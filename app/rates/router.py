@@ -13,7 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.access import Rule, access
 from app.data_version import note_version
-from app.database import Database, DatabaseDep, SessionDep
+from app.database import Database, DatabaseDep, SessionDep, leave_request
 from app.errors import ValidationFailed, documented
 from app.formats import OTHER_FORMATS, Format, answer_headers, write_table
 from app.rates import crud
@@ -148,6 +148,7 @@ async def _reading_to_its_end(database: Database) -> AsyncIterator[AsyncSession]
 
 async def _chained(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield first
+    leave_request()
     async for piece in others:
         yield piece
 

@@ -25,6 +25,8 @@ from app.tracking.schemas import (
 _MANY_DOCUMENTS_SECONDS: Final = 60.0
 """Bound of a change of many documents at once. Moving 412,343 of them takes MariaDB 4 s, and of storing 5000 after
 5000 one may have to wait as long for its disk."""
+_FEW_DOCUMENTS: Final = 100
+"""So many are stored within the general bound, or the database is not well."""
 _DOCUMENTS_AT_ONCE: Final = 100
 """Read at a time for a page, so that at most 6 MiB are read beyond what a page may have."""
 _LARGEST_PAGE: Final = 4 * 2**20
@@ -151,7 +153,8 @@ class Tracking:
             await upsert(session, Document, rows, key="UBID,uniqueId")
             return len(rows)
 
-        return await self._database.transaction(store, repeatable=True, seconds=_MANY_DOCUMENTS_SECONDS)
+        seconds = _MANY_DOCUMENTS_SECONDS if len(unique) > _FEW_DOCUMENTS else None
+        return await self._database.transaction(store, repeatable=True, seconds=seconds)
 
     async def count_documents(self, ubid: str) -> int:
         """How many documents of a transfer are stored.

@@ -5,7 +5,7 @@ import random
 import socket
 import struct
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Any, Final, Self
 
 _PIECE: Final = 65_536
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -33,11 +33,18 @@ class FaultProxy:
     """What the server sends arrives as as many random bytes."""
     cut_after: int | None = None
     """Connections are reset once the server has sent so many bytes more; None for never."""
+    cut_at: bytes | None = None
+    """A connection ends as soon as its client sends this; None for never."""
+    is_cut_late: bool = False
+    """The server still gets what ``cut_at`` names, and acts on it."""
     port: int = 0
     """Its own, once it has started; it stays the same over stop() and start()."""
     accepted: int = 0
     """Connections since the start."""
+    cuts: int = 0
+    """Connections that ``cut_at`` has ended."""
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _lost: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _chance: random.Random = field(default_factory=lambda: random.Random(7))
 
@@ -63,13 +70,21 @@ class FaultProxy:
 
     def heal(self) -> None:
         """Pass everything on again."""
-        self.delay, self.bytes_per_second, self.cut_after = 0, 0, None
-        self.is_black_hole = self.is_refusing = self.is_garbling = False
+        self.delay, self.bytes_per_second, self.cut_after, self.cut_at = 0, 0, None, None
+        self.is_black_hole = self.is_refusing = self.is_garbling = self.is_cut_late = False
 
     def cut(self) -> None:
         """Reset every open connection."""
         for writer in tuple(self._writers):
             reset(writer)
+
+    def lose(self) -> None:
+        """Let the server hang up on all that is open, and the clients never hear of it; new connections pass.
+
+        So it is after a server's machine died and another took its address.
+        """
+        self._lost.set()
+        self._lost = asyncio.Event()
 
     @property
     def open(self) -> int:
@@ -91,16 +106,21 @@ class FaultProxy:
             reset(writer)
             return
         self._writers |= {writer, server_writer}
+        lost = asyncio.create_task(self._lost.wait())
         pumps = [
             asyncio.create_task(self._pump(reader, server_writer, is_answer=False)),
             asyncio.create_task(self._pump(server_reader, writer, is_answer=True)),
         ]
         try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([lost, *pumps], return_when=asyncio.FIRST_COMPLETED)
+            if lost.done():
+                await _end(*pumps)
+                server_writer.close()
+                await _discard(reader)
+        except asyncio.CancelledError:
+            pass  # by stop(); asyncio would log it as an error of this connection
         finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
+            await _end(lost, *pumps)
             self._writers -= {writer, server_writer}
             writer.close()
             server_writer.close()
@@ -112,8 +132,13 @@ class FaultProxy:
                 await asyncio.sleep(0.01)
             if is_answer:
                 piece = self._treat(piece)
-            writer.write(piece)
-            await writer.drain()
+            is_cut = not is_answer and self.cut_at is not None and self.cut_at in piece
+            if not is_cut or self.is_cut_late:
+                writer.write(piece)
+                await writer.drain()
+            if is_cut:
+                self.cuts += 1
+                return
             if is_answer and self.cut_after == 0:
                 self.cut()
                 return
@@ -135,3 +160,15 @@ def reset(writer: asyncio.StreamWriter) -> None:
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     writer.transport.abort()
+
+
+async def _end(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _discard(reader: asyncio.StreamReader) -> None:
+    """Read until the other side hangs up."""
+    while await reader.read(_PIECE):
+        pass

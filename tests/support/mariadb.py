@@ -74,9 +74,25 @@ class PrivateMariaDB:
                 cursor.execute(statement)
             return list(cursor.fetchall())
 
-    def url(self, database: str, driver: str = os.environ.get("TEST_MYSQL_DRIVER", "mysql")) -> str:
-        """TEST_MYSQL_DRIVER=mysql+asyncmy runs the whole suite with the other driver."""
-        return f"{driver}://root@127.0.0.1:{self.port}/{database}"
+    def url(
+        self,
+        database: str,
+        driver: str = os.environ.get("TEST_MYSQL_DRIVER", "mysql"),
+        *,
+        user: str = "root",
+        port: int | None = None,
+    ) -> str:
+        """TEST_MYSQL_DRIVER=mysql+asyncmy runs the whole suite with the other driver; the port may be a proxy's."""
+        return f"{driver}://{user}@127.0.0.1:{port or self.port}/{database}"
+
+    def add_user(self, name: str, database: str) -> None:
+        """A user as a service should have one: what stops everybody but administrators stops this one as well."""
+        self.execute(f"CREATE USER {name}@'%'", f"GRANT ALL ON {database}.* TO {name}@'%'")
+
+    def connections(self, database: str) -> int:
+        """How many connections the server has open into a database."""
+        found = self.execute(f"SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{database}'")
+        return int(str(found[0][0]))
 
     def freeze(self) -> None:
         """Stop every thread of the server; it has stopped when this returns."""

@@ -1,0 +1,131 @@
+"""How long work on the database may take, and connections on which no answer or nonsense comes."""
+
+import asyncio
+import struct
+import time
+
+import pytest
+from aiomysql.connection import MySQLResult
+from sqlmodel import literal, select, text
+
+from app.database import Database, leave_request, one_request
+from app.errors import DatabaseUnavailable
+from app.lease import acquire, held
+from tests.conftest import opened_database
+from tests.support.fault_proxy import FaultProxy
+from tests.support.mariadb import is_installed
+
+needs_mariadb = pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed")
+
+
+async def read_for(database: Database, seconds: float) -> None:
+    async with database.reading() as session:
+        await session.exec(select(literal(1)))
+        await asyncio.sleep(seconds)
+
+
+async def test_units_of_one_request_share_one_bound(database_url):
+    async with opened_database(database_url, db_timeout_seconds=0.6) as database:
+        with one_request():
+            await read_for(database, 0.4)
+            with pytest.raises(DatabaseUnavailable, match=r"within 0\.6 s"):
+                await read_for(database, 0.4)
+        await read_for(database, 0.4)
+
+
+async def test_what_leaves_the_request_has_its_own_bound(database_url):
+    async with opened_database(database_url, db_timeout_seconds=0.6) as database:
+        with one_request():
+            await read_for(database, 0.4)
+            leave_request()
+            await read_for(database, 0.4)
+
+
+@needs_mariadb
+async def test_work_that_may_take_long_ends_soon_when_the_database_answers_nobody(mariadb):
+    async def read(session):
+        await session.exec(text("SELECT 1"))
+        proxy.is_black_hole = True
+        await session.exec(text("SELECT 2"))
+
+    async with FaultProxy(mariadb.port) as proxy:
+        url = mariadb.url("mysql", port=proxy.port)
+        async with opened_database(url, db_timeout_seconds=0.4) as database:
+            async with asyncio.timeout(10):
+                with pytest.raises(DatabaseUnavailable, match=r"within 0\.4 s"):
+                    await database.transaction(read, seconds=60)
+
+
+@needs_mariadb
+async def test_idle_connections_to_a_server_that_is_no_more_cost_one_second_together(mariadb):
+    async with FaultProxy(mariadb.port) as proxy:
+        url = mariadb.url("mysql", port=proxy.port)
+        async with opened_database(url, db_pool_size=3) as database:
+            await asyncio.gather(*(read_for(database, 0.1) for _ in range(3)))
+            proxy.lose()
+            started = time.monotonic()
+            for _ in range(4):
+                await read_for(database, 0)
+            took = time.monotonic() - started
+
+    assert took < 2.5, "each of the three would have taken a second, or without a bound all the time there is"
+
+
+@needs_mariadb
+async def test_work_that_may_take_long_does_not_wait_for_a_greeting_that_got_lost(mariadb):
+    async def read(session):
+        return (await session.exec(select(literal(1)))).one()
+
+    async with FaultProxy(mariadb.port, is_black_hole=True) as proxy:
+        url = mariadb.url("mysql", port=proxy.port)
+        async with opened_database(url, db_timeout_seconds=1) as database:
+            work = asyncio.create_task(database.transaction(read, seconds=60))
+            while not proxy.open:
+                await asyncio.sleep(0.01)
+            proxy.lose()
+            proxy.heal()
+            async with asyncio.timeout(10):
+                assert await work == 1
+
+
+@pytest.mark.parametrize(
+    "greeting", [b"\x02\x00\x00\x00\x0a5", b"\x00\x00\x00\x00", b"\x05\x00\x00\x00\x0a5.5\x00", b"HTTP/1.1 400"]
+)
+async def test_nonsense_for_a_greeting_is_an_outage_and_no_mistake(greeting):
+    async def talk_nonsense(_, writer):
+        writer.write(greeting)
+        writer.close()
+
+    async with await asyncio.start_server(talk_nonsense, "127.0.0.1", 0) as server:
+        url = f"mysql://root@127.0.0.1:{server.sockets[0].getsockname()[1]}/service"
+        async with opened_database(url, db_timeout_seconds=1) as database:
+            with pytest.raises(DatabaseUnavailable):
+                await read_for(database, 0)
+
+
+@pytest.mark.engines("mariadb")
+async def test_answer_that_cannot_be_read_costs_its_connection(database_url, monkeypatch):
+    async def fail(_):
+        raise struct.error("unpack requires a buffer of 4 bytes")
+
+    async with opened_database(database_url, db_pool_size=1, db_max_overflow=0) as database:
+        await read_for(database, 0)
+        with monkeypatch.context() as patch:
+            patch.setattr(MySQLResult, "_get_descriptions", fail)
+            with pytest.raises(DatabaseUnavailable):
+                await read_for(database, 0)
+        await read_for(database, 0)  # else it would read what was meant for the one before
+
+
+async def test_lease_that_cannot_be_given_back_in_time_keeps_nobody_waiting(database_url, monkeypatch):
+    async def hang(*_, **__):
+        await asyncio.sleep(60)
+
+    async with opened_database(database_url) as database:
+        lease = await acquire(database, "work")
+        assert lease is not None
+        monkeypatch.setattr(database, "transaction", hang)
+        async with asyncio.timeout(5):
+            with pytest.raises(LookupError):
+                async with held(database, lease):
+                    raise LookupError
