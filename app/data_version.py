@@ -134,7 +134,7 @@ class DataVersion:
             async with self._database.reading() as session:
                 version = await read_data_version(session)
         except DatabaseUnavailable as error:
-            if now.time > self._known_at.time:  # another question may have had its answer meanwhile
+            if now.time >= self._known_at.time:  # else another question had its answer meanwhile
                 self._failure, self._failed_at = error, self._monotonic()
             raise
         self.learn(version, now)

@@ -45,6 +45,14 @@ from app.migrations import migrate
 from tests.support import payloads
 from tests.support.certificate import make_certificate
 from tests.support.mariadb import PrivateMariaDB, is_installed
+from tests.support.rows import (  # noqa: F401  # fixtures and hooks
+    figure,
+    is_full,
+    pytest_addoption,
+    pytest_runtest_makereport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
 from tests.support.upstream import Answer, FakeUpstream, document
 
 TABLES = (

@@ -24,13 +24,14 @@ async def read_for(database: Database, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
+@pytest.mark.slow("sqlite")
 async def test_units_of_one_request_share_one_bound(database_url):
-    async with opened_database(database_url, db_timeout_seconds=0.6) as database:
+    async with opened_database(database_url, db_timeout_seconds=1.5) as database:
         with one_request():
-            await read_for(database, 0.4)
-            with pytest.raises(DatabaseUnavailable, match=r"within 0\.6 s"):
-                await read_for(database, 0.4)
-        await read_for(database, 0.4)
+            await read_for(database, 0.9)
+            with pytest.raises(DatabaseUnavailable, match=r"within 1\.5 s"):
+                await read_for(database, 0.9)
+        await read_for(database, 0.9)
 
 
 async def test_what_leaves_the_request_has_its_own_bound(database_url):

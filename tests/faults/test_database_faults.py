@@ -146,32 +146,47 @@ OUTAGES = [
 
 @pytest.mark.parametrize("fault", OUTAGES)
 async def test_database_that_is_away_is_503_until_it_is_back(scene, figure, fault):
-    """BROKEN"""
+    """Readers get what is in memory, marked as stale; all others 503.
+
+    Broken on purpose: with operational errors taken for mistakes of the service nearly all answers were 500.
+    """
     figure((await scene.suffer(fault, is_away=True)).figure())
 
 
 @pytest.mark.row("4.03 database frozen for 60 s")
 @pytest.mark.timeout(200)
 async def test_frozen_database_is_503_in_time(scene, figure, is_full):
-    """BROKEN"""
+    """Nobody waits for a database that says nothing.
+
+    Broken on purpose: with three times the bound answers took more than 5 s.
+    """
     figure((await scene.suffer(frozen, is_away=True, seconds=60 if is_full else None)).figure())
 
 
 @pytest.mark.row("4.04 database read-only (1290)")
 async def test_read_only_database_goes_on_to_be_read(scene, figure):
-    """BROKEN"""
+    """Changes are 503, and readers notice nothing.
+
+    Broken on purpose: with operational errors taken for mistakes of the service changes were 500.
+    """
     figure((await scene.suffer(read_only, is_away=False, refused=CHANGES)).figure())
 
 
 @pytest.mark.row("4.07 rows locked by somebody else (1205)")
 async def test_locked_rows_are_503_in_time_and_reads_go_on(scene, figure):
-    """BROKEN"""
+    """Changes are 503 in time, and readers notice nothing.
+
+    Broken on purpose: with three times the bound changes took 5.5 s.
+    """
     figure((await scene.suffer(locked, is_away=False, refused=CHANGES - {"sign in"})).figure())
 
 
 @pytest.mark.row("4.06 deadlocks (1213)")
 async def test_deadlocks_are_tried_again(scene, figure, is_full):
-    """BROKEN"""
+    """Who loses the lot against somebody is tried again and mostly passes.
+
+    Broken on purpose: with 1213 not tried again there were more refusals than half of the deadlocks.
+    """
     before = deadlocks(scene)
     outage = await scene.suffer(deadlocked, is_away=False)
     met = deadlocks(scene) - before

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import migrate_in_thread
+from tests.rates.test_import import newest_lines, rows_of, run, write
 from tests.support.fault_proxy import FaultProxy
 from tests.support.mariadb import PrivateMariaDB, is_installed
 from tests.support.outage import AT_MOST, CHANGES
@@ -107,22 +108,56 @@ POOR = [
 
 @pytest.mark.parametrize("fault", AWAY)
 async def test_database_out_of_reach_is_503_until_it_is_back(scene, figure, fault):
-    """BROKEN"""
+    """Readers get what is in memory, marked as stale; all others 503 in time.
+
+    Broken on purpose: without the bound of the handshake changes of many documents hung, and with what aiomysql raises
+    at a reset of a new connection passed on they were 500.
+    """
     figure((await scene.suffer(fault, is_away=True, seconds=max(scene.seconds, AT_MOST))).figure())
 
 
 @pytest.mark.parametrize("fault", POOR)
 async def test_poor_network_is_an_answer_or_503_in_time(scene, figure, fault):
-    """BROKEN"""
+    """Some are served and some are not, none too late and none wrong.
+
+    Broken on purpose: with a bound for each unit of work alone a refresh took 8.8 s.
+    """
     figure((await scene.suffer(fault, is_away=False)).figure())
 
 
 @pytest.mark.row("4.17 network cut at COMMIT")
 @pytest.mark.parametrize("is_late", [False, True])
 async def test_change_whose_commit_gets_no_answer_says_so(scene, figure, is_late):
-    """BROKEN"""
+    """Whoever reads 503 can tell a change that was not made from one that may have been.
+
+    Broken on purpose: with the same answer for both, an account had a name whose change had been refused.
+    """
     cuts = scene.proxy.cuts
-    fault = treated(cut_at=b"COMMIT", is_cut_late=is_late)
-    outage = await scene.suffer(fault, is_away=False, refused=CHANGES)
+    fault = treated(cut_at=(b"INSERT", b"COMMIT"), is_cut_late=is_late)
+    # A refresh whose commit did happen finds its own result when it is tried again.
+    impossible = CHANGES - {"refresh"} if is_late else CHANGES
+    outage = await scene.suffer(fault, is_away=False, refused=impossible)
     assert scene.proxy.cuts > cuts
     figure(f"{scene.proxy.cuts - cuts} cuts {'behind' if is_late else 'before'} it; {outage.figure()}")
+
+
+@pytest.mark.row("4.18 network cut at COMMIT under an import of rates")
+async def test_import_whose_commits_get_no_answer_stores_every_rate_once(scene, figure, is_full, tmp_path):
+    """A piece whose commit got no answer is looked for, and not stored twice.
+
+    Broken on purpose: with pieces that are not repeatable the import ended with an error at the first cut.
+    """
+    lines, cuts = newest_lines(3000 if is_full else 400), scene.proxy.cuts
+    async with treated(cut_at=(b"INSERT", b"COMMIT"), is_cut_late=True)(scene):
+        result = await run(write(tmp_path / "hist.csv", lines), through(scene))
+    stored = scene.server.execute("SELECT COUNT(*) FROM service.exchange_rate WHERE source = 'ecb'")[0][0]
+    told = scene.server.execute("SELECT COUNT(*) FROM service.audit WHERE action = 'IMPORT_RATES'")[0][0]
+
+    assert (result.code, stored) == (0, len(rows_of(lines))), result.err
+    assert 0 < told <= scene.proxy.cuts - cuts  # some are those of leases
+    figure(f"{stored} rates in {told} pieces, each stored and told of once though its commit got no answer")
+
+
+def through(scene: Scene) -> str:
+    url: str = scene.server.url("service", user="service", port=scene.proxy.port)
+    return url

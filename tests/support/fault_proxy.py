@@ -33,8 +33,8 @@ class FaultProxy:
     """What the server sends arrives as as many random bytes."""
     cut_after: int | None = None
     """Connections are reset once the server has sent so many bytes more; None for never."""
-    cut_at: bytes | None = None
-    """A connection ends as soon as its client sends this; None for never."""
+    cut_at: tuple[bytes, bytes] | None = None
+    """A connection ends when its client sends the second of these, having sent the first; None for never."""
     is_cut_late: bool = False
     """The server still gets what ``cut_at`` names, and acts on it."""
     port: int = 0
@@ -126,13 +126,16 @@ class FaultProxy:
             server_writer.close()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
+        has_first = False
         while piece := await reader.read(_PIECE):
             await asyncio.sleep(self.delay)
             while self.is_black_hole:
                 await asyncio.sleep(0.01)
             if is_answer:
                 piece = self._treat(piece)
-            is_cut = not is_answer and self.cut_at is not None and self.cut_at in piece
+            first, second = self.cut_at or (None, None)
+            has_first = has_first or (not is_answer and first is not None and first in piece)
+            is_cut = has_first and second is not None and second in piece
             if not is_cut or self.is_cut_late:
                 writer.write(piece)
                 await writer.drain()

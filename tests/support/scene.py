@@ -54,12 +54,12 @@ class Scene:
             async with fault(self):
                 began = time.monotonic()
                 # Only now: after a change that nobody could read yet, no older answer may be shown.
-                traffic.start("refresh")
+                traffic.start_refreshes()
                 await asyncio.sleep(seconds or self.seconds)
                 still_on = time.monotonic()
             healed = time.monotonic()
             afterwards.start()
-            afterwards.start("refresh")
+            afterwards.start_refreshes()
             await asyncio.sleep(BACK_SECONDS + 1)
             # Who asks for a refresh while one runs shares its failure.
             async with asyncio.timeout(2 * AT_MOST):

@@ -16,7 +16,11 @@ _PASSWORD: Final = "correct horse battery"
 _PAUSE_SECONDS: Final = 0.15
 _COSTLY: Final = frozenset({"refresh", "sign in"})
 """Each takes much of a core, and is asked for less often."""
+_NUMBERS: Final = itertools.count(1)
+"""Never the same twice in a process, so that nothing asked for with one of them is in memory."""
 _SUCCESS: Final = frozenset({200, 201})
+
+Ask = Callable[[], Awaitable[httpx.Response]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,6 @@ class Traffic:
     """Those whose storing was acknowledged."""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _is_over: bool = False
-    _numbers: Any = field(default_factory=itertools.count)
 
     async def prepare(self) -> None:
         """Create what the requests are about, under names that were not used before."""
@@ -73,34 +76,38 @@ class Traffic:
         for path in ("/countries/ghana", "/countries", "/rates"):
             assert (await self.client.get(path)).status_code == 200
 
-    def start(self, *kinds: str) -> None:
-        """Begin to ask; without names for everything but refreshes."""
-        asked = {
-            "memory": self._read_memory,
-            "live": lambda: self.client.get("/health/live"),
-            "ready": lambda: self.client.get("/health/ready"),
-            "list": self._read_list,
-            "convert": self._read_conversion,
-            "account": self._read_account,
-            "transfer": self._read_transfer,
-            "sign in": lambda: self.client.post("/auth/token", data=self.sign_in),
-            "rename": self._rename,
-            "documents": self._store_documents,
-            "stream": self._stream_documents,
-            "advance": lambda: self.client.put(f"/tracking/sms_documents/{self.ubid}/SENT", headers=KEY),
-            "put transfer": lambda: self.client.post("/tracking/sms_transfers", json=self._transfer(), headers=KEY),
-            "refresh": lambda: self.client.post("/countries/refresh", headers=KEY),
-        }
-        for kind in kinds or [kind for kind in asked if kind != "refresh"]:
-            self._tasks.append(asyncio.create_task(self._repeat(kind, asked[kind])))
+    def start(self) -> None:
+        """Begin to ask for everything but refreshes."""
+        self._start("memory", self._read_memory)
+        self._start("live", lambda: self.client.get("/health/live"))
+        self._start("ready", lambda: self.client.get("/health/ready"))
+        self._start("list", self._read_list)
+        self._start("convert", self._read_conversion)
+        self._start("transfer", self._read_transfer)
+        self._start("sign in", lambda: self.client.post("/auth/token", data=self.sign_in))
+        self._start("documents", self._store_documents)
+        self._start("stream", self._stream_documents)
+        self._start("advance", lambda: self.client.put(f"/tracking/sms_documents/{self.ubid}/SENT", headers=KEY))
+        self._start("put transfer", self._put_transfer)
+        # In turns: what is read tells which of the changes were made so far.
+        self._tasks.append(asyncio.create_task(self._repeat(("account", self._read_account), ("rename", self._rename))))
+
+    def start_refreshes(self) -> None:
+        """Begin to ask for refreshes, which change what everybody reads."""
+        self._start("refresh", lambda: self.client.post("/countries/refresh", headers=KEY))
+
+    def _start(self, kind: str, ask: Ask) -> None:
+        self._tasks.append(asyncio.create_task(self._repeat((kind, ask))))
 
     async def stop(self) -> None:
         """Let everybody get the last answer."""
         self._is_over = True
         await asyncio.gather(*self._tasks)
 
-    async def _repeat(self, kind: str, ask: Callable[[], Awaitable[httpx.Response]]) -> None:
-        while not self._is_over:
+    async def _repeat(self, *requests: tuple[str, Ask]) -> None:
+        for kind, ask in itertools.cycle(requests):
+            if self._is_over:
+                return
             began, problem, told, headers = time.monotonic(), "", "", httpx.Headers()
             try:
                 response = await ask()
@@ -117,29 +124,29 @@ class Traffic:
         return _checked(await self.client.get("/countries/ghana"), lambda body: body["name"] == "Ghana")
 
     async def _read_list(self) -> httpx.Response:
-        """Never the same twice, so that nothing in memory answers it."""
-        limit = 1 + next(self._numbers) % 1000
-        response = await self.client.get(f"/countries?limit={limit}&offset={next(self._numbers)}&sort=name_asc")
+        limit = 1 + next(_NUMBERS) % 1000
+        response = await self.client.get(f"/countries?limit={limit}&offset={next(_NUMBERS)}&sort=name_asc")
         if response.status_code == 200:
             assert response.headers["X-Total-Count"] == "250"
         return response
 
     async def _read_conversion(self) -> httpx.Response:
-        amount = 1 + next(self._numbers)
+        amount = 1 + next(_NUMBERS)
         response = await self.client.get(f"/convert?from=USD&to=GHS&amount={amount}")
         return _checked(response, lambda body: body["amount"] == amount and body["to"] == "GHS")
 
     async def _read_account(self) -> httpx.Response:
         response = await self.client.get(self.user, headers=self.token)
-        return _checked(response, lambda body: body["email"] == self.sign_in["username"])
+        email, names = self.sign_in["username"], self._done_or_unknown
+        return _checked(response, lambda body: body["email"] == email and int(body["lname"]) in names)
 
     async def _read_transfer(self) -> httpx.Response:
         response = await self.client.get(f"/tracking/sms_transfers/{self.ubid}", headers=KEY)
         return _checked(response, lambda body: body["UBID"] == self.ubid)
 
     async def _rename(self) -> httpx.Response:
-        """Give the account a number for a name; what it is afterwards tells which of the changes were made."""
-        number = next(self._numbers)
+        """Give the account a number for a name."""
+        number = next(_NUMBERS)
         response = await self.client.patch(self.user, json={"lname": str(number)}, headers=self.token)
         if response.status_code == 200:
             assert response.json()["lname"] == str(number)
@@ -165,12 +172,15 @@ class Traffic:
         return self._noted(response, documents)
 
     def _some_documents(self) -> list[dict[str, Any]]:
-        return [{"SMScount": 1, "uniqueId": f"D{next(self._numbers):09}", "data": {}} for _ in range(5)]
+        return [{"SMScount": 1, "uniqueId": f"D{next(_NUMBERS):09}", "data": {}} for _ in range(5)]
 
     def _noted(self, response: httpx.Response, documents: list[dict[str, Any]]) -> httpx.Response:
         if response.status_code == 201:
             self._documents |= {document["uniqueId"] for document in documents}
         return response
+
+    async def _put_transfer(self) -> httpx.Response:
+        return await self.client.post("/tracking/sms_transfers", json=self._transfer(), headers=KEY)
 
     def _transfer(self) -> dict[str, Any]:
         return {"UBID": self.ubid, "SMScount": 5, "documents": 5, "fileName": "a.csv", "origName": "a.csv"}

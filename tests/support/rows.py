@@ -1,7 +1,8 @@
-"""Checks of what is promised under crashes and faults: each is a row of a table, with the figure that it measured.
+"""Checks that are rows of a table, each with the figure that it measured: of faults, and of security.
 
-``scripts/test-faults`` runs all of them at full size and prints the table; the
-default run has those that are not slow, at a small size.
+``scripts/test-faults`` and ``scripts/test-security`` run all of theirs at full
+size and print the table; the default run has those that are not slow, at a
+small size.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,8 +19,8 @@ COLUMNS: Final = ("check", "figure", "result")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    options = parser.getgroup("faults")
-    options.addoption("--full", action="store_true", help="Run the checks at full size.")
+    options = parser.getgroup("rows of a table")
+    options.addoption("--full", metavar="TABLE", help="Run checks at full size, and print this table of them.")
     options.addoption("--soak", type=float, default=10, metavar="MINUTES", help="Length of the soak (10).")
     options.addoption("--write-table", action="store_true", help="Write the table to docs/reliability.md.")
 
@@ -27,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def is_full(pytestconfig: pytest.Config) -> bool:
     """Whether the checks run at full size."""
-    return bool(pytestconfig.getoption("--full", default=False))
+    return bool(pytestconfig.getoption("--full"))
 
 
 @pytest.fixture
@@ -61,12 +62,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not config.getoption("--full"):
         return
     rows = sorted(_rows(terminalreporter.stats))
-    terminalreporter.section("promises under faults")
+    terminalreporter.section(config.getoption("--full"))
     widths = [max(len(row[column]) for row in [*rows, COLUMNS]) for column in range(2)]
     for name, told, result in rows:
         terminalreporter.write_line(f"{result}  {name:<{widths[0]}}  {told}")
     if config.getoption("--write-table"):
-        write_section(PAGE, "figures", to_markdown(Report([Table("", COLUMNS, rows)])).strip())
+        write_section(PAGE, config.getoption("--full"), to_markdown(Report([Table("", COLUMNS, rows)])).strip())
 
 
 def _rows(stats: dict[str, list[Any]]) -> Iterator[tuple[str, str, str]]:
