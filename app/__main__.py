@@ -11,6 +11,7 @@ from rich.table import Table
 
 from app import __version__
 from app.access import ACTOR, Role
+from app.bounded_head import BoundedHead
 from app.config import Settings
 from app.countries.refresh import Refresher
 from app.countries.schemas import RefreshResult
@@ -51,10 +52,12 @@ def serve() -> None:
         "app.main:app",
         host=settings.host,
         port=settings.port,
+        http=BoundedHead,
         workers=settings.web_concurrency,
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # TRUSTED_PROXIES says whom the application itself believes
         # Longer than the idle time of the proxies in front (Railway: 60 s), so that they close first.
         timeout_keep_alive=65,
         # What follows it must be over within ten seconds of the signal, also on a busy machine.

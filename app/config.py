@@ -8,11 +8,16 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from app.clients import parse_networks
 from app.database_url import mysql_connect_arguments, normalize_database_url
 from app.sources import is_http_url, parse_chain, without_secrets
 
 COUNTRY_SOURCE_NAMES = ("restcountries", "restcountries-static", "countries.dev", "bundled")
 RATE_SOURCE_NAMES = ("open.er-api.com", "currency-api", "frankfurter", "bundled")
+
+_SHORTEST_KEY = 16
+"""Characters; of random ones nobody guesses that many, whatever the limits."""
+_LIMITS_OF_PRODUCTION = {"rate_limit_refresh": "10/minute", "rate_limit_sign_in": "5/minute"}
 
 Words = Annotated[tuple[str, ...], NoDecode]
 """Several values in one setting, separated by white space."""
@@ -24,7 +29,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
     environment: Literal["development", "production"] = "development"
-    """``production`` refuses to start without ``ADMIN_API_KEY``."""
+    """``production`` refuses to start without ``ADMIN_API_KEY``, and with a short one."""
     admin_api_key: SecretStr | None = None
     """Key of an admin, sent in ``X-API-Key``; None leaves a development service open."""
     token_hours: float = Field(default=12, gt=0, le=8760)
@@ -59,6 +64,17 @@ class Settings(BaseSettings):
     upstream_max_bytes: int = Field(default=4 * 2**20, ge=1024)
     """Size of one answer of a source, after decompression."""
 
+    rate_limit_refresh: str = "off"
+    """Refreshes that one client may start, such as ``10/minute``, which is the default in production; or ``off``."""
+    rate_limit_sign_in: str = "off"
+    """Tries to sign in of one client; ``5/minute`` in production."""
+    rate_limit_reads: str = "off"
+    """Reads of one client, the service's own health and metrics not counted."""
+    rate_limit_storage: SecretStr = SecretStr("memory")
+    """Where the counters are: in the memory of each process, or in a Redis or Valkey that all share, by its URL."""
+    trusted_proxies: Words = ()
+    """Addresses and networks of proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed."""
+
     max_body_bytes: int = Field(default=8 * 2**20, ge=0)
     """Size of a request body."""
     refresh_on_start: Literal["never", "if-empty", "always"] = "if-empty"
@@ -81,7 +97,7 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     log_requests: Literal["all", "errors", "off"] = "all"
 
-    @field_validator("country_sources", "rate_sources", "cors_origins", mode="before")
+    @field_validator("country_sources", "rate_sources", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split_words(cls, value: object) -> object:
         return tuple(value.split()) if isinstance(value, str) else value
@@ -117,11 +133,44 @@ class Settings(BaseSettings):
             raise ValueError("is no http(s) URL")
         return value
 
+    @field_validator("admin_api_key")
+    @classmethod
+    def _sendable_key(cls, value: SecretStr | None) -> SecretStr | None:
+        key = value.get_secret_value() if value is not None else None
+        if key is not None and (not key.isprintable() or not key or key != key.strip()):
+            raise ValueError("must be one line without white space around it, or no request could ever carry it")
+        return value
+
     @field_validator("restcountries_api_key")
     @classmethod
     def _usable_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
             raise ValueError("has characters that no HTTP header can carry")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _limited_in_production(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return {**_LIMITS_OF_PRODUCTION, **given} if given.get("environment") == "production" else given
+
+    @field_validator("rate_limit_refresh", "rate_limit_sign_in", "rate_limit_reads")
+    @classmethod
+    def _usable_limit(cls, value: str) -> str:
+        if value != "off" and not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", value):
+            raise ValueError("must be off, or a number for each second, minute, hour or day, such as 10/minute")
+        return value
+
+    @field_validator("rate_limit_storage")
+    @classmethod
+    def _usable_storage(cls, value: SecretStr) -> SecretStr:
+        if not re.fullmatch(r"memory|(redis|valkey)s?://\S+", value.get_secret_value()):
+            raise ValueError("must be memory, or an address such as redis://host:6379/0 or valkey://host:6379/0")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _usable_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_networks(value)
         return value
 
     @field_validator("log_level", mode="before")
@@ -154,8 +203,15 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _production_is_closed(self) -> Self:
-        if self.environment == "production" and self.admin_api_key is None:
+        if self.environment != "production":
+            return self
+        if self.admin_api_key is None:
             raise ValueError("ADMIN_API_KEY: is required when ENVIRONMENT=production")
+        if len(self.admin_api_key.get_secret_value()) < _SHORTEST_KEY:
+            raise ValueError(
+                f"ADMIN_API_KEY: must have at least {_SHORTEST_KEY} characters when ENVIRONMENT=production; "
+                "openssl rand -hex 32 makes a good one"
+            )
         return self
 
     def masked(self) -> dict[str, str]:
@@ -166,11 +222,20 @@ class Settings(BaseSettings):
         return {**shown, "database_url": url.render_as_string(hide_password=True)}
 
     @property
+    def rate_limits(self) -> dict[str, str]:
+        """The limits by their names."""
+        return {
+            "refresh": self.rate_limit_refresh,
+            "sign-in": self.rate_limit_sign_in,
+            "reads": self.rate_limit_reads,
+        }
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """Values that must never be written anywhere; the database's password also as its URL spells it."""
         keys = (self.admin_api_key, self.restcountries_api_key, self.audit_webhook_url)
-        url = self.database_url.get_secret_value()
-        passwords = (make_url(url).password, *re.findall("://[^:/]*:([^@]*)@", url))
+        url, storage = self.database_url.get_secret_value(), self.rate_limit_storage.get_secret_value()
+        passwords = (make_url(url).password, *re.findall("://[^:/]*:([^@]*)@", f"{url} {storage}"))
         return tuple(filter(None, (*(key.get_secret_value() for key in keys if key), *passwords)))
 
 

@@ -10,7 +10,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import ValidationFailed, error_response
 
 READING = ("GET", "HEAD")
-EXPOSED: Final = ("X-Total-Count", "Link", "ETag", "Age", "Cache-Status", "X-Request-ID", "Retry-After", "Location")
+EXPOSED: Final = (
+    *("X-Total-Count", "Link", "ETag", "Age", "Cache-Status", "X-Request-ID", "Retry-After", "Location"),
+    *("RateLimit", "RateLimit-Policy"),
+)
 READING_HEADERS = ("If-None-Match", "If-Match", "X-Request-ID")
 WRITING_HEADERS = ("Authorization", "X-API-Key", "Content-Type")
 ALL_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")

@@ -3,14 +3,17 @@
 import gc
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any, cast
 
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from pwdlib import PasswordHash
+from starlette.types import ASGIApp, Scope
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import __version__, metrics, status
 from app.access import SECURITY_SCHEMES
@@ -19,15 +22,19 @@ from app.config import Settings, load_settings
 from app.cors import Cors
 from app.countries import currency_router as currencies
 from app.countries import router as countries
+from app.docs import add_docs
 from app.errors import UnforeseenErrors, install_error_handlers
 from app.gate import Gate, keep_rule
 from app.log import LogLines, configure_logging
 from app.openapi import DESCRIPTION, TAGS, TITLE, Operations, correct_openapi
+from app.overload import Overload
 from app.protocol import BodyLimit, Contract, HeadAndSlash
+from app.rate_limits import Limited
 from app.rates import router as rates
 from app.request_log import RequestLog
 from app.response_cache import ResponseCache
 from app.running import State, running
+from app.security_headers import ALWAYS
 from app.tracking import router as tracking
 from app.users import account_router as accounts
 from app.users import router as users
@@ -73,6 +80,8 @@ def create_app(
         openapi_tags=TAGS,
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
         dependencies=[Depends(keep_rule)],
         generate_unique_id_function=_operation_id,
     )
@@ -85,6 +94,7 @@ def create_app(
     app.include_router(users.router)
     app.include_router(tracking.router)
     app.include_router(audit.router)
+    add_docs(app)
     correct_openapi(app, security_schemes=SECURITY_SCHEMES)
     install_error_handlers(app)
     operations = Operations(app)
@@ -108,7 +118,7 @@ def _add_layers(app: FastAPI, settings: Settings, operations: Operations) -> Non
 def _layers_in_front(app: FastAPI, settings: Settings, operations: Operations, lines: LogLines) -> RequestLog:
     """Put the layers in front of FastAPI, innermost first."""
     cache = ResponseCache(
-        partial(FastAPI.__call__, app),
+        Overload(partial(FastAPI.__call__, app), operations=operations),
         may_be_cached=operations.may_be_cached,
         has_formats=operations.has_formats,
         max_bytes=settings.cache_max_bytes,
@@ -123,8 +133,17 @@ def _layers_in_front(app: FastAPI, settings: Settings, operations: Operations, l
         is_production=settings.environment == "production",
         find=find_principal,
     )
-    cors = Cors(HeadAndSlash(gate), origins=settings.cors_origins)
-    return RequestLog(cors, settings, lines, ready=cache.ready, headers=cors.without_origin)
+    limited: ASGIApp = Limited(gate, operations=operations)
+    if settings.trusted_proxies:
+        # uvicorn and Starlette spell the types of ASGI in different ways.
+        limited = cast(Any, ProxyHeadersMiddleware)(limited, trusted_hosts=list(settings.trusted_proxies))
+    cors = Cors(HeadAndSlash(limited), origins=settings.cors_origins)
+    ready = cache.ready if settings.rate_limit_reads == "off" else _never_ready
+    return RequestLog(cors, settings, lines, ready=ready, headers=(*cors.without_origin, *ALWAYS), always=ALWAYS)
+
+
+def _never_ready(_scope: Scope, _fields: Mapping[bytes, bytes]) -> None:
+    """Where reads are counted, each has to pass the layer that does it."""
 
 
 app = create_app()

@@ -1,6 +1,8 @@
 """How names of countries, regions and people are compared, and what none may contain."""
 
+import re
 import unicodedata
+from typing import Final
 
 _APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bc\u02bb\u02b9`\u00b4\u2032\uff07"), "'")
 
@@ -24,12 +26,39 @@ def name_key(name: str) -> str:
     return " ".join(bare.casefold().split())
 
 
-def without_control_characters(name: str) -> str:
-    """Give back a name that may be stored.
+CONTROL: Final = r"\x00-\x1f\x7f-\x9f"
+"""Control characters, as the inside of a class of a regular expression."""
+HIDDEN: Final = (
+    r"\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f"
+    r"\u2028-\u202e\u2060-\u206f\u2800\u3164\ufeff\uffa0\ufff9-\ufffb"
+)
+"""Format characters, among them those that turn the direction of writing, separators of lines, and letters that show
+nothing, likewise."""
+_TAGS: Final = "\U000e0000-\U000e0fff"
+_JOINERS: Final = r"\u200c\u200d"
+"""Without width: Persian, Indian and other scripts spell with them, and pictures of families are made by them."""
+_JOINED: Final = r"\u0620-\u1cff\u2190-\u2bff\ua840-\uabff\ufe0f\U0001f000-\U0001faff"
+"""The characters of such scripts, and pictures. Latin, Greek, Cyrillic and Hebrew have no use for joiners."""
+_IN_NO_NAME: Final = re.compile(f"[{CONTROL}{HIDDEN}{_TAGS}]|(?<![{_JOINED}])[{_JOINERS}]|[{_JOINERS}](?![{_JOINED}])")
+_NEVER: Final = f"{CONTROL}{HIDDEN}{_TAGS}{_JOINERS}"
+SHOWN_LINE: Final = rf"^\s*[^\s{_NEVER}]([^{_NEVER}]*[^\s{_NEVER}])?\s*$"
+"""For the OpenAPI document, a little stricter than the service: not blank, and nothing hidden; blanks around it do not
+count."""
+
+
+def shown_line(text: str) -> str:
+    """Give back a text as it may be stored: without the blanks around it.
 
     Raises:
-        ValueError: It has control characters: they can't be seen, and they forge lines where they are shown.
+        ValueError: Nothing is left, or there are characters that can't be seen: such names look like others, turn
+            around what is shown behind them, or forge lines.
     """
-    if not name.isprintable() and any(unicodedata.category(char) == "Cc" for char in name):
+    line = text.strip()
+    if not line:
+        raise ValueError("must not be blank")
+    found = None if line.isascii() and line.isprintable() else _IN_NO_NAME.search(line)
+    if found is None:
+        return line
+    if unicodedata.category(found.group()) == "Cc":
         raise ValueError("must not contain control characters")
-    return name
+    raise ValueError(f"must not contain characters that can't be seen, such as U+{ord(found.group()):04X}")

@@ -93,6 +93,19 @@ class Operations:
         found = self.find(scope)
         return found is not None and "304" in found.operations.get("get", {}).get("responses", {})
 
+    def is_of_service(self, scope: Scope) -> bool:
+        """Whether a request asks what the service says about itself, such as its health."""
+        found = self.find(scope)
+        return found is not None and all(
+            "service" in operation.get("tags", ()) for operation in found.operations.values()
+        )
+
+    def limit(self, scope: Scope) -> Any:
+        """The name of the limit under which a request counts; None where it counts under none."""
+        found = self.find(scope)
+        method = "get" if scope["method"] == "HEAD" else scope["method"].lower()
+        return found.operations.get(method, {}).get("x-rate-limit") if found else None
+
     def has_formats(self, scope: Scope) -> bool:
         """Whether reading this path answers in several formats."""
         found = self.find(scope)
@@ -104,6 +117,20 @@ def _below_prefix(scope: Scope) -> str:
     """The path below the prefix under which a proxy or a server offers the application."""
     path, prefix = str(scope["path"]), scope.get("root_path", "")
     return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
+
+
+def links(*operation_ids: str, **parameters: str) -> dict[str, Any]:
+    """The ``links`` of an answer: which operations take parts of it, and as which parameters."""
+    return {operation_id: {"operationId": operation_id, "parameters": parameters} for operation_id in operation_ids}
+
+
+def _as_sent(schema: dict[str, Any], place: str) -> dict[str, Any]:
+    """What a parameter may be: never null, which only code can say, and in paths and queries never blank."""
+    choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
+    if len(choices) == 1:
+        schema = {**{name: value for name, value in schema.items() if name != "anyOf"}, **choices[0]}
+    is_free = schema.get("type") == "string" and not schema.keys() & {"enum", "format", "pattern"}
+    return {"minLength": 1, "pattern": r"\S", **schema} if is_free and place != "header" else schema
 
 
 def correct_openapi(app: FastAPI, *, security_schemes: Mapping[str, Any]) -> None:
@@ -118,11 +145,17 @@ def correct_openapi(app: FastAPI, *, security_schemes: Mapping[str, Any]) -> Non
         if app.openapi_schema is None:
             document = generate()
             for operations in document["paths"].values():
-                for operation in operations.values():
+                for method, operation in operations.items():
                     operation["responses"].pop("422", None)
+                    if method == "get" and "service" not in operation.get("tags", ()):
+                        operation["x-rate-limit"] = "reads"
+                    if "x-rate-limit" in operation:
+                        operation["responses"] |= error_answers(429)
                     if "requestBody" in operation:
                         operation["responses"] |= error_answers(408, 413, 415)
                     operation["responses"] = dict(sorted(operation["responses"].items()))
+                    for parameter in operation.get("parameters", ()):
+                        parameter["schema"] = _as_sent(parameter["schema"], parameter["in"])
                     if "security" in operation:
                         about = operation.get("description", "")
                         operation["description"] = f"{about}\n\nFor: {operation['x-access']}.".strip()

@@ -29,27 +29,33 @@ class Pool:
     def __init__(self, engine: AsyncEngine, *, max_overflow: int) -> None:
         self._engine = engine
         self._max_overflow = max_overflow
-        self._units = 0
+        self.units = 0
+        """Units of work that have a connection, or want one."""
 
     @contextmanager
     def unit_of_work(self) -> Iterator[None]:
         """Count what runs in the block as one that wants a connection, and never more than one."""
-        self._units += 1
+        self.units += 1
         try:
             yield
         finally:
-            self._units -= 1
+            self.units -= 1
+
+    @property
+    def limit(self) -> int:
+        """How many connections there may be."""
+        return cast(QueuePool, self._engine.pool).size() + self._max_overflow
 
     def figures(self) -> PoolFigures:
         """The figures of this moment; the database is not asked."""
         # An engine that is closed gets a new pool, so it is looked up each time.
         pool = cast(QueuePool, self._engine.pool)
-        in_use, limit = pool.checkedout(), pool.size() + self._max_overflow
+        in_use = pool.checkedout()
         return PoolFigures(
             size=pool.size(),
             in_use=in_use,
             # SQLAlchemy does not count them. Below the limit nobody waits: who has none then did not ask for one yet.
-            waiting=max(0, self._units - in_use) if in_use >= limit else 0,
+            waiting=max(0, self.units - in_use) if in_use >= self.limit else 0,
             # Counted by SQLAlchemy from minus its size on.
             overflow=max(0, pool.overflow()),
             max_overflow=self._max_overflow,

@@ -17,7 +17,8 @@ from app.log import REQUEST_ID, LogLines, console_head, has_colour, one_line, to
 
 T = TypeVar("T")
 
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID: Final = re.compile(rb"(?!token_|key_)[A-Za-z0-9._-]{1,64}")
+"""A token that got there by mistake is taken for none: ids are logged, and stored in the audit trail."""
 _FLUSH_SECONDS: Final = 0.05
 """How long a line may wait for others; a process that is killed loses that much."""
 
@@ -41,7 +42,9 @@ class RequestLog:
     They look like all others, and are written before any line that comes later.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, lines: LogLines, *, ready: Ready, headers: Headers) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, lines: LogLines, *, ready: Ready, headers: Headers, always: Headers
+    ) -> None:
         """Stand in front of all other layers.
 
         Args:
@@ -50,11 +53,13 @@ class RequestLog:
             lines: Where the lines go.
             ready: Gives the reply to a GET that needs no other layer.
             headers: What such a reply gets on top.
+            always: What every other answer gets on top.
         """
         self.app = app
         self.lines = lines
         self.ready = ready
         self.headers = headers
+        self.always = always
         never = settings.log_level in ("WARNING", "ERROR")
         self.least_status = _NEVER if never else {"all": 0, "errors": 400, "off": _NEVER}[settings.log_requests]
         self.to_line = _json_lines() if settings.log_format == "json" else _console_lines(settings, lines)
@@ -92,7 +97,7 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = (*message["headers"], (b"x-request-id", request_id))
+                message["headers"] = (*message["headers"], (b"x-request-id", request_id), *self.always)
             await send(message)
 
         token = REQUEST_ID.set(request_id.decode())

@@ -17,6 +17,7 @@ from app.countries.schedule import keep_fresh
 from app.data_version import DataVersion
 from app.database import Database
 from app.metrics import pool_collected
+from app.rate_limits import RateLimits
 from app.upstream import create_http_client
 from app.users.brake import Brake
 from app.users.passwords import Passwords
@@ -30,6 +31,7 @@ class State(TypedDict):
     refresher: Refresher
     passwords: Passwords
     brake: Brake
+    rate_limits: RateLimits
     token_lifetime: timedelta
     metrics: CollectorRegistry
     clock: Callable[[], datetime]
@@ -50,6 +52,7 @@ async def running(
     database = Database(settings)
     data_version = DataVersion(database, settings, monotonic=monotonic)
     passwords, registry = Passwords(hasher), CollectorRegistry()
+    rate_limits = RateLimits(settings.rate_limits, settings.rate_limit_storage)
     async with create_http_client() as http:
         refresher = Refresher(database, http, settings, draw_multiplier=draw_multiplier, clock=clock)
         courier = Courier(database, http, settings)
@@ -63,6 +66,7 @@ async def running(
                     "refresher": refresher,
                     "passwords": passwords,
                     "brake": Brake(monotonic=monotonic),
+                    "rate_limits": rate_limits,
                     "token_lifetime": timedelta(hours=settings.token_hours),
                     "metrics": registry,
                     "clock": clock,
@@ -73,6 +77,7 @@ async def running(
             await courier.drain()
             await _cancel(delivery)
             passwords.close()
+            await rate_limits.close()
             await data_version.close()
             await database.close()
 

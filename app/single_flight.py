@@ -27,6 +27,10 @@ class SingleFlight(Generic[T]):
             task.add_done_callback(lambda done: self._forget(key, done))
         return await asyncio.shield(task)
 
+    def runs(self, key: Hashable) -> bool:
+        """Whether work runs under this key, which the next caller would join."""
+        return key in self._running
+
     def _forget(self, key: Hashable, task: asyncio.Task[T]) -> None:
         del self._running[key]
         if not task.cancelled():

@@ -18,6 +18,7 @@ from app.openapi import TITLE
 from app.pool import PoolFigures
 from app.response_cache import CACHEABLE, DOCUMENTED
 from app.revisions import current_revision, head_revision, is_behind
+from app.security_headers import page_policy
 
 router = APIRouter(tags=["service"])
 
@@ -76,7 +77,7 @@ class NotReady(AppError):
 async def get_root(accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
     headers = {"Vary": "Accept"}
     if "text/html" in accept:
-        return HTMLResponse(_PAGE, headers=headers)
+        return HTMLResponse(_PAGE, headers={**headers, "Content-Security-Policy": page_policy()})
     info = ServiceInfo(name=TITLE, version=__version__, links=_LINKS)
     return JSONResponse(info.model_dump(), headers=headers)
 

@@ -19,7 +19,7 @@ from app.users.credentials import new_secret
 from tests.conftest import make_settings, serving
 
 ROOT = Path(__file__).resolve().parent.parent
-KEY = "correct-horse"
+KEY = "correct-horse-battery"
 UNAUTHORIZED = {
     "error": "Unauthorized",
     "details": "This request needs a valid key in the header X-API-Key, or a valid token in Authorization: Bearer",
@@ -119,8 +119,20 @@ async def test_without_a_key_a_development_service_is_open(client):
 PASSWORD = "correct horse battery"
 UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 JSON = {"Content-Type": "application/json"}
-NEVER_DONE = {"POST /countries/refresh": "?force=maybe"}
+NEVER_DONE = {"POST /countries/refresh": "?force=maybe", "DELETE /auth/token": "?all=maybe"}
 """What would do something even without a body."""
+NOTHING = {
+    "name": "nowhere",
+    "user_id": 987654,
+    "address_id": 987654,
+    "key_id": 987654,
+    "ubid": UBID,
+    "state": "SENT",
+    "date": "1990-01-01",
+    "from": "1990-01-01",
+    "to": "1990-01-02",
+}
+"""Parameters of paths, of which nothing is there."""
 
 
 async def sign_up(client: Any, role: Role) -> tuple[int, dict[str, str]]:
@@ -134,21 +146,10 @@ async def sign_up(client: Any, role: Role) -> tuple[int, dict[str, str]]:
 async def every_route(client: Any) -> AsyncIterator[tuple[str, str, Rule]]:
     """Method, path and rule of every operation; the ids in the paths are those of nothing."""
     paths = (await client.get("/openapi.json")).json()["paths"]
-    nothing = {
-        "name": "nowhere",
-        "user_id": 987654,
-        "address_id": 987654,
-        "key_id": 987654,
-        "ubid": UBID,
-        "state": "SENT",
-        "date": "1990-01-01",
-        "from": "1990-01-01",
-        "to": "1990-01-02",
-    }
     for template, operations in paths.items():
         for method, operation in operations.items():
             query = NEVER_DONE.get(f"{method.upper()} {template}", "")
-            yield method.upper(), template.format(**nothing) + query, Rule(operation["x-access"])
+            yield method.upper(), template.format(**NOTHING) + query, Rule(operation["x-access"])
 
 
 def may(rule: Rule, role: Role | None) -> bool:

@@ -500,6 +500,10 @@ async def test_since_is_inclusive_until_is_not_and_zones_count(closed):
 WRONG = {
     "since=2026-01-01T12:00:00": {"since": "must have a zone, such as Z or +02:00"},
     "until=2026-01-01": {"until": "must have a zone, such as Z or +02:00"},
+    "since=0.5&until=1767225600": {
+        "since": "must be a time, such as 2026-11-21T09:17:00Z",
+        "until": "must be a time, such as 2026-11-21T09:17:00Z",
+    },
     "since=yesterday": {"since": "must be a time, such as 2026-11-21T09:17:00Z"},
     "since=2026-01-01T12:00:00+02:00": {"since": "must be a time, such as 2026-11-21T09:17:00Z"},
     "since=0001-01-01T00:00:00%2B14:00": {"since": "is too far away"},

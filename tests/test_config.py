@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from app.config import COUNTRY_SOURCE_NAMES, Settings, load_settings
 
@@ -31,6 +32,10 @@ DEFAULTS = {
     "restcountries_url": "https://api.restcountries.com/countries/v5",
     "upstream_timeout_seconds": 10,
     "upstream_max_bytes": 4 * 2**20,
+    "rate_limit_refresh": "off",
+    "rate_limit_sign_in": "off",
+    "rate_limit_reads": "off",
+    "trusted_proxies": (),
     "max_body_bytes": 8 * 2**20,
     "refresh_on_start": "if-empty",
     "refresh_interval_minutes": 0,
@@ -55,6 +60,7 @@ def test_defaults_are_those_of_a_developers_machine():
 
     shown = settings.model_dump()
     assert shown.pop("database_url").get_secret_value() == "sqlite:///data/countries.db"
+    assert shown.pop("rate_limit_storage").get_secret_value() == "memory"
     assert shown == DEFAULTS
 
 
@@ -170,10 +176,33 @@ def test_production_needs_a_key(monkeypatch):
 
     with pytest.raises(SystemExit) as stop:
         load_settings()
-    monkeypatch.setenv("ADMIN_API_KEY", HUSH)
+    monkeypatch.setenv("ADMIN_API_KEY", "k" * 16)
 
     assert stop.value.code == "Wrong setting: ADMIN_API_KEY: is required when ENVIRONMENT=production"
     assert load_settings().environment == "production"
+
+
+def test_production_refuses_a_key_that_can_be_guessed(monkeypatch):
+    monkeypatch.setenv("ADMIN_API_KEY", "k" * 15)
+    assert load_settings().environment == "development"
+    monkeypatch.setenv("ENVIRONMENT", "production")
+
+    with pytest.raises(SystemExit) as stop:
+        load_settings()
+
+    about = "must have at least 16 characters when ENVIRONMENT=production; openssl rand -hex 32 makes a good one"
+    assert stop.value.code == f"Wrong setting: ADMIN_API_KEY: {about}"
+
+
+@pytest.mark.parametrize("key", [" ", f"{'k' * 20} ", f"{'k' * 20}\n", f"\t{'k' * 20}", "two\nlines", "a\0b"])
+def test_key_that_no_request_can_carry_is_refused(key):
+    with pytest.raises(ValidationError, match="must be one line without white space around it"):
+        Settings(_env_file=None, admin_api_key=key)
+
+
+def test_blank_key_is_none_and_not_one_that_everybody_has():
+    with pytest.raises(ValidationError, match="must be one line without white space around it"):
+        Settings(_env_file=None, admin_api_key="")
 
 
 def show_config(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -181,7 +181,7 @@ def test_env_example_names_every_setting_with_its_default(tmp_path, monkeypatch)
     env_file = tmp_path / "env"
     env_file.write_text("\n".join(f"{name}={value}" for name, value in defaults))
 
-    without_default = {name for name, field in Settings.model_fields.items() if field.default is None}
+    without_default = {name for name, field in Settings.model_fields.items() if field.default in (None, ())}
     assert sorted(name.lower() for name, _ in defaults) == sorted(Settings.model_fields)
     assert {name.lower() for name, value in defaults if not value} == without_default
     assert load_settings(_env_file=env_file) == load_settings(_env_file=None)

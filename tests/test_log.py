@@ -16,6 +16,7 @@ from loguru import logger
 from app.access import Rule, access
 from app.log import configure_logging
 from app.main import create_app
+from app.users.credentials import new_secret
 from tests.conftest import make_settings, take_routes
 
 STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}"
@@ -47,7 +48,7 @@ class Log:
 def with_a_broken_route() -> FastAPI:
     app = create_app(make_settings())
 
-    @app.get("/broken/{name}", openapi_extra=access(Rule.EVERYONE))
+    @app.get("/broken/{name}", tags=["service"], openapi_extra=access(Rule.EVERYONE))
     async def fail(name: str) -> None:
         raise RuntimeError(f"no {name}")
 
@@ -85,6 +86,19 @@ async def test_request_line_shows_the_method_and_path_of_the_client_without_the_
 
     assert log.messages[0].startswith("GET /health/live/ -> 400 [")
     assert "hush" not in log.text
+
+
+@pytest.mark.parametrize("kind", ["token", "key"])
+async def test_token_or_key_of_a_client_is_not_logged_wherever_it_was_put(kind):
+    log, secret = Log(), new_secret(kind)
+
+    answers = await ask(
+        log, f"/{secret} /countries/x{secret}/history?q={secret} /broken/{secret}", {"X-Request-ID": secret}
+    )
+
+    assert secret not in log.text
+    assert log.text.count("GET /******** -> 404") == 1
+    assert {answer.headers["X-Request-ID"] == secret for answer in answers} == {False}
 
 
 async def test_only_errors_or_nothing_is_logged_where_that_is_set():

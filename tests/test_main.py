@@ -5,7 +5,9 @@ import pytest
 from tests.conftest import make_settings, serving
 
 PAGE = "https://page.example"
-EXPOSED = "X-Total-Count, Link, ETag, Age, Cache-Status, X-Request-ID, Retry-After, Location"
+EXPOSED = (
+    "X-Total-Count, Link, ETag, Age, Cache-Status, X-Request-ID, Retry-After, Location, RateLimit, RateLimit-Policy"
+)
 
 
 @pytest.fixture

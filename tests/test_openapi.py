@@ -19,44 +19,45 @@ OPERATIONS = {
     ("get", "/health/live"): [400, 500],
     ("get", "/health/ready"): [400, 500, 503],
     ("get", "/metrics"): [400, 500],
-    ("get", "/countries"): [304, 400, 412, 500, 503],
-    ("post", "/countries/refresh"): [400, *ACCESS, 409, 500, 503],
-    ("get", "/countries/image"): [304, 400, 404, 412, 500, 503],
-    ("get", "/countries/{name}"): [304, 400, 404, 412, 500, 503],
-    ("get", "/countries/{name}/history"): [304, 400, 404, 412, 500, 503],
+    ("get", "/countries"): [304, 400, 412, 429, 500, 503],
+    ("post", "/countries/refresh"): [400, *ACCESS, 409, 429, 500, 503],
+    ("get", "/countries/image"): [304, 400, 404, 412, 429, 500, 503],
+    ("get", "/countries/{name}"): [304, 400, 404, 412, 429, 500, 503],
+    ("get", "/countries/{name}/history"): [304, 400, 404, 412, 429, 500, 503],
     ("delete", "/countries/{name}"): [400, *ACCESS, 404, 500, 503],
-    ("get", "/rates"): [304, 400, 404, 412, 500, 503],
-    ("get", "/rates/{from}..{to}"): [304, 400, 404, 412, 413, 500, 503],
-    ("get", "/rates/{date}"): [304, 400, 404, 412, 500, 503],
-    ("get", "/convert"): [304, 400, 404, 412, 500, 503],
-    ("get", "/currencies"): [304, 400, 412, 500, 503],
+    ("get", "/rates"): [304, 400, 404, 412, 429, 500, 503],
+    ("get", "/rates/{from}..{to}"): [304, 400, 404, 412, 413, 429, 500, 503],
+    ("get", "/rates/{date}"): [304, 400, 404, 412, 429, 500, 503],
+    ("get", "/convert"): [304, 400, 404, 412, 429, 500, 503],
+    ("get", "/currencies"): [304, 400, 412, 429, 500, 503],
+    ("delete", "/auth/token"): [400, 401, 403, 404, 500, 503],
     ("post", "/auth/token"): [400, 401, *BODY, 429, 500, 503],
-    ("get", "/users/me"): [400, *ACCESS, 404, 500, 503],
-    ("get", "/users/me/api-keys"): [400, *ACCESS, 500, 503],
+    ("get", "/users/me"): [400, *ACCESS, 404, 429, 500, 503],
+    ("get", "/users/me/api-keys"): [400, *ACCESS, 429, 500, 503],
     ("post", "/users/me/api-keys"): [400, *ACCESS, 409, *BODY, 500, 503],
     ("delete", "/users/me/api-keys/{key_id}"): [400, *ACCESS, 404, 500, 503],
-    ("get", "/users"): [400, *ACCESS, 500, 503],
+    ("get", "/users"): [400, *ACCESS, 429, 500, 503],
     ("post", "/users"): [400, *ACCESS, 409, *BODY, 500, 503],
-    ("get", "/users/{user_id}"): [400, *ACCESS, 404, 500, 503],
+    ("get", "/users/{user_id}"): [400, *ACCESS, 404, 429, 500, 503],
     ("put", "/users/{user_id}"): [400, *ACCESS, 404, 409, 412, *BODY, 500, 503],
     ("patch", "/users/{user_id}"): [400, *ACCESS, 404, 409, 412, *BODY, 500, 503],
     ("delete", "/users/{user_id}"): [400, *ACCESS, 404, 412, 500, 503],
-    ("get", "/users/{user_id}/addresses"): [400, *ACCESS, 404, 500, 503],
+    ("get", "/users/{user_id}/addresses"): [400, *ACCESS, 404, 429, 500, 503],
     ("post", "/users/{user_id}/addresses"): [400, *ACCESS, 404, 409, *BODY, 500, 503],
-    ("get", "/users/{user_id}/addresses/{address_id}"): [400, *ACCESS, 404, 500, 503],
+    ("get", "/users/{user_id}/addresses/{address_id}"): [400, *ACCESS, 404, 429, 500, 503],
     ("put", "/users/{user_id}/addresses/{address_id}"): [400, *ACCESS, 404, 412, *BODY, 500, 503],
     ("delete", "/users/{user_id}/addresses/{address_id}"): [400, *ACCESS, 404, 412, 500, 503],
     ("post", "/tracking/sms_transfers"): [400, *ACCESS, *BODY, 500, 503],
-    ("get", "/tracking/sms_transfers"): [400, *ACCESS, 500, 503],
-    ("get", "/tracking/sms_transfers/{ubid}"): [400, *ACCESS, 404, 500, 503],
+    ("get", "/tracking/sms_transfers"): [400, *ACCESS, 429, 500, 503],
+    ("get", "/tracking/sms_transfers/{ubid}"): [400, *ACCESS, 404, 429, 500, 503],
     ("delete", "/tracking/sms_transfers/{ubid}"): [400, *ACCESS, 404, 500, 503],
     ("put", "/tracking/sms_transfers/{ubid}/{state}"): [400, *ACCESS, 404, 409, 500, 503],
     ("post", "/tracking/sms_documents"): [400, *ACCESS, 409, *BODY, 500, 503],
     ("post", "/tracking/sms_documents/{ubid}/stream"): [400, *ACCESS, 409, *BODY, 500, 503],
-    ("get", "/tracking/sms_documents/{ubid}"): [400, *ACCESS, 404, 500, 503],
-    ("get", "/tracking/sms_documents/{ubid}/items"): [400, *ACCESS, 404, 500, 503],
+    ("get", "/tracking/sms_documents/{ubid}"): [400, *ACCESS, 404, 429, 500, 503],
+    ("get", "/tracking/sms_documents/{ubid}/items"): [400, *ACCESS, 404, 429, 500, 503],
     ("put", "/tracking/sms_documents/{ubid}/{state}"): [400, *ACCESS, 404, 409, 500, 503],
-    ("get", "/audit"): [400, *ACCESS, 500, 503],
+    ("get", "/audit"): [400, *ACCESS, 429, 500, 503],
 }
 
 
@@ -174,7 +175,7 @@ def test_operations_that_are_not_for_everyone_say_for_whom_and_take_key_or_token
     operation = document["paths"][path][method]
     is_open = operation["x-access"] == "everyone"
 
-    assert is_open is (401 not in OPERATIONS[method, path] or path == "/auth/token")
+    assert is_open is (401 not in OPERATIONS[method, path] or (method, path) == ("post", "/auth/token"))
     assert operation.get("security") == (None if is_open else [{"ApiKey": []}, {"Token": []}])
     assert f"For: {operation['x-access']}." in operation.get("description", "") or is_open
 
@@ -214,7 +215,32 @@ def test_list_documents_its_headers_and_limits(document):
 
     assert listing["responses"]["200"]["headers"].keys() == {"X-Total-Count", "Link"}
     assert list(parameters) == ["region", "currency", "q", "sort", "limit", "offset", "fields"]
-    assert {"minimum": 1, "maximum": 1000}.items() <= parameters["limit"]["anyOf"][0].items()
+    assert {"minimum": 1, "maximum": 1000}.items() <= parameters["limit"].items()
+
+
+def test_links_lead_to_operations_and_name_parameters_of_theirs(document):
+    operations = {
+        operation["operationId"]: {item["name"] for item in operation.get("parameters", ())}
+        for path in document["paths"].values()
+        for operation in path.values()
+    }
+    links = [
+        link
+        for path in document["paths"].values()
+        for operation in path.values()
+        for response in operation["responses"].values()
+        for link in response.get("links", {}).values()
+    ]
+
+    assert len(links) == 20
+    assert all(link["parameters"].keys() <= operations[link["operationId"]] for link in links)
+
+
+def test_parameters_are_never_null_and_in_queries_never_blank(document, operation):
+    schemas = {item["name"]: item["schema"] for item in operation.get("parameters", ())}
+
+    assert "null" not in str(schemas)
+    assert all(schema.get("minLength", 1) > 0 for schema in schemas.values())
 
 
 def test_document_does_not_change_when_asked_for_twice(tmp_path):
@@ -227,7 +253,7 @@ def test_no_setting_reaches_a_route(document, tmp_path):
     """So the tests may let all applications share the routes of one."""
     changed = {
         "environment": "production",
-        "admin_api_key": "k",
+        "admin_api_key": "k" * 16,
         "audit_webhook_url": "http://hook.example/x",
         "cors_origins": "https://page.example",
         "cache_max_bytes": 0,

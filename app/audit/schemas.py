@@ -1,10 +1,11 @@
 """What clients see of the audit trail, and what they may ask of it."""
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from app.audit.models import AuditEntry
@@ -67,7 +68,14 @@ def _in_utc(time: datetime) -> datetime:
         raise ValueError("is too far away") from None
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+def _written(text: object) -> object:
+    # pydantic would take a number of seconds as well.
+    if isinstance(text, str) and not re.match("[0-9]{4}-", text):
+        raise ValueError("must be a time, such as 2026-11-21T09:17:00Z")
+    return text
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_in_utc)]
 
 
 class AuditFilters(BaseModel):

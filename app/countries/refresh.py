@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -72,6 +72,12 @@ class RefreshOrder:
         return hashlib.sha256(repr((self.country_sources, self.rate_sources, self.force)).encode()).hexdigest()
 
 
+OnLead = Callable[[], Awaitable[None]]
+
+
+async def _nothing() -> None: ...
+
+
 class Refresher:
     """Runs refreshes: each order once, in one process of all, however many ask."""
 
@@ -99,7 +105,13 @@ class Refresher:
         """The order for the sources in the settings."""
         return RefreshOrder(self._settings.country_sources, self._settings.rate_sources, force)
 
-    async def refresh(self, order: RefreshOrder, *, since: int | None = None) -> RefreshResult:
+    def runs(self, order: RefreshOrder) -> bool:
+        """Whether this process works on an equal order, which the next caller would join."""
+        return self._flights.runs(order)
+
+    async def refresh(
+        self, order: RefreshOrder, *, since: int | None = None, on_lead: OnLead = _nothing
+    ) -> RefreshResult:
         """Replace what is stored about every country with what the sources say now.
 
         Both sources answer before the transaction opens, so a failing one
@@ -109,15 +121,16 @@ class Refresher:
             order: Which sources to ask, and what to believe.
             since: A generation that the caller has seen; any later one with an
                 equal order is good enough. None takes the one stored now.
+            on_lead: Called before the sources are asked; not where another one's answer is shared.
 
         Raises:
             UpstreamUnavailable: A whole chain of sources gave no usable answer.
             RefreshInProgress: Another process did not end in time.
             DatabaseUnavailable: Reading or writing failed; nothing changed.
         """
-        return await self._flights.run(order, lambda: self._lead_or_follow(order, since))
+        return await self._flights.run(order, lambda: self._lead_or_follow(order, since, on_lead))
 
-    async def _lead_or_follow(self, order: RefreshOrder, since: int | None) -> RefreshResult:
+    async def _lead_or_follow(self, order: RefreshOrder, since: int | None, on_lead: OnLead) -> RefreshResult:
         """Refresh under the lease, or wait for the process that does and share its answer."""
         give_up = time.monotonic() + WAIT_SECONDS
         while True:
@@ -125,28 +138,29 @@ class Refresher:
                 if since is None:
                     async with self._database.reading() as session:
                         since = await read_generation(session)
-                answer = await self._try(order, since)
+                answer = await self._try(order, since, on_lead)
             if answer is not None:
                 return answer
             if time.monotonic() > give_up:
                 raise RefreshInProgress
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _try(self, order: RefreshOrder, since: int) -> RefreshResult | None:
+    async def _try(self, order: RefreshOrder, since: int, on_lead: OnLead) -> RefreshResult | None:
         """Refresh if the lease is free, else look for the answer of the process that has it."""
         lease = await acquire(self._database, LEASE)
         if lease is not None:
             try:
                 async with held(self._database, lease):
-                    return await self._answer_under(lease, order, since)
+                    return await self._answer_under(lease, order, since, on_lead)
             except LeaseLost:
                 logger.warning("This refresh took too long and lost its lease; waiting for the one that took over")
         return await self._answer_of_another(order, since)
 
-    async def _answer_under(self, lease: Lease, order: RefreshOrder, since: int) -> RefreshResult:
+    async def _answer_under(self, lease: Lease, order: RefreshOrder, since: int, on_lead: OnLead) -> RefreshResult:
         """Refresh, unless another process did so between the question and the lease."""
         answer = await self._answer_of_another(order, since)
         if answer is None:
+            await on_lead()
             return await self._lead(order, lease)
         await release(self._database, lease)
         return answer

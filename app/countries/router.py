@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic_core import to_json
 
 from app.access import Rule, access
+from app.clients import client_of
 from app.countries import crud
 from app.countries.history import HISTORY_FIELDS, list_history
 from app.countries.refresh import Refresher
@@ -23,6 +24,7 @@ from app.database import DatabaseDep, SessionDep
 from app.errors import documented
 from app.formats import OTHER_FORMATS, Format, answer_headers, write_table
 from app.paging import PAGE_HEADERS, page_headers
+from app.rate_limits import RateLimits
 from app.response_cache import CACHEABLE, DOCUMENTED
 
 router = APIRouter(prefix="/countries", tags=["countries"])
@@ -52,11 +54,19 @@ ForceParam = Annotated[bool, Query(description="Believe rates that moved more th
     summary="Refresh countries and rates",
     description="Fetches all countries and the day's exchange rates at the same time, estimates each GDP and stores "
     "everything, with a new picture, in one transaction. Concurrent calls share one refresh.",
-    responses=documented(400, 409, 503),
+    responses=documented(400, 409, 429, 503),
     openapi_extra=access(Rule.EDITOR),
 )
-async def refresh_countries(refresher: RefresherDep, *, force: ForceParam = False) -> RefreshResult:
-    return await refresher.refresh(refresher.order(force=force))
+async def refresh_countries(
+    request: Request, response: Response, refresher: RefresherDep, *, force: ForceParam = False
+) -> RefreshResult:
+    limits: RateLimits = request.state.rate_limits
+    order, client = refresher.order(force=force), client_of(request.scope)
+    if not refresher.runs(order):  # who joins a refresh costs nothing
+        await limits.check("refresh", client)
+    result = await refresher.refresh(order, on_lead=lambda: limits.count("refresh", client))
+    response.headers.update(await limits.headers("refresh", client))
+    return result
 
 
 @router.get(

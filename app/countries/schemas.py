@@ -90,6 +90,7 @@ class CountryFilters(BaseModel):
         max_length=300,
         description=f"Only these fields, separated by commas: {', '.join(COUNTRY_FIELDS)}.",
         examples=["name,population"],
+        json_schema_extra={"pattern": "^{0}(,{0})*$".format(f"({'|'.join(COUNTRY_FIELDS)})")},
     )
 
     @field_validator("region", "q")

@@ -58,7 +58,7 @@ def _bounded(amount: Decimal) -> Decimal:
 
 
 Day = Annotated[datetime.date, BeforeValidator(_day)]
-Code = Annotated[str, AfterValidator(_code)]
+Code = Annotated[str, AfterValidator(_code), Field(json_schema_extra={"pattern": f"^{_CODE.pattern}$"})]
 Amount = Annotated[
     Decimal,
     BeforeValidator(_plain),
@@ -81,6 +81,7 @@ class RatesQuery(BaseModel):
         max_length=2000,
         description="Only these currencies, separated by commas; without it, all.",
         examples=["EUR,GBP,NGN"],
+        json_schema_extra={"pattern": f"^{_CODE.pattern}(,{_CODE.pattern})*$"},
     )
     source: SourceField = None
     format: Format | None = Field(default=None, description=FORMAT_DESCRIPTION)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from app.access import Rule, access
 from app.database import DatabaseDep
 from app.errors import documented
+from app.openapi import links
 from app.paging import PAGE_HEADERS, page_headers
 from app.tracking.crud import Tracking
 from app.tracking.models import State
@@ -33,6 +34,12 @@ async def get_tracking(database: DatabaseDep) -> Tracking:
     return Tracking(database)
 
 
+_DOCUMENTS: Final = ("count_documents", "list_documents", "advance_documents")
+_TRANSFER_LINKS: Final = links(
+    *("get_transfer", "advance_transfer", "delete_transfer", "stream_documents", *_DOCUMENTS),
+    ubid="$response.body#/UBID",
+)
+_BATCH_LINKS: Final = links(*_DOCUMENTS, ubid="$request.body#/UBID")
 TrackingDep = Annotated[Tracking, Depends(get_tracking)]
 UbidParam = Annotated[Ubid, Path(examples=["0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"])]
 StateParam = Annotated[State, Path(description="The state to go to; only forward: INIT, SENT, DONE.")]
@@ -55,7 +62,7 @@ _NDJSON: Final = {
     status_code=201,
     summary="Store a transfer",
     description="One that is there already starts anew: state INIT, fallbackCount 0, `when` now. Its documents stay.",
-    responses=documented(),
+    responses={201: {"links": _TRANSFER_LINKS}, **documented()},
     openapi_extra=access(Rule.EDITOR),
 )
 async def put_transfer(tracking: TrackingDep, given: TransferCreate) -> TransferPublic:
@@ -115,7 +122,7 @@ async def delete_transfer(tracking: TrackingDep, ubid: UbidParam) -> None:
     summary="Store documents of a transfer",
     description="1 to 5000 in one transaction. One that is there already starts anew: state INIT, `when` now. Of "
     "several with the same `uniqueId` the last counts.",
-    responses=documented(409),
+    responses={201: {"links": _BATCH_LINKS}, **documented(409)},
     openapi_extra=access(Rule.EDITOR),
 )
 async def put_documents(tracking: TrackingDep, batch: DocumentBatch) -> Result:

@@ -12,15 +12,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    StringConstraints,
     WithJsonSchema,
     field_validator,
 )
 from pydantic.config import JsonDict
 from pydantic_core import to_json
 
-from app.given import Given
-from app.names import without_control_characters
+from app.given import Given, whole
+from app.names import SHOWN_LINE, shown_line
 from app.paging import LimitField, OffsetField
 from app.tracking.models import State
 
@@ -90,11 +89,13 @@ def _refuse_not_a_number(value: object) -> None:
 
 
 JsonText = Annotated[str, BeforeValidator(_as_json), WithJsonSchema({"type": "object"})]
-Ubid = Annotated[str, Field(max_length=36, description="UUID of the transfer."), AfterValidator(_canonical)]
-Name = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(without_control_characters)
+Ubid = Annotated[
+    str,
+    Field(max_length=36, description="UUID of the transfer.", json_schema_extra={"format": "uuid", "minLength": 36}),
+    AfterValidator(_canonical),
 ]
-Count = Annotated[int, Field(gt=0, le=2**31 - 1, strict=True)]
+Name = Annotated[str, Field(min_length=1, json_schema_extra={"pattern": SHOWN_LINE}), AfterValidator(shown_line)]
+Count = Annotated[int, Field(gt=0, le=2**31 - 1, strict=True), BeforeValidator(whole)]
 
 
 class TransferCreate(Given):

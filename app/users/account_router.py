@@ -7,8 +7,9 @@ from fastapi import APIRouter, Form, Path, Response
 from app.access import Rule, access
 from app.database import DatabaseDep, SessionDep
 from app.errors import documented
+from app.openapi import links
 from app.users import crud, sign_in
-from app.users.dependencies import AccountIdDep, BrakeDep, PasswordsDep, TokenLifetimeDep
+from app.users.dependencies import AccountIdDep, BrakeDep, PasswordsDep, PrincipalDep, TokenLifetimeDep
 from app.users.router import TAG_HEADER, answer
 from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, SignInForm, TokenPublic, UserPublic
 
@@ -25,7 +26,7 @@ KeyIdParam = Annotated[int, Path(description="Id of the API key.", ge=1, le=2**6
     description="OAuth2's password flow. After five failures for an address, each further try has to wait twice as "
     "long as the last one, up to a minute.",
     responses=documented(401, 429, 503),
-    openapi_extra=access(Rule.EVERYONE),
+    openapi_extra={**access(Rule.EVERYONE), "x-rate-limit": "sign-in"},
 )
 async def create_token(
     database: DatabaseDep,
@@ -39,6 +40,19 @@ async def create_token(
     return await sign_in.sign_in(
         database, passwords, brake, form.username, form.password.get_secret_value(), lifetime=lifetime
     )
+
+
+@router.delete(
+    "/auth/token",
+    status_code=204,
+    tags=["sign-in"],
+    summary="Sign out",
+    description="Ends the token that this request carries, and no other one. An API key is revoked by its id instead.",
+    responses=documented(404),
+    openapi_extra=access(Rule.ACCOUNT),
+)
+async def delete_token(database: DatabaseDep, principal: PrincipalDep) -> None:
+    await sign_in.sign_out(database, principal)
 
 
 @router.get(
@@ -71,7 +85,7 @@ async def list_api_keys(session: SessionDep, user_id: AccountIdDep) -> list[ApiK
     summary="Create an API key",
     description="It may do what the account may, and is shown this once. It ends when it expires, is revoked, or the "
     "account's password or role changes.",
-    responses=documented(409),
+    responses={201: {"links": links("revoke_api_key", key_id="$response.body#/id")}, **documented(409)},
     openapi_extra=access(Rule.ACCOUNT),
 )
 async def create_api_key(database: DatabaseDep, user_id: AccountIdDep, given: ApiKeyCreate) -> ApiKeyCreated:

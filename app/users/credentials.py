@@ -68,6 +68,18 @@ async def issue(
     return secret
 
 
+async def end_oldest_tokens(session: AsyncSession, user_id: int, *, keep: int) -> None:
+    """End the sign-in tokens of an account but for its newest, inside the caller's transaction.
+
+    Who signs in without end would otherwise fill the table, and forgotten tokens
+    would live on unseen.
+    """
+    tokens = select(Credential.id).where(Credential.user_id == user_id, Credential.kind == "token")
+    # By id, as above.
+    if oldest := (await session.exec(tokens.order_by(col(Credential.id).desc()))).all()[keep:]:
+        await session.exec(delete(Credential).where(col(Credential.id).in_(oldest)))
+
+
 async def revoke_all(session: AsyncSession, user_id: int) -> None:
     """End every token and key of an account, inside the caller's transaction."""
     await session.exec(delete(Credential).where(col(Credential.user_id) == user_id))

@@ -35,7 +35,8 @@ class Passwords:
         """Take argon2 with recommended parameters, or another hasher."""
         self._hasher = hasher or PasswordHash.recommended()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="passwords")
-        self._waiting = 0
+        self.waiting = 0
+        """Passwords that are being hashed or checked, or will be."""
         # The first work of the threads, so it is there before anybody asks.
         self._hash_of_nobody = self._threads.submit(self._hasher.hash, secrets.token_hex())
 
@@ -61,10 +62,10 @@ class Passwords:
         return is_right and hashed is not None
 
     async def _run(self, work: Callable[[], T]) -> T:
-        if self._waiting >= _MOST_WAITING:
+        if self.waiting >= _MOST_WAITING:
             raise Busy
-        self._waiting += 1
+        self.waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:
-            self._waiting -= 1
+            self.waiting -= 1

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from app.access import Rule, access
 from app.database import DatabaseDep, SessionDep
 from app.errors import documented
+from app.openapi import links
 from app.paging import PAGE_HEADERS, page_headers
 from app.users import addresses, crud
 from app.users.dependencies import IfMatchDep, PasswordsDep, PrincipalDep
@@ -28,7 +29,19 @@ IdParam = Annotated[int, Path(description="Id of the account.", ge=1, le=2**63 -
 AddressIdParam = Annotated[int, Path(description="Id of the address.", ge=1, le=2**63 - 1, examples=[1])]
 
 TAG_HEADER: Final = {"ETag": {"description": "Changes with what the answer shows.", "schema": {"type": "string"}}}
-_LOCATION: Final = {"Location": {"description": "Where the new object is.", "schema": {"type": "string"}}}
+_NEW_HEADERS: Final = {
+    "Location": {"description": "Where the new object is.", "schema": {"type": "string"}},
+    **TAG_HEADER,
+}
+_USER_LINKS: Final = links(
+    *("get_user", "replace_user", "update_user", "delete_user", "list_addresses", "add_address"),
+    user_id="$response.body#/id",
+)
+_ADDRESS_LINKS: Final = links(
+    *("get_address", "replace_address", "delete_address"),
+    user_id="$response.body#/user_id",
+    address_id="$response.body#/id",
+)
 
 
 @router.post(
@@ -37,7 +50,7 @@ _LOCATION: Final = {"Location": {"description": "Where the new object is.", "sch
     summary="Create an account",
     description="Addresses may come along; all is stored together or not at all.",
     response_model=UserPublic,
-    responses={201: {"headers": {**_LOCATION, **TAG_HEADER}}, **documented(409)},
+    responses={201: {"headers": _NEW_HEADERS, "links": _USER_LINKS}, **documented(409)},
     openapi_extra=access(Rule.ADMIN),
 )
 async def create_user(request: Request, database: DatabaseDep, passwords: PasswordsDep, given: UserCreate) -> Response:
@@ -139,7 +152,7 @@ async def list_addresses(session: SessionDep, user_id: IdParam) -> list[AddressP
     summary="Add an address",
     description="At most 50.",
     response_model=AddressPublic,
-    responses={201: {"headers": {**_LOCATION, **TAG_HEADER}}, **documented(404, 409)},
+    responses={201: {"headers": _NEW_HEADERS, "links": _ADDRESS_LINKS}, **documented(404, 409)},
     openapi_extra=access(Rule.OWNER),
 )
 async def add_address(request: Request, database: DatabaseDep, user_id: IdParam, given: AddressInput) -> Response:

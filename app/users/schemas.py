@@ -6,13 +6,22 @@ from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+)
 from pydantic.config import JsonDict
 
 from app.access import Role
 from app.conditional import entity_tag, require_match
-from app.given import Given
-from app.names import name_key, without_control_characters
+from app.given import Given, whole
+from app.names import SHOWN_LINE, name_key, shown_line
 from app.paging import LimitField, OffsetField
 from app.users.models import User
 from app.users.territories import territories
@@ -67,10 +76,17 @@ def email_key(email: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", email.strip()).casefold())
 
 
-_TRIMMED: Final = StringConstraints(strip_whitespace=True, min_length=1)
-Line = Annotated[str, _TRIMMED, AfterValidator(without_control_characters)]
-PersonName = Annotated[Line, Field(max_length=100)]
-Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254), AfterValidator(_email)]
+_SHOWN: Final[JsonDict] = {"pattern": SHOWN_LINE}
+Line = Annotated[str, Field(min_length=1, json_schema_extra=_SHOWN), AfterValidator(shown_line)]
+# No Lines with a length: that would be measured without the blanks around them.
+PostalCode = Annotated[str, Field(min_length=1, max_length=20, json_schema_extra=_SHOWN), AfterValidator(shown_line)]
+PersonName = Annotated[str, Field(min_length=1, max_length=100, json_schema_extra=_SHOWN), AfterValidator(shown_line)]
+Email = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=254),
+    AfterValidator(_email),
+    Field(json_schema_extra={"format": "email"}),
+]
 Password = Annotated[
     SecretStr, Field(min_length=12, max_length=128, description="12 to 128 characters."), AfterValidator(_encodable)
 ]
@@ -100,8 +116,12 @@ class AddressInput(Given):
 
     street: Line = Field(max_length=200)
     city: Line = Field(max_length=100)
-    postal_code: Line | None = Field(default=None, max_length=20)
-    country: str = Field(description="Alpha-2 code, in any case.", max_length=10)
+    postal_code: PostalCode | None = None
+    country: str = Field(
+        description="Alpha-2 code; small letters are taken as well.",
+        max_length=10,
+        json_schema_extra=lambda schema: schema.update(enum=[*sorted(territories())]),
+    )
 
     @field_validator("country")
     @classmethod
@@ -231,8 +251,8 @@ class SignInForm(BaseModel):
     """OAuth2's password flow; what else such a form may carry does not matter here."""
 
     grant_type: Literal["password"] = "password"
-    username: str = Field(max_length=320, description="The e-mail address, in any case.")
-    password: SecretStr = Field(max_length=128)
+    username: str = Field(min_length=1, max_length=320, description="The e-mail address, in any case.")
+    password: SecretStr = Field(min_length=1, max_length=128)
 
 
 class TokenPublic(BaseModel):
@@ -255,7 +275,7 @@ class ApiKeyCreate(Given):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "nightly refresh"}]})
 
     name: PersonName = Field(description="What it is for.")
-    expires_in_days: int = Field(default=365, ge=1, le=3650, strict=True)
+    expires_in_days: Annotated[int, BeforeValidator(whole)] = Field(default=365, ge=1, le=3650, strict=True)
 
 
 class ApiKeyPublic(BaseModel):

@@ -8,17 +8,19 @@ from sqlalchemy import select as select_columns  # takes any number of columns, 
 from sqlmodel import col, delete, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.access import Principal
 from app.audit.record import record
 from app.database import Database
 from app.dialects import ServerNow
 from app.errors import AppError, DatabaseUnavailable, Unauthorized
 from app.users.brake import Brake
-from app.users.credentials import CHALLENGE, check_still_held, digest, issue
+from app.users.credentials import CHALLENGE, check_still_held, digest, end_oldest_tokens, issue
 from app.users.models import Credential, User
 from app.users.passwords import Busy, Passwords
 from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, TokenPublic, as_stored, email_key
 
 _MOST_KEYS: Final = 20
+_MOST_TOKENS: Final = 20
 
 
 class WrongCredentials(Unauthorized):
@@ -26,6 +28,13 @@ class WrongCredentials(Unauthorized):
 
     def __init__(self) -> None:
         super().__init__("Wrong e-mail address or password", headers=CHALLENGE)
+
+
+class TokenNotFound(AppError):
+    """The request came with an API key, or its token has just ended."""
+
+    status_code = 404
+    title = "Token not found"
 
 
 class ApiKeyNotFound(AppError):
@@ -81,6 +90,7 @@ async def _check_and_issue(
         # What was true before the password was checked may have changed meanwhile, with all tokens ended.
         if await _account(session, key, lock=True) != account:
             raise WrongCredentials
+        await end_oldest_tokens(session, account.id, keep=_MOST_TOKENS - 1)
         return await issue(session, account.id, "token", lifetime)
 
     return await database.transaction(give_token)
@@ -90,6 +100,22 @@ async def _account(session: AsyncSession, key: str, *, lock: bool = False) -> An
     columns: tuple[Any, ...] = (User.id, User.password_hash, User.is_active, User.role)
     query = select_columns(*columns).where(col(User.email_key) == key)
     return (await (await session.connection()).execute(query.with_for_update() if lock else query)).first()
+
+
+async def sign_out(database: Database, principal: Principal) -> None:
+    """End the token with which a request came.
+
+    Raises:
+        TokenNotFound: It came with a key, or another request ended the token first.
+    """
+
+    async def end(session: AsyncSession) -> None:
+        is_token = (Credential.id == principal.credential_id, Credential.kind == "token")
+        if (await session.exec(select(Credential.id).where(*is_token).with_for_update())).first() is None:
+            raise TokenNotFound
+        await session.exec(delete(Credential).where(col(Credential.id) == principal.credential_id))
+
+    await database.transaction(end)
 
 
 async def create_api_key(database: Database, user_id: int, given: ApiKeyCreate) -> ApiKeyCreated:

@@ -127,10 +127,17 @@ async def test_id_in_capitals_is_the_same_transfer(api, data):
 
 
 async def test_names_lose_the_blanks_around_them(api, data):
-    created = await api.post(TRANSFERS, json={**data["transfer"], "fileName": f" {'x' * 55} ", "origName": "é" * 50})
+    created = await api.post(TRANSFERS, json={**data["transfer"], "fileName": f" {'x' * 53} ", "origName": "é" * 50})
 
-    expected = {**data["transfer_stored"], "fileName": "x" * 55, "origName": "é" * 50}
+    expected = {**data["transfer_stored"], "fileName": "x" * 53, "origName": "é" * 50}
     assert result(created) == (201, expected)
+
+
+async def test_whole_numbers_may_be_written_with_a_point(api, data):
+    """To JSON 3 and 3.0 are one number."""
+    created = await api.post(TRANSFERS, json={**data["transfer"], "SMScount": 3.0})
+
+    assert result(created) == (201, {**data["transfer_stored"], "SMScount": 3})
 
 
 async def test_wrong_transfer_is_refused_by_field(api, store, data):

@@ -1,0 +1,94 @@
+"""The pages at /docs and /redoc: all that they load comes from here."""
+
+import asyncio
+import base64
+import hashlib
+import mimetypes
+import re
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import fastapi_offline
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from app.content_coding import IDENTITY, encode, negotiate
+from app.openapi import TITLE
+from app.security_headers import page_policy
+
+_ASSETS: Final = "/docs/assets"
+_FILES: Final = Path(fastapi_offline.__file__).parent / "static"
+_ASSET_NAMES: Final = frozenset(path.name for path in _FILES.iterdir())
+_FOREIGN_IMAGE: Final = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
+"""ReDoc asks its makers for it each time that a page is opened."""
+_NO_IMAGE: Final = b"data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+_INLINE: Final = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+
+Page = Callable[[str], HTMLResponse]
+"""Makes a page for the prefix under which the application is offered."""
+
+
+def add_docs(app: FastAPI) -> None:
+    """Add both pages, and the files that they load."""
+    app.add_route(f"{_ASSETS}/{{name}}", _send_asset, include_in_schema=False)
+    app.add_route("/docs", _route(_swagger), include_in_schema=False)
+    app.add_route("/redoc", _route(_redoc), include_in_schema=False)
+
+
+def _route(make: Page) -> Callable[[Request], Awaitable[Response]]:
+    async def show(request: Request) -> Response:
+        page = make(request.scope.get("root_path", ""))
+        page.headers["Content-Security-Policy"] = page_policy(scripts=_hashes(bytes(page.body).decode()))
+        page.headers["Cache-Control"] = "no-cache"
+        return page
+
+    return show
+
+
+async def _send_asset(request: Request) -> Response:
+    name, coding = request.path_params["name"], negotiate(request.headers.get("accept-encoding", "").encode())
+    if name not in _ASSET_NAMES:
+        raise HTTPException(404)
+    body = await asyncio.to_thread(_asset, name, coding)
+    headers = {"Cache-Control": "public, max-age=86400", "Vary": "Accept-Encoding"}
+    if coding != IDENTITY:
+        headers["Content-Encoding"] = coding
+    return Response(body, media_type=mimetypes.guess_type(name)[0], headers=headers)
+
+
+@lru_cache(maxsize=16)
+def _asset(name: str, coding: str) -> bytes:
+    body = (_FILES / name).read_bytes().replace(_FOREIGN_IMAGE, _NO_IMAGE)
+    return body if coding == IDENTITY else encode(body, coding)
+
+
+def _swagger(prefix: str) -> HTMLResponse:
+    return get_swagger_ui_html(
+        openapi_url=f"{prefix}/openapi.json",
+        title=TITLE,
+        swagger_js_url=f"{prefix}{_ASSETS}/swagger-ui-bundle.js",
+        swagger_css_url=f"{prefix}{_ASSETS}/swagger-ui.css",
+        swagger_favicon_url=f"{prefix}{_ASSETS}/favicon.png",
+        swagger_ui_parameters={"tryItOutEnabled": True, "persistAuthorization": True, "displayRequestDuration": True},
+    )
+
+
+def _redoc(prefix: str) -> HTMLResponse:
+    return get_redoc_html(
+        openapi_url=f"{prefix}/openapi.json",
+        title=TITLE,
+        redoc_js_url=f"{prefix}{_ASSETS}/redoc.standalone.js",
+        redoc_favicon_url=f"{prefix}{_ASSETS}/favicon.png",
+        with_google_fonts=False,
+    )
+
+
+def _hashes(page: str) -> list[str]:
+    """The scripts that stand in a page, as a policy names them: no other one runs, whatever gets into the page."""
+    digests = (hashlib.sha256(script.encode()).digest() for script in _INLINE.findall(page))
+    return [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]

@@ -1,0 +1,177 @@
+"""Secrets are planted wherever one may be, everything is used and broken, and nothing that comes out has one."""
+
+import asyncio
+import shutil
+import sqlite3
+import sys
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from app.access import Role
+from tests.conftest import COUNTRIES, RATES
+from tests.support.service import ServiceProcess
+from tests.support.upstream import FakeUpstream, status
+from tests.test_access import NOTHING
+
+ADMIN, DATABASE, SOURCE, KEY, HOOK, REDIS, PASSWORD, WRONG = (
+    f"hush+{what}/Geheim&n1s" for what in ("admin", "database", "source", "key", "hook", "redis", "password", "wrong")
+)
+AS_ADMIN: Final = {"X-API-Key": ADMIN}
+USER: Final = {"fname": "A", "lname": "B", "email": "a@example.com", "password": PASSWORD, "role": Role.ADMIN}
+NO_PORT: Final = "127.0.0.1:1"
+
+
+def secret_settings(upstream: FakeUpstream) -> dict[str, Any]:
+    """Every setting that holds a secret, of services that do not answer where that shows more."""
+    source = f"http://user:{quote(SOURCE, safe='')}@127.0.0.1:{upstream.port}/broken?key={quote(SOURCE, safe='')}"
+    return {
+        "admin_api_key": ADMIN,
+        "restcountries_api_key": KEY,
+        "restcountries_url": f"{upstream.url('/v5')}?key={quote(KEY, safe='')}",
+        "audit_webhook_url": f"http://{NO_PORT}/{quote(HOOK, safe='')}",
+        "rate_limit_storage": f"redis://user:{quote(REDIS, safe='')}@{NO_PORT}/0",
+        "rate_limit_reads": "1000000/second",
+        "rate_limit_sign_in": "1000000/second",
+        "country_sources": f"{source} {upstream.url(COUNTRIES)}",
+        "rate_sources": f"{source} {upstream.url(RATES)}",
+        "log_level": "DEBUG",
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.row("3.3 secrets in logs, answers and documents")
+@pytest.mark.parametrize("log_format", ["console", "json"])
+async def test_no_secret_comes_out(tmp_path, sqlite_template, upstream: FakeUpstream, log_format, figure):
+    """Broken on purpose: the log hid nothing; hid no tokens in paths; took a token for a request id; showed a
+    source's URL whole.
+
+    A password that somebody puts into a path can't be told from a name, and is logged with the path.
+    """
+    shutil.copy(sqlite_template, database := tmp_path / "x.db")
+    settings = {**secret_settings(upstream), "log_format": log_format}
+    answers: list[httpx.Response] = []
+    upstream.answers |= {"/broken": status(500, SOURCE), "/v5": status(401, KEY)}
+    unreachable = f"mysql://user:{quote(DATABASE, safe='')}@{NO_PORT}/x"
+    async with (
+        ServiceProcess(tmp_path, **settings, database_url=f"sqlite:///{database}") as service,
+        ServiceProcess(
+            tmp_path, **{**settings, "database_url": unreachable, "country_sources": "restcountries"}
+        ) as away,
+        httpx.AsyncClient(base_url=service.url, timeout=60) as client,
+        httpx.AsyncClient(base_url=away.url, timeout=60) as broken,
+    ):
+        assert (await client.post("/countries/refresh", headers=AS_ADMIN)).status_code == 200
+        await client.post("/users", json=USER, headers=AS_ADMIN)
+        form = {"username": USER["email"], "password": PASSWORD}
+        token = (await client.post("/auth/token", data=form)).json()["access_token"]
+        signed = {"Authorization": f"Bearer {token}"}
+        key = (await client.post("/users/me/api-keys", json={"name": "k"}, headers=signed)).json()["key"]
+        planted = (ADMIN, PASSWORD, WRONG, token, key)
+        for one in (client, broken):
+            for secret in planted:
+                answers += [await request for request in everywhere(one, secret, form)]
+        answers += await all_routes(client, signed)
+        with sqlite3.connect(database) as connection:
+            connection.execute("UPDATE user SET role = ?", [PASSWORD[:16]])
+        for one in (client, broken):
+            answers += await all_routes(one, AS_ADMIN)
+            answers.append(await one.post("/countries/refresh", headers=AS_ADMIN))
+        answers += [await client.post(f"/countries/refresh?force={quote(PASSWORD)}", headers=AS_ADMIN)]
+        shown = await show_config({**service.environment, "DATABASE_URL": unreachable, "COLUMNS": "300"}, tmp_path)
+        logs = service.log.read_text() + away.log.read_text()
+
+    assert {200, 400, 401, 404, 405, 500, 503} <= {answer.status_code for answer in answers}
+    assert "Traceback" in logs
+    assert "The storage of rate limits failed" in logs
+    told = [f"{answer.status_code} {answer.headers} {answer.text}" for answer in answers]
+    hunted = {
+        form for secret in (*planted, DATABASE, SOURCE, KEY, HOOK, REDIS) for form in (secret, quote(secret, safe=""))
+    }
+    for place in (logs, shown, *told):
+        for secret in hunted:
+            at = place.find(secret)
+            assert at < 0, place[max(0, at - 300) : at + 100]
+    figure(
+        f"{len(hunted)} spellings of {len(planted) + 5} secrets in {len(answers)} answers, {len(logs):,} bytes: 0 found"
+    )
+
+
+def everywhere(client: httpx.AsyncClient, secret: str, form: dict[str, Any]) -> list[Any]:
+    """Requests with a secret in every place where a client can put it, right or wrong."""
+    in_path = secret if secret not in (PASSWORD, WRONG) else "x"
+    one_word = {"X-Request-ID": secret, "Cookie": f"session={quote(secret)}", "User-Agent": secret, "Referer": secret}
+    headers = (
+        {"X-API-Key": secret},
+        {"Authorization": f"Bearer {secret}"},
+        {"Authorization": f"Basic {secret}"},
+        one_word,
+    )
+    path = quote(in_path, safe="")
+    return [
+        *(
+            client.get("/users", headers=given)
+            for given in (*headers, {"If-None-Match": secret, "X-Forwarded-For": secret})
+        ),
+        *(client.get(f"/countries?{name}={quote(secret)}") for name in ("api_key", "sort", "limit", "fields")),
+        *(client.get(f"/{place}{path}") for place in ("", "countries/", "rates/", "users/", "tracking/sms_transfers/")),
+        client.request("BREW", f"/{path}"),
+        client.post("/users", json={"password": secret, "token": secret, "role": secret}, headers=AS_ADMIN),
+        client.post(
+            "/users", content=f'{{"password": "{secret}', headers={**AS_ADMIN, "Content-Type": "application/json"}
+        ),
+        client.patch("/users/1", json={"password": f"{secret}\ud800"[:-1] + "x" * 128}, headers=AS_ADMIN),
+        client.post("/auth/token", data={**form, "password": secret + "x"}),
+        client.post("/auth/token", data={"username": secret, "password": secret, "client_secret": secret}),
+        client.post("/auth/token", data={"username": secret, "grant_type": secret}),
+    ]
+
+
+async def all_routes(client: httpx.AsyncClient, headers: dict[str, str]) -> list[httpx.Response]:
+    document = await client.get("/openapi.json")
+    answers = [document, await client.get("/docs"), await client.get("/metrics")]
+    for template, operations in document.json()["paths"].items():
+        path = template.format(**{**NOTHING, "user_id": 1})
+        wanted = {"get", "put", "post"} & operations.keys() - ({"post"} if "refresh" in path else set())
+        answers += [await client.request(method, path, headers=headers, json={"x": 1}) for method in sorted(wanted)]
+    return answers
+
+
+async def show_config(environment: dict[str, str], folder: Any) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app", "show-config"), cwd=folder, env=environment, stdout=-1, stderr=-2
+    )
+    shown = (await process.communicate())[0].decode()
+    assert process.returncode == 0
+    return shown
+
+
+@pytest.mark.slow
+@pytest.mark.engines("sqlite")  # nothing of it is about the database
+@pytest.mark.row("3.2 no request names an address that is called")
+async def test_no_request_makes_the_service_call_an_address(service, upstream: FakeUpstream, figure):
+    """Broken on purpose: a route fetched what a parameter named."""
+    asked = 0
+    async with service() as client:
+        trap = upstream.url("/trap")
+        headers = dict.fromkeys(
+            ("Origin", "Referer", "X-Forwarded-Host", "Forwarded", "X-Original-URL", "Location"), trap
+        )
+        for template, operations in (await client.get("/openapi.json")).json()["paths"].items():
+            for method, operation in operations.items():
+                query = {item["name"]: trap for item in operation.get("parameters", ()) if item["in"] == "query"}
+                for path in (
+                    template.format(**NOTHING),
+                    template.format(**dict.fromkeys(NOTHING, quote(trap, safe=""))),
+                ):
+                    for given in ({}, query, {"url": trap, "callback": trap}):
+                        body = dict.fromkeys(("fname", "email", "url", "UBID", "origName", "webhook"), trap)
+                        await client.request(
+                            method, path, params=given, headers=headers, json=body if method != "get" else None
+                        )
+                        asked += 1
+    assert set(upstream.hits) <= {COUNTRIES, RATES}
+    figure(f"{asked:,} requests, calls 0")

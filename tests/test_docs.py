@@ -1,0 +1,67 @@
+"""The pages at /docs and /redoc; what a browser makes of them is in test_pages.py."""
+
+import base64
+import hashlib
+import re
+
+import pytest
+
+from tests.conftest import Client
+
+pytestmark = pytest.mark.engines("sqlite")  # no database takes part
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+async def test_page_loads_from_this_service_alone_and_runs_only_its_own_scripts(client: Client, path: str):
+    page = await client.get(path)
+
+    loaded = re.findall(r'(?:src|href|spec-url)="([^"]*)"', page.text)
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert len(loaded) >= 3
+    for address in loaded:
+        assert address.startswith("/"), address
+        assert (await client.get(address)).status_code == 200
+    policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
+    assert (policy["default-src"], policy["frame-ancestors"]) == ("'none'", "'none'")
+    scripts = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert policy["script-src"].split() == ["'self'", *(f"'sha256-{value}'" for value in hashes)]
+
+
+async def test_files_of_the_pages_are_compressed_and_kept_for_a_day(client: Client):
+    path = "/docs/assets/swagger-ui-bundle.js"
+    plain = await client.get(path, headers={"Accept-Encoding": "identity"})
+    coded = await client.get(path, headers={"Accept-Encoding": "gzip"})
+
+    assert coded.content == plain.content
+    assert coded.headers["content-encoding"] == "gzip"
+    assert int(coded.headers["content-length"]) < len(plain.content) / 2
+    assert plain.headers["cache-control"] == "public, max-age=86400"
+    assert plain.headers["vary"] == "Accept-Encoding"
+    assert plain.headers["content-type"].startswith("text/javascript")
+
+
+@pytest.mark.parametrize("name", ["nothing.js", "..%2Fcore.py", "%2e%2e%2fcore.py", "core.py"])
+async def test_no_other_file_is_sent(client: Client, name: str):
+    response = await client.get(f"/docs/assets/{name}")
+
+    assert (response.status_code, response.json()) == (404, {"error": "Not found"})
+
+
+async def test_every_answer_tells_browsers_what_not_to_do(loaded: Client):
+    paths = (
+        "/countries",
+        "/countries",
+        "/countries/nowhere",
+        "/nowhere",
+        "/docs",
+        "/",
+        "/health/live",
+        "/countries?x=1",
+    )
+    for path in paths:
+        headers = (await loaded.get(path)).headers
+        told = [headers[name] for name in ("x-content-type-options", "x-frame-options", "referrer-policy")]
+        assert told == ["nosniff", "DENY", "no-referrer"], path
+        assert len(headers.get_list("x-frame-options")) == 1
+        assert "server" not in headers
