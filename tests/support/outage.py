@@ -60,7 +60,7 @@ class Outage:
 
     def figure(self) -> str:
         """Everything in one line."""
-        slowest = max(map(self._took, self.answers))
+        slowest = max(self._took(one) for one in self.answers if not _may_take_longer(one))
         stale = sum(one.is_stale for one in self.answers)
         return (
             f"slowest of {len(self.answers)} answers {slowest:.1f} s of {AT_MOST}, "
