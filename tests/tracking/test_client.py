@@ -247,7 +247,7 @@ async def test_interrupted_run_says_how_to_go_on_and_ends_with_all(started, tmp_
     resumed = await run(tmp_path, *options, "--resume")
     after_all = await stored(started, ubid)
 
-    assert (interrupted.code, interrupted.out) == (130, "")
+    assert (interrupted.code, interrupted.out) == (130, ""), interrupted.err
     assert re.fullmatch(
         f"UBID {ubid}\nInterrupted\n[0-9]+ document\\(s\\) stored. Go on with: "
         f"python -m app sms-batch --count {count} --ubid {ubid} --resume --url {started.url}\n",
