@@ -1,10 +1,11 @@
 """Who a request comes from: the address of the client, as far as the proxies in between are trusted."""
 
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
 
 from starlette.types import Scope
 
-_NETWORK_OF_ONE: int = 64
+_NETWORK_OF_ONE: Final = 64
 """Bits: whoever has one address of IPv6 has all that begin alike."""
 
 

@@ -86,11 +86,7 @@ class RateLimits:
         item = self._items.get(name)
         if item is None:
             return {}
-        remaining, seconds = await self._left(item, client)
-        return {
-            "RateLimit-Policy": f'"{name}";q={item.amount};w={item.get_expiry()}',
-            "RateLimit": f'"{name}";r={remaining};t={seconds}',
-        }
+        return _told(name, item, *await self._left(item, client))
 
     async def close(self) -> None:
         """Close the connections to a shared storage."""
@@ -98,10 +94,11 @@ class RateLimits:
             await self._connections.aclose()
 
     async def _refusal(self, name: str, item: RateLimitItem, client: str) -> TooManyRequests:
-        _, seconds = await self._left(item, client)
-        headers = {**await self.headers(name, client), "Retry-After": str(seconds)}
-        unit = f"{item.multiples} {item.GRANULARITY.name}s" if item.multiples > 1 else item.GRANULARITY.name
-        return TooManyRequests(f"At most {item.amount} in one {unit}; try again in {seconds} s", headers=headers)
+        remaining, seconds = await self._left(item, client)
+        return TooManyRequests(
+            f"At most {item.amount} in one {item.GRANULARITY.name}; try again in {seconds} s",
+            headers={**_told(name, item, remaining, seconds), "Retry-After": str(seconds)},
+        )
 
     async def _left(self, item: RateLimitItem, client: str) -> tuple[int, int]:
         """Requests that are left, and the seconds until there is one more, at least one."""
@@ -125,6 +122,13 @@ class RateLimits:
             fault = type(error.__cause__ or error).__name__
             logger.error("The storage of rate limits failed, nothing is limited meanwhile: {}", fault)
             return otherwise
+
+
+def _told(name: str, item: RateLimitItem, remaining: int, seconds: int) -> dict[str, str]:
+    return {
+        "RateLimit-Policy": f'"{name}";q={item.amount};w={item.get_expiry()}',
+        "RateLimit": f'"{name}";r={remaining};t={seconds}',
+    }
 
 
 def _connections(storage: str) -> ConnectionPool | None:
