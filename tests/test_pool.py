@@ -369,7 +369,7 @@ async def sleep_in_transaction(database):
 
 @pytest.mark.parametrize("sleep", [sleep_reading, sleep_writing, sleep_in_transaction])
 async def test_work_that_is_cancelled_or_takes_too_long_gives_its_connection_back(database_url, sleep):
-    async with opened_database(database_url, db_pool_size=1, db_max_overflow=0, db_timeout_seconds=0.5) as database:
+    async with opened_database(database_url, db_pool_size=1, db_max_overflow=0, db_timeout_seconds=1.5) as database:
         cancelled = asyncio.create_task(sleep(database))
         await until_figures(database, in_use=1)
         cancelled.cancel()
@@ -382,7 +382,7 @@ async def test_work_that_is_cancelled_or_takes_too_long_gives_its_connection_bac
         async with database.reading() as session:
             await ask(session)
 
-    assert caught.value.details == "No answer from the database within 0.5 s"
+    assert caught.value.details == "No answer from the database within 1.5 s"
 
 
 @needs_mariadb

@@ -83,11 +83,15 @@ class Target:
             return [line for line in database.iterdump() if not line.startswith('INSERT INTO "lease"')]
 
     async def settled(self) -> list[str]:
-        """What is stored once the entry of the audit trail has found its place in it, which takes a moment more."""
-        before: list[str] = []
-        while before != (before := self.stored()):
-            await asyncio.sleep(0.6)
-        return before
+        """What is stored once each entry of the audit trail is delivered, which happens soon after its change."""
+        async with asyncio.timeout(30):
+            while self._undelivered():
+                await asyncio.sleep(0.05)
+        return self.stored()
+
+    def _undelivered(self) -> int:
+        with contextlib.closing(sqlite3.connect(self.file)) as database:
+            return int(database.execute("SELECT count(*) FROM audit WHERE delivered_at IS NULL").fetchone()[0])
 
     async def refresh(self, case: str, answers: dict[str, Answer], *, force: bool = False) -> httpx.Response:
         """Refresh from an upstream that answers so, and note what it took."""
