@@ -79,6 +79,7 @@ async def refresh_countries(
             "model": list[CountryPublic] | list[CountrySelection],
             "description": "The countries, `[]` when none matches.",
             "headers": PAGE_HEADERS,
+            "content": OTHER_FORMATS,
         },
         **DOCUMENTED,
     },
@@ -87,11 +88,15 @@ async def refresh_countries(
 async def list_countries(request: Request, session: SessionDep, filters: FiltersParam) -> Response:
     await note_version(request, session)
     countries, total = await crud.list_countries(session, filters)
-    headers = {**CACHEABLE, "X-Total-Count": str(total)}
+    form = filters.format or Format.JSON
+    headers = {**CACHEABLE, **answer_headers(form, "countries"), "X-Total-Count": str(total)}
     if filters.is_paged:
         headers |= page_headers(request, total, limit=filters.limit, offset=filters.offset)
-    # Written by pydantic in one go: the rows come from our own database and need no second validation.
-    return Response(to_json(countries), media_type="application/json", headers=headers)
+    if form is Format.JSON:
+        # Written by pydantic in one go: the rows come from our own database and need no second validation.
+        return Response(to_json(countries), media_type=form.media_type, headers=headers)
+    rows = (tuple(country.values()) for country in countries)
+    return Response(write_table(form, filters.columns, rows), media_type=form.media_type, headers=headers)
 
 
 @router.get(

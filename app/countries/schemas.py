@@ -92,6 +92,7 @@ class CountryFilters(BaseModel):
         examples=["name,population"],
         json_schema_extra={"pattern": "^{0}(,{0})*$".format(f"({'|'.join(COUNTRY_FIELDS)})")},
     )
+    format: Format | None = Field(default=None, description=FORMAT_DESCRIPTION)
 
     @field_validator("region", "q")
     @classmethod

@@ -3,7 +3,7 @@
 from app.countries.schemas import COUNTRY_FIELDS
 
 SORTS = "gdp_desc, gdp_asc, population_desc, population_asc, name_asc, name_desc, exchange_rate_desc, exchange_rate_asc"
-KNOWN = "region, currency, q, sort, limit, offset, fields"
+KNOWN = "region, currency, q, sort, limit, offset, fields, format"
 REFUSED = [
     ("regoin=Africa", {"regoin": f"is not a parameter; known are: {KNOWN}"}),
     ("Region=Africa", {"Region": f"is not a parameter; known are: {KNOWN}"}),

@@ -1,0 +1,79 @@
+"""The list of countries as a table: for spreadsheets, and line by line."""
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+
+from tests.conftest import COUNTRIES, Client
+from tests.support.upstream import FakeUpstream, document
+
+RECORDS: list[dict[str, Any]] = [
+    {"name": "Côte d’Ivoire", "capital": '=HYPERLINK("http://evil.example")', "region": "Africa, West"},
+    {"name": "Atlantis", "capital": None, "region": None},
+]
+
+
+@pytest.fixture
+async def two(client: Client, upstream: FakeUpstream) -> Client:
+    common = {"population": 1000, "flag": None, "currencies": [{"code": "GHS"}]}
+    upstream.answers[COUNTRIES] = document([{**record, **common} for record in RECORDS])
+    response = await client.post("/countries/refresh")
+    assert response.status_code == 200, response.text
+    return client
+
+
+async def test_spreadsheet_opens_accents_and_calculates_nothing(two: Client):
+    response = await two.get("/countries?format=csv&fields=name,capital,region,population,exchange_rate")
+
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    assert response.headers["content-disposition"] == 'attachment; filename="countries.csv"'
+    assert response.headers["x-total-count"] == "2"
+    assert response.content.startswith("\ufeffname,capital,region,population,exchange_rate\r\n".encode())
+    rate = (await two.get("/countries/atlantis")).json()["exchange_rate"]
+    assert list(csv.reader(io.StringIO(response.text.removeprefix("\ufeff"), newline="")))[1:] == [
+        ["Atlantis", "", "", "1000", str(rate)],
+        ["Côte d’Ivoire", '\'=HYPERLINK("http://evil.example")', "Africa, West", "1000", str(rate)],
+    ]
+
+
+async def test_lines_are_the_objects_of_the_list(two: Client):
+    listed = (await two.get("/countries")).json()
+    response = await two.get("/countries", headers={"Accept": "application/x-ndjson"})
+
+    assert response.headers["content-type"] == "application/x-ndjson"
+    assert [json.loads(line) for line in response.text.splitlines()] == listed
+    assert "Accept" in response.headers["vary"]
+
+
+async def test_table_is_filtered_sorted_and_paged_as_the_list_is(loaded: Client):
+    query = "region=Africa&sort=population_desc&limit=3&offset=2&fields=name"
+    listed, table = [await loaded.get(f"/countries?{query}&format={form}") for form in ("json", "csv")]
+
+    names = [country["name"] for country in listed.json()]
+    assert len(names) == 3
+    assert table.text.splitlines()[1:] == names
+    assert table.headers["x-total-count"] == listed.headers["x-total-count"]
+    assert "format=csv" in table.headers["link"]
+
+
+async def test_table_without_rows_has_its_names(loaded: Client):
+    response = await loaded.get("/countries?format=csv&q=nowhere&fields=name,region")
+
+    assert response.content == "\ufeffname,region\r\n".encode()
+
+
+async def test_browser_that_takes_everything_gets_json(loaded: Client):
+    response = await loaded.get("/countries", headers={"Accept": "text/html,application/xml;q=0.9,*/*;q=0.8"})
+
+    assert response.headers["content-type"] == "application/json"
+
+
+async def test_each_format_has_a_tag_of_its_own(loaded: Client):
+    listed, table = [await loaded.get(f"/countries?format={form}") for form in ("json", "csv")]
+    again = await loaded.get("/countries?format=csv", headers={"If-None-Match": table.headers["etag"]})
+
+    assert listed.headers["etag"] != table.headers["etag"]
+    assert (again.status_code, again.content) == (304, b"")
