@@ -1,29 +1,24 @@
 """The pages at /docs and /redoc: all that they load comes from here."""
 
-import asyncio
 import base64
 import hashlib
-import mimetypes
 import re
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 import fastapi_offline
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from app.content_coding import IDENTITY, encode, negotiate
 from app.openapi import TITLE
 from app.security_headers import page_policy
+from app.static_files import add_files
 
 _ASSETS: Final = "/docs/assets"
 _FILES: Final = Path(fastapi_offline.__file__).parent / "static"
-_ASSET_NAMES: Final = frozenset(path.name for path in _FILES.iterdir())
 _FOREIGN_IMAGE: Final = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 """ReDoc asks its makers for it each time that a page is opened."""
 _NO_IMAGE: Final = b"data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
@@ -35,7 +30,7 @@ Page = Callable[[str], HTMLResponse]
 
 def add_docs(app: FastAPI) -> None:
     """Add both pages, and the files that they load."""
-    app.add_route(f"{_ASSETS}/{{name}}", _send_asset, include_in_schema=False)
+    add_files(app, _ASSETS, list(_FILES.iterdir()), change=lambda content: content.replace(_FOREIGN_IMAGE, _NO_IMAGE))
     app.add_route("/docs", _route(_swagger), include_in_schema=False)
     app.add_route("/redoc", _route(_redoc), include_in_schema=False)
 
@@ -48,23 +43,6 @@ def _route(make: Page) -> Callable[[Request], Awaitable[Response]]:
         return page
 
     return show
-
-
-async def _send_asset(request: Request) -> Response:
-    name, coding = request.path_params["name"], negotiate(request.headers.get("accept-encoding", "").encode())
-    if name not in _ASSET_NAMES:
-        raise HTTPException(404)
-    body = await asyncio.to_thread(_asset, name, coding)
-    headers = {"Cache-Control": "public, max-age=86400", "Vary": "Accept-Encoding"}
-    if coding != IDENTITY:
-        headers["Content-Encoding"] = coding
-    return Response(body, media_type=mimetypes.guess_type(name)[0], headers=headers)
-
-
-@lru_cache(maxsize=16)
-def _asset(name: str, coding: str) -> bytes:
-    body = (_FILES / name).read_bytes().replace(_FOREIGN_IMAGE, _NO_IMAGE)
-    return body if coding == IDENTITY else encode(body, coding)
 
 
 def _swagger(prefix: str) -> HTMLResponse:

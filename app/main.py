@@ -28,6 +28,7 @@ from app.gate import Gate, keep_rule
 from app.log import LogLines, configure_logging
 from app.openapi import DESCRIPTION, TAGS, TITLE, Operations, correct_openapi
 from app.overload import Overload
+from app.page import render as page
 from app.protocol import BodyLimit, Contract, HeadAndSlash
 from app.rate_limits import Limited
 from app.rates import router as rates
@@ -35,6 +36,7 @@ from app.request_log import RequestLog
 from app.response_cache import ResponseCache
 from app.running import State, running
 from app.security_headers import ALWAYS
+from app.static_files import add_files
 from app.tracking import router as tracking
 from app.users import account_router as accounts
 from app.users import router as users
@@ -95,6 +97,7 @@ def create_app(
     app.include_router(tracking.router)
     app.include_router(audit.router)
     add_docs(app)
+    add_files(app, "/assets", page.FILES)
     correct_openapi(app, security_schemes=SECURITY_SCHEMES)
     install_error_handlers(app)
     operations = Operations(app)

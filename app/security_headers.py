@@ -29,7 +29,7 @@ def page_policy(*, scripts: Sequence[str] = ()) -> str:
         "connect-src": "'self'",
         "worker-src": "blob:",  # ReDoc searches in one
         "base-uri": "'none'",
-        "form-action": "'none'",
+        "form-action": "'self'",
         "frame-ancestors": "'none'",
     }
     return "; ".join(f"{name} {value}" for name, value in parts.items())

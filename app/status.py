@@ -1,10 +1,9 @@
 """What the service says about itself: the front page, the status, and its health."""
 
-from html import escape
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Header, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import __version__
@@ -15,10 +14,10 @@ from app.data_version import note_version
 from app.database import DatabaseDep, SessionDep
 from app.errors import AppError, DatabaseUnavailable, documented
 from app.openapi import TITLE
+from app.page.render import render_page
 from app.pool import PoolFigures
 from app.response_cache import CACHEABLE, DOCUMENTED
 from app.revisions import current_revision, head_revision, is_behind
-from app.security_headers import page_policy
 
 router = APIRouter(tags=["service"])
 
@@ -74,10 +73,10 @@ class NotReady(AppError):
     responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **documented()},
     openapi_extra=access(Rule.EVERYONE),
 )
-async def get_root(accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
+async def get_root(database: DatabaseDep, accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
     headers = {"Vary": "Accept"}
     if "text/html" in accept:
-        return HTMLResponse(_PAGE, headers={**headers, "Content-Security-Policy": page_policy()})
+        return await render_page(database)
     info = ServiceInfo(name=TITLE, version=__version__, links=_LINKS)
     return JSONResponse(info.model_dump(), headers=headers)
 
@@ -122,24 +121,3 @@ async def get_readiness(database: DatabaseDep) -> Readiness:
     if is_behind(revision):
         raise NotReady({"migrations": f"revision {revision}, not {head_revision()}; run: python -m app migrate"})
     return Readiness(pool=database.pool.figures())
-
-
-_PAGE: Final = f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(TITLE)}</title>
-<style>
-  :root {{ color-scheme: light dark; }}
-  body {{ font: 1.05rem/1.6 system-ui, sans-serif; max-width: 60rem; margin: 3rem auto; padding: 0 1.5rem; }}
-  img {{ width: 100%; height: auto; aspect-ratio: 1200 / 630; border: 1px solid #8884; border-radius: .5rem; }}
-  nav a {{ margin-right: 1.25rem; }}
-</style>
-<h1>{escape(TITLE)}</h1>
-<nav>{"".join(f'<a href="{path}">{escape(name)}</a>' for name, path in _LINKS.items())}</nav>
-<p><img src="/countries/image" width="1200" height="630" alt="Top five countries by estimated GDP"></p>
-<p>Version {__version__}. The estimated GDP is population x random(1000..2000) / exchange rate: an illustration, not a
-statistic. Exchange rates by <a href="https://www.exchangerate-api.com">Exchange Rate API</a>, currency-api or
-Frankfurter; <a href="/status">/status</a> says which.</p>
-</html>
-"""

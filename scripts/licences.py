@@ -21,6 +21,7 @@ ALLOWED = {
 NAMES = {
     "MIT License": "MIT",
     "BSD License": "BSD-3-Clause",
+    "3-Clause BSD License": "BSD-3-Clause",
     "ISC License": "ISC",
     "ISC License (ISCL)": "ISC",
     "Apache Software License": "Apache-2.0",

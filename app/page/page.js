@@ -1,0 +1,119 @@
+// Sorting, filters, conversion and refresh. Without it the page is a plain table, and nothing here is drawn anew.
+const byId = (id) => document.getElementById(id);
+
+function sortable(table) {
+  const heads = [...table.tHead.rows[0].cells];
+  const collator = new Intl.Collator("en");
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = head.textContent;
+    head.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const isNumber = head.classList.contains("n");
+      const before = head.getAttribute("aria-sort");
+      const down = before ? before === "ascending" : isNumber;
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const value = (row) => isNumber ? row.cells[column].dataset.v : row.cells[column].lastChild?.textContent.trim() ?? "";
+      const rows = [...table.tBodies[0].rows].sort((one, other) => {
+        const [a, b] = [value(one), value(other)];
+        if (a === "" || b === "") return (a === "") - (b === "");  // unknown ones come last, both ways
+        const order = isNumber ? a - b : collator.compare(a, b);
+        return down ? -order : order;
+      });
+      table.tBodies[0].append(...rows);
+    });
+  });
+}
+
+function filtered(table) {
+  const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+  const rows = [...table.tBodies[0].rows].map((row) => [row, plain(`${row.cells[0].textContent} ${row.cells[4].textContent}`), row.cells[2].textContent.trim()]);
+  const apply = () => {
+    const wanted = plain(byId("search").value.trim()), region = byId("region").value;
+    let found = 0;
+    for (const [row, text, of] of rows) {
+      row.hidden = !text.includes(wanted) || (region !== "" && of !== region);
+      found += !row.hidden;
+    }
+    byId("found").textContent = found === 1 ? "1 country" : `${found} countries`;
+    const query = new URLSearchParams({ format: "csv" });
+    if (region) query.set("region", region);
+    if (wanted) query.set("q", byId("search").value.trim());
+    byId("download").href = `countries?${query}`;
+  };
+  byId("filters").addEventListener("input", apply);
+  byId("filters").addEventListener("submit", (event) => event.preventDefault());
+  byId("filters").hidden = false;
+  apply();  // a browser that goes back keeps what was typed
+}
+
+async function told(response) {
+  const body = await response.json().catch(() => ({}));
+  if (response.ok) return body;
+  const details = typeof body.details === "object" ? Object.entries(body.details).map(([name, what]) => `${name} ${what}`).join("; ") : body.details;
+  throw Object.assign(new Error(details || body.error || `Status ${response.status}`), { status: response.status });
+}
+
+function converter(form) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const output = byId("converted");
+    try {
+      const found = await told(await fetch(`convert?${new URLSearchParams(new FormData(form))}`));
+      const show = (number) => number.toLocaleString("en", { maximumFractionDigits: 6 });
+      output.textContent = `${show(found.amount)} ${found.from} = ${show(found.rounded ?? found.result)} ${found.to} (rate ${show(found.rate)} of ${found.date})`;
+    } catch (error) {
+      output.textContent = error.message;
+    }
+  });
+}
+
+async function askForKey() {
+  const dialog = byId("key");
+  byId("key-value").value = "";
+  dialog.showModal();
+  await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
+  return dialog.returnValue === "send" ? byId("key-value").value : null;
+}
+
+function refreshing(button) {
+  const status = byId("told"), progress = byId("progress");
+  const run = async (headers) => {
+    const started = Date.now();
+    const tell = () => { status.textContent = `Fetching countries and rates, ${Math.round((Date.now() - started) / 1000)} s`; };
+    const clock = setInterval(tell, 1000);
+    tell();
+    button.disabled = true;
+    progress.hidden = false;
+    try {
+      const result = await told(await fetch("countries/refresh", { method: "POST", headers }));
+      status.textContent = `Refreshed ${result.total_countries} countries; reloading`;
+      location.reload();
+    } catch (error) {
+      status.textContent = error.message;
+      return error.status;
+    } finally {
+      clearInterval(clock);
+      button.disabled = false;
+      progress.hidden = true;
+    }
+    return 200;
+  };
+  button.addEventListener("click", async () => {
+    if (await run({}) !== 401) return;
+    const key = await askForKey();
+    button.focus();
+    if (key) await run({ "X-API-Key": key });
+    else status.textContent = "Not refreshed";
+  });
+  button.parentElement.hidden = false;
+}
+
+if (byId("refresh")) refreshing(byId("refresh"));
+if (byId("converter")) converter(byId("converter"));
+if (byId("table")) {
+  sortable(byId("table"));
+  filtered(byId("table"));
+}

@@ -1,0 +1,64 @@
+"""The page at ``/`` for a browser: what is stored, in one file of HTML."""
+
+from pathlib import Path
+from typing import Final
+
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from loguru import logger
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app import __version__
+from app.countries.crud import CountryNotFound, get_status, list_countries
+from app.countries.schemas import CountryFilters, CountrySort
+from app.database import Database
+from app.errors import DatabaseUnavailable
+from app.openapi import TITLE
+from app.page.view import NOTHING, View, dollars, flag_of, make_view, rate_of
+from app.rates.crud import RatesNotFound, get_rates
+from app.rates.schemas import RatesPublic, RatesQuery
+from app.security_headers import page_policy
+
+_FOLDER: Final = Path(__file__).parent
+FILES: Final = [_FOLDER / "page.css", _FOLDER / "page.js"]
+"""What the page loads besides the picture and the favicon."""
+_TEMPLATES: Final = Environment(
+    loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+_TEMPLATES.filters |= {"flag": flag_of, "dollars": dollars, "rate": rate_of}
+_LISTED: Final = CountryFilters(sort=CountrySort.GDP_DESC)
+_HEADERS: Final = {
+    "Vary": "Accept",
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": page_policy(),
+}
+
+
+async def render_page(database: Database) -> HTMLResponse:
+    """Show what is stored; while the database is away, a page that says so, with status 503."""
+    try:
+        async with database.reading() as session:
+            view = await _read_view(session)
+    except DatabaseUnavailable as error:
+        logger.error("The page has nothing to show: {}", error.details)
+        view = NOTHING._replace(problem="The database is out of reach at the moment. Please try again in a moment.")
+    page = _TEMPLATES.get_template("page.html").render(title=TITLE, version=__version__, **view._asdict())
+    if not view.problem:
+        return HTMLResponse(page, headers=_HEADERS)
+    return HTMLResponse(page, 503, headers={**_HEADERS, "Cache-Control": "no-store", "Retry-After": "2"})
+
+
+async def _read_view(session: AsyncSession) -> View:
+    try:
+        status = await get_status(session)
+    except CountryNotFound:
+        return NOTHING
+    countries, _ = await list_countries(session, _LISTED)
+    return make_view(status, countries, await _read_rates(session))
+
+
+async def _read_rates(session: AsyncSession) -> RatesPublic | None:
+    try:
+        return await get_rates(session, RatesQuery())
+    except RatesNotFound:
+        return None
