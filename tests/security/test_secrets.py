@@ -147,31 +147,3 @@ async def show_config(environment: dict[str, str], folder: Any) -> str:
     shown = (await process.communicate())[0].decode()
     assert process.returncode == 0
     return shown
-
-
-@pytest.mark.slow
-@pytest.mark.engines("sqlite")  # nothing of it is about the database
-@pytest.mark.row("3.2 no request names an address that is called")
-async def test_no_request_makes_the_service_call_an_address(service, upstream: FakeUpstream, figure):
-    """Broken on purpose: a route fetched what a parameter named."""
-    asked = 0
-    async with service() as client:
-        trap = upstream.url("/trap")
-        headers = dict.fromkeys(
-            ("Origin", "Referer", "X-Forwarded-Host", "Forwarded", "X-Original-URL", "Location"), trap
-        )
-        for template, operations in (await client.get("/openapi.json")).json()["paths"].items():
-            for method, operation in operations.items():
-                query = {item["name"]: trap for item in operation.get("parameters", ()) if item["in"] == "query"}
-                for path in (
-                    template.format(**NOTHING),
-                    template.format(**dict.fromkeys(NOTHING, quote(trap, safe=""))),
-                ):
-                    for given in ({}, query, {"url": trap, "callback": trap}):
-                        body = dict.fromkeys(("fname", "email", "url", "UBID", "origName", "webhook"), trap)
-                        await client.request(
-                            method, path, params=given, headers=headers, json=body if method != "get" else None
-                        )
-                        asked += 1
-    assert set(upstream.hits) <= {COUNTRIES, RATES}
-    figure(f"{asked:,} requests, calls 0")

@@ -1,0 +1,74 @@
+"""Whoever names an address in a request makes nobody call it (server-side request forgery)."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import quote
+
+import pytest
+
+from tests.conftest import COUNTRIES, RATES
+from tests.support.upstream import FakeUpstream
+from tests.test_access import NOTHING
+
+HEADERS: Final = ("Origin", "Referer", "X-Forwarded-Host", "Forwarded", "X-Original-URL", "Location", "Destination")
+FOREIGN: Final = ("url", "callback", "webhook", "redirect_uri")
+"""Parameters and fields that no operation has."""
+
+Call = dict[str, Any]
+"""What to send beyond method, path and headers."""
+
+
+@pytest.mark.slow
+@pytest.mark.engines("sqlite")  # nothing of it is about the database
+@pytest.mark.row("3.2 no request names an address that is called")
+async def test_no_request_makes_the_service_call_an_address(service, upstream: FakeUpstream, figure):
+    """Each parameter and field holds the address alone, all others what is valid: wrong ones are refused unread.
+
+    Broken on purpose: the list of countries fetched what its parameter ``q`` named; a new account what its ``fname``
+    did.
+    """
+    asked, codes = 0, set()
+    async with service(rate_limit_sign_in="off") as client:
+        trap = upstream.url("/trap")
+        document = (await client.get("/openapi.json")).json()
+        for template, operations in document["paths"].items():
+            paths = template.format(**NOTHING), template.format(**dict.fromkeys(NOTHING, quote(trap, safe="")))
+            for method, operation in operations.items():
+                for path in dict.fromkeys(paths):
+                    for call in calls(document, operation, trap):
+                        new_person(call, asked)
+                        response = await client.request(method, path, headers=dict.fromkeys(HEADERS, trap), **call)
+                        asked, codes = asked + 1, {*codes, response.status_code}
+    assert set(upstream.hits) <= {COUNTRIES, RATES}
+    assert {200, 201, 400, 404} <= codes
+    assert max(codes) < 500
+    figure(f"{asked:,} requests, calls 0")
+
+
+def new_person(call: Call, number: int) -> None:
+    """An e-mail address that nobody has, where a valid one is sent: no account is made for one that is taken."""
+    body = call.get("json", {})
+    if "@" in body.get("email", ""):
+        call["json"] = {**body, "email": f"{number}@example.com"}
+
+
+def calls(document: dict[str, Any], operation: dict[str, Any], trap: str) -> Iterator[Call]:
+    """The operation as its example has it, and with the address in each place of its own."""
+    fields = example(document, operation)
+    as_body = "data" if "application/x-www-form-urlencoded" in str(operation.get("requestBody")) else "json"
+    bodies = [fields, *({**fields, name: trap} for name in (*fields, *FOREIGN))] if fields else [None]
+    for body in bodies:
+        yield {as_body: body} if body else {}
+    usual = {as_body: fields} if fields else {}
+    queries = [item["name"] for item in operation.get("parameters", ()) if item["in"] == "query"]
+    for name in (*queries, *FOREIGN):
+        yield {**usual, "params": {name: trap}}
+
+
+def example(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
+    """The body that the documentation proposes; empty where there is none, or no object."""
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        name = content["schema"].get("$ref", "").rpartition("/")[2]
+        schema = document["components"]["schemas"].get(name, {})
+        return dict(schema.get("examples", [dict.fromkeys(schema.get("properties", {}), "password")])[0])
+    return {}
