@@ -27,7 +27,8 @@ async def test_no_request_makes_the_service_call_an_address(service, upstream: F
     Broken on purpose: the list of countries fetched what its parameter ``q`` named; a new account what its ``fname``
     did.
     """
-    asked, codes = 0, set()
+    codes: set[int] = set()
+    asked = 0
     async with service(rate_limit_sign_in="off") as client:
         trap = upstream.url("/trap")
         document = (await client.get("/openapi.json")).json()
