@@ -30,12 +30,14 @@ _MEDIA_TYPES: Final = {
     Format.NDJSON: "application/x-ndjson",
 }
 _BY_MEDIA_TYPE: Final = {
-    "application/json": Format.JSON,
-    "application/*": Format.JSON,
-    "*/*": Format.JSON,
-    "text/csv": Format.CSV,
-    "application/x-ndjson": Format.NDJSON,
+    "application/json": "json",
+    "application/*": "json",
+    "*/*": "json",
+    "text/csv": "csv",
+    "application/x-ndjson": "ndjson",
+    "text/html": "html",
 }
+"""Values of the parameter ``format``."""
 OTHER_FORMATS: Final[dict[str, Any]] = {
     "text/csv": {"schema": {"type": "string", "description": "A table with a line of names."}},
     "application/x-ndjson": {"schema": {"type": "string", "description": "One object a line."}},
@@ -49,16 +51,16 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 @lru_cache(maxsize=256)
-def preferred_format(accept: bytes) -> Format:
-    """What the header ``Accept`` asks for; JSON where it asks for nothing that we have.
+def preferred_format(accept: bytes, offered: frozenset[str]) -> str:
+    """Which of the formats that are offered the header ``Accept`` asks for; json where it asks for none of them.
 
     Where two are wanted alike, the one that is named first.
     """
-    best, best_weight = Format.JSON, 0.0
+    best, best_weight = "json", 0.0
     for entry in accept.decode("latin-1").lower().split(","):
         name, *parameters = (part.strip() for part in entry.split(";"))
         weight = next((_weight(part[2:]) for part in parameters if part.startswith("q=")), 1.0)
-        if name in _BY_MEDIA_TYPE and weight > best_weight:
+        if _BY_MEDIA_TYPE.get(name) in offered and weight > best_weight:
             best, best_weight = _BY_MEDIA_TYPE[name], weight
     return best
 

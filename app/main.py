@@ -123,7 +123,7 @@ def _layers_in_front(app: FastAPI, settings: Settings, operations: Operations, l
     cache = ResponseCache(
         Overload(partial(FastAPI.__call__, app), operations=operations),
         may_be_cached=operations.may_be_cached,
-        has_formats=operations.has_formats,
+        formats=operations.formats,
         max_bytes=settings.cache_max_bytes,
         shared_max_age_seconds=settings.cache_shared_max_age_seconds,
         varies_by_origin=settings.cors_origins != ("*",),

@@ -106,11 +106,15 @@ class Operations:
         method = "get" if scope["method"] == "HEAD" else scope["method"].lower()
         return found.operations.get(method, {}).get("x-rate-limit") if found else None
 
-    def has_formats(self, scope: Scope) -> bool:
-        """Whether reading this path answers in several formats."""
+    def formats(self, scope: Scope) -> frozenset[str]:
+        """What the parameter ``format`` of this path may be; nothing where there is none."""
         found = self.find(scope)
         parameters = found.operations.get("get", {}).get("parameters", ()) if found else ()
-        return any(parameter["name"] == "format" for parameter in parameters)
+        for parameter in parameters:
+            if parameter["name"] == "format":
+                name = parameter["schema"]["$ref"].rpartition("/")[2]
+                return frozenset(self._app.openapi()["components"]["schemas"][name]["enum"])
+        return frozenset()
 
 
 def _below_prefix(scope: Scope) -> str:

@@ -13,7 +13,7 @@ from app.conditional import is_not_modified
 from app.content_coding import IDENTITY, encode, negotiate
 from app.data_version import DataVersion
 from app.errors import AppError, DatabaseUnavailable, UnforeseenErrors, documented, error_response
-from app.formats import Format, preferred_format
+from app.formats import preferred_format
 from app.single_flight import SingleFlight
 
 CACHEABLE: Final = {"Cache-Control": "public, max-age=0, must-revalidate"}
@@ -55,7 +55,7 @@ class ResponseCache:
         app: ASGIApp,
         *,
         may_be_cached: Callable[[Scope], bool],
-        has_formats: Callable[[Scope], bool],
+        formats: Callable[[Scope], frozenset[str]],
         max_bytes: int,
         shared_max_age_seconds: int,
         varies_by_origin: bool,
@@ -65,13 +65,13 @@ class ResponseCache:
         Args:
             app: The application.
             may_be_cached: Tells for a request whether its path has answers to keep; all others pass.
-            has_formats: Tells whether it takes a parameter ``format``, which ``Accept`` then stands for as well.
+            formats: Tells what its parameter ``format`` may be, for which ``Accept`` then stands as well.
             max_bytes: Bound of the memory for answers; 0 keeps none.
             shared_max_age_seconds: ``s-maxage`` of the answers; 0 leaves it out.
             varies_by_origin: Whether another layer answers differently to requests with ``Origin``.
         """
         self.app = app
-        self._may_be_cached, self._has_formats = may_be_cached, has_formats
+        self._may_be_cached, self._formats = may_be_cached, formats
         self._shared = b", s-maxage=%d" % shared_max_age_seconds if shared_max_age_seconds else b""
         self._store = AnswerStore(max_bytes)
         self._flights: dict[Key, asyncio.Future[Answer | None]] = {}
@@ -129,8 +129,10 @@ class ResponseCache:
     def _with_format(self, scope: Scope, accept: bytes | None) -> bytes:
         """The query, with the format that ``Accept`` prefers where the query names none."""
         query: bytes = scope["query_string"]
-        wanted = Format.JSON if accept is None else preferred_format(accept)
-        if wanted is Format.JSON or not self._has_formats(scope) or b"format=" in query:
+        if accept is None or b"format=" in query:
+            return query
+        wanted = preferred_format(accept, self._formats(scope))
+        if wanted == "json":
             return query
         return b"&".join([*filter(None, [query]), b"format=%b" % wanted.encode()])
 

@@ -1,8 +1,9 @@
 """What the service says about itself: the front page, the status, and its health."""
 
+from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +14,7 @@ from app.countries.schemas import StatusPublic
 from app.data_version import note_version
 from app.database import DatabaseDep, SessionDep
 from app.errors import AppError, DatabaseUnavailable, documented
+from app.formats import FORMAT_DESCRIPTION
 from app.openapi import TITLE
 from app.page.render import render_page
 from app.pool import PoolFigures
@@ -31,6 +33,13 @@ _LINKS: Final = {
     "openapi": "/openapi.json",
     "health": "/health/ready",
 }
+
+
+class RootFormat(StrEnum):
+    """How the service introduces itself."""
+
+    JSON = "json"
+    HTML = "html"
 
 
 class ServiceInfo(BaseModel):
@@ -68,17 +77,20 @@ class NotReady(AppError):
 @router.get(
     "/",
     summary="Name, version, links",
-    description="JSON, or a page where the client accepts `text/html`.",
+    description="JSON, or a page for people where the client prefers `text/html`.",
     response_model=ServiceInfo,
-    responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **documented()},
+    responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **DOCUMENTED},
     openapi_extra=access(Rule.EVERYONE),
 )
-async def get_root(database: DatabaseDep, accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
-    headers = {"Vary": "Accept"}
-    if "text/html" in accept:
-        return await render_page(database)
+async def get_root(
+    request: Request,
+    database: DatabaseDep,
+    form: Annotated[RootFormat | None, Query(alias="format", description=FORMAT_DESCRIPTION)] = None,
+) -> Response:
+    if form is RootFormat.HTML:
+        return await render_page(request, database)
     info = ServiceInfo(name=TITLE, version=__version__, links=_LINKS)
-    return JSONResponse(info.model_dump(), headers=headers)
+    return JSONResponse(info.model_dump(), headers={"Vary": "Accept"})
 
 
 @router.get(

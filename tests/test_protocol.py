@@ -147,7 +147,7 @@ async def test_wrong_method_is_told_all_right_ones(bare, method, path, allowed):
     assert method == "HEAD" or response.json() == NOT_ALLOWED
 
 
-@pytest.mark.parametrize("path", ["/", "/status", "/health/live", "/health/ready", "/countries/image", "/countries/gh"])
+@pytest.mark.parametrize("path", ["/status", "/health/live", "/health/ready", "/countries/image", "/countries/gh"])
 async def test_routes_without_parameters_refuse_every_parameter(bare, path):
     response = await bare.get(f"{path}?verbose=1")
 

@@ -90,7 +90,7 @@ function refreshing(button) {
     try {
       const result = await told(await fetch("countries/refresh", { method: "POST", headers }));
       status.textContent = `Refreshed ${result.total_countries} countries; reloading`;
-      location.reload();
+      setTimeout(() => location.reload(), 1200);  // another process may show the former data for a second
     } catch (error) {
       status.textContent = error.message;
       return error.status;

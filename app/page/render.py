@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from loguru import logger
@@ -11,12 +12,14 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app import __version__
 from app.countries.crud import CountryNotFound, get_status, list_countries
 from app.countries.schemas import CountryFilters, CountrySort
+from app.data_version import note_version
 from app.database import Database
 from app.errors import DatabaseUnavailable
 from app.openapi import TITLE
 from app.page.view import NOTHING, View, dollars, flag_of, make_view, rate_of
 from app.rates.crud import RatesNotFound, get_rates
 from app.rates.schemas import RatesPublic, RatesQuery
+from app.response_cache import CACHEABLE
 from app.security_headers import page_policy
 
 _FOLDER: Final = Path(__file__).parent
@@ -28,16 +31,17 @@ _TEMPLATES: Final = Environment(
 _TEMPLATES.filters |= {"flag": flag_of, "dollars": dollars, "rate": rate_of}
 _LISTED: Final = CountryFilters(sort=CountrySort.GDP_DESC)
 _HEADERS: Final = {
+    **CACHEABLE,
     "Vary": "Accept",
-    "Cache-Control": "no-cache",
     "Content-Security-Policy": page_policy(),
 }
 
 
-async def render_page(database: Database) -> HTMLResponse:
+async def render_page(request: Request, database: Database) -> HTMLResponse:
     """Show what is stored; while the database is away, a page that says so, with status 503."""
     try:
         async with database.reading() as session:
+            await note_version(request, session)
             view = await _read_view(session)
     except DatabaseUnavailable as error:
         logger.error("The page has nothing to show: {}", error.details)

@@ -1,0 +1,77 @@
+"""The page at / as it is sent; tests/test_pages.py opens it in a browser."""
+
+import pytest
+
+from tests.conftest import COUNTRIES, Client
+from tests.support.statements import recorded
+from tests.support.upstream import FakeUpstream, document
+from tests.test_stale_answers import client as calm  # noqa: F401  # a service whose database can be frozen
+from tests.test_stale_answers import frozen, monotonic, server  # noqa: F401
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+async def test_browser_gets_the_page_and_everybody_else_json(loaded: Client):
+    page = await loaded.get("/", headers=BROWSER)
+    named = await loaded.get("/?format=html")
+    others = [await loaded.get("/", headers=headers) for headers in ({}, {"Accept": "*/*"}, {"Accept": "text/csv"})]
+
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.text.startswith("<!doctype html>")
+    assert named.content == page.content
+    assert {other.headers["content-type"] for other in others} == {"application/json"}
+    assert {answer.headers["vary"] for answer in (page, *others)} <= {"Accept, Accept-Encoding", "Accept"}
+
+
+async def test_page_is_sent_from_memory_compressed_and_only_once(loaded: Client):
+    page = await loaded.get("/", headers={**BROWSER, "Accept-Encoding": "br"})
+    with recorded(loaded.state["database"]) as seen:
+        again = await loaded.get("/", headers={**BROWSER, "If-None-Match": page.headers["etag"]})
+
+    assert (page.headers["content-encoding"], again.status_code, again.content) == ("br", 304, b"")
+    assert seen == []
+    assert int(page.headers["content-length"]) < len(page.content) / 4
+
+
+async def test_page_shows_each_refresh_at_once(loaded: Client, upstream: FakeUpstream):
+    assert "<strong>250 countries</strong>" in (await loaded.get("/", headers=BROWSER)).text
+    await loaded.delete("/countries/ghana")
+
+    page = (await loaded.get("/", headers=BROWSER)).text
+    assert "<strong>249 countries</strong>" in page
+    assert "Ghana" not in page
+
+
+async def test_page_before_the_first_refresh_says_so_and_is_not_kept(client: Client):
+    page = await client.get("/", headers=BROWSER)
+
+    assert page.status_code == 200
+    assert "Nothing is stored yet." in page.text
+    assert "etag" not in page.headers
+
+
+async def test_names_of_sources_are_text_and_never_markup(client: Client, upstream: FakeUpstream):
+    record = {"name": "<script>alert(1)</script>", "capital": '"><img src=x onerror=alert(2)>', "population": 5}
+    upstream.answers[COUNTRIES] = document([{**record, "currencies": [{"code": "GHS"}]}])
+    assert (await client.post("/countries/refresh")).status_code == 200
+
+    page = (await client.get("/", headers=BROWSER)).text
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+@pytest.mark.engines("sqlite")
+async def test_page_without_a_database_is_an_old_one_or_says_so(calm, server, monotonic):  # noqa: F811
+    page = await calm.get("/", headers=BROWSER)
+    server.freeze()
+    try:
+        monotonic.seconds += 30
+        stale = await calm.get("/", headers=BROWSER)
+        monotonic.seconds += 3600
+        none = await calm.get("/", headers=BROWSER)
+    finally:
+        server.thaw()
+
+    assert (stale.status_code, stale.content, stale.headers["age"]) == (200, page.content, "30")
+    assert (none.status_code, none.headers["retry-after"]) == (503, "2")
