@@ -2,7 +2,9 @@
 
 import signal
 import sys
-from typing import Annotated
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
 import uvicorn
@@ -13,31 +15,78 @@ from app import __version__
 from app.access import ACTOR, Role
 from app.bounded_head import BoundedHead
 from app.config import Settings
+from app.countries import cli as countries_cli
 from app.countries.refresh import Refresher
 from app.countries.schemas import RefreshResult
 from app.database import Database
+from app.doctor.cli import doctor
 from app.errors import ValidationFailed, describe_invalid
 from app.rates.cli import import_rates
-from app.terminal import COMMAND_LINE, bring_up_to_date, console, errors, fail, read_settings, run
+from app.terminal import (
+    COMMAND_LINE,
+    JsonOption,
+    bring_up_to_date,
+    console,
+    errors,
+    examples,
+    fail,
+    read_settings,
+    run,
+    show,
+    show_json,
+)
 from app.tracking.cli import sms_batch
 from app.upstream import create_http_client
 from app.users.crud import create_user
 from app.users.passwords import Passwords
 from app.users.schemas import UserCreate, UserPublic
 
+_FIRST_MINUTE: Final = """The first minute:
+  python -m app refresh                          fetches countries and rates
+  python -m app countries list --sort gdp_desc   shows them
+  python -m app export --output countries.csv    for a spreadsheet
+  python -m app serve                            for a browser and programs
+  python -m app doctor                           where something does not work
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Each command has its own --help."""
+_DATA, _SERVICE, _BATCHES = "Countries and rates", "The service", "Batches of SMS"
+
 cli = typer.Typer(
     name="app",
     help=f"Country Data & Currency Exchange API {__version__}. Settings come from the environment and from .env.",
+    epilog=_FIRST_MINUTE,
     no_args_is_help=True,
-    add_completion=False,
+    # It goes by the name of the program: scripts/app has one, `python -m app` has not.
+    add_completion=Path(sys.argv[0]).name == "app",
     pretty_exceptions_enable=False,
 )
 
-cli.command("import-rates")(import_rates)
-cli.command("sms-batch")(sms_batch)
+
+@cli.callback()
+def _prepare() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")  # names of countries have letters that no smaller encoding has
 
 
-@cli.command()
+cli.add_typer(countries_cli.commands, name="countries", help="List and show stored countries.", rich_help_panel=_DATA)
+cli.command("export", rich_help_panel=_DATA, epilog=countries_cli.EXPORT_EXAMPLES)(countries_cli.export)
+cli.command(
+    "import-rates", rich_help_panel=_DATA, epilog=examples("python -m app import-rates --file eurofxref-hist.zip")
+)(import_rates)
+cli.command("doctor", rich_help_panel=_SERVICE, epilog=examples("python -m app doctor", "python -m app doctor --json"))(
+    doctor
+)
+cli.command(
+    "sms-batch",
+    rich_help_panel=_BATCHES,
+    epilog=examples("python -m app sms-batch --file messages.csv", "python -m app sms-batch --count 10000"),
+)(sms_batch)
+
+
+@cli.command(
+    rich_help_panel=_SERVICE, epilog=examples("python -m app serve", "PORT=9000 WEB_CONCURRENCY=4 python -m app serve")
+)
 def serve() -> None:
     """Bring the database up to date, then serve on HOST and PORT with WEB_CONCURRENCY processes."""
     settings = read_settings()
@@ -65,14 +114,21 @@ def serve() -> None:
     )
 
 
-@cli.command()
+@cli.command(rich_help_panel=_SERVICE, epilog=examples("python -m app migrate"))
 def migrate() -> None:
     """Bring the database schema up to date. Safe to run in several processes at once."""
     bring_up_to_date(read_settings())
     console.print("The database schema is up to date.")
 
 
-@cli.command()
+@cli.command(
+    rich_help_panel=_DATA,
+    epilog=examples(
+        "python -m app refresh",
+        "python -m app refresh --source bundled",
+        "python -m app refresh --rates https://open.er-api.com/v6/latest/USD --json",
+    ),
+)
 def refresh(
     *,
     source: Annotated[
@@ -81,12 +137,17 @@ def refresh(
     countries: Annotated[str | None, typer.Option(metavar="URL", help="Take the countries from this address.")] = None,
     rates: Annotated[str | None, typer.Option(metavar="URL", help="Take the rates from this address.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Believe rates that moved more than tenfold.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Refresh the stored countries and rates, without a running server."""
     chosen = {"country_sources": countries or source, "rate_sources": rates or source}
     settings = read_settings(**{name: value for name, value in chosen.items() if value is not None})
     bring_up_to_date(settings)
-    _show_result(run(lambda: _refresh(settings, force=force), doing="Fetching countries and rates"))
+    result = run(lambda: _refresh(settings, force=force), doing="Fetching countries and rates")
+    if as_json:
+        show_json(result)
+    else:
+        _show_result(result)
 
 
 async def _refresh(settings: Settings, *, force: bool) -> RefreshResult:
@@ -111,10 +172,17 @@ def _show_result(result: RefreshResult) -> None:
     table.add_row("Took", f"{result.duration_ms} ms")
     for skipped in result.skipped:
         table.add_row("Skipped", f"{skipped.name}: {skipped.reason}")
-    console.print(table)
+    show(table)
 
 
-@cli.command("create-admin")
+@cli.command(
+    "create-admin",
+    rich_help_panel=_SERVICE,
+    epilog=examples(
+        "python -m app create-admin grace@example.com --fname Grace --lname Owusu",
+        "python -m app create-admin grace@example.com < password.txt",
+    ),
+)
 def create_admin(
     email: Annotated[str, typer.Argument(help="E-mail address to sign in with.")],
     *,
@@ -146,14 +214,21 @@ async def _create_user(settings: Settings, given: UserCreate) -> UserPublic:
         await database.close()
 
 
-@cli.command("show-config")
-def show_config() -> None:
+@cli.command(
+    "show-config",
+    rich_help_panel=_SERVICE,
+    epilog=examples("python -m app show-config", "python -m app show-config --json"),
+)
+def show_config(*, as_json: JsonOption = False) -> None:
     """Show every setting as the service sees it, secrets masked."""
-    settings = read_settings()
+    masked = {name.upper(): value for name, value in read_settings().masked().items()}
+    if as_json:
+        show_json(masked)
+        return
     table = Table("setting", "value", box=None)
-    for name, value in settings.masked().items():
-        table.add_row(name.upper(), value)
-    console.print(table)
+    for name, value in masked.items():
+        table.add_row(name, value)
+    show(table)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, NoReturn, TypeVar
+from typing import Annotated, Final, NoReturn, TypeVar
 
 import typer
 from alembic.util import CommandError
+from loguru import logger
+from pydantic_core import to_json
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -18,6 +20,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from app import migrations
@@ -35,11 +38,28 @@ COMMAND_LINE: Final = Principal("command line", Role.ADMIN)
 console: Final = Console(markup=False)
 errors: Final = Console(stderr=True, markup=False)
 
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+_WIDEST: Final = 1000
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: commands that work as they stand, each in a line of its own."""
+    # A bracket would open markup.
+    return "Examples:\n" + "\n".join(f"  {line}" for line in lines).replace("[", r"\[")
+
 
 def read_settings(**overrides: object) -> Settings:
     """Read the settings and set up the log; a wrong setting ends the command."""
     settings = load_settings(**overrides)
     configure_logging(settings)
+    return settings
+
+
+def read_settings_without_log() -> Settings:
+    """The same for commands that only read: what goes wrong there is told once, as their error."""
+    settings = read_settings()
+    logger.remove()
     return settings
 
 
@@ -55,12 +75,24 @@ def bring_up_to_date(settings: Settings) -> None:
         raise typer.Exit(1) from error
 
 
-def run(work: Callable[[], Awaitable[T]], *, doing: str) -> T:
-    """Run asynchronous work with a spinner and the seconds so far; an error ends the command."""
+def run(work: Callable[[], Awaitable[T]], *, doing: str | None = None) -> T:
+    """Run asynchronous work; an error ends the command.
+
+    Args:
+        work: What to do.
+        doing: Shown with a spinner and the seconds so far; None shows nothing.
+    """
     try:
-        return asyncio.run(_with_spinner(work, doing))
+        return asyncio.run(_with_spinner(work, doing) if doing else _alone(work))
     except AppError as error:
         fail(error)
+    except KeyboardInterrupt:
+        errors.print(Text("Interrupted", "bold red"))
+        raise typer.Exit(130) from None
+
+
+async def _alone(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()
 
 
 async def _with_spinner(work: Callable[[], Awaitable[T]], doing: str) -> T:
@@ -77,6 +109,22 @@ def fail(error: AppError) -> NoReturn:
     details = f": {in_one_line(error.details)}" if error.details else ""
     errors.print(Text.assemble((error.title, "bold red"), details), soft_wrap=True)
     raise typer.Exit(1) from error
+
+
+def show(table: Table) -> None:
+    """Print a table: as wide as the terminal; where there is none, with each row in one line, however long."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    page = Console(markup=False, width=_WIDEST)
+    with page.capture() as captured:
+        page.print(table)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def show_json(content: object) -> None:
+    """Print one JSON document and a line's end, in UTF-8 wherever it goes."""
+    typer.echo(to_json(content))
 
 
 class Rate(ProgressColumn):

@@ -75,6 +75,11 @@ async def test_help_names_every_command(run):
     assert asked.code == 0
     assert asked.err == ""
     for words in (
+        "countries",
+        "export",
+        "doctor",
+        "The first minute: python -m app refresh",
+        "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.",
         "serve",
         "migrate",
         "refresh",

@@ -1,0 +1,232 @@
+"""The commands about stored countries: ``python -m app countries`` and ``python -m app export``."""
+
+from collections.abc import Awaitable, Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+import typer
+from pydantic import ValidationError
+from rich.table import Table
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.countries import crud
+from app.countries.crud import CountryNotFound
+from app.countries.schemas import CountryFilters, CountryPublic, CountrySort
+from app.countries.whole_file import NotWritten, write_file
+from app.database import Database
+from app.errors import DatabaseUnavailable, describe_invalid, in_one_line
+from app.formats import Format, write_table
+from app.names import name_key
+from app.paging import MAX_LIMIT
+from app.terminal import JsonOption, errors, examples, fail, read_settings_without_log, run, show, show_json
+
+T = TypeVar("T")
+
+Region = Annotated[str | None, typer.Option(help="Only of this region, in any case.")]
+Currency = Annotated[str | None, typer.Option(help="Only with this currency code, in any case.")]
+Part = Annotated[str | None, typer.Option("--q", help="Only with this in the name; case and accents do not count.")]
+Sort = Annotated[
+    CountrySort,
+    typer.Option(metavar="ORDER", help="gdp, population, name or exchange_rate, with _asc or _desc."),
+]
+
+_SHOWN: Final = ("name", "alpha2_code", "region", "population", "currency_code", "exchange_rate", "estimated_gdp")
+
+commands: Final = typer.Typer(no_args_is_help=True)
+
+
+@commands.command(
+    "list",
+    epilog=examples(
+        "python -m app countries list --region africa --sort gdp_desc --limit 5",
+        "python -m app countries list --currency eur",
+        "python -m app countries list --q land --json",
+    ),
+)
+def list_countries(
+    *,
+    region: Region = None,
+    currency: Currency = None,
+    q: Part = None,
+    sort: Sort = CountrySort.NAME_ASC,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, max=MAX_LIMIT, help="At most so many.")] = None,
+    offset: Annotated[
+        int, typer.Option(metavar="N", min=0, max=1_000_000_000, help="Leave out so many at the start.")
+    ] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """List stored countries, as GET /countries does.
+
+    Rates are units of local currency for one US dollar. Estimated GDP is an illustration, not a statistic.
+    """
+    chosen = {"region": region, "currency": currency, "q": q}
+    filters = _filters(**chosen, sort=sort, limit=limit, offset=offset)
+    countries, total = _ask(lambda session: crud.list_countries(session, filters))
+    if as_json:
+        show_json(countries)
+        return
+    if countries:
+        show(_table(countries))
+    _tell_number(len(countries), total, filters, is_filtered=any(chosen.values()))
+
+
+@commands.command(
+    "show",
+    epilog=examples(
+        "python -m app countries show ghana",
+        'python -m app countries show "cote d\'ivoire"',
+        "python -m app countries show CIV --json",
+    ),
+)
+def show_country(
+    name: Annotated[str, typer.Argument(help="Name in any case, accents do not count; or alpha-2 or alpha-3 code.")],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one country, as GET /countries/{name} does."""
+    country = _ask(lambda session: _find(session, name))
+    if as_json:
+        show_json(country)
+        return
+    table = Table(show_header=False, box=None)
+    for field, value in _described(country).items():
+        table.add_row(field, value)
+    show(table)
+
+
+EXPORT_EXAMPLES: Final = examples(
+    "python -m app export --output countries.csv",
+    'python -m app export --format ndjson | grep \'"region":"Europe"\'',
+    "python -m app export --format json --fields name,population --sort population_desc",
+)
+
+
+def export(
+    *,
+    form: Annotated[
+        Format | None, typer.Option("--format", help="Without it, as the name of the file ends, else csv.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Written whole or not at all; without it, standard output.")
+    ] = None,
+    region: Region = None,
+    currency: Currency = None,
+    q: Part = None,
+    sort: Sort = CountrySort.NAME_ASC,
+    fields: Annotated[str | None, typer.Option(help="Only these fields, separated by commas.")] = None,
+) -> None:
+    """Write stored countries as CSV, NDJSON or JSON, byte by byte as GET /countries?format= does.
+
+    A file that is there already is replaced when the new one is complete.
+    """
+    filters = _filters(region=region, currency=currency, q=q, sort=sort, fields=fields)
+    form = form or _format_of(output)
+    countries, total = _ask(lambda session: crud.list_countries(session, filters))
+    content = write_table(form, filters.columns, (tuple(country.values()) for country in countries))
+    if output is None:
+        typer.echo(content, nl=False)
+    else:
+        try:
+            write_file(output, content)
+        except NotWritten as error:
+            fail(error)
+        errors.print(f"{total} countries written to {output}", soft_wrap=True)
+    if not countries:
+        _tell_number(0, total, filters, is_filtered=any((region, currency, q)))
+
+
+def _filters(**given: Any) -> CountryFilters:
+    try:
+        return CountryFilters(**given)
+    except ValidationError as error:
+        raise typer.BadParameter(f"--{in_one_line(describe_invalid(error, what='option'))}") from None
+
+
+def _format_of(output: Path | None) -> Format:
+    ending = output.suffix.lower().removeprefix(".") if output else ""
+    return Format(ending) if ending in list(Format) else Format.CSV
+
+
+def _ask(question: Callable[[AsyncSession], Awaitable[T]]) -> T:
+    """Ask the database something; the connection is closed before anything is printed."""
+    settings = read_settings_without_log()
+
+    async def answer() -> T:
+        database = Database(settings)
+        try:
+            async with database.reading() as session:
+                return await question(session)
+        except DatabaseUnavailable as error:
+            if "run: " not in str(error.details):
+                error.details = f"{error.details}; python -m app doctor tells why"
+            raise
+        finally:
+            await database.close()
+
+    return run(answer)
+
+
+async def _find(session: AsyncSession, name: str) -> CountryPublic:
+    try:
+        return CountryPublic.model_validate(await crud.get_country(session, name), from_attributes=True)
+    except CountryNotFound:
+        listed, _ = await crud.list_countries(session, CountryFilters(fields="name"))
+        raise CountryNotFound(_suggestion(name, [country["name"] for country in listed])) from None
+
+
+def _suggestion(name: str, known: list[str]) -> str:
+    if not known:
+        return "nothing is stored yet; run: python -m app refresh"
+    by_key = {name_key(other): other for other in known}
+    close = [by_key[key] for key in get_close_matches(name_key(name), by_key, n=3)]
+    return f"{name}; did you mean {' or '.join(close)}?" if close else name
+
+
+def _tell_number(shown: int, total: int, filters: CountryFilters, *, is_filtered: bool) -> None:
+    """Say on standard error how many there are: the table is for who reads standard output."""
+    if total == 0:
+        nothing = "No country matches." if is_filtered else "Nothing is stored yet; run: python -m app refresh"
+        errors.print(nothing, soft_wrap=True)
+        return
+    rest = filters.offset + shown < total
+    more = f"; the next: --offset {filters.offset + shown}" if shown and rest else ""
+    errors.print(f"{shown} of {total} countries{more}", highlight=False)
+
+
+def _table(countries: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("name", "code", "region"):
+        table.add_column(heading)
+    for heading, justify in (("population", "right"), ("cur.", "left"), ("per USD", "right"), ("GDP, M USD", "right")):
+        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for country in countries:
+        name, code, region, population, currency, rate, gdp = (country[field] for field in _SHOWN)
+        millions = "-" if gdp is None else f"{gdp / 1e6:,.1f}"
+        table.add_row(name, code or "-", region or "-", f"{population:,}", currency or "-", _rate(rate), millions)
+    return table
+
+
+def _rate(rate: float | None) -> str:
+    """Two decimals are much for a rate of thousands, and nothing for one of a third."""
+    if rate is None:
+        return "-"
+    return f"{rate:,.2f}" if rate >= 100 else f"{rate:,.4f}"
+
+
+def _described(country: CountryPublic) -> dict[str, str]:
+    """One country as lines of a table."""
+    rate, gdp = country.exchange_rate, country.estimated_gdp
+    given = {
+        "Name": country.name,
+        "Codes": ", ".join(filter(None, (country.alpha2_code, country.alpha3_code))),
+        "Capital": country.capital,
+        "Region": country.region,
+        "Population": f"{country.population:,}",
+        "Currency": country.currency_code,
+        "Rate": None if rate is None else f"{rate:,} {country.currency_code} for 1 USD",
+        "Estimated GDP": None if gdp is None else f"{gdp:,.0f} USD, an illustration, not a statistic",
+        "Flag": country.flag_url,
+        "Refreshed": f"{country.last_refreshed_at:%Y-%m-%d %H:%M} UTC",
+    }
+    return {field: value or "-" for field, value in given.items()}

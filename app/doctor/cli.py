@@ -1,0 +1,57 @@
+"""The command that looks for what is wrong: ``python -m app doctor``."""
+
+import asyncio
+from typing import Final
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from app.config import Settings
+from app.doctor.findings import Finding, Verdict, failed, worst
+from app.doctor.settings import check_settings
+from app.doctor.sources import check_sources
+from app.doctor.storage import check_storage
+from app.terminal import JsonOption, read_settings_without_log, run, show, show_json
+
+_STYLES: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
+
+
+def doctor(*, as_json: JsonOption = False) -> None:
+    """Check settings, database, migrations, sources and data, and say what to do. Changes nothing.
+
+    Each source is asked once, for five seconds at most. Exit code 1 where something fails; a warning is no failure.
+    """
+    findings = _examine()
+    verdict = worst(findings)
+    if as_json:
+        show_json({"verdict": verdict, "checks": findings})
+    else:
+        show(_table(findings))
+    if verdict is Verdict.FAIL:
+        raise typer.Exit(1)
+
+
+def _examine() -> list[Finding]:
+    try:
+        settings = read_settings_without_log()
+    except SystemExit as wrong:  # told as the other commands tell it, and nothing else can be checked
+        lines = str(wrong).splitlines()
+        advice = "correct it in the environment or in .env; docs/configuration.md has them all"
+        return [failed("settings", line.removeprefix("Wrong setting: "), advice) for line in lines]
+    found = run(lambda: _ask(settings), doing="Asking the database and the sources")
+    return [finding.without(settings.secrets) for finding in (*check_settings(settings), *found)]
+
+
+async def _ask(settings: Settings) -> list[Finding]:
+    storage, sources = await asyncio.gather(check_storage(settings), check_sources(settings))
+    return [*storage, *sources]
+
+
+def _table(findings: list[Finding]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for finding in findings:
+        advice = f"; {finding.advice}" if finding.advice else ""
+        says = Text.assemble((finding.check, "bold"), f": {finding.says}{advice}")
+        table.add_row(Text(finding.verdict, _STYLES[finding.verdict]), says)
+    return table

@@ -1,0 +1,85 @@
+"""Whether the sources of both chains give usable answers."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Final, NamedTuple, TypeVar
+
+import stamina
+
+from app.config import Settings
+from app.countries.sources import RESTCOUNTRIES, CountryList, country_chain
+from app.doctor.findings import Finding, failed, ok, warn
+from app.rates.shapes import Quotes
+from app.rates.sources import rate_chain
+from app.sources import Source, SourceFailed, SourceRefused
+from app.upstream import create_http_client
+
+T = TypeVar("T")
+
+_LONGEST_SECONDS: Final = 5.0
+"""For one source; a refresh may wait longer, for UPSTREAM_TIMEOUT_SECONDS."""
+
+
+class _Answer(NamedTuple):
+    source: str
+    says: str
+    failure: SourceFailed | None
+
+
+async def check_sources(settings: Settings) -> list[Finding]:
+    """Ask every source of both chains once, all at the same time; nothing is stored."""
+    stamina.instrumentation.set_on_retry_hooks([])  # which would log each retry
+    async with create_http_client() as http:
+        countries = country_chain(settings.country_sources, http, settings, stored=0)
+        today = datetime.now(UTC).date()
+        rates = rate_chain(settings.rate_sources, http, settings, today=today, previous={}, force=True)
+        seconds = min(settings.upstream_timeout_seconds, _LONGEST_SECONDS)
+        of_countries, of_rates = await asyncio.gather(
+            _ask_all(countries, seconds, _countries), _ask_all(rates, seconds, _rates)
+        )
+    found = _judge("countries", of_countries, "COUNTRY_SOURCES")
+    if RESTCOUNTRIES in settings.country_sources and settings.restcountries_api_key is None:
+        found.append(ok(f"countries from {RESTCOUNTRIES}", "left out, because it needs RESTCOUNTRIES_API_KEY"))
+    return [*found, *_judge("rates", of_rates, "RATE_SOURCES")]
+
+
+def _countries(answer: CountryList) -> str:
+    skipped = f", {len(answer.skipped)} unusable" if answer.skipped else ""
+    return f"{len(answer.facts)} countries{skipped}"
+
+
+def _rates(answer: Quotes) -> str:
+    return f"{len(answer.rates)} rates of {answer.day}"
+
+
+async def _ask_all(chain: Sequence[Source[T]], seconds: float, describe: Callable[[T], str]) -> list[_Answer]:
+    return list(await asyncio.gather(*(_ask(source, seconds, describe) for source in chain)))
+
+
+async def _ask(source: Source[T], seconds: float, describe: Callable[[T], str]) -> _Answer:
+    started = time.monotonic()
+    try:
+        answer = await source.read(seconds)
+    except SourceFailed as failure:
+        return _Answer(source.name, str(failure), failure)
+    return _Answer(source.name, f"{describe(answer)}, in {(time.monotonic() - started) * 1000:.0f} ms", None)
+
+
+def _judge(what: str, answers: Sequence[_Answer], setting: str) -> list[Finding]:
+    """A source may fail while another answers; the whole chain may not, nor may our key be refused."""
+    some = any(answer.failure is None for answer in answers)
+    found = []
+    for answer in answers:
+        check = f"{what} from {answer.source}"
+        if answer.failure is None:
+            found.append(ok(check, answer.says))
+        elif isinstance(answer.failure, SourceRefused):
+            found.append(failed(check, answer.says, "correct the key; refreshes end here"))
+        elif some:
+            found.append(warn(check, answer.says, "another source of the chain answers"))
+        else:
+            advice = f"none of the chain answers: look at the network, or add bundled to {setting}"
+            found.append(failed(check, answer.says, advice))
+    return found

@@ -1,0 +1,145 @@
+"""Whether the database can be reached, is up to date, lets us write, and how old its data are."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import delete, false, insert, literal_column, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.config import Settings
+from app.countries.crud import CountryNotFound, get_status
+from app.countries.schemas import StatusPublic
+from app.database import Database
+from app.database_faults import error_number
+from app.database_url import normalize_database_url
+from app.doctor.findings import Finding, failed, ok, warn
+from app.errors import AppError, DatabaseUnavailable
+from app.lease import LeaseRow
+from app.revisions import current_revision, head_revision, is_behind
+
+_MIGRATE: Final = "run: python -m app migrate (serve does it by itself)"
+_REFRESH: Final = "run: python -m app refresh"
+_OLD_DATA: Final = timedelta(days=2)
+"""Where no refresh is scheduled."""
+_OLD_RATES: Final = timedelta(days=7)
+_ADVICE: Final = {
+    1044: "grant the user all rights on the database of DATABASE_URL",
+    1045: "correct user and password in DATABASE_URL",
+    1049: "make the database that DATABASE_URL names, or correct the name",
+    1142: "grant the user all rights on the database of DATABASE_URL",
+    1290: "the server is read-only: name the primary in DATABASE_URL",
+    2003: "start the database, or correct host and port in DATABASE_URL",
+}
+"""By the server's number of the error."""
+
+
+async def check_storage(settings: Settings) -> list[Finding]:
+    """Check the database, its schema and its data; what can't be asked any more is left out."""
+    url = normalize_database_url(settings.database_url.get_secret_value())
+    where = f"{url.host}:{url.port or 3306}/{url.database}" if url.host else str(url.database)
+    if url.drivername.startswith("sqlite") and not await asyncio.to_thread(Path(where).exists):
+        return [failed("database", f"{where} is not there yet", _MIGRATE)]
+    database = Database(settings)
+    try:
+        return await _check(database, where, settings, datetime.now(UTC))
+    finally:
+        await database.close()
+
+
+async def _check(database: Database, where: str, settings: Settings, now: datetime) -> list[Finding]:
+    started = time.monotonic()
+    try:
+        async with database.reading() as session:
+            server, revision = await _server(session), await current_revision(session)
+    except (AppError, SQLAlchemyError) as error:
+        return [_explained(where, error)]
+    reached = ok("database", f"{server} at {where}, answered in {(time.monotonic() - started) * 1000:.0f} ms")
+    if is_behind(revision):
+        return [reached, failed("migrations", f"revision {revision}, not {head_revision()}", _MIGRATE)]
+    return [await _writable(database, where) or reached, _migrated(str(revision)), await _data(database, settings, now)]
+
+
+async def _server(session: AsyncSession) -> str:
+    connection = await session.connection()
+    if connection.dialect.name == "sqlite":
+        return f"SQLite {await connection.scalar(select(literal_column('sqlite_version()')))}"
+    version = str(await connection.scalar(select(literal_column("version()"))))
+    number = version.partition("-")[0]
+    return f"MariaDB {number}" if "mariadb" in version.lower() else f"MySQL {number}"
+
+
+async def _writable(database: Database, where: str) -> Finding | None:
+    """Change no row, in each of the ways that the service changes rows; a server refuses that as if there were some."""
+
+    async def change_nothing(session: AsyncSession) -> None:
+        connection = await session.connection()
+        columns = LeaseRow.__table__.columns  # type: ignore[attr-defined]  # SQLModel does not declare it
+        nothing = select(*columns).where(false())
+        await connection.execute(insert(LeaseRow).from_select(list(columns.keys()), nothing))
+        await connection.execute(update(LeaseRow).where(false()).values(holder=None))
+        await connection.execute(delete(LeaseRow).where(false()))
+
+    try:
+        await database.transaction(change_nothing, repeatable=True)
+    except (AppError, SQLAlchemyError) as error:
+        return _explained(where, error)
+    return None
+
+
+def _explained(where: str, error: Exception) -> Finding:
+    """What the database said, and what to do about it."""
+    fault = error.__cause__ if isinstance(error, DatabaseUnavailable) and error.__cause__ else error
+    told = getattr(fault, "orig", None)
+    reason = " ".join(str(told.args[-1] if told is not None and told.args else error).split())
+    advice = _ADVICE.get(error_number(fault) or 0, "start the database, or correct DATABASE_URL")
+    return failed("database", f"{where}: {reason}", advice)
+
+
+def _migrated(revision: str) -> Finding:
+    if revision > head_revision():
+        says = f"revision {revision}, newer than {head_revision()}: a newer version of the service made it"
+        return warn("migrations", says, "run that version here as well")
+    return ok("migrations", f"revision {revision}, the newest")
+
+
+async def _data(database: Database, settings: Settings, now: datetime) -> Finding:
+    try:
+        async with database.reading() as session:
+            status = await get_status(session)
+    except CountryNotFound:
+        return warn("data", "nothing is stored yet", _REFRESH)
+    return judge_data(status, now, settings.refresh_interval_minutes)
+
+
+def judge_data(status: StatusPublic, now: datetime, refresh_interval_minutes: float) -> Finding:
+    """Whether the stored data are as fresh as the schedule lets expect.
+
+    Args:
+        status: What is stored.
+        now: The time, UTC.
+        refresh_interval_minutes: Between scheduled refreshes; 0 where there are none.
+    """
+    age, rates_age = now - status.last_refreshed_at, now.date() - status.rates_date
+    says = (
+        f"{status.total_countries} countries from {status.sources.countries}, refreshed {_shown(age)} ago; "
+        f"rates of {status.rates_date} from {status.sources.rates}"
+    )
+    if refresh_interval_minutes and age > 2 * timedelta(minutes=refresh_interval_minutes):
+        return warn("data", says, "scheduled refreshes fail, or the service is down; see its log")
+    if not refresh_interval_minutes and age > _OLD_DATA:
+        return warn("data", says, f"{_REFRESH}, or set REFRESH_INTERVAL_MINUTES")
+    if rates_age > _OLD_RATES:
+        return warn("data", f"{says}, {rates_age.days} days ago", f"{_REFRESH}, from a source that has newer ones")
+    return ok("data", says)
+
+
+def _shown(age: timedelta) -> str:
+    seconds = age.total_seconds()
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

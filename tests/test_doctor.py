@@ -1,0 +1,207 @@
+"""The doctor: what it finds in installations that are well, and in those that are not."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from app.countries.schemas import SourcesPublic, StatusPublic
+from app.doctor.findings import Finding, Verdict
+from app.doctor.storage import judge_data
+from tests.conftest import COUNTRIES, RATES, START, Client, migrate_in_thread
+from tests.support.command import Run, run
+from tests.support.mariadb import PrivateMariaDB, free_port
+from tests.support.upstream import FakeUpstream, status
+
+SQLITE = pytest.mark.engines("sqlite")
+HUSH = "hush-hush-hush"
+HEAD = "0018"
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def of(run: Run, check: str) -> tuple[str, str]:
+    """The verdict and the text of one check."""
+    lines = [line for line in run.out.splitlines() if line.split(maxsplit=1)[1].startswith(f"{check}: ")]
+    assert len(lines) == 1, run.out
+    verdict, rest = lines[0].split(maxsplit=1)
+    return verdict, rest.removeprefix(f"{check}: ")
+
+
+BUNDLED = {"COUNTRY_SOURCES": "bundled", "RATE_SOURCES": "bundled"}
+
+
+async def test_installation_that_is_well_has_no_failure(loaded: Client, upstream: FakeUpstream, database_url: str):
+    upstream.hits.clear()
+    sources = {"COUNTRY_SOURCES": upstream.url(COUNTRIES), "RATE_SOURCES": upstream.url(RATES)}
+
+    result = await run("doctor", DATABASE_URL=database_url, ADMIN_API_KEY=HUSH, **sources)
+
+    assert (result.code, result.err) == (0, "")
+    assert of(result, "settings") == ("ok", "development, changes need a key or a sign-in")
+    verdict, says = of(result, "database")
+    assert verdict == "ok"
+    assert says.startswith(("SQLite 3.", "MariaDB 1", "MySQL "))
+    assert of(result, "migrations") == ("ok", f"revision {HEAD}, the newest")
+    assert of(result, "data")[1].startswith("250 countries from 127.0.0.1, refreshed ")
+    assert of(result, "countries from 127.0.0.1")[1].startswith("250 countries, in ")
+    assert of(result, "rates from 127.0.0.1")[0] == "ok"
+    assert upstream.hits == {COUNTRIES: 1, RATES: 1}
+
+
+async def test_findings_as_json(database_url: str):
+    result = await run("doctor", "--json", DATABASE_URL=database_url, **BUNDLED)
+
+    found: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(result.out)
+    checks = {finding["check"]: Finding.model_validate(finding) for finding in found["checks"]}
+    assert (result.code, result.err, found["verdict"]) == (0, "", "warn")
+    assert checks["data"] == Finding(
+        check="data", verdict=Verdict.WARN, says="nothing is stored yet", advice="run: python -m app refresh"
+    )
+    assert checks["countries from bundled"].verdict is Verdict.OK
+
+
+async def test_missing_database_is_told_and_not_made(tmp_path: Path):
+    result = await run("doctor", **BUNDLED)
+
+    advice = "run: python -m app migrate (serve does it by itself)"
+    assert result.code == 1
+    assert of(result, "database") == ("fail", f"data/countries.db is not there yet; {advice}")
+    assert not (tmp_path / "data").exists()
+
+
+async def test_schema_that_is_behind_fails(tmp_path: Path):
+    migrate_in_thread(f"sqlite:///{tmp_path}/old.db", revision="0001")
+
+    result = await run("doctor", DATABASE_URL=f"sqlite:///{tmp_path}/old.db", **BUNDLED)
+
+    assert result.code == 1
+    assert of(result, "migrations") == (
+        "fail",
+        f"revision 0001, not {HEAD}; run: python -m app migrate (serve does it by itself)",
+    )
+
+
+@SQLITE
+async def test_one_source_may_fail_and_a_whole_chain_may_not(upstream: FakeUpstream, database_url: str):
+    upstream.answers["/gone"] = status(404)
+    gone = f"{upstream.url('/gone')}?key={HUSH}"
+
+    result = await run("doctor", DATABASE_URL=database_url, COUNTRY_SOURCES=f"{gone} bundled", RATE_SOURCES=gone)
+
+    assert result.code == 1
+    assert of(result, "countries from 127.0.0.1") == ("warn", "answered 404; another source of the chain answers")
+    assert of(result, "rates from 127.0.0.1") == (
+        "fail",
+        "answered 404; none of the chain answers: look at the network, or add bundled to RATE_SOURCES",
+    )
+    assert HUSH not in result.out + result.err
+    assert upstream.hits == {"/gone": 2}
+
+
+@SQLITE
+async def test_refused_key_fails_though_another_source_answers(upstream: FakeUpstream, database_url: str):
+    upstream.answers["/v5"] = status(401)
+    keyed = {"RESTCOUNTRIES_URL": upstream.url("/v5"), "RESTCOUNTRIES_API_KEY": HUSH}
+    chain = {"COUNTRY_SOURCES": "restcountries bundled", "RATE_SOURCES": "bundled"}
+
+    refused = await run("doctor", DATABASE_URL=database_url, **keyed, **chain)
+    without = await run("doctor", DATABASE_URL=database_url, **chain)
+
+    assert refused.code == 1
+    assert of(refused, "countries from restcountries") == (
+        "fail",
+        "refused RESTCOUNTRIES_API_KEY (401); correct the key; refreshes end here",
+    )
+    assert without.code == 0
+    assert of(without, "countries from restcountries") == ("ok", "left out, because it needs RESTCOUNTRIES_API_KEY")
+
+
+async def test_settings_as_json_are_masked():
+    result = await run("show-config", "--json", ADMIN_API_KEY=HUSH, DATABASE_URL=f"mysql://me:{HUSH}@db/service")
+
+    shown = TypeAdapter(dict[str, str]).validate_json(result.out)
+    assert (result.code, result.err) == (0, "")
+    assert shown["ADMIN_API_KEY"] == "**********"
+    assert shown["DATABASE_URL"] == "mysql+aiomysql://me:***@db/service?charset=utf8mb4"
+    assert HUSH not in result.out
+
+
+async def test_wrong_settings_are_all_told_without_their_values():
+    result = await run("doctor", PORT=f"1{HUSH}", LOG_LEVEL=HUSH)
+
+    assert (result.code, result.err) == (1, "")
+    assert [line.split()[:3] for line in result.out.splitlines()] == [
+        ["fail", "settings:", "PORT:"],
+        ["fail", "settings:", "LOG_LEVEL:"],
+    ]
+    assert HUSH not in result.out
+
+
+@SQLITE
+async def test_open_service_and_misspelt_setting_are_warnings(database_url: str, tmp_path: Path):
+    (tmp_path / ".env").write_text("REFRESH_INTERVAL_MINUTE=60\nMYSQL_PASSWORD=x\n")
+
+    result = await run("doctor", DATABASE_URL=database_url, HOST="0.0.0.0", **BUNDLED)
+
+    told = [line for line in result.out.splitlines() if "settings: " in line]
+    assert result.code == 0
+    assert told == [
+        "warn  settings: no ADMIN_API_KEY, and HOST is 0.0.0.0: whoever reaches it may change everything; "
+        "set ADMIN_API_KEY (openssl rand -hex 32 makes one) and ENVIRONMENT=production",
+        "warn  settings: REFRESH_INTERVAL_MINUTE is no setting; did you mean REFRESH_INTERVAL_MINUTES?",
+    ]
+
+
+@pytest.mark.engines("mariadb")
+async def test_server_that_refuses_is_explained_without_the_password(database_url: str, request: pytest.FixtureRequest):
+    if "TEST_MYSQL_URL" in os.environ:
+        pytest.skip("makes users, which a server that is given may not allow")
+    server: PrivateMariaDB = request.getfixturevalue("mariadb")
+    server.execute("CREATE OR REPLACE USER reader@'%'", "GRANT SELECT ON service.* TO reader@'%'")
+    urls = {
+        "reading only": server.url("service", user="reader"),
+        "password": server.url("service", user=f"reader:{HUSH}"),
+        "no database": server.url("nothing"),
+        "no server": server.url("service", user=f"reader:{HUSH}", port=free_port()),
+    }
+
+    told = {}
+    for name, url in urls.items():
+        result = await run("doctor", DATABASE_URL=url, DB_TIMEOUT_SECONDS="20", **BUNDLED)
+        assert (result.code, result.err) == (1, "")
+        assert HUSH not in result.out
+        verdict, told[name] = of(result, "database")
+        assert verdict == "fail"
+
+    assert "command denied to user 'reader'" in told["reading only"]
+    assert told["reading only"].endswith("; grant the user all rights on the database of DATABASE_URL")
+    assert told["password"].endswith("; correct user and password in DATABASE_URL")
+    assert told["no database"].endswith("; make the database that DATABASE_URL names, or correct the name")
+    assert told["no server"].endswith("; start the database, or correct host and port in DATABASE_URL")
+
+
+@pytest.mark.parametrize(
+    ("age", "interval", "verdict"),
+    [
+        (timedelta(hours=47), 0, Verdict.OK),
+        (timedelta(hours=49), 0, Verdict.WARN),
+        (timedelta(minutes=119), 60, Verdict.OK),
+        (timedelta(minutes=121), 60, Verdict.WARN),
+    ],
+)
+def test_data_are_old_by_their_schedule(age: timedelta, interval: float, verdict: Verdict):
+    stored = StatusPublic(
+        total_countries=250,
+        last_refreshed_at=START,
+        sources=SourcesPublic(countries="restcountries", rates="frankfurter"),
+        rates_date=START.date(),
+    )
+
+    assert judge_data(stored, START + age, interval).verdict is verdict
