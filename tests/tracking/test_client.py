@@ -208,7 +208,7 @@ async def test_unusable_file_is_one_line_before_anything_is_sent(name, content, 
         (["--count", "1", "--url", "127.0.0.1:8000"], "is no http(s) URL"),
         (["--file", "messages.txt"], "must be a file whose name ends in .ndjson, .jsonl, .csv"),
         (["--count", "1", "--api-key", "two words"], "must be letters, digits and signs of ASCII, without spaces"),
-        (["--count", "1", "--in-flight", "17"], "less than or equal to 16"),
+        (["--count", "1", "--in-flight", "17"], "17 is not in the range 1<=x<=16"),
     ],
 )
 def test_wrong_options_are_refused(arguments, told):
