@@ -1,0 +1,195 @@
+"""Every code block that people read is run, read by the program whose configuration it is, or says why not."""
+
+import asyncio
+import configparser
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from playwright.async_api import async_playwright
+
+from app.config import Settings
+from tests.support.markdown_blocks import ROOT, Block, blocks_of, pages
+from tests.support.service import ServedProcess
+from tests.support.shell import Shell
+from tests.support.told import difference
+from tests.test_pages import CHROMIUM
+
+KEY = "a key that is long enough for anybody"
+ADDRESS = re.compile(r"(?:localhost|127\.0\.0\.1):8000")
+"""Where the documentation says that the service is."""
+COPIED = ("app", "alembic", "alembic.ini", "scripts", ".env.example", "requirements.txt", "requirements-dev.txt")
+OTHERS_THAN_OURS = {"MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "MYSQL_URL", "COMPOSE_PROFILES"}
+"""What may stand in an env block without being a setting of the service: compose.yaml reads it."""
+STORIES = {str(page.relative_to(ROOT)): page for page in pages() if any(block.is_run for block in blocks_of(page))}
+CONFIGURATION = {str(block): block for page in pages() for block in blocks_of(page) if block.is_checked}
+
+
+def test_every_block_has_a_language_and_is_run_or_says_why_not():
+    faults = [f"{block} {block.fault}" for page in pages() for block in blocks_of(page) if block.fault]
+
+    assert faults == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("    indented\n", "has no language"),
+        ("```text\nalone\n```\n", "is text behind nothing that runs, and has no marker"),
+        ("<!-- not run: no time -->\n```sh\nmake\n```\n", "is not run for a reason that is none: no time"),
+        ("<!-- run by tests/nowhere.py -->\n```sh\nmake\n```\n", "names a test that is not there: tests/nowhere.py"),
+        ("<!-- not run: Docker -->\n```sh\ndocker ps\n```\n", None),
+        ("- a list\n\n    ```sh\n    date\n    ```\n    ```text\n    ...\n    ```\n", None),
+    ],
+)
+def test_block_is_refused_that_is_neither_run_nor_marked(text: str, fault: str | None, tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text(f"# Page\n\n{text}")
+
+    (block,) = blocks_of(page)
+    assert block.fault == fault
+
+
+@pytest.mark.parametrize(
+    ("told", "printed", "agree"),
+    [
+        ('{"id":1,"at":"2026-11-21T09:17:00Z"}', '{"id": 22, "at": "2027-01-01T00:00:00.5Z"}', True),
+        ('{"id":1,"name":"Ghana"}', '{"id":"1","name":"Ghana"}', False),
+        ('{"name":"Ghana"}', '{"name":"Ghana","code":null}', False),
+        ('[{"rate":1.0}]', '[{"rate":1.5}]', False),
+        ('{"a":1}\n{"a":2}', '{"a":1}\n{"a":3}', False),
+        ("Took  0.1 s, 25 documents/s", "Took 12 s, 3,000 documents/s", True),
+        ("from ... with 250", "from bundled with 250", True),
+        ("250 countries", "249 countries", False),
+    ],
+)
+def test_output_may_differ_only_where_it_has_to(told: str, printed: str, agree: bool):
+    assert (difference(told, printed) is None) == agree
+
+
+@pytest.mark.parametrize("name", CONFIGURATION)
+def test_configuration_is_taken_by_its_reader(name: str, tmp_path: Path):
+    block = CONFIGURATION[name]
+    file = tmp_path / "snippet"
+    file.write_text(block.content)
+
+    match block.language:
+        case "env":
+            read_settings(file)
+        case "yaml":
+            yaml.safe_load(block.content)
+        case "ini" | "galera":
+            configparser.ConfigParser(strict=False, interpolation=None, allow_no_value=True).read(file)
+        case "haproxy" | "nginx":
+            read_by_server(block.language, file)
+
+
+def read_settings(file: Path) -> None:
+    names = re.findall(r"^#?\s*(\w+)=", file.read_text(), re.MULTILINE)
+    assert {name.lower() for name in names if name not in OTHERS_THAN_OURS} <= Settings.model_fields.keys()
+    Settings(_env_file=file)
+
+
+def read_by_server(program: str, file: Path) -> None:
+    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        pytest.skip(f"{program} is not installed")
+    if program == "nginx" and "http {" not in file.read_text():
+        file.write_text("events {}\nhttp {\n" + file.read_text() + "}\n")
+    check = ["-c", "-f", str(file)] if program == "haproxy" else ["-t", "-q", "-p", str(file.parent), "-c", str(file)]
+    done = subprocess.run([found, *check], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+class Story:
+    """A page that is read from top to bottom by somebody who types everything."""
+
+    def __init__(self, page: Path, folder: Path) -> None:
+        self.page, self.folder = page, folder
+        self.blocks = [block for block in blocks_of(page) if block.is_run]
+        told = "\n".join(block.content for block in self.blocks)
+        needed = [program for program in ("curl", "sqlite3") if program in told]
+        self.missing = [program for program in needed if shutil.which(program) is None]
+        if CHROMIUM is None and any(block.language == "javascript" for block in self.blocks):
+            self.missing.append("Chromium")
+        sources = {"country_sources": "bundled", "rate_sources": "bundled", "refresh_on_start": "if-empty"}
+        key = {"admin_api_key": KEY} if "$ADMIN_API_KEY" in told else {}
+        self.service = ServedProcess(folder, **sources, **key)
+
+    def prepare(self) -> None:
+        """A folder in which everything lies as in the repository, and a curl that does not hide a refusal."""
+        for name in COPIED:
+            (self.folder / name).symlink_to(ROOT / name)
+        (self.folder / ".venv").symlink_to(sys.prefix)
+        commands = self.folder / "commands"
+        commands.mkdir()
+        programs = {"curl": f"{shutil.which('curl')} --fail-with-body", "python": f"{sys.executable}"}
+        for name, program in programs.items():
+            (commands / name).write_text(f'#!/bin/sh\nexec {program} "$@"\n')
+            (commands / name).chmod(0o755)
+        path = f"{commands}:{os.environ['PATH']}"
+        self.environment = {**self.service.environment, "PATH": path, "HOME": str(self.folder), "LC_ALL": "C.UTF-8"}
+
+    async def run(self) -> list[str]:
+        """What went otherwise than the page says, each with file and line."""
+        shell = Shell(self.folder, self.environment)
+        try:
+            return [f"{block} {fault}" for block in self.blocks if (fault := await self._fault(shell, block))]
+        finally:
+            shell.close()
+
+    async def _fault(self, shell: Shell, block: Block) -> str | None:
+        code = ADDRESS.sub(f"127.0.0.1:{self.service.port}", block.content)
+        if block.language == "javascript":
+            printed, succeeded = await self._in_browser(code), True
+        elif block.language == "python":
+            (self.folder / "block.py").write_text(code)
+            printed, succeeded = await asyncio.to_thread(shell.run, f"{shlex.quote(sys.executable)} block.py")
+        else:
+            printed, succeeded = await asyncio.to_thread(shell.run, code)
+        if block.output is not None:
+            return difference(block.output, printed)
+        return None if succeeded else f"failed: {printed}"
+
+    async def _in_browser(self, code: str) -> str:
+        """In a page of the service itself; what it says on the console."""
+        assert CHROMIUM is not None, "JavaScript is run by Chromium"
+        said: list[str] = []
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            page = await browser.new_page()
+            page.on("console", lambda message: said.append(message.text) if message.type == "log" else None)
+            await page.goto(f"{self.service.url}/health/live")
+            await page.evaluate(f"async () => {{ {code} }}")
+            await browser.close()
+        return "\n".join(said)
+
+
+@pytest.fixture
+async def story(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Story]:
+    """A fresh database with the bundled data, the service before it, and a page."""
+    story = Story(STORIES[request.param], tmp_path)
+    if story.missing:
+        said = f"not installed: {', '.join(story.missing)}"
+        assert os.environ.get("CI") != "true", said
+        pytest.skip(said)
+    story.prepare()
+    async with story.service, httpx.AsyncClient(base_url=story.service.url) as client, asyncio.timeout(60):
+        while (await client.get("/status")).status_code != 200:  # it loads in the background
+            await asyncio.sleep(0.1)
+        yield story
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("story", STORIES, indirect=True)
+async def test_page_does_what_it_says(story: Story):
+    assert "\n".join(await story.run()) == ""
