@@ -17,8 +17,8 @@ _LONGEST_SPELLING: Final = 500
 """Characters and bytes. Clients choose the spellings, so their memory needs a bound."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
-Reply = tuple[int, Headers, bytes]
-"""Status, headers, body."""
+Reply = tuple[int, Headers, bytes, str]
+"""Status, headers, body, and the route for figures."""
 Key = tuple[str, bytes]
 """Path and canonical query."""
 Spelling = tuple[str, bytes, bytes | None, bytes | None]
@@ -47,6 +47,8 @@ class Answer:
     content_type: bytes
     plain: Representation
     """Without a content coding."""
+    route: str = ""
+    """Whose answer it is, for figures."""
     coded: dict[str, Representation] = field(default_factory=dict)
     """By content coding; the plain one where compressing it brings nothing."""
 
@@ -70,7 +72,7 @@ class Answer:
         return kept
 
 
-def finish(version: int, sent: Iterable[tuple[bytes, bytes]], body: bytes) -> Answer:
+def finish(version: int, sent: Iterable[tuple[bytes, bytes]], body: bytes, *, route: str = "") -> Answer:
     """Make a finished answer of what the application sent, headers and body."""
     fields = dict(sent)
     content_type = fields.pop(b"content-type", b"application/octet-stream")
@@ -78,7 +80,7 @@ def finish(version: int, sent: Iterable[tuple[bytes, bytes]], body: bytes) -> An
     if content_type.startswith(_COMPRESSIBLE):
         fields[b"vary"] = b", ".join([*filter(None, [fields.get(b"vary")]), b"Accept-Encoding"])
     headers = tuple(fields.items())
-    return Answer(version, headers, content_type, _represent(headers, content_type, body))
+    return Answer(version, headers, content_type, _represent(headers, content_type, body), route)
 
 
 def _represent(headers: Headers, content_type: bytes, body: bytes, coding: str = "") -> Representation:
@@ -98,8 +100,8 @@ class AnswerStore:
         self.bytes = 0
         self.version = -1
         """Of the data, for all answers."""
-        self.at_hand: dict[Spelling, Representation] = {}
-        """What to send for requests as they were spelt before, found in one step.
+        self.at_hand: dict[Spelling, tuple[Representation, str]] = {}
+        """What to send for requests as they were spelt before, and its route, found in one step.
 
         Emptied with each answer that goes. Finding something here does not
         count as use; after that, everything still asked for is used again.
@@ -140,7 +142,7 @@ class AnswerStore:
         if self._answers.get(key) is answer and sum(len(part or "") for part in spelling) < _LONGEST_SPELLING:
             if len(self.at_hand) >= _MOST_SPELLINGS:
                 self.at_hand.clear()
-            self.at_hand[spelling] = representation
+            self.at_hand[spelling] = representation, answer.route
 
     def _make_room(self) -> None:
         while self.bytes > self.max_bytes:

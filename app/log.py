@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from urllib.parse import quote, quote_plus
 
 from loguru import logger
+from opentelemetry import trace
 
 from app.config import Settings
 
@@ -37,7 +38,8 @@ class LogLines:
 
     def __init__(self, stream: TextIO | None, hide: Callable[[str], str]) -> None:
         self._stream = stream
-        self._hide = hide
+        self.hide = hide
+        """Takes the secrets out of a text."""
         self._gathered: list[str] = []
         self._lock = threading.RLock()  # what is collected as garbage meanwhile may log as well
 
@@ -61,7 +63,7 @@ class LogLines:
             waiting = self._gathered[:]
             del self._gathered[: len(waiting)]  # and not what came meanwhile
             for packet in _packets(waiting):
-                self._put(self._hide(packet))
+                self._put(self.hide(packet))
             if behind:
                 self._put(behind)
 
@@ -193,6 +195,8 @@ def _json_line(record: "loguru.Record", hide: Callable[[str], str], *, colour: b
     }
     if request_id := REQUEST_ID.get():
         fields["request_id"] = hide(request_id)
+    if trace_id := trace.get_current_span().get_span_context().trace_id:
+        fields["trace_id"] = f"{trace_id:032x}"
     if record["exception"]:
         fields["exception"] = hide(_trace(record))
     return to_json(fields)

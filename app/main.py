@@ -22,6 +22,7 @@ from app.config import Settings, load_settings
 from app.cors import Cors
 from app.countries import currency_router as currencies
 from app.countries import router as countries
+from app.counts import Counts
 from app.docs import add_docs
 from app.errors import UnforeseenErrors, install_error_handlers
 from app.gate import Gate, keep_rule
@@ -37,6 +38,7 @@ from app.response_cache import ResponseCache
 from app.running import State, running
 from app.security_headers import ALWAYS
 from app.static_files import add_files
+from app.tracing import TRACES_ONLY, clean_spans
 from app.tracking import router as tracking
 from app.users import account_router as accounts
 from app.users import router as users
@@ -64,11 +66,13 @@ def create_app(
     """
     settings = settings or load_settings()
     lines = lines or configure_logging(settings)
+    counts = Counts()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        clean_spans(lines.hide)
         async with running(
-            settings, draw_multiplier=draw_multiplier, clock=clock, monotonic=monotonic, hasher=hasher
+            settings, counts, draw_multiplier=draw_multiplier, clock=clock, monotonic=monotonic, hasher=hasher
         ) as state:
             yield state
 
@@ -86,6 +90,7 @@ def create_app(
         redoc_url=None,
         dependencies=[Depends(keep_rule)],
         generate_unique_id_function=_operation_id,
+        telemetry=TRACES_ONLY,
     )
     app.include_router(status.router)
     app.include_router(metrics.router)
@@ -103,7 +108,7 @@ def create_app(
     operations = Operations(app)
     _add_layers(app, settings, operations)
     # What these answer themselves costs none of FastAPI's machinery, and not even a call in between.
-    Service.__call__ = _layers_in_front(app, settings, operations, lines).__call__  # type: ignore[assignment, method-assign]
+    Service.__call__ = _layers_in_front(app, settings, operations, counts, lines).__call__  # type: ignore[assignment, method-assign]
     return app
 
 
@@ -118,12 +123,16 @@ def _add_layers(app: FastAPI, settings: Settings, operations: Operations) -> Non
     app.add_middleware(Contract, operations=operations)
 
 
-def _layers_in_front(app: FastAPI, settings: Settings, operations: Operations, lines: LogLines) -> RequestLog:
+def _layers_in_front(
+    app: FastAPI, settings: Settings, operations: Operations, counts: Counts, lines: LogLines
+) -> RequestLog:
     """Put the layers in front of FastAPI, innermost first."""
     cache = ResponseCache(
-        Overload(partial(FastAPI.__call__, app), operations=operations),
+        Overload(partial(FastAPI.__call__, app), operations=operations, counts=counts),
         may_be_cached=operations.may_be_cached,
         formats=operations.formats,
+        route=operations.route,
+        counts=counts,
         max_bytes=settings.cache_max_bytes,
         shared_max_age_seconds=settings.cache_shared_max_age_seconds,
         varies_by_origin=settings.cors_origins != ("*",),
@@ -142,7 +151,16 @@ def _layers_in_front(app: FastAPI, settings: Settings, operations: Operations, l
         limited = cast(Any, ProxyHeadersMiddleware)(limited, trusted_hosts=list(settings.trusted_proxies))
     cors = Cors(HeadAndSlash(limited), origins=settings.cors_origins)
     ready = cache.ready if settings.rate_limit_reads == "off" else _never_ready
-    return RequestLog(cors, settings, lines, ready=ready, headers=(*cors.without_origin, *ALWAYS), always=ALWAYS)
+    return RequestLog(
+        cors,
+        settings,
+        lines,
+        counts=counts.requests,
+        route=operations.route,
+        ready=ready,
+        headers=(*cors.without_origin, *ALWAYS),
+        always=ALWAYS,
+    )
 
 
 def _never_ready(_scope: Scope, _fields: Mapping[bytes, bytes]) -> None:

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.routing import compile_path
 from starlette.types import Scope
 
+from app.counts import OTHER
 from app.errors import error_answers
 
 TITLE: Final = "Country Data & Currency Exchange API"
@@ -51,6 +52,8 @@ class Found(NamedTuple):
     """By method in lower case."""
     parameters: Mapping[str, str]
     """Of the path."""
+    template: str
+    """The path with names for its parameters."""
 
 
 class Operations:
@@ -58,7 +61,7 @@ class Operations:
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
-        self._paths: list[tuple[re.Pattern[str], Mapping[str, Any]]] | None = None
+        self._paths: list[tuple[re.Pattern[str], Mapping[str, Any], str]] | None = None
 
     def find(self, scope: Scope) -> Found | None:
         """Look up a request's path; None where the document does not list it.
@@ -74,13 +77,23 @@ class Operations:
         if self._paths is None:
             # Fixed paths first: /countries/image is no country's name.
             templates = sorted(self._app.openapi()["paths"].items(), key=lambda item: "{" in item[0])
-            self._paths = [(compile_path(template)[0], operations) for template, operations in templates]
+            self._paths = [(compile_path(template)[0], operations, template) for template, operations in templates]
         path = _below_prefix(scope)
-        for pattern, operations in self._paths:
+        for pattern, operations, template in self._paths:
             # As the router does it, to the letter: a path that only one of both knows would slip past the rules.
             if match := pattern.match(path):
-                return Found(operations, match.groupdict())
+                return Found(operations, match.groupdict(), template)
         return None
+
+    def route(self, scope: Scope) -> str:
+        """The path as the document has it, ``other`` where it does not list it; for figures, after the answer.
+
+        The outermost layer asks, which sees a trailing slash that the others do not.
+        """
+        found = self.find(scope)
+        if found is None and scope["path"].endswith("/"):
+            found = self._match({**scope, "path": scope["path"][:-1]})
+        return OTHER if found is None else found.template
 
     def takes_stream(self, scope: Scope) -> bool:
         """Whether the body of this request is lines of any number."""

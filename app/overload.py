@@ -4,6 +4,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.counts import Counts
 from app.database import Database
 from app.errors import AppError, error_response
 from app.openapi import Operations
@@ -34,14 +35,16 @@ class Overload:
     about itself passes.
     """
 
-    def __init__(self, app: ASGIApp, *, operations: Operations) -> None:
+    def __init__(self, app: ASGIApp, *, operations: Operations, counts: Counts) -> None:
         self.app = app
         self.operations = operations
+        self.counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not self._is_too_much(scope):
             await self.app(scope, receive, send)
             return
+        self.counts.overloaded += 1
         await error_response(Overloaded())(scope, receive, send)
 
     def _is_too_much(self, scope: Scope) -> bool:

@@ -16,6 +16,7 @@ from redis.asyncio import ConnectionPool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clients import client_of
+from app.counts import Counts
 from app.errors import AppError, error_response
 from app.openapi import Operations
 
@@ -39,17 +40,20 @@ class RateLimits:
     Their names are ``refresh``, ``sign-in`` and ``reads``.
     """
 
-    def __init__(self, limits: Mapping[str, str], storage: SecretStr) -> None:
+    def __init__(self, limits: Mapping[str, str], storage: SecretStr, counts: Counts) -> None:
         """Prepare the counters; nothing is connected yet.
 
         Args:
             limits: Such as ``10/minute``, or ``off``.
             storage: ``memory``, or the URL of a Redis or Valkey.
+            counts: Where refusals are counted.
         """
         self._items = {name: parse(text) for name, text in limits.items() if text != "off"}
         self._connections = _connections(storage.get_secret_value())
         self._strategy = SlidingWindowCounterRateLimiter(_storage(self._connections))
         self._silent_until = 0.0
+        self._refused = counts.limited
+        self._refused.update(dict.fromkeys(self._items, 0))
 
     def limits(self, name: str) -> bool:
         """Whether there is a limit of this name."""
@@ -94,6 +98,7 @@ class RateLimits:
             await self._connections.aclose()
 
     async def _refusal(self, name: str, item: RateLimitItem, client: str) -> TooManyRequests:
+        self._refused[name] += 1
         remaining, seconds = await self._left(item, client)
         return TooManyRequests(
             f"At most {item.amount} in one {item.GRANULARITY.name}; try again in {seconds} s",

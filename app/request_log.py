@@ -1,4 +1,4 @@
-"""The request log: an id for every request, and a line, formatted by hand and written many at a time."""
+"""The request log: an id, a place in the figures and a line for every request; lines are written many at a time."""
 
 import asyncio
 import re
@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.answers import Headers, Reply
 from app.config import Settings
+from app.counts import RequestCounts, method_label
 from app.log import REQUEST_ID, LogLines, console_head, has_colour, one_line, to_json
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ ToLine = Callable[[str, str], str]
 
 
 class RequestLog:
-    """ASGI layer: gives every request an id and writes one line about it.
+    """ASGI layer: gives every request an id, counts it, and writes one line about it.
 
     ``X-Request-ID`` is taken over from the client where it is harmless, made
     otherwise, and always sent back. A record of the logging library would cost
@@ -43,7 +44,16 @@ class RequestLog:
     """
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, lines: LogLines, *, ready: Ready, headers: Headers, always: Headers
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        lines: LogLines,
+        *,
+        counts: RequestCounts,
+        route: Callable[[Scope], str],
+        ready: Ready,
+        headers: Headers,
+        always: Headers,
     ) -> None:
         """Stand in front of all other layers.
 
@@ -51,12 +61,16 @@ class RequestLog:
             app: The next layer.
             settings: What to log, and how.
             lines: Where the lines go.
+            counts: Where answers are counted.
+            route: Names the route of a request that was answered.
             ready: Gives the reply to a GET that needs no other layer.
             headers: What such a reply gets on top.
             always: What every other answer gets on top.
         """
         self.app = app
         self.lines = lines
+        self.counts = counts
+        self.route = route
         self.ready = ready
         self.headers = headers
         self.always = always
@@ -83,12 +97,14 @@ class RequestLog:
         if reply is None:
             await self._pass_on(scope, receive, send, request_id, started)
             return
-        status, headers, body = reply
+        status, headers, body, route = reply
         headers = (*headers, (b"x-request-id", request_id), *self.headers)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+        seconds = time.perf_counter() - started
+        self.counts.add("GET", route, status, seconds)
         if status >= self.least_status:
-            self._log(scope, request_id, status, started)
+            self._log(scope, request_id, status, seconds)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: bytes, started: float) -> None:
         status = 500
@@ -105,11 +121,12 @@ class RequestLog:
             await self.app(scope, receive, add_id)
         finally:
             REQUEST_ID.reset(token)
+            seconds = time.perf_counter() - started
+            self.counts.add(method_label(scope["method"]), self.route(scope), status, seconds)
             if status >= self.least_status:
-                self._log(scope, request_id, status, started)
+                self._log(scope, request_id, status, seconds)
 
-    def _log(self, scope: Scope, request_id: bytes, status: int, started: float) -> None:
-        seconds = time.perf_counter() - started
+    def _log(self, scope: Scope, request_id: bytes, status: int, seconds: float) -> None:
         path = scope["path"]
         if len(path) > _LONGEST_PATH:
             path = f"{path[:_LONGEST_PATH]}..."

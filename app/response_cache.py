@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.answers import Answer, AnswerStore, Headers, Key, Reply, Representation, finish
 from app.conditional import is_not_modified
 from app.content_coding import IDENTITY, encode, negotiate
+from app.counts import Counts
 from app.data_version import DataVersion
 from app.errors import AppError, DatabaseUnavailable, UnforeseenErrors, documented, error_response
 from app.formats import preferred_format
@@ -56,6 +57,8 @@ class ResponseCache:
         *,
         may_be_cached: Callable[[Scope], bool],
         formats: Callable[[Scope], frozenset[str]],
+        route: Callable[[Scope], str],
+        counts: Counts,
         max_bytes: int,
         shared_max_age_seconds: int,
         varies_by_origin: bool,
@@ -66,12 +69,15 @@ class ResponseCache:
             app: The application.
             may_be_cached: Tells for a request whether its path has answers to keep; all others pass.
             formats: Tells what its parameter ``format`` may be, for which ``Accept`` then stands as well.
+            route: Names the route of a request, for figures.
+            counts: Where reads are counted.
             max_bytes: Bound of the memory for answers; 0 keeps none.
             shared_max_age_seconds: ``s-maxage`` of the answers; 0 leaves it out.
             varies_by_origin: Whether another layer answers differently to requests with ``Origin``.
         """
         self.app = app
-        self._may_be_cached, self._formats = may_be_cached, formats
+        self._may_be_cached, self._formats, self._route = may_be_cached, formats, route
+        self._counted = counts.cache
         self._shared = b", s-maxage=%d" % shared_max_age_seconds if shared_max_age_seconds else b""
         self._store = AnswerStore(max_bytes)
         self._flights: dict[Key, asyncio.Future[Answer | None]] = {}
@@ -90,7 +96,9 @@ class ResponseCache:
             return None
         if len(fields) < len(scope["headers"]) or not self._long_way.isdisjoint(fields):
             return None
-        return _reply(kept, fields)
+        self._counted["hit"] += 1
+        representation, route = kept
+        return (*_reply(representation, fields), route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_read = scope["type"] == "http" and scope["method"] == "GET"
@@ -112,6 +120,7 @@ class ResponseCache:
         age = None
         try:
             if self._store.max_bytes == 0 or _stands_alone(fields):
+                self._counted["bypass"] += 1
                 answer = await self._compute(scope, receive, send)
             else:
                 answer, age = await self._find_or_compute(key, scope, receive, send)
@@ -151,17 +160,21 @@ class ResponseCache:
             if answer is not None:
                 try:
                     if await versions.is_in_force(answer.version):
+                        self._counted["hit"] += 1
                         return answer, None
                 except DatabaseUnavailable:
                     age = versions.stale_age(answer.version)
                     if age is None:
                         raise
+                    self._counted["stale"] += 1
                     return answer, age
             flight = self._flights.get(key)
             if flight is None:
+                self._counted["miss"] += 1
                 return await self._lead(key, scope, receive, send), None
             answer = await asyncio.shield(flight)
             if answer is None:
+                self._counted["miss"] += 1
                 return await self._compute(scope, receive, send), None
 
     async def _lead(self, key: Key, scope: Scope, receive: Receive, send: Send) -> Answer | None:
@@ -205,7 +218,7 @@ class ResponseCache:
         if start is None:
             return None
         version = scope["state"]["version_read"]
-        return finish(version, map(self._for_shared_caches, start["headers"]), b"".join(body))
+        return finish(version, map(self._for_shared_caches, start["headers"]), b"".join(body), route=self._route(scope))
 
     def _for_shared_caches(self, header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
         """Add ``s-maxage`` where an answer has to be asked for each time."""
@@ -268,7 +281,7 @@ def _may_be_kept(start: Message, state: Mapping[str, Any]) -> bool:
     return start["status"] == 200 and is_public and state.get("version_read", 0) > 0 and not depends_on_more
 
 
-def _reply(kept: Representation, fields: Mapping[bytes, bytes]) -> Reply:
+def _reply(kept: Representation, fields: Mapping[bytes, bytes]) -> tuple[int, Headers, bytes]:
     """The whole answer, or 304 for a client that has it."""
     if _CONDITIONS.isdisjoint(fields) or not is_not_modified(fields, kept.tag):
         return 200, kept.headers, kept.body

@@ -14,9 +14,11 @@ from app.audit.delivery import Courier
 from app.config import Settings
 from app.countries.refresh import Refresher
 from app.countries.schedule import keep_fresh
+from app.countries.watch import keep_known
+from app.counts import Counts
 from app.data_version import DataVersion
 from app.database import Database
-from app.metrics import pool_collected
+from app.metrics import create_registry
 from app.rate_limits import RateLimits
 from app.upstream import create_http_client
 from app.users.brake import Brake
@@ -40,6 +42,7 @@ class State(TypedDict):
 @asynccontextmanager
 async def running(
     settings: Settings,
+    counts: Counts,
     *,
     draw_multiplier: Callable[[], float],
     clock: Callable[[], datetime],
@@ -51,28 +54,29 @@ async def running(
         logger.warning("ADMIN_API_KEY is not set: everybody who reaches this service may do everything with it")
     database = Database(settings)
     data_version = DataVersion(database, settings, monotonic=monotonic)
-    passwords, registry = Passwords(hasher), CollectorRegistry()
-    rate_limits = RateLimits(settings.rate_limits, settings.rate_limit_storage)
+    passwords = Passwords(hasher)
+    rate_limits = RateLimits(settings.rate_limits, settings.rate_limit_storage, counts)
     async with create_http_client() as http:
-        refresher = Refresher(database, http, settings, draw_multiplier=draw_multiplier, clock=clock)
+        refresher = Refresher(database, http, settings, counts=counts, draw_multiplier=draw_multiplier, clock=clock)
         courier = Courier(database, http, settings)
         freshness = asyncio.create_task(keep_fresh(database, refresher, settings), name="keep fresh")
+        knowledge = asyncio.create_task(keep_known(database, counts), name="keep known")
         delivery = asyncio.create_task(courier.run(), name="audit delivery")
         try:
-            with pool_collected(registry, database.pool):
-                yield {
-                    "database": database,
-                    "data_version": data_version,
-                    "refresher": refresher,
-                    "passwords": passwords,
-                    "brake": Brake(monotonic=monotonic),
-                    "rate_limits": rate_limits,
-                    "token_lifetime": timedelta(hours=settings.token_hours),
-                    "metrics": registry,
-                    "clock": clock,
-                }
+            yield {
+                "database": database,
+                "data_version": data_version,
+                "refresher": refresher,
+                "passwords": passwords,
+                "brake": Brake(monotonic=monotonic),
+                "rate_limits": rate_limits,
+                "token_lifetime": timedelta(hours=settings.token_hours),
+                "metrics": create_registry(database.pool, counts, clock=clock, workers=settings.web_concurrency),
+                "clock": clock,
+            }
         finally:
             await _cancel(freshness)
+            await _cancel(knowledge)
             await refresher.close()
             await courier.drain()
             await _cancel(delivery)

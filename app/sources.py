@@ -75,13 +75,19 @@ def without_secrets(entry: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")) if parts.netloc else entry
 
 
-async def first_usable(api: str, chain: Sequence[Source[T]], *, timeout: float) -> tuple[str, T]:
+def _nobody_notes(_source: str, _result: str) -> None: ...
+
+
+async def first_usable(
+    api: str, chain: Sequence[Source[T]], *, timeout: float, note: Callable[[str, str], None] = _nobody_notes
+) -> tuple[str, T]:
     """Ask the sources in order until one gives a usable answer.
 
     Args:
         api: What errors call the chain, such as "country API".
         chain: The sources, best first.
         timeout: Seconds for one source; the whole chain has CHAIN_SECONDS.
+        note: Called with the name of each source that was asked, and ``usable`` or ``failed``.
 
     Returns:
         The name of the source that answered, and its answer.
@@ -97,9 +103,12 @@ async def first_usable(api: str, chain: Sequence[Source[T]], *, timeout: float) 
         try:
             if seconds <= 0 and not source.is_local:
                 raise SourceFailed(f"not asked, the chain's {CHAIN_SECONDS:g} s were used up")
-            return source.name, await source.read(seconds)
+            answer = await source.read(seconds)
+            note(source.name, "usable")
+            return source.name, answer
         except SourceFailed as failure:
             logger.warning("No data from {} ({}: {})", api, source.name, failure)
+            note(source.name, "failed")
             failures.append(f"{source.name}: {failure}")
             if isinstance(failure, SourceRefused):
                 break

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import httpx
@@ -31,9 +32,10 @@ from app.countries.store import (
     summary_values,
 )
 from app.countries.summary import Summary
+from app.counts import Counts, DataFigures
 from app.database import Database, one_request
 from app.dialects import upsert
-from app.errors import AppError
+from app.errors import AppError, DatabaseUnavailable, UpstreamUnavailable
 from app.lease import Lease, LeaseLost, acquire, held, release, release_in
 from app.rates.sources import rate_chain, source_name
 from app.rates.store import last_known_rates, record_quotes
@@ -87,12 +89,14 @@ class Refresher:
         http: httpx.AsyncClient,
         settings: Settings,
         *,
+        counts: Counts | None = None,
         draw_multiplier: Callable[[], float] = lambda: random.uniform(1000, 2000),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
         self._http = http
         self._settings = settings
+        self.counts = counts or Counts()
         self._draw_multiplier = draw_multiplier
         self._clock = clock
         self._flights: SingleFlight[RefreshResult] = SingleFlight()
@@ -128,7 +132,17 @@ class Refresher:
             RefreshInProgress: Another process did not end in time.
             DatabaseUnavailable: Reading or writing failed; nothing changed.
         """
-        return await self._flights.run(order, lambda: self._lead_or_follow(order, since, on_lead))
+        return await self._flights.run(order, lambda: self._counted(order, since, on_lead))
+
+    async def _counted(self, order: RefreshOrder, since: int | None, on_lead: OnLead) -> RefreshResult:
+        """Count what fails; a success is counted by the process that made it."""
+        try:
+            result = await self._lead_or_follow(order, since, on_lead)
+        except Exception as error:
+            self.counts.refreshes[_failure(error)] += 1
+            raise
+        self.counts.data = _figures(result)
+        return result
 
     async def _lead_or_follow(self, order: RefreshOrder, since: int | None, on_lead: OnLead) -> RefreshResult:
         """Refresh under the lease, or wait for the process that does and share its answer."""
@@ -197,6 +211,8 @@ class Refresher:
             return result
 
         result = await self._database.transaction(store, repeatable=True)
+        self.counts.refreshes["success"] += 1
+        self.counts.refresh_durations.add(time.perf_counter() - started)
         logger.info(
             "Refreshed {} countries from {} with rates of {} from {} ({} inserted, {} updated, {} skipped) in {} ms",
             *(result.total_countries, result.sources.countries, result.rates_date, result.sources.rates),
@@ -213,9 +229,10 @@ class Refresher:
         today = self._clock().date()
         rates = rate_chain(order.rate_sources, http, settings, today=today, previous=previous, force=order.force)
         timeout = settings.upstream_timeout_seconds
+        about = {data: partial(self._note_source, data) for data in ("countries", "rates")}
         fetches = (
-            asyncio.ensure_future(first_usable("country API", countries, timeout=timeout)),
-            asyncio.ensure_future(first_usable("exchange rate API", rates, timeout=timeout)),
+            asyncio.ensure_future(first_usable("country API", countries, timeout=timeout, note=about["countries"])),
+            asyncio.ensure_future(first_usable("exchange rate API", rates, timeout=timeout, note=about["rates"])),
         )
         try:
             (country_source, country_list), (rate_source, quotes) = await asyncio.gather(*fetches)
@@ -225,6 +242,29 @@ class Refresher:
                 fetch.cancel()
         multipliers = [self._draw_multiplier() for _ in country_list.facts]
         return Answers(country_source, country_list, rate_source, quotes, multipliers, self._clock())
+
+    def _note_source(self, data: str, source: str, result: str) -> None:
+        self.counts.sources[data, source, result] += 1
+
+
+def _failure(error: Exception) -> str:
+    """What counts call a refresh that ended so."""
+    match error:
+        case UpstreamUnavailable():
+            return "sources_unavailable"
+        case DatabaseUnavailable():
+            return "database_unavailable"
+        case RefreshInProgress():
+            return "in_progress"
+        case _:
+            return "error"
+
+
+def _figures(result: RefreshResult) -> DataFigures:
+    sources = result.sources
+    return DataFigures(
+        result.total_countries, result.last_refreshed_at, sources.countries, sources.rates, result.rates_date
+    )
 
 
 def _audited(summary: Summary | None) -> dict[str, object]:

@@ -13,6 +13,7 @@ from app.config import Settings
 from app.countries.refresh import Refresher, RefreshOrder
 from app.countries.store import read_generation, read_summary
 from app.countries.summary import Summary
+from app.countries.watch import figures_of
 from app.database import Database
 from app.errors import AppError, DatabaseUnavailable
 from app.lease import acquire
@@ -30,7 +31,7 @@ async def keep_fresh(database: Database, refresher: Refresher, settings: Setting
     while True:
         pause = START_RETRY_SECONDS
         with _failures_logged():
-            pause = await _seconds_until_due(database, settings)
+            pause = await _seconds_until_due(database, refresher, settings)
         await sleep(pause * random.uniform(1.0, 1.1))
         with _failures_logged():
             await _refresh_if_due(database, refresher, settings)
@@ -57,7 +58,7 @@ async def _load_at_start(database: Database, refresher: Refresher, settings: Set
     if settings.refresh_on_start == "never":
         return True
     try:
-        summary, seen = await _stored(database)
+        summary, seen = await _stored(database, refresher)
         if settings.refresh_on_start == "if-empty" and summary is not None and summary.rate_source != BUNDLED:
             return True
         await refresher.refresh(first_load_order(refresher.order(), is_empty=summary is None), since=seen)
@@ -74,9 +75,11 @@ def first_load_order(order: RefreshOrder, *, is_empty: bool) -> RefreshOrder:
     return RefreshOrder(order.country_sources, (*order.rate_sources, BUNDLED), order.force)
 
 
-async def _stored(database: Database) -> tuple[Summary | None, int]:
+async def _stored(database: Database, refresher: Refresher) -> tuple[Summary | None, int]:
     async with database.reading() as session:
-        return await read_summary(session), await read_generation(session)
+        summary, generation = await read_summary(session), await read_generation(session)
+    refresher.counts.data = figures_of(summary)
+    return summary, generation
 
 
 def _shortest_pause(settings: Settings) -> timedelta:
@@ -96,8 +99,8 @@ def _due_at(summary: Summary | None, settings: Settings) -> datetime | None:
     return summary.refreshed_at + timedelta(minutes=settings.refresh_interval_minutes)
 
 
-async def _seconds_until_due(database: Database, settings: Settings) -> float:
-    summary, _ = await _stored(database)
+async def _seconds_until_due(database: Database, refresher: Refresher, settings: Settings) -> float:
+    summary, _ = await _stored(database, refresher)
     due, shortest = _due_at(summary, settings), _shortest_pause(settings)
     pause = shortest if due is None else max(shortest, due - datetime.now(UTC))
     return pause.total_seconds()
@@ -105,7 +108,7 @@ async def _seconds_until_due(database: Database, settings: Settings) -> float:
 
 async def _refresh_if_due(database: Database, refresher: Refresher, settings: Settings) -> None:
     """Refresh in the one process that gets the turn; a failed try counts as a turn too."""
-    summary, seen = await _stored(database)
+    summary, seen = await _stored(database, refresher)
     due = _due_at(summary, settings)
     if due is None or due > datetime.now(UTC):
         return

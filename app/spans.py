@@ -1,0 +1,28 @@
+"""What becomes of a span when it begins; imported only where traces are sent."""
+
+from collections.abc import Callable
+from typing import Final
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Span, SpanProcessor
+
+from app.log import REQUEST_ID
+
+_QUERY: Final = "url.query"
+_PATH: Final = "url.path"
+
+
+class CleanSpans(SpanProcessor):
+    """Keeps spans to the rule of the request log: the path without secrets, no query, and the request's id."""
+
+    def __init__(self, hide: Callable[[str], str]) -> None:
+        self._hide = hide
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        attributes = span.attributes or {}
+        if _QUERY in attributes:
+            span.set_attribute(_QUERY, "REDACTED")
+        if _PATH in attributes:
+            span.set_attribute(_PATH, self._hide(str(attributes[_PATH])))
+        if request_id := REQUEST_ID.get():
+            span.set_attribute("request_id", self._hide(request_id))
