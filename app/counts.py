@@ -55,7 +55,9 @@ class RequestCounts:
         durations = self.durations.get(key)
         if durations is None:
             durations = self.durations[key] = Durations(REQUEST_BOUNDS)
-        durations.add(seconds)
+        # Durations.add() without the call, of which there are 20,000 a second.
+        durations.buckets[bisect_left(REQUEST_BOUNDS, seconds)] += 1
+        durations.seconds += seconds
 
 
 def method_label(method: str) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, RedisStorage
@@ -12,13 +12,15 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 from loguru import logger
 from pydantic import SecretStr
-from redis.asyncio import ConnectionPool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clients import client_of
 from app.counts import Counts
 from app.errors import AppError, error_response
 from app.openapi import Operations
+
+if TYPE_CHECKING:
+    from redis.asyncio import ConnectionPool
 
 T = TypeVar("T")
 _STORAGE_SECONDS: Final = 0.5
@@ -136,16 +138,19 @@ def _told(name: str, item: RateLimitItem, remaining: int, seconds: int) -> dict[
     }
 
 
-def _connections(storage: str) -> ConnectionPool | None:
+def _connections(storage: str) -> "ConnectionPool | None":
     """To the Redis at this address, once they are needed; None for ``memory``."""
     if storage == "memory":
         return None
+    # It brings the whole of OpenTelemetry along, which most services have no use for.
+    from redis.asyncio import ConnectionPool  # noqa: PLC0415
+
     scheme, _, place = storage.partition("://")
     # Valkey speaks the same language, and the driver knows it by Redis' name only.
     return ConnectionPool.from_url(f"{scheme.replace('valkey', 'redis')}://{place}")
 
 
-def _storage(connections: ConnectionPool | None) -> MemoryStorage | RedisStorage:
+def _storage(connections: "ConnectionPool | None") -> MemoryStorage | RedisStorage:
     if connections is None:
         return MemoryStorage()
     own: Any = {"connection_pool": connections}  # the package's types know of options that are texts and numbers

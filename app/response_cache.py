@@ -98,7 +98,7 @@ class ResponseCache:
             return None
         self._counted["hit"] += 1
         representation, route = kept
-        return (*_reply(representation, fields), route)
+        return _reply(representation, fields, route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_read = scope["type"] == "http" and scope["method"] == "GET"
@@ -127,7 +127,7 @@ class ResponseCache:
             if answer is not None:
                 kept = await self._represent(key, answer, negotiate(accept_encoding))
                 self._store.put_at_hand(spelling, key, answer, kept)
-                status, headers, body = _reply(kept, fields)
+                status, headers, body, _ = _reply(kept, fields, answer.route)
                 if age is not None:
                     headers = (*headers, *_about_age(age))
                 await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -281,11 +281,11 @@ def _may_be_kept(start: Message, state: Mapping[str, Any]) -> bool:
     return start["status"] == 200 and is_public and state.get("version_read", 0) > 0 and not depends_on_more
 
 
-def _reply(kept: Representation, fields: Mapping[bytes, bytes]) -> tuple[int, Headers, bytes]:
+def _reply(kept: Representation, fields: Mapping[bytes, bytes], route: str) -> Reply:
     """The whole answer, or 304 for a client that has it."""
     if _CONDITIONS.isdisjoint(fields) or not is_not_modified(fields, kept.tag):
-        return 200, kept.headers, kept.body
-    return 304, kept.headers_304, b""
+        return 200, kept.headers, kept.body, route
+    return 304, kept.headers_304, b"", route
 
 
 def _about_age(seconds: int) -> Headers:

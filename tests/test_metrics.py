@@ -1,5 +1,6 @@
 """``GET /metrics``: what Prometheus reads."""
 
+import asyncio
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from app.countries import watch
 from app.data_version import DataVersion
 from app.errors import DatabaseUnavailable
-from tests.conftest import RATES, START, make_settings, serving
+from tests.conftest import RATES, START, Client, make_settings, serving
 from tests.support.mariadb import free_port
 from tests.support.statements import recorded
 from tests.support.upstream import status
@@ -37,7 +38,7 @@ countries_db_pool_max_overflow 2.0
 """
 
 
-async def shown(client, family):
+async def shown(client: Client, family: str) -> dict[str, float]:
     """The samples of one family that are not zero, by what stands in front of their value."""
     text = (await client.get("/metrics")).text
     lines = [
@@ -214,7 +215,7 @@ async def test_what_another_process_stored_is_known_after_the_next_look(service,
         for _ in range(200):
             if await shown(client, "countries_stored"):
                 break
-            await watch.sleep(0.02)
+            await asyncio.sleep(0.02)
 
         assert await shown(client, "countries_stored") == {"": 250}
         assert await shown(client, "countries_refreshes_total") == {}

@@ -1,0 +1,107 @@
+"""OpenTelemetry: spans are sent where an operator asks for them, and show no secret."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.conftest import COUNTRIES, RATES, make_settings, migrate_in_thread
+from tests.support.service import ServiceProcess
+from tests.support.upstream import FakeUpstream, body
+
+KEY = "a-key-for-the-traces"
+TRACE_ID, PARENT_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+RECEIVER = "/v1/traces"
+
+
+@pytest.fixture
+def process(tmp_path: Path, upstream: FakeUpstream) -> ServiceProcess:
+    """A service on a database of its own, told where a collector listens: the fake upstream plays that too."""
+    upstream.answers[RECEIVER] = body(b"", Content_Type="application/x-protobuf")
+    url = f"sqlite:///{tmp_path}/traced.db"
+    migrate_in_thread(url)
+    sources = {"country_sources": upstream.url(COUNTRIES), "rate_sources": upstream.url(RATES)}
+    collector = {"otel_exporter_otlp_endpoint": upstream.url(""), "otel_service_name": "countries"}
+    return ServiceProcess(tmp_path, database_url=url, admin_api_key=KEY, log_format="json", **sources, **collector)
+
+
+async def visit(process: ServiceProcess) -> None:
+    """A refresh within a trace of the client's, a read that memory answers, and paths with secrets."""
+    headers = {"X-API-Key": KEY, "X-Request-ID": "r-1", "traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01"}
+    async with process, httpx.AsyncClient(base_url=process.url, timeout=60) as client:
+        await client.post("/countries/refresh?force=true", headers=headers)
+        for _ in range(3):
+            await client.get("/countries")
+        await client.get(f"/countries/{KEY}?api_key={KEY}", headers={"Authorization": f"Bearer {KEY}"})
+
+
+def received(upstream: FakeUpstream) -> Iterator[Span]:
+    for request in upstream.requests:
+        if request.path == RECEIVER:
+            for resource in ExportTraceServiceRequest.FromString(request.content).resource_spans:
+                for scope in resource.scope_spans:
+                    yield from scope.spans
+
+
+def attributes(span: Span) -> dict[str, str]:
+    return {item.key: item.value.string_value for item in span.attributes}
+
+
+@pytest.mark.slow
+async def test_refresh_is_a_span_in_the_trace_of_the_client(process, upstream):
+    process.environment["FASTAPI_OTEL_AUTO_CONFIGURE"] = "true"
+    await visit(process)
+
+    spans = {span.name: span for span in received(upstream)}
+    refresh = spans["POST /countries/refresh"]
+    assert (refresh.trace_id.hex(), refresh.parent_span_id.hex()) == (TRACE_ID, PARENT_ID)
+    about = attributes(refresh)
+    assert about["http.route"] == about["url.path"] == "/countries/refresh"
+    assert about["request_id"] == "r-1"
+    assert about["url.query"] == "REDACTED"
+    assert spans["fastapi.endpoint"].trace_id.hex() == TRACE_ID or len(spans) > 2
+    lists = [span for span in received(upstream) if span.name == "GET /countries"]
+    assert len(lists) == 1, "memory answers without a span"
+    lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+    (line,) = (line for line in lines if line["message"].startswith("Refreshed 250"))
+    assert (line["trace_id"], line["request_id"]) == (TRACE_ID, "r-1")
+
+
+@pytest.mark.slow
+async def test_no_span_shows_a_secret_and_nothing_but_spans_is_sent(process, upstream):
+    process.environment["FASTAPI_OTEL_AUTO_CONFIGURE"] = "true"
+    await visit(process)
+
+    spans = list(received(upstream))
+    assert "/countries/********" in {attributes(span).get("url.path") for span in spans}
+    assert not [span.name for span in spans if KEY.encode() in span.SerializeToString()]
+    assert set(upstream.hits) == {COUNTRIES, RATES, RECEIVER}
+
+
+@pytest.mark.slow
+async def test_nothing_is_sent_where_nobody_asks_for_it(process, upstream):
+    await visit(process)
+
+    assert set(upstream.hits) == {COUNTRIES, RATES}
+    assert "trace_id" not in process.log.read_text()
+
+
+@pytest.mark.slow
+async def test_collector_that_is_away_costs_no_answer_and_no_stop(process, upstream):
+    process.environment |= {"FASTAPI_OTEL_AUTO_CONFIGURE": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    await visit(process)
+
+    assert process.process.returncode in (0, -15)
+    assert upstream.hits == {COUNTRIES: 1, RATES: 1}
+
+
+def test_sdk_is_not_imported_without_need():
+    make = "import sys, app.main; sys.exit('opentelemetry.sdk' in sys.modules)"
+    environment = {"DATABASE_URL": make_settings().database_url.get_secret_value()}
+    subprocess.run([sys.executable, "-c", make], env=environment, check=True, timeout=60)
