@@ -14,6 +14,7 @@ REFRESH_BOUNDS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds."""
 
 REFRESH_RESULTS: Final = ("success", "sources_unavailable", "database_unavailable", "in_progress", "error")
+SOURCE_RESULTS: Final = ("usable", "failed")
 CACHE_RESULTS: Final = ("hit", "miss", "stale", "bypass")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER: Final = "other"
@@ -98,3 +99,8 @@ class Counts:
     """By data (``countries`` or ``rates``), name of the source, and ``usable`` or ``failed``."""
     data: DataFigures | None = None
     """As they were last seen; None before the first refresh."""
+
+    def note_source(self, data: str, source: str, result: str) -> None:
+        """Count an answer of a source; the other result shows its zero."""
+        for known in SOURCE_RESULTS:
+            self.sources[data, source, known] += known == result

@@ -1,11 +1,14 @@
 """``GET /metrics``: what Prometheus reads."""
 
 import asyncio
+import json
 import re
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from app.countries import watch
 from app.data_version import DataVersion
@@ -229,3 +232,65 @@ async def test_process_build_and_number_of_workers_are_told(client):
         assert re.search(rf"^{name} [\d.e+]+$", text, re.MULTILINE)
     assert re.search(r'^countries_build_info\{python="3[\d.]+",version="[\d.]+"\} 1\.0$', text, re.MULTILINE)
     assert "\ncountries_workers 1.0\n" in text
+
+
+# Dashboard and alerts
+
+
+def dashboard_expressions() -> list[str]:
+    dashboard = json.loads((DOCS / "grafana-dashboard.json").read_text())
+    targets = [target for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    variables = [item["definition"] for item in dashboard["templating"]["list"] if item["type"] == "query"]
+    return [*variables, *(item["expr"] for item in (*targets, *dashboard["annotations"]["list"]))]
+
+
+def alert_expressions() -> list[str]:
+    groups = yaml.safe_load((DOCS / "alerts.yml").read_text())["groups"]
+    return [rule["expr"] for group in groups for rule in group["rules"]]
+
+
+@pytest.mark.engines("sqlite")
+@pytest.mark.parametrize("expressions", [dashboard_expressions, alert_expressions])
+async def test_every_figure_that_is_looked_at_is_shown_with_the_labels_that_are_used(service, expressions):
+    async with service(rate_limit_refresh="100/minute") as client:
+        await client.post("/countries/refresh")
+        families = text_string_to_metric_families((await client.get("/metrics")).text)
+        labels = {sample.name: set(sample.labels) for family in families for sample in family.samples}
+
+    used = [
+        (name, set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers or "")))
+        for expression in expressions()
+        for name, matchers in re.findall(r"\b((?:countries|process)_\w+)(?:\{([^}]*)\})?", expression)
+    ]
+    assert len(used) > 10
+    for name, matched in used:
+        assert name in labels
+        assert matched <= labels[name] | {"job", "instance"}, name
+
+
+def test_dashboard_asks_for_its_data_source_and_no_panel_hides_another():
+    dashboard = json.loads((DOCS / "grafana-dashboard.json").read_text())
+    panels = dashboard["panels"]
+    cells = [
+        (place["x"] + x, place["y"] + y)
+        for place in (panel["gridPos"] for panel in panels)
+        for x in range(place["w"])
+        for y in range(place["h"])
+    ]
+
+    source = dashboard["templating"]["list"][0]
+    assert (source["type"], source["query"], source["name"]) == ("datasource", "prometheus", "datasource")
+    assert {panel["datasource"]["uid"] for panel in panels if panel["type"] != "row"} == {"${datasource}"}
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
+
+
+def test_every_alert_says_how_bad_it_is_and_the_documentation_what_to_do():
+    operations = (DOCS / "operations.md").read_text()
+    for group in yaml.safe_load((DOCS / "alerts.yml").read_text())["groups"]:
+        for rule in group["rules"]:
+            assert rule.keys() - {"for"} == {"alert", "expr", "labels", "annotations"}
+            assert rule["labels"]["severity"] in ("info", "warning", "critical")
+            assert rule["annotations"].keys() == {"summary"}
+            assert f"| `{rule['alert']}` |" in operations

@@ -229,7 +229,7 @@ class Refresher:
         today = self._clock().date()
         rates = rate_chain(order.rate_sources, http, settings, today=today, previous=previous, force=order.force)
         timeout = settings.upstream_timeout_seconds
-        about = {data: partial(self._note_source, data) for data in ("countries", "rates")}
+        about = {data: partial(self.counts.note_source, data) for data in ("countries", "rates")}
         fetches = (
             asyncio.ensure_future(first_usable("country API", countries, timeout=timeout, note=about["countries"])),
             asyncio.ensure_future(first_usable("exchange rate API", rates, timeout=timeout, note=about["rates"])),
@@ -242,9 +242,6 @@ class Refresher:
                 fetch.cancel()
         multipliers = [self._draw_multiplier() for _ in country_list.facts]
         return Answers(country_source, country_list, rate_source, quotes, multipliers, self._clock())
-
-    def _note_source(self, data: str, source: str, result: str) -> None:
-        self.counts.sources[data, source, result] += 1
 
 
 def _failure(error: Exception) -> str:
