@@ -92,6 +92,11 @@ def resolved(document: dict[str, Any], schema: dict[str, Any]) -> list[dict[str,
     return [schema]
 
 
+def is_named(schema: dict[str, Any]) -> bool:
+    """Whether it is a component, a list of one, or text."""
+    return schema.keys() == {"$ref"} or schema["type"] == "string" or schema["items"].keys() == {"$ref"}
+
+
 def has_example(schema: dict[str, Any]) -> bool:
     properties = schema.get("properties", {}).values()
     return bool(schema.get("examples")) or all("examples" in field or "const" in field for field in properties)
@@ -143,6 +148,22 @@ def test_every_success_is_described_by_a_model_with_an_example_or_is_a_picture_o
         assert media_type != "application/json" or all(
             schema["properties"] and has_example(schema) for schema in schemas
         )
+
+
+def test_no_body_needs_a_name_that_a_generator_would_make_up(document, operation):
+    bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+    schemas = [content["schema"] for body in bodies for content in body.get("content", {}).values()]
+
+    assert [schema for schema in schemas if not is_named(schema)] == []
+
+
+def test_titles_and_names_of_schemas_are_the_same_and_unique(document):
+    schemas = document["components"]["schemas"]
+    nested = [field for schema in schemas.values() for field in schema.get("properties", {}).values()]
+
+    assert {name: schema["title"] for name, schema in schemas.items()} == {name: name for name in schemas}
+    assert len({name.lower() for name in schemas}) == len(schemas)
+    assert [field for field in nested if "properties" in field or "properties" in str(field.get("items"))] == []
 
 
 def test_picture_is_only_a_picture(document):

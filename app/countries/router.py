@@ -12,8 +12,8 @@ from app.countries.history import HISTORY_FIELDS, list_history
 from app.countries.refresh import Refresher
 from app.countries.schemas import (
     CountryFilters,
+    CountryList,
     CountryPublic,
-    CountrySelection,
     DeleteResult,
     HistoryEntryPublic,
     HistoryQuery,
@@ -76,7 +76,7 @@ async def refresh_countries(
     response_model=None,
     responses={
         200: {
-            "model": list[CountryPublic] | list[CountrySelection],
+            "model": CountryList,
             "description": "The countries, `[]` when none matches.",
             "headers": PAGE_HEADERS,
             "content": OTHER_FORMATS,

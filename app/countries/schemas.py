@@ -4,7 +4,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model, field_validator
 from pydantic.config import JsonDict
 
 from app.formats import FORMAT_DESCRIPTION, Format
@@ -57,6 +57,10 @@ CountrySelection = create_model(
     __config__=ConfigDict(json_schema_extra={"examples": [{"name": "Ghana", "population": 34589100}]}),
     **{name: (field.annotation, None) for name, field in CountryPublic.model_fields.items()},  # type: ignore[call-overload]
 )
+
+
+class CountryList(RootModel[list[CountryPublic] | list[CountrySelection]]):
+    """Whole countries, or with `fields` the parts of them that were asked for."""
 
 
 class CountrySort(StrEnum):

@@ -16,7 +16,7 @@ from app.tracking.schemas import (
     DocumentFilters,
     DocumentInput,
     DocumentPublic,
-    Result,
+    DocumentsResult,
     StreamResult,
     TransferCreate,
     TransferDetails,
@@ -125,7 +125,7 @@ async def delete_transfer(tracking: TrackingDep, ubid: UbidParam) -> None:
     responses={201: {"links": _BATCH_LINKS}, **documented(409)},
     openapi_extra=access(Rule.EDITOR),
 )
-async def put_documents(tracking: TrackingDep, batch: DocumentBatch) -> Result:
+async def put_documents(tracking: TrackingDep, batch: DocumentBatch) -> DocumentsResult:
     number = await tracking.put_documents(batch.UBID, batch.documents)
     return _result("Inserted {} document(s)", number, batch.UBID)
 
@@ -154,7 +154,7 @@ async def stream_documents(request: Request, tracking: TrackingDep, ubid: UbidPa
     responses=documented(404, 503),
     openapi_extra=access(Rule.EDITOR_IN_PRODUCTION),
 )
-async def count_documents(tracking: TrackingDep, ubid: UbidParam) -> Result:
+async def count_documents(tracking: TrackingDep, ubid: UbidParam) -> DocumentsResult:
     return _result("Found {} document(s)", await tracking.count_documents(ubid), ubid)
 
 
@@ -188,11 +188,11 @@ async def list_documents(
     responses=documented(404, 409),
     openapi_extra=access(Rule.EDITOR),
 )
-async def advance_documents(tracking: TrackingDep, ubid: UbidParam, state: StateParam) -> Result:
+async def advance_documents(tracking: TrackingDep, ubid: UbidParam, state: StateParam) -> DocumentsResult:
     number = await tracking.advance_documents(ubid, state)
     return _result(f"Updated state to '{state}' in {{}} row(s)", number, ubid)
 
 
-def _result(what: str, number: int, ubid: str) -> Result:
+def _result(what: str, number: int, ubid: str) -> DocumentsResult:
     """A sentence as clients of this API know it."""
-    return Result(result=f"{what.format(number)} for UBID '{ubid}' in table tracking.sms_documents")
+    return DocumentsResult(result=f"{what.format(number)} for UBID '{ubid}' in table tracking.sms_documents")

@@ -206,7 +206,7 @@ class DocumentFilters(BaseModel):
     limit: int = Field(default=1000, ge=1, le=MAX_DOCUMENTS, description="At most so many.")
 
 
-class Result(BaseModel):
+class DocumentsResult(BaseModel):
     """What was done, in words."""
 
     model_config = ConfigDict(

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
+from pydantic import WithJsonSchema
 
 from app.access import Principal, get_account_id, get_principal
 from app.users.brake import Brake
@@ -29,7 +30,10 @@ async def get_token_lifetime(request: Request) -> timedelta:
 
 
 _IfMatchHeader = Annotated[
-    list[str] | None, Header(alias="If-Match", description="Only if what is changed still has one of these `ETag`s.")
+    list[str] | None,
+    Header(alias="If-Match", description="Only if what is changed still has one of these `ETag`s."),
+    # Repeated fields are one, joined by commas; generators of clients refuse a list in a header.
+    WithJsonSchema({"type": "string"}),
 ]
 
 
