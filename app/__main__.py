@@ -13,6 +13,7 @@ from rich.table import Table
 
 from app import __version__
 from app.access import ACTOR, Role
+from app.announcement import announce_when_open
 from app.bounded_head import BoundedHead
 from app.config import Settings
 from app.countries import cli as countries_cli
@@ -95,8 +96,7 @@ def serve() -> None:
     bring_up_to_date(settings)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # from here on uvicorn listens
     if settings.environment == "development" and settings.log_format == "console":
-        shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104  # compared, not bound
-        errors.print(f"Open http://{shown}:{settings.port}/ or http://{shown}:{settings.port}/docs")
+        announce_when_open()
     uvicorn.run(
         "app.main:app",
         host=settings.host,

