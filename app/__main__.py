@@ -28,7 +28,6 @@ from app.terminal import (
     JsonOption,
     bring_up_to_date,
     console,
-    errors,
     examples,
     fail,
     read_settings,
