@@ -65,7 +65,10 @@ class BoundedHead(HttpToolsProtocol):
             self.transport.close()  # the answer to the request before is on its way: this one can't go between
             return
         self.transport.write(_as_bytes(error_response(error)))
-        # Who still sends would lose the answer with a connection that is closed at once.
+        # Who still sends would lose the answer with a connection that is closed at once; so it is closed in one
+        # direction, which tells everybody else that this was all.
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
 

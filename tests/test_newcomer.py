@@ -56,7 +56,7 @@ def service(clone: Path) -> Iterator[subprocess.Popen[str]]:
 def address_to_open(service: subprocess.Popen[str]) -> str:
     assert service.stderr is not None
     for line in service.stderr:
-        if found := re.fullmatch(r"Open (http\S+) or \1docs\n", line):
+        if found := re.match(r"Open +(http\S+) +the countries\n", line):
             return found[1]
     raise AssertionError("It ended without saying what to open")
 
