@@ -68,13 +68,13 @@ async def test_refreshes_of_many_clients_count_once(
     tmp_path: Path, database_url: str, upstream: FakeUpstream, is_full: bool, figure: Callable[[str], None]
 ) -> None:
     """Seen to fail: counted before the question whether one runs, the eleventh caller at once was refused."""
-    # Long enough for all of them to have come, also on a busy machine: who comes after the end begins another one.
+    # Long enough for all of them to have come: who comes after the end begins another one.
     upstream.answers[RATES] = after(4.0 if is_full else 1.0, upstream.answers[RATES])
     settings: dict[str, Any] = {"country_sources": upstream.url(COUNTRIES), "rate_sources": upstream.url(RATES)}
     rounds, at_once = (5, 200) if is_full else (1, 30)
     async with (
         ServedProcess(tmp_path, database_url=database_url, rate_limit_refresh="10/hour", **settings) as service,
-        httpx.AsyncClient(base_url=service.url, timeout=60) as client,
+        httpx.AsyncClient(base_url=service.url, timeout=60, limits=httpx.Limits(max_connections=None)) as client,
     ):
         codes: Counter[int] = Counter()
         for _ in range(rounds):
