@@ -106,12 +106,10 @@ class Operations:
         found = self.find(scope)
         return found is not None and "304" in found.operations.get("get", {}).get("responses", {})
 
-    def is_of_service(self, scope: Scope) -> bool:
-        """Whether a request asks what the service says about itself, such as its health."""
+    def is_about_health(self, scope: Scope) -> bool:
+        """Whether a request asks how the service is, which it says however much there is to do."""
         found = self.find(scope)
-        return found is not None and all(
-            "service" in operation.get("tags", ()) for operation in found.operations.values()
-        )
+        return found is not None and all(map(_is_about_health, found.operations.values()))
 
     def limit(self, scope: Scope) -> Any:
         """The name of the limit under which a request counts; None where it counts under none."""
@@ -128,6 +126,11 @@ class Operations:
                 name = parameter["schema"]["$ref"].rpartition("/")[2]
                 return frozenset(self._app.openapi()["components"]["schemas"][name]["enum"])
         return frozenset()
+
+
+def _is_about_health(operation: Mapping[str, Any]) -> bool:
+    """Whether it is told by the service alone, and not read from the data."""
+    return "service" in operation.get("tags", ()) and "304" not in operation.get("responses", {})
 
 
 def _below_prefix(scope: Scope) -> str:
@@ -164,7 +167,7 @@ def correct_openapi(app: FastAPI, *, security_schemes: Mapping[str, Any]) -> Non
             for operations in document["paths"].values():
                 for method, operation in operations.items():
                     operation["responses"].pop("422", None)
-                    if method == "get" and "service" not in operation.get("tags", ()):
+                    if method == "get" and not _is_about_health(operation):
                         operation["x-rate-limit"] = "reads"
                     if "x-rate-limit" in operation:
                         operation["responses"] |= error_answers(429)

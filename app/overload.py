@@ -31,8 +31,8 @@ class Overload:
 
     One more would only make all of them later, and would be given up in the end.
     It stands behind the cache, whose answers cost less than a refusal that is
-    made here saves, and in front of all that takes time. What the service says
-    about itself passes.
+    made here saves, and in front of all that takes time. Questions for the
+    health of the service pass.
     """
 
     def __init__(self, app: ASGIApp, *, operations: Operations, counts: Counts) -> None:
@@ -51,4 +51,4 @@ class Overload:
         database: Database | None = scope.get("state", {}).get("database")
         if database is None or database.pool.units < max(_LEAST, _ROUNDS * database.pool.limit):
             return False
-        return not self.operations.is_of_service(scope)
+        return not self.operations.is_about_health(scope)

@@ -165,6 +165,7 @@ class ResponseCache:
                 except DatabaseUnavailable:
                     age = versions.stale_age(answer.version)
                     if age is None:
+                        self._counted["miss"] += 1
                         raise
                     self._counted["stale"] += 1
                     return answer, age

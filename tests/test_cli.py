@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sqlite3
 import sys
 from pathlib import Path
@@ -189,6 +190,18 @@ def test_unknown_command_and_option_are_refused_without_a_traceback():
     assert "No such command 'refersh'" in command.err
     assert "No such option" in option.err
     assert "Traceback" not in command.err + option.err
+
+
+async def test_serve_on_a_port_that_is_taken_says_so_in_one_line_and_ends(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = {"PORT": str(taken.getsockname()[1]), "COUNTRY_SOURCES": "bundled", "RATE_SOURCES": "bundled"}
+        process = await start(tmp_path, "serve", **settings, LOG_LEVEL="ERROR")
+        out, err = await asyncio.wait_for(process.communicate(), 30)
+
+    assert process.returncode == 3
+    assert b"address already in use" in err
+    assert b"Traceback" not in err
+    assert (out, err.count(b"\n")) == (b"", 1)
 
 
 async def test_serve_migrates_tells_its_address_serves_and_stops_when_asked(tmp_path):

@@ -1,6 +1,7 @@
 """The pages as people meet them, in a real Chromium, before the service as a process of its own.
 
-Where there is no Chromium the run says so in one line, and under CI=true that is an error.
+Some run by default, the rest with -m slow. Where there is no Chromium the run says so in one line, and under CI=true
+that is an error.
 """
 
 import os
@@ -100,6 +101,7 @@ async def test_refresh_runs_from_the_docs(visit: Visit):
     assert '"total_countries": 250' in text
 
 
+@pytest.mark.slow
 async def test_authorize_of_the_docs_opens_what_is_closed(
     browser: Browser, closed_service: str, upstream: FakeUpstream
 ):
@@ -119,6 +121,7 @@ async def test_authorize_of_the_docs_opens_what_is_closed(
     await page.close()
 
 
+@pytest.mark.slow
 async def test_reference_shows_every_part(visit: Visit):
     await visit.page.goto(f"{visit.url}/redoc")
 
@@ -146,8 +149,11 @@ async def test_first_minute_refresh_filter_sort_and_download(visit: Visit, upstr
         await page.get_by_role("button", name="Refresh now").click()
     assert upstream.hits[COUNTRIES] == before + 1
 
+    listed = await page.request.get(f"{visit.url}/countries?region=Africa&currency=XOF")
+    africa_in_xof = len(await listed.json())
     await page.get_by_label("Region", exact=True).select_option("Africa")
-    await page.get_by_label("Name or currency").fill("COTE")
+    await page.get_by_label("Name", exact=True).fill("COTE  D'ivoire")
+    await page.get_by_label("Currency", exact=True).select_option("XOF")
     assert await page.locator("#found").inner_text() == "1 country"
     async with page.expect_download() as started:
         await page.get_by_role("link", name="Download as CSV").click()
@@ -155,12 +161,15 @@ async def test_first_minute_refresh_filter_sort_and_download(visit: Visit, upstr
     assert len(lines) == 2
     assert "Ivoire" in lines[1]
 
-    await page.get_by_label("Name or currency").fill("")
+    await page.get_by_label("Name", exact=True).fill("")
+    assert await page.locator("#found").inner_text() == f"{africa_in_xof} countries"
+    await page.get_by_label("Currency", exact=True).select_option("")
     await page.get_by_role("button", name="Population").click()
     listed = await page.request.get(f"{visit.url}/countries?region=Africa&sort=population_desc&fields=name&limit=3")
     assert await first_names(page) == [country["name"] for country in await listed.json()]
 
 
+@pytest.mark.slow
 async def test_conversion_shows_the_amount_the_rate_and_its_day(visit: Visit):
     page = await refreshed(visit)
     await page.get_by_label("Amount").fill("250")
@@ -174,6 +183,7 @@ async def test_conversion_shows_the_amount_the_rate_and_its_day(visit: Visit):
     assert answer["date"] in shown
 
 
+@pytest.mark.slow
 async def test_refresh_asks_for_the_key_that_it_needs(browser: Browser, closed_service: str, upstream: FakeUpstream):
     page = await browser.new_page()
     await page.goto(closed_service)
@@ -181,6 +191,10 @@ async def test_refresh_asks_for_the_key_that_it_needs(browser: Browser, closed_s
     await page.get_by_label("Key", exact=True).fill("wrong")
     await page.get_by_role("dialog").get_by_role("button", name="Refresh").click()
     await page.locator("#told", has_text="valid key").wait_for()
+    await page.get_by_role("button", name="Refresh now").click()
+    await page.get_by_label("Key", exact=True).fill(KEY)
+    await page.keyboard.press("Escape")
+    await page.locator("#told", has_text="Not refreshed").wait_for()
     await page.get_by_role("button", name="Refresh now").click()
     await page.get_by_label("Key", exact=True).fill(KEY)
     async with page.expect_navigation():
@@ -208,8 +222,13 @@ async def test_page_is_whole_without_scripts_and_light(browser: Browser, open_se
     await context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(
+    ("scheme", "width"),
+    [
+        ("light", 360),
+        *(pytest.param(*other, marks=pytest.mark.slow) for other in (("dark", 360), ("light", 1280), ("dark", 1280))),
+    ],
+)
 async def test_page_fits_and_can_be_read(browser: Browser, visit: Visit, width: int, scheme: Any):
     """Nothing is wider than the screen, every control has a name, text stands out, and nothing moves while it loads."""
     await visit.page.request.post(f"{visit.url}/countries/refresh")

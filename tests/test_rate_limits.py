@@ -30,7 +30,7 @@ async def test_without_limits_no_answer_speaks_of_them(loaded: Client):
 async def test_reads_beyond_the_limit_are_429_and_say_when_to_come_again(service: Service):
     async with service(rate_limit_reads="2/hour") as client:
         first, second, third = [await client.get("/rates/2020-01-01") for _ in range(3)]
-        of_service = [(await client.get(path)).status_code for path in ("/health/live", "/", "/metrics")]
+        of_service = [(await client.get(path)).status_code for path in ("/health/live", "/health/ready", "/metrics")]
 
     assert [first.status_code, second.status_code] == [404, 404]
     assert limits_of(first) | {"ratelimit": ""} == {"ratelimit-policy": '"reads";q=2;w=3600', "ratelimit": ""}

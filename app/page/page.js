@@ -28,18 +28,21 @@ function sortable(table) {
 }
 
 function filtered(table) {
-  const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
-  const rows = [...table.tBodies[0].rows].map((row) => [row, plain(`${row.cells[0].textContent} ${row.cells[4].textContent}`), row.cells[2].textContent.trim()]);
+  // As the service compares names, so that the file to download has the rows that are shown.
+  const plain = (text) => text.replace(/[\u2018\u2019\u02bc\u02bb\u02b9`\u00b4\u2032\uff07]/g, "'").normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase().split(/\s+/).join(" ").trim();
+  const text = (row, column) => row.cells[column].lastChild?.textContent.trim() ?? "";
+  const rows = [...table.tBodies[0].rows].map((row) => [row, plain(text(row, 0)), text(row, 2), text(row, 4)]);
   const apply = () => {
-    const wanted = plain(byId("search").value.trim()), region = byId("region").value;
+    const wanted = plain(byId("search").value), region = byId("region").value, currency = byId("currency").value;
     let found = 0;
-    for (const [row, text, of] of rows) {
-      row.hidden = !text.includes(wanted) || (region !== "" && of !== region);
+    for (const [row, name, ofRegion, inCurrency] of rows) {
+      row.hidden = !name.includes(wanted) || (region && ofRegion !== region) || (currency && inCurrency !== currency);
       found += !row.hidden;
     }
     byId("found").textContent = found === 1 ? "1 country" : `${found} countries`;
     const query = new URLSearchParams({ format: "csv" });
     if (region) query.set("region", region);
+    if (currency) query.set("currency", currency);
     if (wanted) query.set("q", byId("search").value.trim());
     byId("download").href = `countries?${query}`;
   };
@@ -72,6 +75,7 @@ function converter(form) {
 
 async function askForKey() {
   const dialog = byId("key");
+  dialog.returnValue = "";  // else Escape would answer as the last time
   byId("key-value").value = "";
   dialog.showModal();
   await new Promise((done) => dialog.addEventListener("close", done, { once: true }));

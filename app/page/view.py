@@ -32,6 +32,8 @@ class View(NamedTuple):
     """None before the first refresh."""
     countries: Sequence[Country]
     regions: Sequence[str]
+    currencies: Sequence[str]
+    """Codes of those that the countries use."""
     bars: Sequence[Bar]
     rates: RatesPublic | None
     """Of the last refresh; None before it."""
@@ -39,13 +41,14 @@ class View(NamedTuple):
     """Why nothing can be shown; empty where it can."""
 
 
-NOTHING: Final = View(None, (), (), (), None)
+NOTHING: Final = View(None, (), (), (), (), None)
 
 
 def make_view(status: StatusPublic | None, countries: Sequence[Country], rates: RatesPublic | None) -> View:
     """Sum up what is stored."""
     regions = sorted({country["region"] for country in countries if country["region"]})
-    return View(status, countries, regions, bars_of(countries), rates)
+    currencies = sorted({country["currency_code"] for country in countries if country["currency_code"]})
+    return View(status, countries, regions, currencies, bars_of(countries), rates)
 
 
 def bars_of(countries: Iterable[Country]) -> list[Bar]:
