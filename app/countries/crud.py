@@ -1,6 +1,6 @@
 """What can be asked and changed about stored countries, one use case a function."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -71,13 +71,19 @@ def _listing(columns: tuple[str, ...], sort: CountrySort) -> Select[Any]:
 def _conditions(filters: CountryFilters) -> list[Any]:
     conditions: list[Any] = []
     if filters.region is not None:
-        conditions.append(col(Country.region_key) == name_key(filters.region))
+        conditions.append(_has_key(filters.region, lambda key: col(Country.region_key) == key))
     if filters.currency is not None:
         conditions.append(col(Country.currency_code) == filters.currency.strip().upper())
     if filters.q is not None:
         # Not LIKE: SQLite's ends at a NUL, so that such a search would find everything.
-        conditions.append(func.instr(Country.name_key, name_key(filters.q)) > 0)
+        conditions.append(_has_key(filters.q, lambda key: func.instr(Country.name_key, key) > 0))
     return conditions
+
+
+def _has_key(text: str, condition: Callable[[str], Any]) -> Any:
+    """The condition on the key of a text; none has that of a lone accent, of which nothing is left to compare."""
+    key = name_key(text)
+    return condition(key) if key else false()
 
 
 def _order(sort: CountrySort) -> list[Any]:
@@ -98,8 +104,10 @@ async def get_country(session: AsyncSession, name: str) -> Country:
     key = name_key(name)
     # Upper case alone would make codes of other letters: South Sudan of the German sharp s.
     code = name.strip().upper() if name.strip().isascii() else ""
-    if not key:
+    if not name.strip():
         raise ValidationFailed({"name": "must not be blank"})
+    if not key:  # a lone accent
+        raise CountryNotFound
     # Only the column that can hold it: alpha-3 codes have no index, and to ask for one would read every row.
     column = {2: Country.alpha2_code, 3: Country.alpha3_code}.get(len(code))
     is_named, has_code = col(Country.name_key) == key, false() if column is None else col(column) == code

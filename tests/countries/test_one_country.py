@@ -4,6 +4,7 @@ import asyncio
 import io
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from tests.conftest import COUNTRIES, everything
@@ -85,7 +86,17 @@ async def test_unknown_country_is_not_found_and_none_is_taken_for_it(loaded):
     assert (await loaded.get("/status")).json()["total_countries"] == 250
 
 
-BLANK = ["%20", "%20%20", "%09", "%C2%A0", "%CC%81"]
+BLANK = ["%20", "%20%20", "%09", "%C2%A0"]
+
+
+@pytest.mark.parametrize("accent", ["%CC%81", "%C2%B8"])
+async def test_lone_accent_is_the_name_and_the_part_of_no_country(loaded, accent):
+    found = [await loaded.get(f"/countries?{name}={accent}") for name in ("q", "region")]
+    named = [await loaded.request(method, f"/countries/{accent}") for method in ("GET", "DELETE")]
+
+    assert [(answer.status_code, answer.json()) for answer in found] == [(200, [])] * 2
+    assert [answer.status_code for answer in named] == [404] * 2
+    assert (await loaded.get("/status")).json()["total_countries"] == 250
 
 
 async def test_blank_name_is_refused(client):
