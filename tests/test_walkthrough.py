@@ -240,7 +240,8 @@ def test_profile_adds_what_two_replicas_need_and_nothing_else():
     assert {(service["read_only"], *service["cap_drop"], *service["security_opt"]) for service in added.values()} == {
         (True, "ALL", "no-new-privileges:true")
     }
-    assert services["app"]["environment"]["RATE_LIMIT_STORAGE"] == "${COMPOSE_PROFILES:+valkey://valkey:6379/0}"
+    storage = services["app"]["environment"]["RATE_LIMIT_STORAGE"]
+    assert storage == "${RATE_LIMIT_STORAGE:-${COMPOSE_PROFILES:+valkey://valkey:6379/0}}"
     assert variables("Two replicas behind HAProxy") == {"COMPOSE_PROFILES": "replicas"}
 
 
@@ -254,6 +255,17 @@ def test_haproxy_finds_the_replicas_of_compose_by_itself():
     assert {*re.findall(r"\$\{REPLICA_\w+-(\w+):8000\}", text)} == services["haproxy"]["depends_on"].keys()
     assert published.endswith(f":{taken}")
     assert int(services["haproxy"]["stop_grace_period"].rstrip("s")) > int(*re.findall(r"hard-stop-after (\d+)s", text))
+
+
+def test_every_setting_in_env_reaches_both_replicas_but_for_those_that_the_page_calls_fixed():
+    services = compose()
+    # The environment goes before env_file, so what does not take its value from there is lost.
+    fixed = {name for name, value in services["app"]["environment"].items() if f"${{{name}:" not in value}
+
+    assert [services[name]["env_file"] for name in ("app", "app2")] == [[{"path": ".env", "required": False}]] * 2
+    (told,) = re.findall(r"are fixed in `compose.yaml`: (.*?),\s+so that", part("Docker Compose"), re.DOTALL)
+    assert fixed == set(re.findall("`([A-Z_]+)`", told))
+    assert services["app"]["ports"] == [f"127.0.0.1:${{PORT:-8000}}:{services['app']['environment']['PORT']}"]
 
 
 def test_example_of_env_has_what_compose_asks_for():
