@@ -1,6 +1,8 @@
 """The doctor: what it finds in installations that are well, and in those that are not."""
 
 import os
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,21 @@ async def test_schema_that_is_behind_fails(tmp_path: Path):
         "fail",
         f"revision 0001, not {HEAD}; run: python -m app migrate (serve does it by itself)",
     )
+
+
+@SQLITE
+async def test_data_that_can_not_be_read_fail_and_the_other_checks_go_on(database_url: str):
+    file = database_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("ALTER TABLE summarycache RENAME TO elsewhere")
+
+    result = await run("doctor", DATABASE_URL=database_url, **BUNDLED)
+
+    assert (result.code, result.err) == (1, "")
+    verdict, says = of(result, "data")
+    assert verdict == "fail"
+    assert says == f"{file}: no such table: summarycache; start the database, or correct DATABASE_URL"
+    assert of(result, "countries from bundled")[0] == "ok"
 
 
 @SQLITE

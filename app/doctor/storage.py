@@ -60,7 +60,8 @@ async def _check(database: Database, where: str, settings: Settings, now: dateti
     reached = ok("database", f"{server} at {where}, answered in {(time.monotonic() - started) * 1000:.0f} ms")
     if is_behind(revision):
         return [reached, failed("migrations", f"revision {revision}, not {head_revision()}", _MIGRATE)]
-    return [await _writable(database, where) or reached, _migrated(str(revision)), await _data(database, settings, now)]
+    written = await _writable(database, where)
+    return [written or reached, _migrated(str(revision)), await _data(database, where, settings, now)]
 
 
 async def _server(session: AsyncSession) -> str:
@@ -90,13 +91,13 @@ async def _writable(database: Database, where: str) -> Finding | None:
     return None
 
 
-def _explained(where: str, error: Exception) -> Finding:
+def _explained(where: str, error: Exception, *, check: str = "database") -> Finding:
     """What the database said, and what to do about it."""
     fault = error.__cause__ if isinstance(error, DatabaseUnavailable) and error.__cause__ else error
     told = getattr(fault, "orig", None)
     reason = " ".join(str(told.args[-1] if told is not None and told.args else error).split())
     advice = _ADVICE.get(error_number(fault) or 0, "start the database, or correct DATABASE_URL")
-    return failed("database", f"{where}: {reason}", advice)
+    return failed(check, f"{where}: {reason}", advice)
 
 
 def _migrated(revision: str) -> Finding:
@@ -106,12 +107,14 @@ def _migrated(revision: str) -> Finding:
     return ok("migrations", f"revision {revision}, the newest")
 
 
-async def _data(database: Database, settings: Settings, now: datetime) -> Finding:
+async def _data(database: Database, where: str, settings: Settings, now: datetime) -> Finding:
     try:
         async with database.reading() as session:
             status = await get_status(session)
     except CountryNotFound:
         return warn("data", "nothing is stored yet", _REFRESH)
+    except (AppError, SQLAlchemyError) as error:
+        return _explained(where, error, check="data")
     return judge_data(status, now, settings.refresh_interval_minutes)
 
 
