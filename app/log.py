@@ -98,14 +98,7 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> LogLi
         The sink, for lines that are formatted elsewhere.
     """
     to_line = _json_line if settings.log_format == "json" else _console_line
-    spellings = _spellings(settings.secrets)
-
-    def hide(text: str) -> str:
-        for secret in spellings:
-            text = text.replace(secret, "********")
-        # A client's own, in a path by mistake; the pattern alone would cost each line a microsecond.
-        return _TOKEN_OR_KEY.sub("********", text) if "token_" in text or "key_" in text else text
-
+    hide = hiding(settings.secrets)
     lines = LogLines(stream, hide)
     colour = has_colour(settings, lines)
 
@@ -131,6 +124,23 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> LogLi
 def has_colour(settings: Settings, lines: LogLines) -> bool:
     """Whether lines for people go to a terminal."""
     return settings.log_format == "console" and lines.target.isatty()
+
+
+def hiding(secrets: Iterable[str]) -> Callable[[str], str]:
+    """What takes these out of a text, in each of their spellings, and every token and key of a client.
+
+    Args:
+        secrets: Those shorter than four characters stay: hiding them would blot out everything.
+    """
+    spellings = _spellings(secrets)
+
+    def hide(text: str) -> str:
+        for secret in spellings:
+            text = text.replace(secret, "********")
+        # A client's own, in a path by mistake; the pattern alone would cost each line a microsecond.
+        return _TOKEN_OR_KEY.sub("********", text) if "token_" in text or "key_" in text else text
+
+    return hide
 
 
 def _spellings(secrets: Iterable[str]) -> list[str]:

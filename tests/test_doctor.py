@@ -176,6 +176,19 @@ async def test_open_service_and_misspelt_setting_are_warnings(database_url: str,
     ]
 
 
+async def test_secret_is_hidden_in_every_text_of_a_finding_and_in_each_spelling():
+    found = {}
+    for name, key in {"percent": "hush/hush hush", "host": "127.0.0.1", "advice": "serve does", "short": "is"}.items():
+        sources = {"COUNTRY_SOURCES": f"http://127.0.0.1:{free_port()}/", "RATE_SOURCES": "bundled"}
+        url = "sqlite:///hush%252Fhush%2520hush.db"
+        found[name] = await run("doctor", "--json", ADMIN_API_KEY=key, DATABASE_URL=url, **sources)
+
+    assert '"says":"********.db is not there yet"' in found["percent"].out
+    assert '"check":"countries from ********"' in found["host"].out
+    assert '"advice":"run: python -m app migrate (******** it by itself)"' in found["advice"].out
+    assert '"says":"hush%2Fhush%20hush.db is not there yet"' in found["short"].out
+
+
 @pytest.mark.engines("mariadb")
 async def test_server_that_refuses_is_explained_without_the_password(database_url: str, request: pytest.FixtureRequest):
     if "TEST_MYSQL_URL" in os.environ:

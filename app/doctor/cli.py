@@ -12,6 +12,7 @@ from app.doctor.findings import Finding, Verdict, failed, worst
 from app.doctor.settings import check_settings
 from app.doctor.sources import check_sources
 from app.doctor.storage import check_storage
+from app.log import hiding
 from app.terminal import JsonOption, read_settings_without_log, run, show, show_json
 
 _STYLES: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
@@ -40,7 +41,8 @@ def _examine() -> list[Finding]:
         advice = "correct it in the environment or in .env; docs/configuration.md has them all"
         return [failed("settings", line.removeprefix("Wrong setting: "), advice) for line in lines]
     found = run(lambda: _ask(settings), doing="Asking the database and the sources")
-    return [finding.without(settings.secrets) for finding in (*check_settings(settings), *found)]
+    hide = hiding(settings.secrets)
+    return [finding.hidden(hide) for finding in (*check_settings(settings), *found)]
 
 
 async def _ask(settings: Settings) -> list[Finding]:

@@ -1,5 +1,6 @@
 """What a check found."""
 
+from collections.abc import Callable
 from enum import StrEnum
 
 from pydantic import BaseModel
@@ -22,12 +23,10 @@ class Finding(BaseModel):
     advice: str | None = None
     """What to do; None where nothing is to be done."""
 
-    def without(self, secrets: tuple[str, ...]) -> "Finding":
-        """The same, with these texts hidden: what a server says may quote anything."""
-        says = self.says
-        for secret in secrets:
-            says = says.replace(secret, "********")
-        return self.model_copy(update={"says": says})
+    def hidden(self, hide: Callable[[str], str]) -> "Finding":
+        """The same without secrets: what a server says may quote anything, and so may names and addresses."""
+        advice = None if self.advice is None else hide(self.advice)
+        return self.model_copy(update={"check": hide(self.check), "says": hide(self.says), "advice": advice})
 
 
 def ok(check: str, says: str) -> Finding:
