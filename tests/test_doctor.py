@@ -14,9 +14,10 @@ from app.countries.schemas import SourcesPublic, StatusPublic
 from app.doctor.findings import Finding, Verdict
 from app.doctor.storage import judge_data
 from tests.conftest import COUNTRIES, RATES, START, Client, migrate_in_thread
+from tests.support import payloads
 from tests.support.command import Run, run
 from tests.support.mariadb import PrivateMariaDB, free_port
-from tests.support.upstream import FakeUpstream, status
+from tests.support.upstream import FakeUpstream, document, status
 
 SQLITE = pytest.mark.engines("sqlite")
 HUSH = "hush-hush-hush"
@@ -120,6 +121,25 @@ async def test_one_source_may_fail_and_a_whole_chain_may_not(upstream: FakeUpstr
     )
     assert HUSH not in result.out + result.err
     assert upstream.hits == {"/gone": 2}
+
+
+@pytest.mark.usefixtures("loaded")
+async def test_answers_that_a_refresh_would_refuse_fail(upstream: FakeUpstream, database_url: str):
+    rates = payloads.er_api()
+    moved = {code: rate * (1 if code == "USD" else 100) for code, rate in rates["rates"].items()}
+    upstream.answers[COUNTRIES] = document(payloads.v3_1()[:100])
+    upstream.answers[RATES] = document({**rates, "rates": moved})
+    sources = {"COUNTRY_SOURCES": upstream.url(COUNTRIES), "RATE_SOURCES": upstream.url(RATES)}
+
+    result = await run("doctor", DATABASE_URL=database_url, **sources)
+
+    assert result.code == 1
+    verdict, says = of(result, "countries from 127.0.0.1")
+    assert verdict == "fail"
+    assert says.startswith("answered with 100 countries while 250 are stored, which looks truncated; ")
+    verdict, says = of(result, "rates from 127.0.0.1")
+    assert verdict == "fail"
+    assert says.startswith("answered with rates that all moved more than tenfold; ")
 
 
 @SQLITE

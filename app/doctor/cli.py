@@ -1,6 +1,5 @@
 """The command that looks for what is wrong: ``python -m app doctor``."""
 
-import asyncio
 from typing import Final
 
 import typer
@@ -46,8 +45,8 @@ def _examine() -> list[Finding]:
 
 
 async def _ask(settings: Settings) -> list[Finding]:
-    storage, sources = await asyncio.gather(check_storage(settings), check_sources(settings))
-    return [*storage, *sources]
+    storage, known = await check_storage(settings)
+    return [*storage, *await check_sources(settings, known)]
 
 
 def _table(findings: list[Finding]) -> Table:

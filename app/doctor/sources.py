@@ -11,6 +11,7 @@ import stamina
 from app.config import Settings
 from app.countries.sources import RESTCOUNTRIES, CountryList, country_chain
 from app.doctor.findings import Finding, failed, ok, warn
+from app.doctor.storage import Known
 from app.rates.shapes import Quotes
 from app.rates.sources import rate_chain
 from app.sources import Source, SourceFailed, SourceRefused
@@ -28,13 +29,18 @@ class _Answer(NamedTuple):
     failure: SourceFailed | None
 
 
-async def check_sources(settings: Settings) -> list[Finding]:
-    """Ask every source of both chains once, all at the same time; nothing is stored."""
+async def check_sources(settings: Settings, known: Known) -> list[Finding]:
+    """Ask every source of both chains once, all at the same time; nothing is stored.
+
+    Args:
+        settings: The chains, and how they are asked.
+        known: With it answers are compared, as a refresh does.
+    """
     stamina.instrumentation.set_on_retry_hooks([])  # which would log each retry
     async with create_http_client() as http:
-        countries = country_chain(settings.country_sources, http, settings, stored=0)
+        countries = country_chain(settings.country_sources, http, settings, stored=known.countries)
         today = datetime.now(UTC).date()
-        rates = rate_chain(settings.rate_sources, http, settings, today=today, previous={}, force=True)
+        rates = rate_chain(settings.rate_sources, http, settings, today=today, previous=known.rates, force=False)
         seconds = min(settings.upstream_timeout_seconds, _LONGEST_SECONDS)
         of_countries, of_rates = await asyncio.gather(
             _ask_all(countries, seconds, _countries), _ask_all(rates, seconds, _rates)
@@ -51,7 +57,8 @@ def _countries(answer: CountryList) -> str:
 
 
 def _rates(answer: Quotes) -> str:
-    return f"{len(answer.rates)} rates of {answer.day}"
+    skipped = f", {len(answer.skipped)} unusable" if answer.skipped else ""
+    return f"{len(answer.rates)} rates of {answer.day}{skipped}"
 
 
 async def _ask_all(chain: Sequence[Source[T]], seconds: float, describe: Callable[[T], str]) -> list[_Answer]:

@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from sqlalchemy import delete, false, insert, literal_column, select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,12 +15,15 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.config import Settings
 from app.countries.crud import CountryNotFound, get_status
 from app.countries.schemas import StatusPublic
+from app.countries.store import read_stored
 from app.database import Database
 from app.database_faults import error_number
 from app.database_url import normalize_database_url
-from app.doctor.findings import Finding, failed, ok, warn
+from app.doctor.findings import Finding, Verdict, failed, ok, warn, worst
 from app.errors import AppError, DatabaseUnavailable
 from app.lease import LeaseRow
+from app.rates.sources import source_name
+from app.rates.store import last_known_rates
 from app.revisions import current_revision, head_revision, is_behind
 
 _MIGRATE: Final = "run: python -m app migrate (serve does it by itself)"
@@ -37,15 +42,25 @@ _ADVICE: Final = {
 """By the server's number of the error."""
 
 
-async def check_storage(settings: Settings) -> list[Finding]:
+class Known(NamedTuple):
+    """What a refresh compares new data with; nothing where the database does not tell."""
+
+    countries: int = 0
+    """How many are stored."""
+    rates: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+    """The newest of each currency, source by source."""
+
+
+async def check_storage(settings: Settings) -> tuple[list[Finding], Known]:
     """Check the database, its schema and its data; what can't be asked any more is left out."""
     url = normalize_database_url(settings.database_url.get_secret_value())
     where = f"{url.host}:{url.port or 3306}/{url.database}" if url.host else str(url.database)
     if url.drivername.startswith("sqlite") and not await asyncio.to_thread(Path(where).exists):
-        return [failed("database", f"{where} is not there yet", _MIGRATE)]
+        return [failed("database", f"{where} is not there yet", _MIGRATE)], Known()
     database = Database(settings)
     try:
-        return await _check(database, where, settings, datetime.now(UTC))
+        found = await _check(database, where, settings, datetime.now(UTC))
+        return found, Known() if worst(found) is Verdict.FAIL else await _read_known(database, settings)
     finally:
         await database.close()
 
@@ -116,6 +131,15 @@ async def _data(database: Database, where: str, settings: Settings, now: datetim
     except (AppError, SQLAlchemyError) as error:
         return _explained(where, error, check="data")
     return judge_data(status, now, settings.refresh_interval_minutes)
+
+
+async def _read_known(database: Database, settings: Settings) -> Known:
+    names = [source_name(entry) for entry in settings.rate_sources]
+    try:
+        async with database.reading() as session:
+            return Known(len(await read_stored(session)), await last_known_rates(session, names))
+    except (AppError, SQLAlchemyError):  # went away behind the checks
+        return Known()
 
 
 def judge_data(status: StatusPublic, now: datetime, refresh_interval_minutes: float) -> Finding:
