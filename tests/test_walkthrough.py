@@ -218,6 +218,7 @@ def test_unit_fits_what_the_page_tells_to_do():
     assert setting["WorkingDirectory"][0] in page
     assert f"cp {setting['WorkingDirectory'][0]}/deploy/{UNIT.name} /etc/systemd/system/" in page
     assert int(setting["TimeoutStopSec"][0]) > 10
+    assert "ProcSubset" not in setting  # would take /proc/stat away, and with it the figures of the process
 
 
 # Docker Compose --------------------------------------------------------------------------------------------------
