@@ -14,8 +14,8 @@ from tests.conftest import make_settings
 ACCESS = (401, 403)
 BODY = (408, 413, 415)
 OPERATIONS = {
-    ("get", "/"): [304, 400, 412, 500, 503],
-    ("get", "/status"): [304, 400, 404, 412, 500, 503],
+    ("get", "/"): [304, 400, 412, 429, 500, 503],
+    ("get", "/status"): [304, 400, 404, 412, 429, 500, 503],
     ("get", "/health/live"): [400, 500],
     ("get", "/health/ready"): [400, 500, 503],
     ("get", "/metrics"): [400, 500],
