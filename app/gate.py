@@ -52,11 +52,15 @@ class Gate:
         self._with_errors = UnforeseenErrors(self._answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            # What the start leaves running in the background is no part of a request, and must not share its time.
+            await self.app(scope, receive, send)
+            return
         with one_request():
             await self._judge(scope, receive, send)
 
     async def _judge(self, scope: Scope, receive: Receive, send: Send) -> None:
-        rule = self._rule(scope)[0] if scope["type"] == "http" else Rule.EVERYONE
+        rule = self._rule(scope)[0]
         if rule is Rule.EVERYONE:
             await self.app(scope, receive, send)
         elif rule is Rule.EDITOR_IN_PRODUCTION and not self.is_production:

@@ -176,6 +176,9 @@ def correct_openapi(app: FastAPI, *, security_schemes: Mapping[str, Any]) -> Non
                     operation["responses"] = dict(sorted(operation["responses"].items()))
                     for parameter in operation.get("parameters", ()):
                         parameter["schema"] = _as_sent(parameter["schema"], parameter["in"])
+                        if parameter["required"] and "examples" in parameter["schema"]:
+                            # Swagger UI fills in those that stand here, and none of the schema's.
+                            parameter["example"] = parameter["schema"]["examples"][0]
                     if "security" in operation:
                         about = operation.get("description", "")
                         operation["description"] = f"{about}\n\nFor: {operation['x-access']}.".strip()

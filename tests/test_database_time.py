@@ -3,14 +3,19 @@
 import asyncio
 import struct
 import time
+from typing import Any
 
 import pytest
 from aiomysql.connection import MySQLResult
+from fastapi import FastAPI
 from sqlmodel import literal, select, text
 
 from app.database import Database, leave_request, one_request
 from app.errors import DatabaseUnavailable
+from app.gate import Gate
 from app.lease import acquire, held
+from app.openapi import Operations
+from app.users.credentials import find_principal
 from tests.conftest import opened_database
 from tests.support.fault_proxy import FaultProxy
 from tests.support.mariadb import is_installed
@@ -40,6 +45,21 @@ async def test_what_leaves_the_request_has_its_own_bound(database_url):
             await read_for(database, 0.4)
             leave_request()
             await read_for(database, 0.4)
+
+
+async def test_what_the_start_leaves_running_has_its_own_bound_each_time(database_url):
+    """Else the background stops for good once all that it ever asked has taken as long as one request may."""
+
+    async def start(_scope, _receive, _send):
+        for _ in range(2):
+            await asyncio.create_task(read_for(database, 0.4))
+
+    nobody: Any = None
+    async with opened_database(database_url, db_timeout_seconds=0.6) as database:
+        gate = Gate(
+            start, operations=Operations(FastAPI()), admin_api_key=None, is_production=False, find=find_principal
+        )
+        await gate({"type": "lifespan"}, nobody, nobody)
 
 
 @needs_mariadb

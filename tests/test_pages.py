@@ -99,6 +99,14 @@ async def test_refresh_runs_from_the_docs(visit: Visit):
     text = await answer.inner_text()
     assert text.startswith("200")
     assert '"total_countries": 250' in text
+    await visit.page.goto(f"{visit.url}/docs#/countries/get_country")
+    one = visit.page.locator("#operations-countries-get_country")
+    if not await one.get_by_role("button", name="Execute").is_visible():
+        await one.locator(".opblock-summary-control").click()
+    await one.get_by_role("button", name="Execute").click()
+    found = one.locator(".live-responses-table .response").first
+    await found.wait_for()
+    assert '"name": "Ghana"' in await found.inner_text()
 
 
 @pytest.mark.slow
