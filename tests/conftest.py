@@ -8,6 +8,7 @@ the run says so in one line, and under CI=true that is an error.
 import gc
 import os
 import shutil
+import signal
 import sys
 import sysconfig
 import time
@@ -145,6 +146,16 @@ def migrate_in_thread(url: str, *, revision: str = "head") -> None:
 def bare_environment() -> None:
     for name in Settings.model_fields:
         os.environ.pop(name.upper(), None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible_children() -> Iterator[None]:
+    """A shell starts what runs in the background with SIGINT ignored, and so would be all that the tests start."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session", autouse=True)
