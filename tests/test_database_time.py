@@ -40,11 +40,11 @@ async def test_units_of_one_request_share_one_bound(database_url):
 
 
 async def test_what_leaves_the_request_has_its_own_bound(database_url):
-    async with opened_database(database_url, db_timeout_seconds=0.6) as database:
+    async with opened_database(database_url, db_timeout_seconds=1.5) as database:
         with one_request():
-            await read_for(database, 0.4)
+            await read_for(database, 0.9)
             leave_request()
-            await read_for(database, 0.4)
+            await read_for(database, 0.9)
 
 
 async def test_what_the_start_leaves_running_has_its_own_bound_each_time(database_url):
@@ -52,10 +52,10 @@ async def test_what_the_start_leaves_running_has_its_own_bound_each_time(databas
 
     async def start(_scope, _receive, _send):
         for _ in range(2):
-            await asyncio.create_task(read_for(database, 0.4))
+            await asyncio.create_task(read_for(database, 0.9))
 
     nobody: Any = None
-    async with opened_database(database_url, db_timeout_seconds=0.6) as database:
+    async with opened_database(database_url, db_timeout_seconds=1.5) as database:
         gate = Gate(
             start, operations=Operations(FastAPI()), admin_api_key=None, is_production=False, find=find_principal
         )
