@@ -367,6 +367,16 @@ async def sleep_in_transaction(database):
     await database.transaction(work)
 
 
+async def until_writable(database: Database) -> None:
+    """SQLite closes the file of a connection whose work was cancelled in a thread, and lets nobody in meanwhile."""
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(DatabaseUnavailable):
+                async with database.writing() as connection:
+                    await connection.execute(text("SELECT 1"))
+                return
+
+
 @pytest.mark.parametrize("sleep", [sleep_reading, sleep_writing, sleep_in_transaction])
 async def test_work_that_is_cancelled_or_takes_too_long_gives_its_connection_back(database_url, sleep):
     async with opened_database(database_url, db_pool_size=1, db_max_overflow=0, db_timeout_seconds=1.5) as database:
@@ -376,6 +386,7 @@ async def test_work_that_is_cancelled_or_takes_too_long_gives_its_connection_bac
         with pytest.raises(asyncio.CancelledError):
             await cancelled
         await until_figures(database, **idle(1))
+        await until_writable(database)
         with pytest.raises(DatabaseUnavailable) as caught:
             await sleep(database)
         await until_figures(database, **idle(1))
