@@ -1,11 +1,9 @@
 """The command line, run as people run it: in a process of its own, in a folder of its own."""
 
 import asyncio
-import os
 import signal
 import socket
 import sqlite3
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +16,7 @@ from app.rates.sources import bundled_quotes
 from app.revisions import head_revision
 from tests.conftest import COUNTRIES, RATES
 from tests.support import payloads
+from tests.support.command import start
 from tests.support.mariadb import free_port
 from tests.support.upstream import document, status
 
@@ -46,17 +45,6 @@ def run_here(*arguments: str, typed: str = "") -> Run:
     """The same for what ends before a setting is read, without a process of its own: that takes a second to start."""
     result = CliRunner().invoke(cli, arguments, input=typed, prog_name="python -m app")
     return Run(result.exit_code, result.stdout, result.stderr)
-
-
-async def start(folder: Path, *arguments: str, **settings: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app", *arguments),
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **settings},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
 
 
 def stored(folder: Path, query: str) -> Any:

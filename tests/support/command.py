@@ -33,6 +33,7 @@ async def start(folder: Path, *arguments: str, **settings: str) -> asyncio.subpr
         *(sys.executable, "-m", "app", *arguments),
         cwd=folder,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **settings},
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
