@@ -8,10 +8,10 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.schema import CreateTable
 
 from alembic import context
-from app.config import Settings, load_settings
+from app.core.config.database_url import normalize_database_url
+from app.core.config.settings import Settings, load_settings
+from app.core.errors import DatabaseUnavailable
 from app.database import Database
-from app.database_url import normalize_database_url
-from app.errors import DatabaseUnavailable
 from app.lease import Lease, acquire, held, release
 from app.log import configure_logging
 from app.models import metadata

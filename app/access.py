@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from starlette.requests import Request
 
-from app.errors import AppError, error_answers
+from app.core.errors import AppError, error_answers
 
 
 class Role(StrEnum):

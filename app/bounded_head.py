@@ -5,7 +5,7 @@ from typing import Any, Final
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app.errors import AppError, ValidationFailed, error_response
+from app.core.errors import AppError, ValidationFailed, error_response
 from app.security_headers import ALWAYS
 
 MOST_BYTES: Final = 65_536

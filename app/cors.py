@@ -7,7 +7,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import ValidationFailed, error_response
+from app.core.errors import ValidationFailed, error_response
 
 READING = ("GET", "HEAD")
 EXPOSED: Final = (

@@ -9,9 +9,9 @@ from fastapi import Request
 from sqlalchemy import column, select, table, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.config import Settings
+from app.core.config.settings import Settings
+from app.core.errors import DatabaseUnavailable
 from app.database import Database, announce_new_version, leave_request
-from app.errors import DatabaseUnavailable
 
 # The model belongs to the countries; here only this one column of its one row matters.
 _SUMMARY: Final = table("summarycache", column("id"), column("data_version"))

@@ -18,11 +18,11 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.config import Settings
+from app.core.config.database_url import mysql_connect_arguments, normalize_database_url, requires_tls
+from app.core.config.settings import Settings
+from app.core.errors import DatabaseUnavailable
 from app.database_faults import as_unavailable, is_lost_connection, is_worth_a_retry, mark_disconnects
-from app.database_url import mysql_connect_arguments, normalize_database_url, requires_tls
 from app.dialects import open_aiomysql, open_sqlite, prepare_mysql, prepare_sqlite
-from app.errors import DatabaseUnavailable
 from app.pool import Pool
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.errors import DatabaseUnavailable
+from app.core.errors import DatabaseUnavailable
 
 TRY_AGAIN: Final = frozenset({1213, 1205, 1020, 8002, 8005, 8022, 8028, 9007})
 """Deadlock, lock wait, changed record, and TiDB's write conflicts: the transaction did not happen."""

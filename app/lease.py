@@ -21,9 +21,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.errors import AppError
 from app.database import Database, leave_request, one_request
 from app.dialects import TABLE_OPTIONS, ServerNow, UTCDateTime
-from app.errors import AppError
 
 LEASE_SECONDS: Final = 5.0
 RENEW_SECONDS: Final = 1.5

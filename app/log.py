@@ -16,7 +16,7 @@ from urllib.parse import quote, quote_plus
 from loguru import logger
 from opentelemetry import trace
 
-from app.config import Settings
+from app.core.config.settings import Settings
 
 if TYPE_CHECKING:
     import loguru

@@ -18,13 +18,13 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app import __version__, metrics, status
 from app.access import SECURITY_SCHEMES
 from app.audit import router as audit
-from app.config import Settings, load_settings
+from app.core.config.settings import Settings, load_settings
+from app.core.errors import UnforeseenErrors, install_error_handlers
 from app.cors import Cors
 from app.countries import currency_router as currencies
 from app.countries import router as countries
 from app.counts import Counts
 from app.docs import add_docs
-from app.errors import UnforeseenErrors, install_error_handlers
 from app.gate import Gate, keep_rule
 from app.log import LogLines, configure_logging
 from app.openapi import DESCRIPTION, TAGS, TITLE, Operations, correct_openapi

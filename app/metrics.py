@@ -9,8 +9,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from app.access import Rule, access
 from app.collectors import CountsCollector, PoolCollector
+from app.core.errors import documented
 from app.counts import Counts
-from app.errors import documented
 from app.pool import Pool
 
 router = APIRouter(tags=["service"])

@@ -7,7 +7,7 @@ from typing import Final
 from alembic.config import Config
 
 from alembic import command
-from app.config import Settings
+from app.core.config.settings import Settings
 
 _INI: Final = Path(__file__).resolve().parent.parent / "alembic.ini"
 

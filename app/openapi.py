@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from starlette.routing import compile_path
 from starlette.types import Scope
 
+from app.core.errors import error_answers
 from app.counts import OTHER
-from app.errors import error_answers
 
 TITLE: Final = "Country Data & Currency Exchange API"
 DESCRIPTION: Final = """\

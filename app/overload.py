@@ -4,9 +4,9 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.core.errors import AppError, error_response
 from app.counts import Counts
 from app.database import Database
-from app.errors import AppError, error_response
 from app.openapi import Operations
 
 _ROUNDS: Final = 2

@@ -11,7 +11,7 @@ from fastapi import HTTPException
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import AppError, MethodNotAllowed, ValidationFailed, error_response
+from app.core.errors import AppError, MethodNotAllowed, ValidationFailed, error_response
 from app.openapi import Operations
 
 _STRANGERS_BYTES: Final = 16_384

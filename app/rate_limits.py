@@ -14,9 +14,9 @@ from loguru import logger
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.clients import client_of
+from app.core.config.addresses import client_of
+from app.core.errors import AppError, error_response
 from app.counts import Counts
-from app.errors import AppError, error_response
 from app.openapi import Operations
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.answers import Headers, Reply
-from app.config import Settings
+from app.core.config.settings import Settings
 from app.counts import RequestCounts, method_label
 from app.log import REQUEST_ID, LogLines, console_head, has_colour, one_line, to_json
 

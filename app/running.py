@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from pwdlib import PasswordHash
 
 from app.audit.delivery import Courier
-from app.config import Settings
+from app.core.config.settings import Settings
 from app.countries.refresh import Refresher
 from app.countries.schedule import keep_fresh
 from app.countries.watch import keep_known

@@ -1,15 +1,13 @@
 """Ordered chains of sources: the first one with a usable answer wins."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 from loguru import logger
 
-from app.errors import UpstreamUnavailable
+from app.core.errors import UpstreamUnavailable
 
 CHAIN_SECONDS: Final = 25.0
 """All sources of one chain together may take this long."""
@@ -35,44 +33,6 @@ class Source(Generic[T]):
     """Fetch and parse within so many seconds; raises SourceFailed."""
     is_local: bool = False
     """Ships with the service: needs no network and no time."""
-
-
-def parse_chain(words: tuple[str, ...], *, known: tuple[str, ...]) -> tuple[str, ...]:
-    """Check the entries of a chain.
-
-    Raises:
-        ValueError: The chain is empty, or an entry is neither a known name nor an http(s) URL.
-    """
-    if not words:
-        raise ValueError("names no source")
-    for position, word in enumerate(words, start=1):
-        if word not in known and not is_http_url(word):
-            # What is not a plain word may be a mistyped URL with a key in it.
-            shown = repr(word) if re.fullmatch(r"[\w.-]+", word) else f"entry {position}"
-            raise ValueError(f"{shown} is neither an http(s) URL nor one of: {', '.join(known)}")
-    return words
-
-
-def is_http_url(word: str) -> bool:
-    """Whether the text is a URL that can be asked for something."""
-    if not re.fullmatch(r"[\x21-\x7e]+", word):
-        return False
-    try:
-        parts = urlsplit(word)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def host_of(url: str) -> str:
-    """The host of a URL: all of it that errors and logs may show."""
-    return urlsplit(url).hostname or "unknown host"
-
-
-def without_secrets(entry: str) -> str:
-    """An entry of a chain as an operator may see it: a URL without user, password and query."""
-    parts = urlsplit(entry)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")) if parts.netloc else entry
 
 
 def _nobody_notes(_source: str, _result: str) -> None: ...

@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app import __version__
 from app.access import Rule, access
+from app.core.errors import AppError, DatabaseUnavailable, documented
 from app.countries import crud
 from app.countries.schemas import StatusPublic
 from app.data_version import note_version
 from app.database import DatabaseDep, SessionDep
-from app.errors import AppError, DatabaseUnavailable, documented
 from app.formats import FORMAT_DESCRIPTION
 from app.openapi import TITLE
 from app.page.render import render_page

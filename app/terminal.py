@@ -25,8 +25,8 @@ from rich.text import Text
 
 from app import migrations
 from app.access import Principal, Role
-from app.config import Settings, load_settings
-from app.errors import AppError, DatabaseUnavailable, in_one_line
+from app.core.config.settings import Settings, load_settings
+from app.core.errors import AppError, DatabaseUnavailable, in_one_line
 from app.log import configure_logging
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from fastapi import Depends, FastAPI
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.config import load_settings
+from app.core.config.settings import load_settings
 from app.countries.models import Country
 from app.countries.schemas import CountryPublic
 from app.database import create_engine

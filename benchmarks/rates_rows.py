@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.config import Settings
+from app.core.config.settings import Settings
 from app.database import create_engine
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 

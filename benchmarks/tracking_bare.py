@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.config import Settings
+from app.core.config.settings import Settings
 from app.database import create_engine
 from app.dialects import upsert_statement
 from app.tracking.models import Document, Transfer

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from app.config import Settings
+from app.core.config.settings import Settings
 from app.log import LogLines
 from app.main import create_app
 

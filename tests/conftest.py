@@ -34,11 +34,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import LRUCache
 
 from app import database as databases
-from app.config import Settings
+from app.core.config.database_url import mysql_connect_arguments, normalize_database_url
+from app.core.config.settings import Settings
 from app.countries import drawing
 from app.countries.summary_image import render_summary
 from app.database import Database, create_engine
-from app.database_url import mysql_connect_arguments, normalize_database_url
 from app.dialects import prepare_sqlite
 from app.main import app as default_app
 from app.main import create_app

@@ -15,8 +15,8 @@ from sqlmodel import col, insert, select, update
 
 from app.audit import delivery, turns
 from app.audit.models import AuditEntry
+from app.core.errors import DatabaseUnavailable
 from app.database import Database
-from app.errors import DatabaseUnavailable
 from app.lease import LeaseRow, acquire
 from app.log import configure_logging
 from app.upstream import post_json

@@ -10,8 +10,8 @@ from aiomysql.connection import MySQLResult
 from fastapi import FastAPI
 from sqlmodel import literal, select, text
 
+from app.core.errors import DatabaseUnavailable
 from app.database import Database, leave_request, one_request
-from app.errors import DatabaseUnavailable
 from app.gate import Gate
 from app.lease import acquire, held
 from app.openapi import Operations

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.config import Settings, load_settings
+from app.core.config.settings import Settings, load_settings
 from tests.support.dockerfile import Image, read_instructions
 
 ROOT = Path(__file__).resolve().parent.parent

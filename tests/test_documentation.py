@@ -16,7 +16,7 @@ import pytest
 import yaml
 from playwright.async_api import async_playwright
 
-from app.config import Settings
+from app.core.config.settings import Settings
 from tests.support.markdown_blocks import ROOT, Block, blocks_of, pages
 from tests.support.service import ServedProcess
 from tests.support.shell import Shell

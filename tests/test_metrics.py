@@ -10,9 +10,9 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.core.errors import DatabaseUnavailable
 from app.countries import watch
 from app.data_version import DataVersion
-from app.errors import DatabaseUnavailable
 from tests.conftest import RATES, START, Client, make_settings, serving
 from tests.support.mariadb import free_port
 from tests.support.statements import recorded

@@ -13,8 +13,8 @@ import pymysql
 import pytest
 from sqlmodel import text
 
+from app.core.errors import DatabaseUnavailable
 from app.database import Database
-from app.errors import DatabaseUnavailable
 from app.lease import acquire, renew_in
 from benchmarks.pool import some_requests
 from benchmarks.pool_load import load

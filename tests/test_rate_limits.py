@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.config import Settings
+from app.core.config.settings import Settings
 from tests.conftest import COUNTRIES, RATES, Client, Service
 from tests.support.upstream import FakeUpstream, after
 

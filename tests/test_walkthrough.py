@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.config import Settings
+from app.core.config.settings import Settings
 from tests.support.dockerfile import read_instructions
 from tests.support.mariadb import PrivateMariaDB, free_port, is_installed
 

@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.audit.models import AuditEntry
 from app.audit.schemas import AuditEntryPublic
 from app.audit.turns import Turns, log_failure
-from app.config import Settings
+from app.core.config.settings import Settings
 from app.database import Database
 from app.dialects import ServerNow
 from app.lease import Lease, renew_in

@@ -7,8 +7,8 @@ from typing import Final
 
 from loguru import logger
 
+from app.core.errors import AppError
 from app.database import Database
-from app.errors import AppError
 from app.lease import Lease, acquire, held, release
 
 GATHER_SECONDS: Final = 0.2

@@ -10,6 +10,7 @@ from sqlmodel import case, col, delete, false, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.record import record
+from app.core.errors import AppError, ValidationFailed
 from app.countries.drawing import draw
 from app.countries.identity import StoredCountry, alpha2_of
 from app.countries.models import SUMMARY_ID, Country, SummaryCache
@@ -23,7 +24,6 @@ from app.countries.schemas import (
 from app.countries.store import change_summary, read_stored, read_summary
 from app.countries.summary import Summary, summarize
 from app.database import Database
-from app.errors import AppError, ValidationFailed
 from app.names import name_key
 
 

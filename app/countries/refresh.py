@@ -16,7 +16,8 @@ from sqlmodel import insert, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.record import record
-from app.config import Settings
+from app.core.config.settings import Settings
+from app.core.errors import AppError, DatabaseUnavailable, UpstreamUnavailable
 from app.countries.batch import Answers, Batch, prepare, report
 from app.countries.drawing import Drawing, draw
 from app.countries.history import record_history
@@ -35,7 +36,6 @@ from app.countries.summary import Summary
 from app.counts import Counts, DataFigures
 from app.database import Database, one_request
 from app.dialects import upsert
-from app.errors import AppError, DatabaseUnavailable, UpstreamUnavailable
 from app.lease import Lease, LeaseLost, acquire, held, release, release_in
 from app.rates.sources import rate_chain, source_name
 from app.rates.store import last_known_rates, record_quotes

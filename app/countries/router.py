@@ -6,7 +6,8 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic_core import to_json
 
 from app.access import Rule, access
-from app.clients import client_of
+from app.core.config.addresses import client_of
+from app.core.errors import documented
 from app.countries import crud
 from app.countries.history import HISTORY_FIELDS, list_history
 from app.countries.refresh import Refresher
@@ -21,7 +22,6 @@ from app.countries.schemas import (
 )
 from app.data_version import note_version
 from app.database import DatabaseDep, SessionDep
-from app.errors import documented
 from app.formats import OTHER_FORMATS, Format, answer_headers, write_table
 from app.paging import PAGE_HEADERS, page_headers
 from app.rate_limits import RateLimits

@@ -9,13 +9,13 @@ from typing import Final
 
 from loguru import logger
 
-from app.config import Settings
+from app.core.config.settings import Settings
+from app.core.errors import AppError, DatabaseUnavailable
 from app.countries.refresh import Refresher, RefreshOrder
 from app.countries.store import read_generation, read_summary
 from app.countries.summary import Summary
 from app.countries.watch import figures_of
 from app.database import Database
-from app.errors import AppError, DatabaseUnavailable
 from app.lease import acquire
 from app.rates.sources import BUNDLED
 

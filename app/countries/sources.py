@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import httpx
 
-from app.config import Settings
+from app.core.config.addresses import host_of
+from app.core.config.settings import Settings
 from app.countries.identity import identify
 from app.countries.shapes import CountryFact, UnusableRecord, find_records, has_more_pages, parse_record
-from app.sources import Source, SourceFailed, SourceRefused, host_of
+from app.sources import Source, SourceFailed, SourceRefused
 from app.upstream import BadStatus, get_json, with_query
 
 BUNDLED: Final = "bundled"

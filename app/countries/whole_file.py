@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from app.errors import AppError
+from app.core.errors import AppError
 
 
 class NotWritten(AppError):

@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from app.config import Settings
+from app.core.config.settings import Settings
 from app.doctor.findings import Finding, Verdict, failed, worst
 from app.doctor.settings import check_settings
 from app.doctor.sources import check_sources

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import stamina
 
-from app.config import Settings
+from app.core.config.settings import Settings
 from app.countries.sources import RESTCOUNTRIES, CountryList, country_chain
 from app.doctor.findings import Finding, failed, ok, warn
 from app.doctor.storage import Known

@@ -12,15 +12,15 @@ from sqlalchemy import delete, false, insert, literal_column, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.config import Settings
+from app.core.config.database_url import normalize_database_url
+from app.core.config.settings import Settings
+from app.core.errors import AppError, DatabaseUnavailable
 from app.countries.crud import CountryNotFound, get_status
 from app.countries.schemas import StatusPublic
 from app.countries.store import read_stored
 from app.database import Database
 from app.database_faults import error_number
-from app.database_url import normalize_database_url
 from app.doctor.findings import Finding, Verdict, failed, ok, warn, worst
-from app.errors import AppError, DatabaseUnavailable
 from app.lease import LeaseRow
 from app.rates.sources import source_name
 from app.rates.store import last_known_rates

@@ -8,7 +8,7 @@ from sqlalchemy import select as select_columns  # takes any number of columns, 
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.errors import AppError, ValidationFailed
+from app.core.errors import AppError, ValidationFailed
 from app.rates.currencies import minor_units
 from app.rates.exchange import convert, cross_rate, shown, to_minor_unit
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay

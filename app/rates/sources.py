@@ -9,9 +9,10 @@ from typing import Final
 
 import httpx
 
-from app.config import Settings
+from app.core.config.addresses import host_of
+from app.core.config.settings import Settings
 from app.rates.shapes import Quotes, parse_quotes
-from app.sources import Source, SourceFailed, host_of
+from app.sources import Source, SourceFailed
 from app.upstream import get_json
 
 BUNDLED: Final = "bundled"

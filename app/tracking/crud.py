@@ -8,9 +8,9 @@ from sqlalchemy import select as select_columns  # takes any number of columns, 
 from sqlmodel import col, delete, func, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.errors import AppError
 from app.database import Database
 from app.dialects import ServerNow, upsert
-from app.errors import AppError
 from app.tracking.models import Document, State, Transfer
 from app.tracking.schemas import (
     DocumentFilters,

@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from app.errors import DatabaseUnavailable, ValidationFailed, describe_invalid
+from app.core.errors import DatabaseUnavailable, ValidationFailed, describe_invalid
 from app.tracking.schemas import MAX_DOCUMENTS, DocumentInput
 
 LONGEST_LINE: Final = 131_072

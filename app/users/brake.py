@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from app.errors import AppError
+from app.core.errors import AppError
 
 _FREE_TRIES: Final = 5
 _LONGEST_PAUSE: Final = 60.0

@@ -10,8 +10,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.access import Forbidden, Principal, Role
 from app.audit.record import record
+from app.core.errors import AppError
 from app.database import Database
-from app.errors import AppError
 from app.names import name_key
 from app.users.credentials import check_still_held, revoke_all
 from app.users.models import Address, User

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from pwdlib import PasswordHash
 
-from app.errors import AppError
+from app.core.errors import AppError
 
 T = TypeVar("T")
 

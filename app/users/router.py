@@ -5,8 +5,8 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.access import Rule, access
+from app.core.errors import documented
 from app.database import DatabaseDep, SessionDep
-from app.errors import documented
 from app.openapi import links
 from app.paging import PAGE_HEADERS, page_headers
 from app.users import addresses, crud

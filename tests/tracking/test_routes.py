@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.errors import DatabaseUnavailable
+from app.core.errors import DatabaseUnavailable
 from app.main import create_app
 from app.tracking.crud import Tracking
 from app.tracking.router import get_tracking

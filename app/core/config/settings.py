@@ -8,9 +8,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from app.clients import parse_networks
-from app.database_url import mysql_connect_arguments, normalize_database_url
-from app.sources import is_http_url, parse_chain, without_secrets
+from app.core.config.addresses import is_http_url, parse_chain, parse_networks, without_secrets
+from app.core.config.database_url import mysql_connect_arguments, normalize_database_url
 
 COUNTRY_SOURCE_NAMES = ("restcountries", "restcountries-static", "countries.dev", "bundled")
 RATE_SOURCE_NAMES = ("open.er-api.com", "currency-api", "frankfurter", "bundled")

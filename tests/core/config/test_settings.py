@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.config import COUNTRY_SOURCE_NAMES, Settings, load_settings
+from app.core.config.settings import COUNTRY_SOURCE_NAMES, Settings, load_settings
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 HUSH = "hush-hush"
 
 DEFAULTS = {

@@ -1,0 +1,78 @@
+"""Who a request comes from: the address of the client, as far as the proxies in between are trusted."""
+
+import re
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+from starlette.types import Scope
+
+_NETWORK_OF_ONE: Final = 64
+"""Bits: whoever has one address of IPv6 has all that begin alike."""
+
+
+def parse_networks(words: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Read addresses and networks such as ``10.0.0.0/8``.
+
+    Raises:
+        ValueError: One of them is neither.
+    """
+    try:
+        return tuple(ip_network(word, strict=False) for word in words)
+    except ValueError as error:
+        raise ValueError(f"must be addresses and networks such as 10.0.0.1 or 10.0.0.0/8: {error}") from None
+
+
+def client_of(scope: Scope) -> str:
+    """The client of a request, as one that is counted: an address, or the network of an IPv6 address.
+
+    Requests that come over a local socket have none, and count as one client.
+    """
+    host = (scope.get("client") or ("", 0))[0]
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host or "local"
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(IPv6Network((address, _NETWORK_OF_ONE), strict=False))
+
+
+def parse_chain(words: tuple[str, ...], *, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Check the entries of a chain.
+
+    Raises:
+        ValueError: The chain is empty, or an entry is neither a known name nor an http(s) URL.
+    """
+    if not words:
+        raise ValueError("names no source")
+    for position, word in enumerate(words, start=1):
+        if word not in known and not is_http_url(word):
+            # What is not a plain word may be a mistyped URL with a key in it.
+            shown = repr(word) if re.fullmatch(r"[\w.-]+", word) else f"entry {position}"
+            raise ValueError(f"{shown} is neither an http(s) URL nor one of: {', '.join(known)}")
+    return words
+
+
+def is_http_url(word: str) -> bool:
+    """Whether the text is a URL that can be asked for something."""
+    if not re.fullmatch(r"[\x21-\x7e]+", word):
+        return False
+    try:
+        parts = urlsplit(word)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def host_of(url: str) -> str:
+    """The host of a URL: all of it that errors and logs may show."""
+    return urlsplit(url).hostname or "unknown host"
+
+
+def without_secrets(entry: str) -> str:
+    """An entry of a chain as an operator may see it: a URL without user, password and query."""
+    parts = urlsplit(entry)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")) if parts.netloc else entry
