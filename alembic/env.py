@@ -11,9 +11,9 @@ from alembic import context
 from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings, load_settings
 from app.core.errors import DatabaseUnavailable
+from app.core.telemetry.log import configure_logging
 from app.database import Database
 from app.lease import Lease, acquire, held, release
-from app.log import configure_logging
 from app.models import metadata
 
 POLL_SECONDS = 0.5

@@ -15,18 +15,20 @@ from pwdlib import PasswordHash
 from starlette.types import ASGIApp, Scope
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import __version__, metrics, status
+from app import __version__, status
 from app.access import SECURITY_SCHEMES
 from app.audit import router as audit
 from app.core.config.settings import Settings, load_settings
 from app.core.errors import UnforeseenErrors, install_error_handlers
+from app.core.telemetry import metrics_tmp as metrics
+from app.core.telemetry.counts import Counts
+from app.core.telemetry.log import LogLines, configure_logging
+from app.core.telemetry.tracing import TRACES_ONLY, clean_spans
 from app.cors import Cors
 from app.countries import currency_router as currencies
 from app.countries import router as countries
-from app.counts import Counts
 from app.docs import add_docs
 from app.gate import Gate, keep_rule
-from app.log import LogLines, configure_logging
 from app.openapi import DESCRIPTION, TAGS, TITLE, Operations, correct_openapi
 from app.overload import Overload
 from app.page import render as page
@@ -38,7 +40,6 @@ from app.response_cache import ResponseCache
 from app.running import State, running
 from app.security_headers import ALWAYS
 from app.static_files import add_files
-from app.tracing import TRACES_ONLY, clean_spans
 from app.tracking import router as tracking
 from app.users import account_router as accounts
 from app.users import router as users

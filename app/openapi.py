@@ -9,7 +9,7 @@ from starlette.routing import compile_path
 from starlette.types import Scope
 
 from app.core.errors import error_answers
-from app.counts import OTHER
+from app.core.telemetry.counts import OTHER
 
 TITLE: Final = "Country Data & Currency Exchange API"
 DESCRIPTION: Final = """\

@@ -5,7 +5,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.errors import AppError, error_response
-from app.counts import Counts
+from app.core.telemetry.counts import Counts
 from app.database import Database
 from app.openapi import Operations
 

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.config.addresses import client_of
 from app.core.errors import AppError, error_response
-from app.counts import Counts
+from app.core.telemetry.counts import Counts
 from app.openapi import Operations
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.answers import Headers, Reply
 from app.core.config.settings import Settings
-from app.counts import RequestCounts, method_label
-from app.log import REQUEST_ID, LogLines, console_head, has_colour, one_line, to_json
+from app.core.telemetry.counts import RequestCounts, method_label
+from app.core.telemetry.log import REQUEST_ID, LogLines, console_head, has_colour, one_line, to_json
 
 T = TypeVar("T")
 

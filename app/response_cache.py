@@ -12,7 +12,7 @@ from app.answers import Answer, AnswerStore, Headers, Key, Reply, Representation
 from app.conditional import is_not_modified
 from app.content_coding import IDENTITY, encode, negotiate
 from app.core.errors import AppError, DatabaseUnavailable, UnforeseenErrors, documented, error_response
-from app.counts import Counts
+from app.core.telemetry.counts import Counts
 from app.data_version import DataVersion
 from app.formats import preferred_format
 from app.single_flight import SingleFlight

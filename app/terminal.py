@@ -27,7 +27,7 @@ from app import migrations
 from app.access import Principal, Role
 from app.core.config.settings import Settings, load_settings
 from app.core.errors import AppError, DatabaseUnavailable, in_one_line
-from app.log import configure_logging
+from app.core.telemetry.log import configure_logging
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from app.core.config.settings import Settings
-from app.log import LogLines
+from app.core.telemetry.log import LogLines
 from app.main import create_app
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "access.md"

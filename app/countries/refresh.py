@@ -18,6 +18,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.audit.record import record
 from app.core.config.settings import Settings
 from app.core.errors import AppError, DatabaseUnavailable, UpstreamUnavailable
+from app.core.telemetry.counts import Counts, DataFigures
 from app.countries.batch import Answers, Batch, prepare, report
 from app.countries.drawing import Drawing, draw
 from app.countries.history import record_history
@@ -33,7 +34,6 @@ from app.countries.store import (
     summary_values,
 )
 from app.countries.summary import Summary
-from app.counts import Counts, DataFigures
 from app.database import Database, one_request
 from app.dialects import upsert
 from app.lease import Lease, LeaseLost, acquire, held, release, release_in

@@ -6,9 +6,9 @@ from typing import Final
 from loguru import logger
 
 from app.core.errors import DatabaseUnavailable
+from app.core.telemetry.counts import Counts, DataFigures
 from app.countries.store import read_summary
 from app.countries.summary import Summary
-from app.counts import Counts, DataFigures
 from app.database import Database
 
 LOOK_SECONDS: Final = 60.0

@@ -5,7 +5,7 @@ import json
 
 from sqlalchemy import event
 
-from app.log import configure_logging
+from app.core.telemetry.log import configure_logging
 from tests.conftest import serving
 from tests.users.accounts import ADA, PASSWORD, create, rows, sign_in
 

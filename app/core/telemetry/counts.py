@@ -1,6 +1,6 @@
 """What the service counts about itself: plain numbers, which cost an answer next to nothing.
 
-``app.collectors`` puts them into the words of Prometheus when somebody looks.
+``app.core.telemetry.prometheus`` puts them into the words of Prometheus when somebody looks.
 """
 
 from bisect import bisect_left

@@ -21,7 +21,7 @@ from tests.test_pool import until_started
 from tests.test_response_cache import Monotonic
 
 KEY = "a-key-for-the-metrics"
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 IDLE_OF_3 = """\
 # HELP countries_db_pool_size Database connections that this process keeps open (DB_POOL_SIZE).
 # TYPE countries_db_pool_size gauge

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from loguru import logger
 
 from app.access import Rule, access
-from app.log import configure_logging
+from app.core.telemetry.log import configure_logging
 from app.main import create_app
 from app.users.credentials import new_secret
 from tests.conftest import make_settings, take_routes

@@ -19,7 +19,7 @@ def clean_spans(hide: Callable[[str], str]) -> None:
     provider = trace.get_tracer_provider()
     if isinstance(provider, trace.ProxyTracerProvider):
         return
-    from app.spans import CleanSpans  # noqa: PLC0415  # takes long, and is needed where traces are sent only
+    from app.core.telemetry.spans import CleanSpans  # noqa: PLC0415  # takes long, and is needed where traces are sent only
 
     if add := getattr(provider, "add_span_processor", None):
         add(CleanSpans(hide))

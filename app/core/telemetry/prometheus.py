@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time
 from itertools import accumulate
 
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from app import __version__
-from app.counts import REQUEST_BOUNDS, Counts, DataFigures, Durations
+from app.core.telemetry.counts import REQUEST_BOUNDS, Counts, DataFigures, Durations
 from app.pool import Pool, PoolFigures
 
 
@@ -123,3 +124,19 @@ def _buckets_and_sum(durations: Durations) -> tuple[list[tuple[str, float]], flo
     """Prometheus' buckets count all that took no longer than their bound."""
     bounds = [*map(floatToGoString, durations.bounds), "+Inf"]
     return list(zip(bounds, accumulate(durations.buckets), strict=True)), durations.seconds
+
+
+def create_registry(pool: Pool, counts: Counts, *, clock: Callable[[], datetime], workers: int) -> CollectorRegistry:
+    """All figures of one application.
+
+    Args:
+        pool: Its database connections.
+        counts: What it counts.
+        clock: The time in UTC, for the age of the data.
+        workers: How many processes serve; the figures are of one.
+    """
+    registry = CollectorRegistry()
+    registry.register(PoolCollector(pool))
+    registry.register(CountsCollector(counts, clock=clock, workers=workers))
+    ProcessCollector(registry=registry)
+    return registry

@@ -6,7 +6,7 @@ from typing import Final
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Span, SpanProcessor
 
-from app.log import REQUEST_ID
+from app.core.telemetry.log import REQUEST_ID
 
 _QUERY: Final = "url.query"
 _PATH: Final = "url.path"
