@@ -10,10 +10,10 @@ from sqlalchemy.schema import CreateTable
 from alembic import context
 from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings, load_settings
+from app.core.db.database import Database
+from app.core.db.lease import Lease, acquire, held, release
 from app.core.errors import DatabaseUnavailable
 from app.core.telemetry.log import configure_logging
-from app.database import Database
-from app.lease import Lease, acquire, held, release
 from app.models import metadata
 
 POLL_SECONDS = 0.5

@@ -16,11 +16,11 @@ from app.access import ACTOR, Role
 from app.announcement import announce_when_open
 from app.bounded_head import BoundedHead
 from app.core.config.settings import Settings
+from app.core.db.database import Database
 from app.core.errors import ValidationFailed, describe_invalid
 from app.countries import cli as countries_cli
 from app.countries.refresh import Refresher
 from app.countries.schemas import RefreshResult
-from app.database import Database
 from app.doctor.cli import doctor
 from app.rates.cli import import_rates
 from app.terminal import (

@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access import ACTOR, ANYBODY, OPERATOR, Forbidden, Principal, Role, Rule
+from app.core.db.budget import one_request
+from app.core.db.database import Database
 from app.core.errors import AppError, Unauthorized, UnforeseenErrors, error_response
-from app.database import Database, one_request
 from app.openapi import Operations
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -3,8 +3,8 @@
 from sqlmodel import SQLModel
 
 from app.audit.models import AuditEntry
+from app.core.db.lease import LeaseRow
 from app.countries.models import Country, CountryHistory, SummaryCache
-from app.lease import LeaseRow
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.tracking.models import Document, Transfer
 from app.users.models import Address, Credential, User

@@ -4,9 +4,9 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.core.db.database import Database
 from app.core.errors import AppError, error_response
 from app.core.telemetry.counts import Counts
-from app.database import Database
 from app.openapi import Operations
 
 _ROUNDS: Final = 2

@@ -9,17 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app import __version__
 from app.access import Rule, access
+from app.core.db.migrations import current_revision, head_revision, is_behind
+from app.core.db.pool import PoolFigures
 from app.core.errors import AppError, DatabaseUnavailable, documented
+from app.core.http.dependencies import DatabaseDep, SessionDep, note_version
 from app.countries import crud
 from app.countries.schemas import StatusPublic
-from app.data_version import note_version
-from app.database import DatabaseDep, SessionDep
 from app.formats import FORMAT_DESCRIPTION
 from app.openapi import TITLE
 from app.page.render import render_page
-from app.pool import PoolFigures
 from app.response_cache import CACHEABLE, DOCUMENTED
-from app.revisions import current_revision, head_revision, is_behind
 
 router = APIRouter(tags=["service"])
 

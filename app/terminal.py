@@ -23,9 +23,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from app import migrations
 from app.access import Principal, Role
 from app.core.config.settings import Settings, load_settings
+from app.core.db import migrations
 from app.core.errors import AppError, DatabaseUnavailable, in_one_line
 from app.core.telemetry.log import configure_logging
 

@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.config.settings import Settings
-from app.database import create_engine
-from app.dialects import upsert_statement
+from app.core.db.engine import create_engine
+from app.core.db.upsert import upsert_statement
 from app.rates.history import read_history
 from app.rates.imports import pieces
 from app.rates.models import ExchangeRate

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.config.settings import Settings
-from app.database import create_engine
-from app.dialects import upsert_statement
+from app.core.db.engine import create_engine
+from app.core.db.upsert import upsert_statement
 from app.tracking.models import Document, Transfer
 from benchmarks.tracking_rows import STATE, batches
 

@@ -33,16 +33,18 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import LRUCache
 
-from app import database as databases
-from app.core.config.database_url import mysql_connect_arguments, normalize_database_url
+from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings
+from app.core.db import database as databases
+from app.core.db.database import Database
+from app.core.db.dialects.mysql import mysql_connect_arguments
+from app.core.db.dialects.sqlite import prepare_sqlite
+from app.core.db.engine import create_engine
+from app.core.db.migrations import migrate
 from app.countries import drawing
 from app.countries.summary_image import render_summary
-from app.database import Database, create_engine
-from app.dialects import prepare_sqlite
 from app.main import app as default_app
 from app.main import create_app
-from app.migrations import migrate
 from tests.support import payloads
 from tests.support.certificate import make_certificate
 from tests.support.mariadb import PrivateMariaDB, is_installed

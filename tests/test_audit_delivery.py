@@ -15,10 +15,10 @@ from sqlmodel import col, insert, select, update
 
 from app.audit import delivery, turns
 from app.audit.models import AuditEntry
+from app.core.db.database import Database
+from app.core.db.lease import LeaseRow, acquire
 from app.core.errors import DatabaseUnavailable
 from app.core.telemetry.log import configure_logging
-from app.database import Database
-from app.lease import LeaseRow, acquire
 from app.upstream import post_json
 from tests.conftest import make_settings, opened_database, serving
 from tests.support.service import ServiceProcess

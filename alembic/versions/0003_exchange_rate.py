@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from alembic import op
-from app.dialects import TABLE_OPTIONS
+from app.core.db.types import TABLE_OPTIONS
 
 revision = "0003"
 down_revision = "0002"

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from alembic import op
-from app.dialects import TABLE_OPTIONS, RowId
+from app.core.db.types import TABLE_OPTIONS, RowId
 
 revision = "0006"
 down_revision = "0005"

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from alembic import op
-from app.dialects import TABLE_OPTIONS, LongText, RowId, UTCDateTime
+from app.core.db.types import TABLE_OPTIONS, LongText, RowId, UTCDateTime
 
 revision = "0008"
 down_revision = "0007"

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from alembic import op
-from app.dialects import TABLE_OPTIONS, LongText, UTCDateTime
+from app.core.db.types import TABLE_OPTIONS, LongText, UTCDateTime
 
 revision = "0010"
 down_revision = "0009"

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from alembic import op
-from app.dialects import TABLE_OPTIONS, UTCDateTime
+from app.core.db.types import TABLE_OPTIONS, UTCDateTime
 
 revision = "0011"
 down_revision = "0010"

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from alembic import op
-from app.dialects import TABLE_OPTIONS, RowId, UTCDateTime
+from app.core.db.types import TABLE_OPTIONS, RowId, UTCDateTime
 
 revision = "0017"
 down_revision = "0016"

@@ -13,10 +13,10 @@ from app.audit.models import AuditEntry
 from app.audit.schemas import AuditEntryPublic
 from app.audit.turns import Turns, log_failure
 from app.core.config.settings import Settings
+from app.core.db.database import Database
+from app.core.db.lease import Lease, renew_in
+from app.core.db.types import ServerNow
 from app.core.telemetry.log import REQUEST_ID
-from app.database import Database
-from app.dialects import ServerNow
-from app.lease import Lease, renew_in
 from app.sources import SourceFailed
 from app.upstream import post_json
 

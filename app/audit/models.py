@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from app.dialects import TABLE_OPTIONS, LongText, RowId, UTCDateTime
+from app.core.db.types import TABLE_OPTIONS, LongText, RowId, UTCDateTime
 
 
 class AuditEntry(SQLModel, table=True):

@@ -9,9 +9,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.access import ACTOR
 from app.audit.models import AuditEntry
+from app.core.db.database import announce_audit_entry
+from app.core.db.types import ServerNow
 from app.core.telemetry.log import REQUEST_ID
-from app.database import announce_audit_entry
-from app.dialects import ServerNow
 
 NOTHING: Final[Mapping[str, Any]] = {}
 

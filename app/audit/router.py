@@ -8,7 +8,7 @@ from app.access import Rule, access
 from app.audit import crud
 from app.audit.schemas import AuditEntryPublic, AuditFilters
 from app.core.errors import documented
-from app.database import SessionDep
+from app.core.http.dependencies import SessionDep
 from app.paging import PAGE_HEADERS, page_headers
 
 router = APIRouter(tags=["audit"])

@@ -7,9 +7,9 @@ from typing import Final
 
 from loguru import logger
 
+from app.core.db.database import Database
+from app.core.db.lease import Lease, acquire, held, release
 from app.core.errors import AppError
-from app.database import Database
-from app.lease import Lease, acquire, held, release
 
 GATHER_SECONDS: Final = 0.2
 """What comes close together is done together."""

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from app.core.db.keys import name_key
 from app.countries.gdp import estimate_gdp
 from app.countries.identity import StoredCountry, alpha3_of, match_stored
 from app.countries.schemas import RefreshResult, SkippedRecord, SourcesPublic
 from app.countries.shapes import CountryFact
 from app.countries.sources import CountryList
 from app.countries.summary import Summary, summarize
-from app.names import name_key
 from app.rates.shapes import Quotes
 
 _MOST_SKIPPED: Final = 100

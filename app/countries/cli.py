@@ -10,14 +10,14 @@ from pydantic import ValidationError
 from rich.table import Table
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.db.database import Database
+from app.core.db.keys import name_key
 from app.core.errors import DatabaseUnavailable, describe_invalid, in_one_line
 from app.countries import crud
 from app.countries.crud import CountryNotFound
 from app.countries.schemas import CountryFilters, CountryPublic, CountrySort
 from app.countries.whole_file import NotWritten, write_file
-from app.database import Database
 from app.formats import Format, write_table
-from app.names import name_key
 from app.paging import MAX_LIMIT
 from app.terminal import JsonOption, errors, examples, fail, read_settings_without_log, run, show, show_json
 

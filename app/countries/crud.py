@@ -10,6 +10,8 @@ from sqlmodel import case, col, delete, false, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.record import record
+from app.core.db.database import Database
+from app.core.db.keys import name_key
 from app.core.errors import AppError, ValidationFailed
 from app.countries.drawing import draw
 from app.countries.identity import StoredCountry, alpha2_of
@@ -23,8 +25,6 @@ from app.countries.schemas import (
 )
 from app.countries.store import change_summary, read_stored, read_summary
 from app.countries.summary import Summary, summarize
-from app.database import Database
-from app.names import name_key
 
 
 class CountryNotFound(AppError):

@@ -5,10 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from app.access import Rule, access
+from app.core.http.dependencies import SessionDep, note_version
 from app.countries import currencies
 from app.countries.schemas import CurrencyPublic
-from app.data_version import note_version
-from app.database import SessionDep
 from app.formats import FORMAT_DESCRIPTION, OTHER_FORMATS, Format, answer_headers, write_table
 from app.paging import TOTAL_HEADER
 from app.response_cache import CACHEABLE, DOCUMENTED

@@ -7,11 +7,11 @@ from sqlalchemy import select as select_columns  # takes any number of columns, 
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.db.upsert import upsert_from
 from app.countries.crud import get_country
 from app.countries.models import Country, CountryHistory
 from app.countries.schemas import HistoryEntryPublic, HistoryQuery
 from app.countries.summary import Summary
-from app.dialects import upsert_from
 
 HISTORY_FIELDS: Final = tuple(HistoryEntryPublic.model_fields)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
+from app.core.db.keys import name_key
 from app.countries.shapes import CountryFact
-from app.names import name_key
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import BigInteger, Double, ForeignKeyConstraint, Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from app.dialects import TABLE_OPTIONS, LongBlob, LongText, RowId, UTCDateTime
+from app.core.db.types import TABLE_OPTIONS, LongBlob, LongText, RowId, UTCDateTime
 
 SUMMARY_ID: Final = 1
 

@@ -17,6 +17,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.record import record
 from app.core.config.settings import Settings
+from app.core.db.budget import one_request
+from app.core.db.database import Database
+from app.core.db.lease import Lease, LeaseLost, acquire, held, release, release_in
+from app.core.db.single_flight import SingleFlight
+from app.core.db.upsert import upsert
 from app.core.errors import AppError, DatabaseUnavailable, UpstreamUnavailable
 from app.core.telemetry.counts import Counts, DataFigures
 from app.countries.batch import Answers, Batch, prepare, report
@@ -34,12 +39,8 @@ from app.countries.store import (
     summary_values,
 )
 from app.countries.summary import Summary
-from app.database import Database, one_request
-from app.dialects import upsert
-from app.lease import Lease, LeaseLost, acquire, held, release, release_in
 from app.rates.sources import rate_chain, source_name
 from app.rates.store import last_known_rates, record_quotes
-from app.single_flight import SingleFlight
 from app.sources import first_usable
 
 LEASE: Final = "refresh"

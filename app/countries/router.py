@@ -8,6 +8,7 @@ from pydantic_core import to_json
 from app.access import Rule, access
 from app.core.config.addresses import client_of
 from app.core.errors import documented
+from app.core.http.dependencies import DatabaseDep, SessionDep, note_version
 from app.countries import crud
 from app.countries.history import HISTORY_FIELDS, list_history
 from app.countries.refresh import Refresher
@@ -20,8 +21,6 @@ from app.countries.schemas import (
     HistoryQuery,
     RefreshResult,
 )
-from app.data_version import note_version
-from app.database import DatabaseDep, SessionDep
 from app.formats import OTHER_FORMATS, Format, answer_headers, write_table
 from app.paging import PAGE_HEADERS, page_headers
 from app.rate_limits import RateLimits

@@ -10,13 +10,13 @@ from typing import Final
 from loguru import logger
 
 from app.core.config.settings import Settings
+from app.core.db.database import Database
+from app.core.db.lease import acquire
 from app.core.errors import AppError, DatabaseUnavailable
 from app.countries.refresh import Refresher, RefreshOrder
 from app.countries.store import read_generation, read_summary
 from app.countries.summary import Summary
 from app.countries.watch import figures_of
-from app.database import Database
-from app.lease import acquire
 from app.rates.sources import BUNDLED
 
 TURN: Final = "scheduled refresh"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.names import name_key
+from app.core.db.keys import name_key
 from app.sources import SourceFailed
 
 LARGEST_POPULATION: Final = 10_000_000_000

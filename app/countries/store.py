@@ -7,11 +7,11 @@ from sqlalchemy import select as select_columns  # takes any number of columns, 
 from sqlmodel import case, col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.db.database import announce_new_version
 from app.countries.drawing import Drawing
 from app.countries.identity import StoredCountry
 from app.countries.models import SUMMARY_ID, Country, SummaryCache
 from app.countries.summary import Summary
-from app.database import announce_new_version
 
 
 async def read_stored(session: AsyncSession, *, lock: bool = False) -> list[StoredCountry]:

@@ -5,11 +5,11 @@ from typing import Final
 
 from loguru import logger
 
+from app.core.db.database import Database
 from app.core.errors import DatabaseUnavailable
 from app.core.telemetry.counts import Counts, DataFigures
 from app.countries.store import read_summary
 from app.countries.summary import Summary
-from app.database import Database
 
 LOOK_SECONDS: Final = 60.0
 

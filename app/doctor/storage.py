@@ -14,17 +14,17 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings
+from app.core.db.database import Database
+from app.core.db.dialects.mysql import error_number
+from app.core.db.lease import LeaseRow
+from app.core.db.migrations import current_revision, head_revision, is_behind
 from app.core.errors import AppError, DatabaseUnavailable
 from app.countries.crud import CountryNotFound, get_status
 from app.countries.schemas import StatusPublic
 from app.countries.store import read_stored
-from app.database import Database
-from app.database_faults import error_number
 from app.doctor.findings import Finding, Verdict, failed, ok, warn, worst
-from app.lease import LeaseRow
 from app.rates.sources import source_name
 from app.rates.store import last_known_rates
-from app.revisions import current_revision, head_revision, is_behind
 
 _MIGRATE: Final = "run: python -m app migrate (serve does it by itself)"
 _REFRESH: Final = "run: python -m app refresh"

@@ -10,11 +10,11 @@ from loguru import logger
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app import __version__
+from app.core.db.database import Database
 from app.core.errors import DatabaseUnavailable
+from app.core.http.dependencies import note_version
 from app.countries.crud import CountryNotFound, get_status, list_countries
 from app.countries.schemas import CountryFilters, CountrySort
-from app.data_version import note_version
-from app.database import Database
 from app.openapi import TITLE
 from app.page.view import NOTHING, View, dollars, flag_of, make_view, rate_of
 from app.rates.crud import RatesNotFound, get_rates

@@ -13,9 +13,9 @@ from typing import Final
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.record import record
-from app.data_version import raise_version
-from app.database import Database
-from app.lease import Lease, acquire, held, release, renew_in
+from app.core.db.data_version import raise_version
+from app.core.db.database import Database
+from app.core.db.lease import Lease, acquire, held, release, renew_in
 from app.rates.crud import DayKey, read_rates
 from app.rates.history import PastDay, check_moves, read_history
 from app.rates.sources import ECB

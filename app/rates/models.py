@@ -5,7 +5,7 @@ from datetime import date, datetime
 from sqlalchemy import Double, Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from app.dialects import TABLE_OPTIONS, UTCDateTime
+from app.core.db.types import TABLE_OPTIONS, UTCDateTime
 
 
 class ExchangeRate(SQLModel, table=True):

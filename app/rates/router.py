@@ -12,9 +12,10 @@ from fastapi.responses import StreamingResponse
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.access import Rule, access
+from app.core.db.budget import leave_request
+from app.core.db.database import Database
 from app.core.errors import ValidationFailed, documented
-from app.data_version import note_version
-from app.database import Database, DatabaseDep, SessionDep, leave_request
+from app.core.http.dependencies import DatabaseDep, SessionDep, note_version
 from app.formats import OTHER_FORMATS, Format, answer_headers, write_table
 from app.rates import crud
 from app.rates.schemas import Conversion, ConversionQuery, Day, RatesPublic, RatesQuery, SeriesPublic, SeriesQuery

@@ -15,8 +15,8 @@ from sqlalchemy import select as select_columns  # takes any number of columns, 
 from sqlmodel import col, func
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.db.dialects.mysql import read_by_day
 from app.core.errors import AppError
-from app.dialects import read_by_day
 from app.formats import Format, write_heading, write_rows
 from app.rates.crud import RatesNotFound, require_quoted
 from app.rates.exchange import Group, averages, cross, shown

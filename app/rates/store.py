@@ -9,7 +9,7 @@ from sqlalchemy import select as select_columns  # takes any number of columns, 
 from sqlmodel import and_, col, func
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.dialects import upsert, upsert_from
+from app.core.db.upsert import upsert, upsert_from
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.rates.shapes import Quotes
 

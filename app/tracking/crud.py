@@ -8,9 +8,10 @@ from sqlalchemy import select as select_columns  # takes any number of columns, 
 from sqlmodel import col, delete, func, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.db.database import Database
+from app.core.db.types import ServerNow
+from app.core.db.upsert import upsert
 from app.core.errors import AppError
-from app.database import Database
-from app.dialects import ServerNow, upsert
 from app.tracking.models import Document, State, Transfer
 from app.tracking.schemas import (
     DocumentFilters,

@@ -8,8 +8,8 @@ from pydantic import StringConstraints
 from sqlalchemy import ForeignKeyConstraint, UniqueConstraint
 from sqlmodel import Field
 
-from app.dialects import TABLE_OPTIONS, LongText, UTCDateTime
-from app.validated import Validated
+from app.core.db.types import TABLE_OPTIONS, LongText, UTCDateTime
+from app.core.db.validated import Validated
 
 UBID_PATTERN: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _LARGEST: Final = 2**31 - 1

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from app.access import Rule, access
 from app.core.errors import documented
-from app.database import DatabaseDep
+from app.core.http.dependencies import DatabaseDep
 from app.openapi import links
 from app.paging import PAGE_HEADERS, page_headers
 from app.tracking.crud import Tracking

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Form, Path, Response
 
 from app.access import Rule, access
 from app.core.errors import documented
-from app.database import DatabaseDep, SessionDep
+from app.core.http.dependencies import DatabaseDep, SessionDep
 from app.openapi import links
 from app.users import crud, sign_in
 from app.users.dependencies import AccountIdDep, BrakeDep, PasswordsDep, PrincipalDep, TokenLifetimeDep

@@ -6,9 +6,9 @@ from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.record import record
+from app.core.db.database import Database
+from app.core.db.types import ServerNow
 from app.core.errors import AppError
-from app.database import Database
-from app.dialects import ServerNow
 from app.users.credentials import check_still_held
 from app.users.crud import UserNotFound
 from app.users.models import Address, User

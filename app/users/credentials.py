@@ -15,9 +15,9 @@ from sqlmodel import col, delete, insert, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.access import ACTOR, Principal, Role
+from app.core.db.database import Database
+from app.core.db.types import ServerNow
 from app.core.errors import DatabaseUnavailable, Unauthorized
-from app.database import Database
-from app.dialects import ServerNow
 from app.users.models import Credential, User
 
 Kind = Literal["token", "key"]

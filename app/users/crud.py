@@ -10,9 +10,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.access import Forbidden, Principal, Role
 from app.audit.record import record
+from app.core.db.database import Database
+from app.core.db.keys import name_key
 from app.core.errors import AppError
-from app.database import Database
-from app.names import name_key
 from app.users.credentials import check_still_held, revoke_all
 from app.users.models import Address, User
 from app.users.passwords import Passwords

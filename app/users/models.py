@@ -7,7 +7,7 @@ from sqlalchemy import Boolean, ForeignKeyConstraint, UniqueConstraint
 from sqlalchemy.orm import relationship
 from sqlmodel import Field, Relationship, SQLModel
 
-from app.dialects import TABLE_OPTIONS, RowId, ServerNow, UTCDateTime
+from app.core.db.types import TABLE_OPTIONS, RowId, ServerNow, UTCDateTime
 
 _OF_USER: Final[dict[str, Any]] = {"columns": ["user_id"], "refcolumns": ["user.id"], "ondelete": "CASCADE"}
 _TABLE_OPTIONS: Final[dict[str, Any]] = {**TABLE_OPTIONS, "sqlite_autoincrement": True}

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.access import Rule, access
 from app.core.errors import documented
-from app.database import DatabaseDep, SessionDep
+from app.core.http.dependencies import DatabaseDep, SessionDep
 from app.openapi import links
 from app.paging import PAGE_HEADERS, page_headers
 from app.users import addresses, crud

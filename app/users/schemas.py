@@ -20,8 +20,9 @@ from pydantic.config import JsonDict
 
 from app.access import Role
 from app.conditional import entity_tag, require_match
+from app.core.db.keys import name_key
+from app.core.http.bodies import SHOWN_LINE, shown_line
 from app.given import Given, whole
-from app.names import SHOWN_LINE, name_key, shown_line
 from app.paging import LimitField, OffsetField
 from app.users.models import User
 from app.users.territories import territories

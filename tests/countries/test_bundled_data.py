@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app.names import name_key
+from app.core.db.keys import name_key
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts/update-bundled-data"
@@ -130,7 +130,7 @@ def test_a_spelling_that_would_mean_two_countries_is_refused() -> None:
 
 @pytest.mark.parametrize(("eur", "code", "rates"), [("0.5", 0, {"EUR": 0.5, "USD": 1}), ("-1", 1, RATES["rates"])])
 def test_script_replaces_the_rates_or_leaves_them_alone(tmp_path: Path, eur: str, code: int, rates: object) -> None:
-    copies = ["scripts/update-bundled-data", "app/names.py", "app/countries/data/countries.json"]
+    copies = ["scripts/update-bundled-data", "app/core/db/keys.py", "app/countries/data/countries.json"]
     for path in [*copies, "app/rates/data/rates.json"]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, tmp_path / path)

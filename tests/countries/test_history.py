@@ -8,8 +8,8 @@ import pytest
 from sqlmodel import delete, func, select
 
 from alembic import command
+from app.core.db.migrations import alembic_config, migrate
 from app.countries.models import CountryHistory
-from app.migrations import alembic_config, migrate
 from tests.conftest import COUNTRIES, RATES, START, make_settings, serving
 from tests.support.statements import explained, recorded
 from tests.support.upstream import document, status

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from app.database import Database
+from app.core.db.database import Database
 from tests.conftest import COUNTRIES
 from tests.support import payloads
 from tests.support.statements import explained, recorded

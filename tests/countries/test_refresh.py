@@ -4,9 +4,9 @@ import asyncio
 
 from sqlmodel import update
 
+from app.core.db.lease import LeaseRow, acquire
+from app.core.db.types import ServerNow
 from app.countries import refresh
-from app.dialects import ServerNow
-from app.lease import LeaseRow, acquire
 from tests.conftest import COUNTRIES, RATES, everything, serving
 from tests.support import payloads
 from tests.support.upstream import Answer, Request, after, document, hang, html, in_turn, status, truncated

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.revisions import head_revision
+from app.core.db.migrations import head_revision
 from tests.conftest import COUNTRIES, RATES, migrate_in_thread
 from tests.support import galera, haproxy
 from tests.support.galera import GaleraCluster, GaleraNode

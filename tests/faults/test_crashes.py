@@ -16,12 +16,12 @@ import httpx
 import pytest
 from sqlmodel import col, select, update
 
+from app.core.db.database import Database
+from app.core.db.lease import LeaseRow
+from app.core.db.types import ServerNow
 from app.countries.models import SummaryCache
 from app.countries.refresh import LEASE
 from app.countries.sources import bundled_records
-from app.database import Database
-from app.dialects import ServerNow
-from app.lease import LeaseRow
 from tests.conftest import COUNTRIES, RATES, Client, make_settings, migrate_in_thread, serving
 from tests.support.mariadb import PrivateMariaDB
 from tests.support.service import ServiceProcess

@@ -8,10 +8,10 @@ import pymysql
 import pytest
 
 from tests.conftest import make_settings, migrate_in_thread, serving
+from tests.core.db.test_pool import until_started
 from tests.support.mariadb import PrivateMariaDB, is_installed
 from tests.support.scene import Scene, settings
 from tests.support.traffic import KEY
-from tests.test_pool import until_started
 
 pytestmark = [pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed"), pytest.mark.slow]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.data_version import raise_version
+from app.core.db.data_version import raise_version
 from app.rates.store import import_days
 
 HISTORY: dict[date, dict[str, float]] = {

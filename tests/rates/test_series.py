@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import bindparam, select
 from sqlmodel import col
 
-from app.database import Database
-from app.dialects import read_by_day
+from app.core.db.database import Database
+from app.core.db.dialects.mysql import read_by_day
 from app.rates import series
 from app.rates.models import ExchangeRate
 from app.rates.store import import_days

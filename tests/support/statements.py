@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import event
 
-from app.database import Database
+from app.core.db.database import Database
 
 
 class Statement(NamedTuple):

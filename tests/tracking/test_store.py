@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from app.database import Database
+from app.core.db.database import Database
 from app.tracking.crud import StepBackwards, Tracking, TransferMissing, TransferNotFound
 from app.tracking.models import State
 from app.tracking.schemas import DocumentFilters, DocumentInput, TransferCreate, TransferFilters

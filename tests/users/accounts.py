@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import event, text
 
-from app.database import Database
+from app.core.db.database import Database
 from tests.conftest import Client
 
 PASSWORD = "correct horse battery"

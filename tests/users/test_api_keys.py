@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from app.core.db.database import Database
 from app.core.errors import DatabaseUnavailable
-from app.database import Database
 from tests.users.accounts import create, overtaken, rows, sign_in, stored, write
 from tests.users.test_sign_in import NEW_PASSWORD, UNAUTHORIZED
 

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.core.db.database import Database
 from app.core.errors import DatabaseUnavailable
-from app.database import Database
 from tests.conftest import serving
 from tests.users.accounts import ADA, PASSWORD, create, rows, sign_in, stored
 from tests.users.hasher import WatchedHasher

@@ -1,8 +1,6 @@
 """Database URLs as hosting providers hand them out, made ready for the async drivers."""
 
-import ssl
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import URL, make_url
 
@@ -103,36 +101,3 @@ def _ssl_mode(value: str) -> str:
             f"ssl-mode {value} is not known; use DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY"
         )
     return mode
-
-
-def mysql_connect_arguments(url: URL) -> tuple[URL, dict[str, Any]]:
-    """Split a normalised MySQL URL into what the URL and what ``connect_args`` must carry.
-
-    Returns:
-        The URL without TLS options, and the arguments with a real TLS context
-        where the mode asks for one. Without a mode the connection is plain.
-    """
-    bare = url.difference_update_query(["ssl_mode", "ssl_ca"])
-    context = _tls_context(url.query)
-    return bare, {"ssl": context} if context else {}
-
-
-def requires_tls(url: URL) -> bool:
-    """Whether a connection without encryption must be refused.
-
-    The drivers go on in plain text when the server (or somebody between)
-    says that it has no TLS, so the caller has to check.
-    """
-    return url.query.get("ssl_mode") in ("required", "verify_ca", "verify_identity")
-
-
-def _tls_context(query: Mapping[str, str | tuple[str, ...]]) -> ssl.SSLContext | None:
-    mode = query.get("ssl_mode")
-    if mode is None or mode == "disabled":
-        return None
-    context = ssl.create_default_context(cafile=_single(query["ssl_ca"]) if "ssl_ca" in query else None)
-    context.check_hostname = mode == "verify_identity"
-    if mode in ("preferred", "required"):
-        # MySQL's own meaning of these modes: encrypted, but nobody is authenticated.
-        context.verify_mode = ssl.CERT_NONE
-    return context

@@ -9,7 +9,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.core.config.addresses import is_http_url, parse_chain, parse_networks, without_secrets
-from app.core.config.database_url import mysql_connect_arguments, normalize_database_url
+from app.core.config.database_url import normalize_database_url
+from app.core.db.dialects.mysql import mysql_connect_arguments
 
 COUNTRY_SOURCE_NAMES = ("restcountries", "restcountries-static", "countries.dev", "bundled")
 RATE_SOURCE_NAMES = ("open.er-api.com", "currency-api", "frankfurter", "bundled")

@@ -11,8 +11,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from app import __version__
+from app.core.db.pool import Pool, PoolFigures
 from app.core.telemetry.counts import REQUEST_BOUNDS, Counts, DataFigures, Durations
-from app.pool import Pool, PoolFigures
 
 
 class PoolCollector(Collector):

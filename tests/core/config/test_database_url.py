@@ -7,12 +7,8 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy.exc import ArgumentError
 
-from app.core.config.database_url import (
-    mysql_connect_arguments,
-    normalize_database_url,
-    normalize_mysql_url,
-    requires_tls,
-)
+from app.core.config.database_url import normalize_database_url, normalize_mysql_url
+from app.core.db.dialects.mysql import mysql_connect_arguments, requires_tls
 from tests.support.certificate import make_certificate
 
 UTF8 = "charset=utf8mb4"

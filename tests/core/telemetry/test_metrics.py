@@ -10,14 +10,14 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.core.db.data_version import DataVersion
 from app.core.errors import DatabaseUnavailable
 from app.countries import watch
-from app.data_version import DataVersion
 from tests.conftest import RATES, START, Client, make_settings, serving
+from tests.core.db.test_pool import until_started
 from tests.support.mariadb import free_port
 from tests.support.statements import recorded
 from tests.support.upstream import status
-from tests.test_pool import until_started
 from tests.test_response_cache import Monotonic
 
 KEY = "a-key-for-the-metrics"

@@ -1,20 +1,36 @@
-"""Which revision of the schema this service wants, and which one a database has.
+"""Runs migrations from code; ``alembic/env.py`` runs them on a database."""
 
-By the names of the files: Alembic, which runs them, takes a sixth of the time
-in which the service starts, and is needed for nothing else here.
-"""
-
+import argparse
 from functools import cache
 from pathlib import Path
+from typing import Final
 
+from alembic.config import Config
 from sqlalchemy import Connection, inspect, text
 from sqlmodel.ext.asyncio.session import AsyncSession
+
+from alembic import command
+from app.core.config.settings import Settings
+
+_INI: Final = Path(__file__).resolve().parents[3] / "alembic.ini"
+
+
+def alembic_config(settings: Settings | None = None) -> Config:
+    """Alembic's configuration; ``alembic/env.py`` takes the settings from its attributes."""
+    config = Config(_INI, cmd_opts=argparse.Namespace())
+    config.attributes["settings"] = settings
+    return config
+
+
+def migrate(settings: Settings, *, revision: str = "head") -> None:
+    """Bring the schema to a revision. Blocks, and starts an event loop of its own."""
+    command.upgrade(alembic_config(settings), revision)
 
 
 @cache
 def head_revision() -> str:
     """The newest revision that this version of the service knows."""
-    versions = Path(__file__).resolve().parent.parent / "alembic" / "versions"
+    versions = Path(__file__).resolve().parents[3] / "alembic" / "versions"
     return max(path.name.partition("_")[0] for path in versions.glob("[0-9]*.py"))
 
 

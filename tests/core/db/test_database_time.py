@@ -10,10 +10,11 @@ from aiomysql.connection import MySQLResult
 from fastapi import FastAPI
 from sqlmodel import literal, select, text
 
+from app.core.db.budget import leave_request, one_request
+from app.core.db.database import Database
+from app.core.db.lease import acquire, held
 from app.core.errors import DatabaseUnavailable
-from app.database import Database, leave_request, one_request
 from app.gate import Gate
-from app.lease import acquire, held
 from app.openapi import Operations
 from app.users.credentials import find_principal
 from tests.conftest import opened_database

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from sqlalchemy import create_engine, event, text
 from sqlmodel import Session, col, select
 
-from app import validated
+from app.core.db import validated
+from app.core.db.validated import Validated
 from app.tracking.models import Transfer
-from app.validated import Validated
 
 UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 WHEN = datetime(2026, 11, 21, 9, 17, tzinfo=UTC)

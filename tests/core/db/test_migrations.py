@@ -13,12 +13,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
 from alembic import command
-from app.migrations import alembic_config
+from app.core.db.migrations import alembic_config, head_revision, is_behind
 from app.models import metadata
-from app.revisions import head_revision, is_behind
 from tests.conftest import TABLES, has_mysql, make_settings, migrate_in_thread, opened_database
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

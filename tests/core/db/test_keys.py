@@ -2,7 +2,8 @@
 
 import pytest
 
-from app.names import name_key, shown_line
+from app.core.db.keys import name_key
+from app.core.http.bodies import shown_line
 
 
 @pytest.mark.parametrize(

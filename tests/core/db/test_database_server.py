@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy.dialects import mysql
 from sqlmodel import SQLModel, insert, literal, select, update
 
+from app.core.db.upsert import upsert_statement
 from app.core.errors import DatabaseUnavailable
 from app.countries.models import Country
-from app.dialects import upsert_statement
 from app.rates.models import ExchangeRate
 from tests.conftest import COUNTRIES, RATES, make_settings, migrate_in_thread, opened_database, serving, ticking_clock
 from tests.support import payloads

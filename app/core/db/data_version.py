@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from fastapi import Request
 from sqlalchemy import column, select, table, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config.settings import Settings
+from app.core.db.budget import leave_request
+from app.core.db.database import Database, announce_new_version
 from app.core.errors import DatabaseUnavailable
-from app.database import Database, announce_new_version, leave_request
 
 # The model belongs to the countries; here only this one column of its one row matters.
 _SUMMARY: Final = table("summarycache", column("id"), column("data_version"))
@@ -145,12 +145,3 @@ async def raise_version(session: AsyncSession) -> None:
     announce_new_version(session)
     change = update(_SUMMARY).where(_SUMMARY.c.id == 1).values(data_version=_SUMMARY.c.data_version + 1)
     await (await session.connection()).execute(change)
-
-
-async def note_version(request: Request, session: AsyncSession) -> None:
-    """Note which version the answer to this request will belong to; without that it is not kept.
-
-    To be called before anything else is read: what follows is of the same
-    snapshot, and where an engine has none, no older than the version.
-    """
-    request.state.version_read = await read_data_version(session)

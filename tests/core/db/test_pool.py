@@ -13,9 +13,9 @@ import pymysql
 import pytest
 from sqlmodel import text
 
+from app.core.db.database import Database
+from app.core.db.lease import acquire, renew_in
 from app.core.errors import DatabaseUnavailable
-from app.database import Database
-from app.lease import acquire, renew_in
 from benchmarks.pool import some_requests
 from benchmarks.pool_load import load
 from tests.conftest import COUNTRIES, RATES, TABLES, Client, make_settings, migrate_in_thread, opened_database, serving

@@ -1,46 +1,38 @@
-"""How names of countries, regions and people are compared, and what none may contain."""
+"""What the fields of a request may hold."""
 
 import re
 import unicodedata
 from typing import Final
 
-_APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bc\u02bb\u02b9`\u00b4\u2032\uff07"), "'")
-
-
-def name_key(name: str) -> str:
-    """Fold a name to the form in which two spellings of it are equal.
-
-    Case, accents, the style of apostrophes and the amount of white space do
-    not count: ``" Côte  d’Ivoire "`` and ``"COTE D'IVOIRE"`` share one key. The
-    databases compare these keys byte by byte, so every engine agrees.
-
-    Returns:
-        The key; empty where the name is blank.
-    """
-    if name.isascii():  # a tenth of the time, for nine names of ten
-        return " ".join(name.replace("`", "'").lower().split())
-    # Before NFKD, which turns the acute accent into a space and a mark.
-    unified = unicodedata.normalize("NFKD", name.translate(_APOSTROPHES).casefold())
-    bare = "".join(char for char in unified if not unicodedata.combining(char))
-    # Folding can come undone by decomposing (the Turkish dotted I), so fold once more.
-    return " ".join(bare.casefold().split())
-
-
 CONTROL: Final = r"\x00-\x1f\x7f-\x9f"
 """Control characters, as the inside of a class of a regular expression."""
+
+
 HIDDEN: Final = (
     r"\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f"
     r"\u2028-\u202e\u2060-\u206f\u2800\u3164\ufeff\uffa0\ufff9-\ufffb"
 )
 """Format characters, among them those that turn the direction of writing, separators of lines, and letters that show
 nothing, likewise."""
+
+
 _TAGS: Final = "\U000e0000-\U000e0fff"
+
+
 _JOINERS: Final = r"\u200c\u200d"
 """Without width: Persian, Indian and other scripts spell with them, and pictures of families are made by them."""
+
+
 _JOINED: Final = r"\u0620-\u1cff\u2190-\u2bff\ua840-\uabff\ufe0f\U0001f000-\U0001faff"
 """The characters of such scripts, and pictures. Latin, Greek, Cyrillic and Hebrew have no use for joiners."""
+
+
 _IN_NO_NAME: Final = re.compile(f"[{CONTROL}{HIDDEN}{_TAGS}]|(?<![{_JOINED}])[{_JOINERS}]|[{_JOINERS}](?![{_JOINED}])")
+
+
 _NEVER: Final = f"{CONTROL}{HIDDEN}{_TAGS}{_JOINERS}"
+
+
 SHOWN_LINE: Final = rf"^\s*[^\s{_NEVER}]([^{_NEVER}]*[^\s{_NEVER}])?\s*$"
 """For the OpenAPI document, a little stricter than the service: not blank, and nothing hidden; blanks around it do not
 count."""

@@ -21,9 +21,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.db.budget import leave_request, one_request
+from app.core.db.database import Database
+from app.core.db.types import TABLE_OPTIONS, ServerNow, UTCDateTime
 from app.core.errors import AppError
-from app.database import Database, leave_request, one_request
-from app.dialects import TABLE_OPTIONS, ServerNow, UTCDateTime
 
 LEASE_SECONDS: Final = 5.0
 RENEW_SECONDS: Final = 1.5

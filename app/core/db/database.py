@@ -2,88 +2,29 @@
 
 import asyncio
 import time
-import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
-from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
 
 import stamina
-from fastapi import Depends, Request
 from loguru import logger
-from sqlalchemy import event, literal, select
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import literal, select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core.config.database_url import mysql_connect_arguments, normalize_database_url, requires_tls
 from app.core.config.settings import Settings
+from app.core.db.budget import _SPENT
+from app.core.db.engine import create_engine
+from app.core.db.faults import as_unavailable, is_lost_connection, is_worth_a_retry
+from app.core.db.pool import Pool
 from app.core.errors import DatabaseUnavailable
-from app.database_faults import as_unavailable, is_lost_connection, is_worth_a_retry, mark_disconnects
-from app.dialects import open_aiomysql, open_sqlite, prepare_mysql, prepare_sqlite
-from app.pool import Pool
 
 T = TypeVar("T")
 
 _CHANGES_VERSION: Final = "changes the version of the data"
 _ADDS_ENTRY: Final = "adds an entry to the audit trail"
 _ANYTHING: Final = select(literal(1))
-_SPENT: ContextVar[list[float] | None] = ContextVar("seconds of database work, by unit, of one request", default=None)
-
-
-def create_engine(settings: Settings) -> AsyncEngine:
-    """Build the engine with its pool; nothing is connected yet."""
-    url = normalize_database_url(settings.database_url.get_secret_value())
-    pool: dict[str, Any] = {
-        "pool_size": settings.db_pool_size,
-        "max_overflow": settings.db_max_overflow,
-        "pool_timeout": settings.db_pool_timeout_seconds,
-        "pool_recycle": settings.db_pool_recycle_seconds,
-        "pool_pre_ping": True,
-        # A session and a connection end their transaction before they give it back; once more would be a round trip.
-        "pool_reset_on_return": None,
-        # Errors quote the statement, and what is logged of them must show no hash of a password and no person.
-        "hide_parameters": True,
-    }
-    if url.drivername.startswith("sqlite"):
-        _make_folder(Path(str(url.database)).parent)
-        engine = create_async_engine(url, connect_args={"async_creator_fn": open_sqlite}, **pool)
-        prepare_sqlite(engine, busy_seconds=settings.db_timeout_seconds / 2)
-        return engine
-    # reading() promises one view of the data, whatever the server's default.
-    pool["isolation_level"] = "REPEATABLE READ"
-    bare_url, connect_args = mysql_connect_arguments(url)
-    if bare_url.get_driver_name() == "aiomysql":
-        connect_args = {"connect_timeout": settings.db_timeout_seconds, **connect_args}
-        connect_args["async_creator_fn"] = open_aiomysql
-    engine = create_async_engine(bare_url, connect_args=connect_args, **pool)
-    event.listen(engine.sync_engine, "handle_error", mark_disconnects)
-    prepare_mysql(engine, seconds=settings.db_timeout_seconds)
-    # MySQL 8.4 tells at every upsert that VALUES() is deprecated, and aiomysql makes a Python warning of it.
-    warnings.filterwarnings("ignore", message=".*VALUES function.* is deprecated")
-    if requires_tls(url):
-        event.listen(engine.sync_engine, "connect", _refuse_plain_text)
-    return engine
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatabaseUnavailable(f"The folder {folder} of the SQLite file can't be made: {error.strerror}") from error
-
-
-def _refuse_plain_text(connection: DBAPIConnection, _: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
-    row = cursor.fetchone()
-    cursor.close()
-    if not row or not row[1]:
-        connection.close()  # the pool does not know it yet, and would leave it open
-        message = "ssl-mode asks for TLS, but the server offers none"
-        raise OperationalError("connect", None, ConnectionError(message))
 
 
 class Database:
@@ -243,21 +184,6 @@ class Database:
             bound.reschedule(0)
 
 
-@contextmanager
-def one_request() -> Iterator[None]:
-    """Let all units of work in the block share the bound of one, so that their number does not prolong an answer."""
-    token = _SPENT.set([])
-    try:
-        yield
-    finally:
-        _SPENT.reset(token)
-
-
-def leave_request() -> None:
-    """Let this task have its own time: what it does is for many requests, or follows the beginning of an answer."""
-    _SPENT.set(None)
-
-
 def announce_new_version(session: AsyncSession) -> None:
     """Say that the open transaction changes the version of the data: what was known of it ends with the commit."""
     session.info[_CHANGES_VERSION] = True
@@ -278,21 +204,3 @@ class OutcomeUnknown(DatabaseUnavailable):
 def _first_line(error: SQLAlchemyError) -> str:
     # The rest of the text is the statement and its parameters.
     return str(error).splitlines()[0]
-
-
-async def get_database(request: Request) -> Database:
-    """The database that the application opened at its start."""
-    database: Database = request.state.database
-    return database
-
-
-DatabaseDep = Annotated[Database, Depends(get_database)]
-
-
-async def _session(database: DatabaseDep) -> AsyncIterator[AsyncSession]:
-    async with database.reading() as session:
-        yield session
-
-
-SessionDep = Annotated[AsyncSession, Depends(_session, scope="function")]
-"""A session for reading; it is closed before the answer is sent."""

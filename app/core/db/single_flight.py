@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
-from app.database import leave_request
+from app.core.db.budget import leave_request
 
 T = TypeVar("T")
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from app import lease as leases
-from app.lease import LeaseLost, acquire, held, release, release_in, renew
+from app.core.db import lease as leases
+from app.core.db.lease import LeaseLost, acquire, held, release, release_in, renew
 from tests.conftest import opened_database
 
 

@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import col, select, text, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.db.database import Database, OutcomeUnknown
+from app.core.db.dialects.sqlite import prepare_sqlite
 from app.core.errors import DatabaseUnavailable
 from app.countries.models import Country
-from app.database import Database, OutcomeUnknown
-from app.dialects import prepare_sqlite
 from tests.conftest import make_settings, opened_database, serving
 from tests.support.mariadb import free_port
 

@@ -1,0 +1,119 @@
+"""What the database engines do differently: column types, the server's clock, upserts."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    Dialect,
+    Select,
+    Table,
+    column,
+    func,
+)
+from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.dialects.mysql.dml import OnDuplicateClause
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.types import TypeEngine
+from sqlmodel import SQLModel
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+_ROWS_AT_ONCE: Final = 1000
+"""In one statement: MySQL's driver writes all of it down before it lets others have their turn."""
+
+
+async def upsert(session: AsyncSession, model: type[SQLModel], rows: Sequence[Mapping[str, Any]], *, key: str) -> None:
+    """Write rows as one bulk statement; a row whose key is stored replaces that row.
+
+    All rows must have the same columns. The statement is compiled once and run
+    by the driver's executemany, which sends it to MySQL as one multi-row
+    statement. Values are converted here, column by column: SQLAlchemy does it
+    row by row, which takes longer than the database needs to store them.
+
+    Args:
+        session: An open transaction; nothing is committed here.
+        model: The table.
+        rows: Column names to values; a key of None is numbered by the database.
+        key: The column, or several separated by commas, that tells rows apart.
+    """
+    if not rows:
+        return
+    table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
+    connection = await session.connection()
+    compiled = _compiled_upsert(table, tuple(rows[0]), key, connection.dialect)
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[first : first + _ROWS_AT_ONCE]
+        columns = [
+            _for_driver([row[name] for row in some], table.columns[name].type, connection.dialect)
+            for name in compiled.positiontup
+        ]
+        await connection.exec_driver_sql(compiled.string, list(zip(*columns, strict=True)))
+
+
+async def upsert_from(
+    session: AsyncSession, model: type[SQLModel], query: Select[Any], *, key: str, least: str = "", greatest: str = ""
+) -> None:
+    """Write the rows of a query without reading them; a row whose key is stored replaces that row.
+
+    Args:
+        session: An open transaction; nothing is committed here.
+        model: The table.
+        query: Its columns are called like those of the table.
+        key: As of ``upsert()``.
+        least: A column in which the smaller value stays, the stored or the new one.
+        greatest: The same for the larger one.
+    """
+    table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
+    connection = await session.connection()
+    names, keys = [column.name for column in query.selected_columns], key.split(",")
+    columns = [name for name in names if name not in keys]
+    statement = upsert_statement(table, columns, keys, connection.dialect.name, least=least, greatest=greatest)
+    await connection.execute(statement.from_select(names, query))
+
+
+@lru_cache(maxsize=64)
+def _compiled_upsert(table: Table, names: tuple[str, ...], key: str, dialect: Dialect) -> Any:
+    keys = key.split(",")
+    columns = [name for name in names if name not in keys] or keys[:1]  # something has to be updated
+    statement = upsert_statement(table, columns, keys, dialect.name)
+    return statement.compile(dialect=dialect, column_keys=names)
+
+
+def _for_driver(values: list[Any], kind: TypeEngine[Any], dialect: Dialect) -> list[Any]:
+    """The values of one column as the driver takes them; what is the same object is converted once."""
+    convert = kind.dialect_impl(dialect).bind_processor(dialect)
+    if convert is None:
+        return values
+    converted = {key: convert(value) for key, value in {id(value): value for value in values}.items()}
+    return [converted[id(value)] for value in values]
+
+
+def upsert_statement(
+    table: Table, columns: Sequence[str], keys: Sequence[str], dialect: str, *, least: str = "", greatest: str = ""
+) -> Any:
+    """Compile-ready INSERT that updates on a duplicate key, for one engine; see ``upsert_from()``.
+
+    On MySQL it is the VALUES(column) form: MySQL 8.4 and MariaDB both take it,
+    and aiomysql turns only this form into one multi-row statement.
+    """
+    if dialect == "sqlite":
+        insert = sqlite.insert(table)
+        values: dict[str, Any] = {name: insert.excluded[name] for name in columns}
+        choose: dict[str, Any] = {least: func.min, greatest: func.max}  # which compare two values as well
+        return insert.on_conflict_do_update(index_elements=keys, set_=_chosen(table, values, choose))
+    values = {name: func.VALUES(column(name)) for name in columns}
+    choose = {least: func.least, greatest: func.greatest}
+    return mysql.insert(table).on_duplicate_key_update(_chosen(table, values, choose))
+
+
+def _chosen(table: Table, values: Mapping[str, Any], choose: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: choose[name](table.columns[name], value) if name in choose else value for name, value in values.items()
+    }
+
+
+@compiles(OnDuplicateClause, "mysql")
+def _without_row_alias(clause: OnDuplicateClause, compiler: Any, **options: Any) -> str:
+    """Leave out the ``AS new`` that SQLAlchemy writes for MySQL 8: aiomysql would send such a bulk row by row."""
+    sql: str = compiler.visit_on_duplicate_key_update(clause, **options)
+    return sql.removeprefix("AS new ")
