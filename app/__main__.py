@@ -12,12 +12,13 @@ from pydantic import SecretStr, ValidationError
 from rich.table import Table
 
 from app import __version__
-from app.access import ACTOR, Role
 from app.announcement import announce_when_open
-from app.bounded_head import BoundedHead
 from app.core.config.settings import Settings
 from app.core.db.database import Database
-from app.core.errors import ValidationFailed, describe_invalid
+from app.core.errors import ValidationFailed
+from app.core.http.access import ACTOR, Role
+from app.core.http.middleware.head_limit import BoundedHead
+from app.core.http.problems import describe_invalid
 from app.countries import cli as countries_cli
 from app.countries.refresh import Refresher
 from app.countries.schemas import RefreshResult

@@ -13,9 +13,9 @@ from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from app.openapi import TITLE
-from app.security_headers import page_policy
-from app.static_files import add_files
+from app.core.http.openapi import TITLE
+from app.core.http.security_headers import page_policy
+from app.core.http.static_files import add_files
 
 _ASSETS: Final = "/docs/assets"
 _FILES: Final = Path(fastapi_offline.__file__).parent / "static"

@@ -3,47 +3,36 @@
 import gc
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, cast
 
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from pwdlib import PasswordHash
-from starlette.types import ASGIApp, Scope
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import __version__, status
-from app.access import SECURITY_SCHEMES
 from app.audit import router as audit
 from app.core.config.settings import Settings, load_settings
-from app.core.errors import UnforeseenErrors, install_error_handlers
+from app.core.http.access import SECURITY_SCHEMES
+from app.core.http.errors import install_error_handlers
+from app.core.http.middleware.gate import keep_rule
+from app.core.http.openapi import DESCRIPTION, TAGS, TITLE, Operations, correct_openapi
+from app.core.http.stack import _add_layers, _layers_in_front
+from app.core.http.static_files import add_files
 from app.core.telemetry import metrics_tmp as metrics
 from app.core.telemetry.counts import Counts
 from app.core.telemetry.log import LogLines, configure_logging
 from app.core.telemetry.tracing import TRACES_ONLY, clean_spans
-from app.cors import Cors
 from app.countries import currency_router as currencies
 from app.countries import router as countries
 from app.docs import add_docs
-from app.gate import Gate, keep_rule
-from app.openapi import DESCRIPTION, TAGS, TITLE, Operations, correct_openapi
-from app.overload import Overload
 from app.page import render as page
-from app.protocol import BodyLimit, Contract, HeadAndSlash
-from app.rate_limits import Limited
 from app.rates import router as rates
-from app.request_log import RequestLog
-from app.response_cache import ResponseCache
 from app.running import State, running
-from app.security_headers import ALWAYS
-from app.static_files import add_files
 from app.tracking import router as tracking
 from app.users import account_router as accounts
 from app.users import router as users
-from app.users.credentials import find_principal
 
 
 def create_app(
@@ -115,57 +104,6 @@ def create_app(
 
 def _operation_id(route: APIRoute) -> str:
     return route.name
-
-
-def _add_layers(app: FastAPI, settings: Settings, operations: Operations) -> None:
-    """Put the layers between FastAPI and the routes, innermost first."""
-    app.add_middleware(UnforeseenErrors)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, operations=operations)
-    app.add_middleware(Contract, operations=operations)
-
-
-def _layers_in_front(
-    app: FastAPI, settings: Settings, operations: Operations, counts: Counts, lines: LogLines
-) -> RequestLog:
-    """Put the layers in front of FastAPI, innermost first."""
-    cache = ResponseCache(
-        Overload(partial(FastAPI.__call__, app), operations=operations, counts=counts),
-        may_be_cached=operations.may_be_cached,
-        formats=operations.formats,
-        route=operations.route,
-        counts=counts,
-        max_bytes=settings.cache_max_bytes,
-        shared_max_age_seconds=settings.cache_shared_max_age_seconds,
-        varies_by_origin=settings.cors_origins != ("*",),
-    )
-    key = settings.admin_api_key
-    gate = Gate(
-        cache,
-        operations=operations,
-        admin_api_key=key.get_secret_value() if key else None,
-        is_production=settings.environment == "production",
-        find=find_principal,
-    )
-    limited: ASGIApp = Limited(gate, operations=operations)
-    if settings.trusted_proxies:
-        # uvicorn and Starlette spell the types of ASGI in different ways.
-        limited = cast(Any, ProxyHeadersMiddleware)(limited, trusted_hosts=list(settings.trusted_proxies))
-    cors = Cors(HeadAndSlash(limited), origins=settings.cors_origins)
-    ready = cache.ready if settings.rate_limit_reads == "off" else _never_ready
-    return RequestLog(
-        cors,
-        settings,
-        lines,
-        counts=counts.requests,
-        route=operations.route,
-        ready=ready,
-        headers=(*cors.without_origin, *ALWAYS),
-        always=ALWAYS,
-    )
-
-
-def _never_ready(_scope: Scope, _fields: Mapping[bytes, bytes]) -> None:
-    """Where reads are counted, each has to pass the layer that does it."""
 
 
 app = create_app()

@@ -14,12 +14,12 @@ from app.audit.delivery import Courier
 from app.core.config.settings import Settings
 from app.core.db.data_version import DataVersion
 from app.core.db.database import Database
+from app.core.http.middleware.rate_limits import RateLimits
 from app.core.telemetry.counts import Counts
 from app.core.telemetry.prometheus import create_registry
 from app.countries.refresh import Refresher
 from app.countries.schedule import keep_fresh
 from app.countries.watch import keep_known
-from app.rate_limits import RateLimits
 from app.upstream import create_http_client
 from app.users.brake import Brake
 from app.users.passwords import Passwords

@@ -8,17 +8,18 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import __version__
-from app.access import Rule, access
 from app.core.db.migrations import current_revision, head_revision, is_behind
 from app.core.db.pool import PoolFigures
-from app.core.errors import AppError, DatabaseUnavailable, documented
+from app.core.errors import AppError, DatabaseUnavailable
+from app.core.http.access import Rule, access
+from app.core.http.cache.middleware import CACHEABLE, DOCUMENTED
 from app.core.http.dependencies import DatabaseDep, SessionDep, note_version
+from app.core.http.errors import documented
+from app.core.http.formats import FORMAT_DESCRIPTION
+from app.core.http.openapi import TITLE
 from app.countries import crud
 from app.countries.schemas import StatusPublic
-from app.formats import FORMAT_DESCRIPTION
-from app.openapi import TITLE
 from app.page.render import render_page
-from app.response_cache import CACHEABLE, DOCUMENTED
 
 router = APIRouter(tags=["service"])
 

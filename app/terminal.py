@@ -23,10 +23,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from app.access import Principal, Role
 from app.core.config.settings import Settings, load_settings
 from app.core.db import migrations
-from app.core.errors import AppError, DatabaseUnavailable, in_one_line
+from app.core.errors import AppError, DatabaseUnavailable
+from app.core.http.access import Principal, Role
+from app.core.http.problems import in_one_line
 from app.core.telemetry.log import configure_logging
 
 T = TypeVar("T")

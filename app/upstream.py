@@ -15,7 +15,7 @@ import httpx
 import stamina
 
 from app import __version__
-from app.core.errors import in_one_line
+from app.core.http.problems import in_one_line
 from app.sources import SourceFailed
 
 _REDIRECTS: Final = 3

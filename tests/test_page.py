@@ -3,10 +3,10 @@
 import pytest
 
 from tests.conftest import COUNTRIES, Client
+from tests.core.http.test_stale_answers import client as calm  # noqa: F401  # a service whose database can be frozen
+from tests.core.http.test_stale_answers import frozen, monotonic, server  # noqa: F401
 from tests.support.statements import recorded
 from tests.support.upstream import FakeUpstream, document
-from tests.test_stale_answers import client as calm  # noqa: F401  # a service whose database can be frozen
-from tests.test_stale_answers import frozen, monotonic, server  # noqa: F401
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 

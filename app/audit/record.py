@@ -7,10 +7,10 @@ from typing import Any, Final
 from sqlmodel import insert
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.access import ACTOR
 from app.audit.models import AuditEntry
 from app.core.db.database import announce_audit_entry
 from app.core.db.types import ServerNow
+from app.core.http.access import ACTOR
 from app.core.telemetry.log import REQUEST_ID
 
 NOTHING: Final[Mapping[str, Any]] = {}

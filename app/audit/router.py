@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.access import Rule, access
 from app.audit import crud
 from app.audit.schemas import AuditEntryPublic, AuditFilters
-from app.core.errors import documented
+from app.core.http.access import Rule, access
 from app.core.http.dependencies import SessionDep
-from app.paging import PAGE_HEADERS, page_headers
+from app.core.http.errors import documented
+from app.core.http.paging import PAGE_HEADERS, page_headers
 
 router = APIRouter(tags=["audit"])
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from pydantic.config import JsonDict
 
 from app.audit.models import AuditEntry
-from app.paging import LimitField, OffsetField
+from app.core.http.paging import LimitField, OffsetField
 
 _DONE: Final = {
     "CREATE": "created",

@@ -12,13 +12,14 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.database import Database
 from app.core.db.keys import name_key
-from app.core.errors import DatabaseUnavailable, describe_invalid, in_one_line
+from app.core.errors import DatabaseUnavailable
+from app.core.http.formats import Format, write_table
+from app.core.http.paging import MAX_LIMIT
+from app.core.http.problems import describe_invalid, in_one_line
 from app.countries import crud
 from app.countries.crud import CountryNotFound
 from app.countries.schemas import CountryFilters, CountryPublic, CountrySort
 from app.countries.whole_file import NotWritten, write_file
-from app.formats import Format, write_table
-from app.paging import MAX_LIMIT
 from app.terminal import JsonOption, errors, examples, fail, read_settings_without_log, run, show, show_json
 
 T = TypeVar("T")

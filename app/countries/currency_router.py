@@ -4,13 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.access import Rule, access
+from app.core.http.access import Rule, access
+from app.core.http.cache.middleware import CACHEABLE, DOCUMENTED
 from app.core.http.dependencies import SessionDep, note_version
+from app.core.http.formats import FORMAT_DESCRIPTION, OTHER_FORMATS, Format, answer_headers, write_table
+from app.core.http.paging import TOTAL_HEADER
 from app.countries import currencies
 from app.countries.schemas import CurrencyPublic
-from app.formats import FORMAT_DESCRIPTION, OTHER_FORMATS, Format, answer_headers, write_table
-from app.paging import TOTAL_HEADER
-from app.response_cache import CACHEABLE, DOCUMENTED
 
 router = APIRouter(tags=["rates"])
 

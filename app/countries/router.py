@@ -5,10 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic_core import to_json
 
-from app.access import Rule, access
-from app.core.config.addresses import client_of
-from app.core.errors import documented
+from app.core.http.access import Rule, access
+from app.core.http.cache.middleware import CACHEABLE, DOCUMENTED
 from app.core.http.dependencies import DatabaseDep, SessionDep, note_version
+from app.core.http.errors import documented
+from app.core.http.formats import OTHER_FORMATS, Format, answer_headers, write_table
+from app.core.http.middleware.rate_limits import RateLimits, client_of
+from app.core.http.paging import PAGE_HEADERS, page_headers
 from app.countries import crud
 from app.countries.history import HISTORY_FIELDS, list_history
 from app.countries.refresh import Refresher
@@ -21,10 +24,6 @@ from app.countries.schemas import (
     HistoryQuery,
     RefreshResult,
 )
-from app.formats import OTHER_FORMATS, Format, answer_headers, write_table
-from app.paging import PAGE_HEADERS, page_headers
-from app.rate_limits import RateLimits
-from app.response_cache import CACHEABLE, DOCUMENTED
 
 router = APIRouter(prefix="/countries", tags=["countries"])
 

@@ -7,8 +7,8 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model, field_validator
 from pydantic.config import JsonDict
 
-from app.formats import FORMAT_DESCRIPTION, Format
-from app.paging import MAX_LIMIT, LimitField, OffsetField
+from app.core.http.formats import FORMAT_DESCRIPTION, Format
+from app.core.http.paging import MAX_LIMIT, LimitField, OffsetField
 
 _GHANA: Final[JsonDict] = {
     "id": 81,

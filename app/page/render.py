@@ -12,15 +12,15 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app import __version__
 from app.core.db.database import Database
 from app.core.errors import DatabaseUnavailable
+from app.core.http.cache.middleware import CACHEABLE
 from app.core.http.dependencies import note_version
+from app.core.http.openapi import TITLE
+from app.core.http.security_headers import page_policy
 from app.countries.crud import CountryNotFound, get_status, list_countries
 from app.countries.schemas import CountryFilters, CountrySort
-from app.openapi import TITLE
 from app.page.view import NOTHING, View, dollars, flag_of, make_view, rate_of
 from app.rates.crud import RatesNotFound, get_rates
 from app.rates.schemas import RatesPublic, RatesQuery
-from app.response_cache import CACHEABLE
-from app.security_headers import page_policy
 
 _FOLDER: Final = Path(__file__).parent
 FILES: Final = [_FOLDER / "page.css", _FOLDER / "page.js"]

@@ -11,16 +11,17 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.access import Rule, access
 from app.core.db.budget import leave_request
 from app.core.db.database import Database
-from app.core.errors import ValidationFailed, documented
+from app.core.errors import ValidationFailed
+from app.core.http.access import Rule, access
+from app.core.http.cache.middleware import CACHEABLE, DOCUMENTED
 from app.core.http.dependencies import DatabaseDep, SessionDep, note_version
-from app.formats import OTHER_FORMATS, Format, answer_headers, write_table
+from app.core.http.errors import documented
+from app.core.http.formats import OTHER_FORMATS, Format, answer_headers, write_table
 from app.rates import crud
 from app.rates.schemas import Conversion, ConversionQuery, Day, RatesPublic, RatesQuery, SeriesPublic, SeriesQuery
 from app.rates.series import COLUMNS, LARGEST_KEPT, plan_series, write_series
-from app.response_cache import CACHEABLE, DOCUMENTED
 
 router = APIRouter(tags=["rates"])
 

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
-from app.formats import FORMAT_DESCRIPTION, Format
+from app.core.http.formats import FORMAT_DESCRIPTION, Format
 from app.rates.exchange import Group
 
 _CODE: Final = re.compile("[A-Za-z]{3}")

@@ -17,7 +17,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.dialects.mysql import read_by_day
 from app.core.errors import AppError
-from app.formats import Format, write_heading, write_rows
+from app.core.http.formats import Format, write_heading, write_rows
 from app.rates.crud import RatesNotFound, require_quoted
 from app.rates.exchange import Group, averages, cross, shown
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.core.config.addresses import is_http_url, without_secrets
-from app.core.errors import describe_invalid, in_one_line
+from app.core.http.problems import describe_invalid, in_one_line
 from app.terminal import console, errors, progress_bar
 from app.tracking.client import MAX_IN_FLIGHT, BatchClient, NotStored, Tally
 from app.tracking.messages import LARGEST_COUNT, SUFFIXES, Sum, UnusableFile, add_up, generate_messages, read_messages

@@ -4,11 +4,11 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from app.access import Rule, access
-from app.core.errors import documented
+from app.core.http.access import Rule, access
 from app.core.http.dependencies import DatabaseDep
-from app.openapi import links
-from app.paging import PAGE_HEADERS, page_headers
+from app.core.http.errors import documented
+from app.core.http.openapi import links
+from app.core.http.paging import PAGE_HEADERS, page_headers
 from app.tracking.crud import Tracking
 from app.tracking.models import State
 from app.tracking.schemas import (

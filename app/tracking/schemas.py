@@ -18,9 +18,8 @@ from pydantic import (
 from pydantic.config import JsonDict
 from pydantic_core import to_json
 
-from app.core.http.bodies import SHOWN_LINE, shown_line
-from app.given import Given, whole
-from app.paging import LimitField, OffsetField
+from app.core.http.bodies import SHOWN_LINE, Given, shown_line, whole
+from app.core.http.paging import LimitField, OffsetField
 from app.tracking.models import State
 
 MAX_DOCUMENTS: Final = 5000

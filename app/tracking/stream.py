@@ -7,7 +7,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from app.core.errors import DatabaseUnavailable, ValidationFailed, describe_invalid
+from app.core.errors import DatabaseUnavailable, ValidationFailed
+from app.core.http.problems import describe_invalid
 from app.tracking.schemas import MAX_DOCUMENTS, DocumentInput
 
 LONGEST_LINE: Final = 131_072

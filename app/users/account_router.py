@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Path, Response
 
-from app.access import Rule, access
-from app.core.errors import documented
+from app.core.http.access import Rule, access
 from app.core.http.dependencies import DatabaseDep, SessionDep
-from app.openapi import links
+from app.core.http.errors import documented
+from app.core.http.openapi import links
 from app.users import crud, sign_in
 from app.users.dependencies import AccountIdDep, BrakeDep, PasswordsDep, PrincipalDep, TokenLifetimeDep
 from app.users.router import TAG_HEADER, answer

@@ -14,10 +14,10 @@ from sqlalchemy import select as select_columns  # takes any number of columns, 
 from sqlmodel import col, delete, insert, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.access import ACTOR, Principal, Role
 from app.core.db.database import Database
 from app.core.db.types import ServerNow
 from app.core.errors import DatabaseUnavailable, Unauthorized
+from app.core.http.access import ACTOR, Principal, Role
 from app.users.models import Credential, User
 
 Kind = Literal["token", "key"]

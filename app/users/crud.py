@@ -8,11 +8,11 @@ from sqlalchemy.orm import selectinload
 from sqlmodel import col, delete, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.access import Forbidden, Principal, Role
 from app.audit.record import record
 from app.core.db.database import Database
 from app.core.db.keys import name_key
 from app.core.errors import AppError
+from app.core.http.access import Forbidden, Principal, Role
 from app.users.credentials import check_still_held, revoke_all
 from app.users.models import Address, User
 from app.users.passwords import Passwords

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 from pydantic import WithJsonSchema
 
-from app.access import Principal, get_account_id, get_principal
+from app.core.http.access import Principal, get_account_id, get_principal
 from app.users.brake import Brake
 from app.users.passwords import Passwords
 

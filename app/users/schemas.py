@@ -18,12 +18,11 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
-from app.access import Role
-from app.conditional import entity_tag, require_match
 from app.core.db.keys import name_key
-from app.core.http.bodies import SHOWN_LINE, shown_line
-from app.given import Given, whole
-from app.paging import LimitField, OffsetField
+from app.core.http.access import Role
+from app.core.http.bodies import SHOWN_LINE, Given, shown_line, whole
+from app.core.http.cache.conditional import entity_tag, require_match
+from app.core.http.paging import LimitField, OffsetField
 from app.users.models import User
 from app.users.territories import territories
 

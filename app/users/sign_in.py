@@ -8,11 +8,11 @@ from sqlalchemy import select as select_columns  # takes any number of columns, 
 from sqlmodel import col, delete, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.access import Principal
 from app.audit.record import record
 from app.core.db.database import Database
 from app.core.db.types import ServerNow
 from app.core.errors import AppError, DatabaseUnavailable, Unauthorized
+from app.core.http.access import Principal
 from app.users.brake import Brake
 from app.users.credentials import CHALLENGE, check_still_held, digest, end_oldest_tokens, issue
 from app.users.models import Credential, User

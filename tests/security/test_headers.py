@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from tests.conftest import COUNTRIES, RATES
+from tests.core.http.test_access import KEY, PASSWORD
 from tests.support.service import ServedProcess
 from tests.support.upstream import FakeUpstream, status
-from tests.test_access import KEY, PASSWORD
 
 ALWAYS: Final = {"x-content-type-options": "nosniff", "x-frame-options": "DENY", "referrer-policy": "no-referrer"}
 PAGE, OTHER = "https://page.example", "https://other.example"

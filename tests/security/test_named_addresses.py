@@ -7,8 +7,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.conftest import COUNTRIES, RATES
+from tests.core.http.test_access import NOTHING
 from tests.support.upstream import FakeUpstream
-from tests.test_access import NOTHING
 
 HEADERS: Final = ("Origin", "Referer", "X-Forwarded-Host", "Forwarded", "X-Original-URL", "Location", "Destination")
 FOREIGN: Final = ("url", "callback", "webhook", "redirect_uri")

@@ -10,11 +10,11 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from app.access import Role
+from app.core.http.access import Role
 from tests.conftest import COUNTRIES, RATES
+from tests.core.http.test_access import NOTHING
 from tests.support.service import ServiceProcess
 from tests.support.upstream import FakeUpstream, status
-from tests.test_access import NOTHING
 
 ADMIN, DATABASE, SOURCE, KEY, HOOK, REDIS, PASSWORD, WRONG = (
     f"hush+{what}/Geheim&n1s" for what in ("admin", "database", "source", "key", "hook", "redis", "password", "wrong")

@@ -11,10 +11,10 @@ from typing import Final
 import httpx
 import pytest
 
-from app.access import Role, Rule
+from app.core.http.access import Role, Rule
 from app.users.credentials import digest, new_secret
+from tests.core.http.test_access import KEY, NEVER_DONE, NOTHING, PASSWORD
 from tests.support.service import ROOT, ServedProcess
-from tests.test_access import KEY, NEVER_DONE, NOTHING, PASSWORD
 
 METHODS: Final = ("OPTIONS", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "BREW")
 UNLISTED: Final = (

@@ -125,7 +125,7 @@ async def test_wrong_line_is_named_with_its_fields(ready, data):
 
 @pytest.mark.engines("sqlite")
 async def test_stream_that_stops_in_the_middle_is_ended(ready, monkeypatch):
-    monkeypatch.setattr("app.protocol.LONGEST_PAUSE", 0.3)
+    monkeypatch.setattr("app.core.http.middleware.body_limit.LONGEST_PAUSE", 0.3)
 
     async def stopping() -> AsyncIterator[bytes]:
         for line in numbered(5001):

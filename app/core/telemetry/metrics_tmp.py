@@ -4,8 +4,8 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from app.access import Rule, access
-from app.core.errors import documented
+from app.core.http.access import Rule, access
+from app.core.http.errors import documented
 
 router = APIRouter(tags=["service"])
 

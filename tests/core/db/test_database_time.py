@@ -14,8 +14,8 @@ from app.core.db.budget import leave_request, one_request
 from app.core.db.database import Database
 from app.core.db.lease import acquire, held
 from app.core.errors import DatabaseUnavailable
-from app.gate import Gate
-from app.openapi import Operations
+from app.core.http.middleware.gate import Gate
+from app.core.http.openapi import Operations
 from app.users.credentials import find_principal
 from tests.conftest import opened_database
 from tests.support.fault_proxy import FaultProxy

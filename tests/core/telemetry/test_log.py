@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 from loguru import logger
 
-from app.access import Rule, access
+from app.core.http.access import Rule, access
 from app.core.telemetry.log import configure_logging
 from app.main import create_app
 from app.users.credentials import new_secret
@@ -117,14 +117,18 @@ async def test_json_is_one_object_a_line():
     await ask(log, "/health/live /nowhere", {"X-Request-ID": "r-1"})
 
     first, second = (json.loads(line) for line in log.lines)
-    assert {"level": "INFO", "logger": "app.request_log", "request_id": "r-1"}.items() <= first.items()
+    assert {
+        "level": "INFO",
+        "logger": "app.core.http.middleware.request_log",
+        "request_id": "r-1",
+    }.items() <= first.items()
     assert first.keys() == second.keys() == {"time", "level", "logger", "message", "request_id"}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+[+-]\d\d:\d\d", first["time"])
     assert re.fullmatch(r"GET /nowhere -> 404 \[\d+\.\d{4}s\]", second["message"])
 
 
 async def test_request_lines_wait_for_each_other_but_stay_in_order(monkeypatch):
-    monkeypatch.setattr("app.request_log._FLUSH_SECONDS", 1)
+    monkeypatch.setattr("app.core.http.middleware.request_log._FLUSH_SECONDS", 1)
     log = Log(log_level="INFO")
     lines = configure_logging(log.settings, log.stream)
     app = create_app(log.settings, lines=lines)

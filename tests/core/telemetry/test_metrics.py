@@ -15,10 +15,10 @@ from app.core.errors import DatabaseUnavailable
 from app.countries import watch
 from tests.conftest import RATES, START, Client, make_settings, serving
 from tests.core.db.test_pool import until_started
+from tests.core.http.test_cache import Monotonic
 from tests.support.mariadb import free_port
 from tests.support.statements import recorded
 from tests.support.upstream import status
-from tests.test_response_cache import Monotonic
 
 KEY = "a-key-for-the-metrics"
 DOCS = Path(__file__).resolve().parents[3] / "docs"

@@ -12,13 +12,13 @@ from typing import Any
 import httpx
 import pytest
 
-from app.access import Role, Rule
+from app.core.http.access import Role, Rule
+from app.core.http.openapi import Operations
 from app.main import create_app
-from app.openapi import Operations
 from app.users.credentials import new_secret
 from tests.conftest import make_settings, serving
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 KEY = "correct-horse-battery"
 UNAUTHORIZED = {
     "error": "Unauthorized",

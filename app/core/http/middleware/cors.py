@@ -7,7 +7,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.errors import ValidationFailed, error_response
+from app.core.errors import ValidationFailed
+from app.core.http.errors import error_response
 
 READING = ("GET", "HEAD")
 EXPOSED: Final = (

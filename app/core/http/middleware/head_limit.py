@@ -5,8 +5,9 @@ from typing import Any, Final
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app.core.errors import AppError, ValidationFailed, error_response
-from app.security_headers import ALWAYS
+from app.core.errors import AppError, ValidationFailed
+from app.core.http.errors import error_response
+from app.core.http.security_headers import ALWAYS
 
 MOST_BYTES: Final = 65_536
 """Of request line and header fields together."""

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from pydantic import BaseModel, FiniteFloat
 
-from app.access import Rule, access
+from app.core.http.access import Rule, access
 from app.main import create_app
 from tests.conftest import Client, make_settings, serving
 
@@ -200,7 +200,7 @@ async def test_body_that_announces_too_many_bytes_is_refused(parcels):
 
 
 async def test_body_that_does_not_go_on_is_given_up(parcels, monkeypatch):
-    monkeypatch.setattr("app.protocol.LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("app.core.http.middleware.body_limit.LONGEST_PAUSE", 0.05)
 
     async def stopping() -> AsyncIterator[bytes]:
         yield b'{"name": '

@@ -11,8 +11,8 @@ from typing import Final, TypeVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.answers import Headers, Reply
 from app.core.config.settings import Settings
+from app.core.http.cache.store import Headers, Reply
 from app.core.telemetry.counts import RequestCounts, method_label
 from app.core.telemetry.log import REQUEST_ID, LogLines, console_head, has_colour, one_line, to_json
 

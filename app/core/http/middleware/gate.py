@@ -7,11 +7,13 @@ from typing import Final
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.access import ACTOR, ANYBODY, OPERATOR, Forbidden, Principal, Role, Rule
 from app.core.db.budget import one_request
 from app.core.db.database import Database
-from app.core.errors import AppError, Unauthorized, UnforeseenErrors, error_response
-from app.openapi import Operations
+from app.core.errors import AppError, Unauthorized
+from app.core.http.access import ACTOR, ANYBODY, OPERATOR, Forbidden, Principal, Role, Rule
+from app.core.http.errors import error_response
+from app.core.http.middleware.unforeseen import UnforeseenErrors
+from app.core.http.openapi import Operations
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _KIND_BY_HEADER: Final = {b"x-api-key": "key", b"authorization": "token"}

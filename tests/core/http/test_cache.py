@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from app.answers import AnswerStore, finish
-from app.content_coding import negotiate
+from app.core.http.cache.coding import negotiate
+from app.core.http.cache.middleware import _fields
+from app.core.http.cache.store import AnswerStore, finish
 from app.countries import crud
-from app.response_cache import _fields
 from tests.conftest import COUNTRIES, TABLES, opened_database
 from tests.support import payloads
 from tests.support.statements import recorded

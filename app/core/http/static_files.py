@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.content_coding import IDENTITY, encode, negotiate
+from app.core.http.cache.coding import IDENTITY, encode, negotiate
 
 _HEADERS: Final = {"Cache-Control": "public, max-age=86400", "Vary": "Accept-Encoding"}
 

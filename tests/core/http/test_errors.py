@@ -11,7 +11,7 @@ from fastapi import HTTPException
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
-from app.access import Rule, access
+from app.core.http.access import Rule, access
 from app.core.telemetry.log import configure_logging
 from app.main import create_app
 from tests.conftest import make_settings

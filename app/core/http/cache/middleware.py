@@ -8,14 +8,16 @@ from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.answers import Answer, AnswerStore, Headers, Key, Reply, Representation, finish
-from app.conditional import is_not_modified
-from app.content_coding import IDENTITY, encode, negotiate
 from app.core.db.data_version import DataVersion
 from app.core.db.single_flight import SingleFlight
-from app.core.errors import AppError, DatabaseUnavailable, UnforeseenErrors, documented, error_response
+from app.core.errors import AppError, DatabaseUnavailable
+from app.core.http.cache.coding import IDENTITY, encode, negotiate
+from app.core.http.cache.conditional import is_not_modified
+from app.core.http.cache.store import Answer, AnswerStore, Headers, Key, Reply, Representation, finish
+from app.core.http.errors import documented, error_response
+from app.core.http.formats import preferred_format
+from app.core.http.middleware.unforeseen import UnforeseenErrors
 from app.core.telemetry.counts import Counts
-from app.formats import preferred_format
 
 CACHEABLE: Final = {"Cache-Control": "public, max-age=0, must-revalidate"}
 """Headers of a route whose answers depend on the URL and the version of the data, and on nothing else.

@@ -14,13 +14,14 @@ from loguru import logger
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.config.addresses import client_of
-from app.core.errors import AppError, error_response
+from app.core.errors import AppError
+from app.core.http.errors import error_response
+from app.core.http.openapi import Operations
 from app.core.telemetry.counts import Counts
-from app.openapi import Operations
 
 if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
+from ipaddress import IPv6Address, IPv6Network, ip_address
 
 T = TypeVar("T")
 _STORAGE_SECONDS: Final = 0.5
@@ -187,3 +188,24 @@ class Limited:
             await send(message)
 
         await self.app(scope, receive, send_told)
+
+
+_NETWORK_OF_ONE: Final = 64
+"""Bits: whoever has one address of IPv6 has all that begin alike."""
+
+
+def client_of(scope: Scope) -> str:
+    """The client of a request, as one that is counted: an address, or the network of an IPv6 address.
+
+    Requests that come over a local socket have none, and count as one client.
+    """
+    host = (scope.get("client") or ("", 0))[0]
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host or "local"
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(IPv6Network((address, _NETWORK_OF_ONE), strict=False))

@@ -5,9 +5,10 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.db.database import Database
-from app.core.errors import AppError, error_response
+from app.core.errors import AppError
+from app.core.http.errors import error_response
+from app.core.http.openapi import Operations
 from app.core.telemetry.counts import Counts
-from app.openapi import Operations
 
 _ROUNDS: Final = 2
 """Units of work that may be under way for each connection: one has it, and another one waits."""

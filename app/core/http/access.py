@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from starlette.requests import Request
 
-from app.core.errors import AppError, error_answers
+from app.core.errors import AppError
+from app.core.http.errors import error_answers
 
 
 class Role(StrEnum):

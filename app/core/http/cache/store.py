@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from app.conditional import entity_tag
+from app.core.http.cache.conditional import entity_tag
 
 _COMPRESSIBLE: Final = (b"application/json", b"application/x-ndjson", b"text/")
 _SMALLEST_COMPRESSED: Final = 500

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.routing import compile_path
 from starlette.types import Scope
 
-from app.core.errors import error_answers
+from app.core.http.errors import error_answers
 from app.core.telemetry.counts import OTHER
 
 TITLE: Final = "Country Data & Currency Exchange API"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import zstandard
 
-from app.content_coding import negotiate
+from app.core.http.cache.coding import negotiate
 from tests.support.statements import recorded
 
 DECODE = {
@@ -85,7 +85,7 @@ async def test_coding_comes_from_the_answer_in_memory_and_is_made_once(loaded, m
         made.append(coding)
         return body[:100]
 
-    monkeypatch.setattr("app.response_cache.encode", encode)
+    monkeypatch.setattr("app.core.http.cache.middleware.encode", encode)
     await raw(loaded, "/countries", "identity")
 
     with recorded(loaded.state["database"]) as seen:
@@ -104,7 +104,7 @@ async def test_small_answers_and_pictures_are_not_compressed(loaded):
 
 
 async def test_compression_that_brings_nothing_is_not_used(loaded, monkeypatch):
-    monkeypatch.setattr("app.response_cache.encode", lambda body, _: body + b" ")
+    monkeypatch.setattr("app.core.http.cache.middleware.encode", lambda body, _: body + b" ")
     response = await raw(loaded, "/countries", "gzip")
 
     assert "Content-Encoding" not in response.headers

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from tests.conftest import Client, make_settings, migrate_in_thread, serving
+from tests.core.http.test_cache import Monotonic
 from tests.support.mariadb import PrivateMariaDB, is_installed
-from tests.test_response_cache import Monotonic
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed")
 UNAVAILABLE = "Database unavailable"

@@ -1,0 +1,105 @@
+"""The one shape of every error: answers, handlers, documentation."""
+
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from app.core.errors import AppError, ValidationFailed
+from app.core.http.problems import describe_problems
+
+
+class MethodNotAllowed(AppError):
+    """The path exists, but not with this method."""
+
+    status_code = 405
+    title = "Method not allowed"
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is not a success."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"error": "Country not found"}]})
+
+    error: str
+    details: str | dict[str, str] | None = None
+
+
+_DESCRIPTIONS: Final = {
+    400: "Something in the request is not as described; `details` names it.",
+    401: "The request carries no valid key or token.",
+    403: "Who asks is known, and may not do this.",
+    404: "There is no such thing.",
+    408: "The body stopped in the middle; send the request again.",
+    409: "It is at odds with what is stored, or another process is doing it; `details` says what to do.",
+    412: "There is an `If-Match` that does not name the `ETag` in force.",
+    429: "Too many tries; try again after `Retry-After` seconds.",
+    413: "The body is larger than the service takes, or the range that was asked for.",
+    415: "The body is of another type than this request takes.",
+    500: "Something nobody foresaw; it was logged.",
+    503: "The database or every source is out of reach, or too busy; try again after `Retry-After` seconds.",
+}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route for OpenAPI: these errors, and what every route may answer.
+
+    That is 500, and 400, because no route takes parameters that it does not know.
+    """
+    wanted = sorted({400, *statuses, 500})
+    return {status: {"model": ErrorBody, "description": _DESCRIPTIONS[status]} for status in wanted}
+
+
+def error_answers(*statuses: int) -> dict[str, Any]:
+    """The same for what is added to the document behind FastAPI's back."""
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
+    return {str(status): {"description": _DESCRIPTIONS[status], "content": content} for status in statuses}
+
+
+_TITLES: Final = {
+    404: "Not found",
+    405: "Method not allowed",
+    408: "Request timeout",
+    413: "Request body too large",
+    415: "Unsupported media type",
+}
+
+
+def error_response(error: AppError) -> JSONResponse:
+    """Build the answer for an error; it is never to be kept by a cache."""
+    body: dict[str, object] = {"error": error.title}
+    if error.details is not None:
+        body["details"] = error.details
+    return JSONResponse(body, error.status_code, {"Cache-Control": "no-store", **error.headers})
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make FastAPI answer its own errors in our shape as well."""
+
+    @app.exception_handler(AppError)
+    async def answer_app_error(_: Request, error: AppError) -> JSONResponse:
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def answer_invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:
+        return error_response(ValidationFailed(describe_problems(error.errors())))
+
+    @app.exception_handler(ClientDisconnect)
+    async def answer_nobody(_: Request, __: ClientDisconnect) -> JSONResponse:
+        # For the log only, as FastAPI does where it reads the body itself: whoever sent it has left.
+        return error_response(ValidationFailed({"body": "broke off before its end"}))
+
+    @app.exception_handler(HTTPException)
+    async def answer_http_error(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 400:
+            # FastAPI gave up on the body: nested too deeply, or a number of thousands of digits.
+            kind = "JSON" if "json" in request.headers.get("content-type", "") else "form"
+            return error_response(ValidationFailed({"body": f"is not valid {kind}"}))
+        answer = AppError(error.detail if error.status_code in (408, 413) else None, headers=error.headers)
+        answer.status_code = error.status_code
+        answer.title = _TITLES.get(error.status_code, str(error.detail))
+        return error_response(answer)

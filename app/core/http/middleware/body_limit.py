@@ -1,0 +1,90 @@
+"""Bounds the size and the pauses of request bodies."""
+
+import asyncio
+import math
+from typing import Final
+
+from fastapi import HTTPException
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.errors import AppError
+from app.core.http.errors import error_response
+from app.core.http.openapi import Operations
+
+_STRANGERS_BYTES: Final = 16_384
+
+
+LONGEST_PAUSE: Final = 30
+"""Seconds without a byte of a body that is not at its end; the longest pause of a stream as well."""
+
+
+class BodyLimit:
+    """ASGI layer: a body is refused as soon as it is known to be too large, or when it does not go on.
+
+    FastAPI's own limit answers in plain text; these errors go through our handlers.
+    The size of streams of lines is bounded line by line where they are read.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, operations: Operations) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+        self.operations = operations
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        limit = self._limit(scope)
+        if _announced_bytes(scope) > limit:
+            await error_response(BodyTooLarge(limit))(scope, receive, send)
+            return
+        received, is_whole = 0, False
+
+        async def bounded() -> Message:
+            nonlocal received, is_whole
+            # Behind its end there is only the end of the connection to wait for.
+            message = await receive() if is_whole else await _receive_soon(receive)
+            is_whole = not message.get("more_body", False)
+            received += len(message.get("body", b""))
+            if received > limit:
+                # The one exception that FastAPI's reader of bodies lets through.
+                raise HTTPException(413, BodyTooLarge(limit).details)
+            return message
+
+        await self.app(scope, bounded, send)
+
+    def _limit(self, scope: Scope) -> float:
+        """How many bytes the body may have."""
+        if self.operations.takes_stream(scope):
+            return math.inf
+        # Without a principal it is a stranger's, on a route for everyone: reading megabytes of a form takes seconds.
+        is_known = "principal" in scope.get("state", {})
+        return self.max_bytes if is_known else min(self.max_bytes, _STRANGERS_BYTES)
+
+
+async def _receive_soon(receive: Receive) -> Message:
+    try:
+        async with asyncio.timeout(LONGEST_PAUSE):
+            return await receive()
+    except TimeoutError:
+        # The server would go on waiting for the rest, to find the next request behind it.
+        raise HTTPException(
+            408, f"No more of the body came within {LONGEST_PAUSE} seconds", headers={"Connection": "close"}
+        ) from None
+
+
+def _announced_bytes(scope: Scope) -> float:
+    length = Headers(scope=scope).get("content-length", "")
+    # A float, because int() gives up on thousands of digits.
+    return float(length) if length.isascii() and length.isdigit() else 0
+
+
+class BodyTooLarge(AppError):
+    """The body of the request is larger than the service takes."""
+
+    status_code = 413
+    title = "Request body too large"
+
+    def __init__(self, max_bytes: float) -> None:
+        super().__init__(f"The body may have at most {max_bytes} bytes")

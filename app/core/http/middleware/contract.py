@@ -1,0 +1,86 @@
+"""What HTTP asks of every route alike: HEAD, trailing slashes, methods, query parameters, size and pace of bodies."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.core.errors import AppError, ValidationFailed
+from app.core.http.errors import MethodNotAllowed, error_response
+from app.core.http.openapi import Operations
+
+
+class UnsupportedMediaType(AppError):
+    """The body is of a type that this request does not take."""
+
+    status_code = 415
+    title = "Unsupported media type"
+
+
+class Contract:
+    """ASGI layer: holds methods, query parameters and media types against the OpenAPI document.
+
+    An unknown, empty or repeated parameter is refused, never ignored: a
+    misspelt filter must not look like an answer. For a wrong method ``Allow``
+    lists all methods of the path, which the framework spreads over routes.
+    Paths that the document does not list pass.
+    """
+
+    def __init__(self, app: ASGIApp, *, operations: Operations) -> None:
+        self.app = app
+        self.operations = operations
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = self.operations.find(scope) if scope["type"] == "http" else None
+        if found is None:
+            await self.app(scope, receive, send)
+            return
+        try:
+            _check(scope, found.operations)
+        except AppError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+def _check(scope: Scope, operations: Mapping[str, Any]) -> None:
+    operation = operations.get(scope["method"].lower())
+    if operation is None:
+        allowed = {method.upper() for method in operations} | ({"HEAD"} if "get" in operations else set())
+        raise MethodNotAllowed(headers={"Allow": ", ".join(sorted(allowed))})
+    _check_media_type(Headers(scope=scope), operation.get("requestBody", {}).get("content", {}))
+    if not scope["query_string"]:
+        return
+    known = [item["name"] for item in operation.get("parameters", ()) if item["in"] == "query"]
+    given = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    problems = _parameter_problems(given, known)
+    if problems:
+        raise ValidationFailed(problems)
+
+
+def _check_media_type(headers: Headers, taken: Mapping[str, Any]) -> None:
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    given = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given.startswith("application/") and given.endswith("+json"):
+        given = "application/json"
+    if taken and has_body and given not in taken:
+        raise UnsupportedMediaType(f"The header Content-Type must be {' or '.join(taken)}")
+    if taken and has_body and headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("The body must not be compressed", headers={"Accept-Encoding": "identity"})
+
+
+def _parameter_problems(given: list[tuple[str, str]], known: list[str]) -> dict[str, str]:
+    problems: dict[str, str] = {}
+    hint: Final = f"known are: {', '.join(known)}" if known else "this request takes none"
+    times = Counter(name for name, _ in given)
+    for name, value in given:
+        if name not in known:
+            problems[name[:100]] = f"is not a parameter; {hint}"
+        elif times[name] > 1:
+            problems[name] = "is given more than once"
+        elif not value.strip():
+            problems[name] = "must not be blank"
+    return problems

@@ -1,0 +1,83 @@
+"""Validation problems as one sentence per field."""
+
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+_MOST_PROBLEMS: Final = 100
+
+
+def describe_problems(problems: Any) -> dict[str, str]:
+    """Turn pydantic's list of problems into one sentence a field."""
+    found: dict[str, str] = {}
+    for problem in problems[:_MOST_PROBLEMS]:
+        found.setdefault(_field(problem["loc"]), _sentence(problem))
+    return found
+
+
+def describe_invalid(error: ValidationError, *, what: str) -> dict[str, str]:
+    """The same for a model that was checked outside of a request; ``what`` names it where no field is to blame."""
+    return describe_problems([{**problem, "loc": (what, *problem["loc"])} for problem in error.errors()])
+
+
+def in_one_line(details: object) -> str:
+    """Details of an error for a terminal; also those of another service, which may be anything."""
+    if isinstance(details, dict):
+        return "; ".join(f"{name} {told}" for name, told in details.items())
+    return str(details)
+
+
+def _field(loc: tuple[int | str, ...]) -> str:
+    # What comes first says where it was looked for. Malformed JSON is reported at ("body", <position>).
+    within = loc[1:]
+    if any(isinstance(part, str) for part in within):
+        return ".".join(map(str, within))
+    return str(loc[0]) if loc else "request"
+
+
+_SENTENCES: Final = {
+    "missing": "is required",
+    "json_invalid": "is not valid JSON",
+    "model_attributes_type": "must be an object",
+    "model_type": "must be an object",
+    "dict_type": "must be an object",
+    "list_type": "must be a list",
+    "string_type": "must be text",
+    "string_unicode": "has half of a character",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_parsing_size": "has too many digits",
+    "timezone_aware": "must have a zone, such as Z or +02:00",
+    "datetime_parsing": "must be a time, such as 2026-11-21T09:17:00Z",
+    "date_from_datetime_parsing": "must be a day, such as 2026-11-21",
+    "datetime_from_date_parsing": "must be a time, such as 2026-11-21T09:17:00Z",
+    "finite_number": "must be a finite number",
+    "decimal_parsing": "must be a number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} characters",
+    "too_long": "must have at most {max_length} characters",
+    "extra_forbidden": "is not a field of this request",
+    "value_error": "{error}",
+}
+"""By pydantic's name of a problem; its own sentence stands where there is none here."""
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    context = problem.get("ctx", {})
+    if problem["type"] in ("enum", "literal_error"):
+        return f"must be one of: {context['expected']}".replace("'", "").replace(" or ", ", ")
+    if problem["type"] == "string_too_short" and context["min_length"] == 1:
+        return "must not be blank"
+    if problem["type"] == "too_short" and context["field_type"] == "List":
+        return f"must have at least {context['min_length']} entries"
+    if problem["type"] == "too_long" and context["field_type"] == "List":
+        return f"must have at most {context['max_length']} entries"
+    sentence = _SENTENCES.get(problem["type"])
+    return sentence.format(**context) if sentence else str(problem["msg"])

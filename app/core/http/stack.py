@@ -1,0 +1,77 @@
+"""The layers of a request, in their order."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, cast
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Scope
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from app.core.config.settings import Settings
+from app.core.http.cache.middleware import ResponseCache
+from app.core.http.middleware.body_limit import BodyLimit
+from app.core.http.middleware.contract import Contract
+from app.core.http.middleware.cors import Cors
+from app.core.http.middleware.gate import Gate
+from app.core.http.middleware.head_and_slash import HeadAndSlash
+from app.core.http.middleware.overload import Overload
+from app.core.http.middleware.rate_limits import Limited
+from app.core.http.middleware.request_log import RequestLog
+from app.core.http.middleware.unforeseen import UnforeseenErrors
+from app.core.http.openapi import Operations
+from app.core.http.security_headers import ALWAYS
+from app.core.telemetry.counts import Counts
+from app.core.telemetry.log import LogLines
+from app.users.credentials import find_principal
+
+
+def _add_layers(app: FastAPI, settings: Settings, operations: Operations) -> None:
+    """Put the layers between FastAPI and the routes, innermost first."""
+    app.add_middleware(UnforeseenErrors)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, operations=operations)
+    app.add_middleware(Contract, operations=operations)
+
+
+def _layers_in_front(
+    app: FastAPI, settings: Settings, operations: Operations, counts: Counts, lines: LogLines
+) -> RequestLog:
+    """Put the layers in front of FastAPI, innermost first."""
+    cache = ResponseCache(
+        Overload(partial(FastAPI.__call__, app), operations=operations, counts=counts),
+        may_be_cached=operations.may_be_cached,
+        formats=operations.formats,
+        route=operations.route,
+        counts=counts,
+        max_bytes=settings.cache_max_bytes,
+        shared_max_age_seconds=settings.cache_shared_max_age_seconds,
+        varies_by_origin=settings.cors_origins != ("*",),
+    )
+    key = settings.admin_api_key
+    gate = Gate(
+        cache,
+        operations=operations,
+        admin_api_key=key.get_secret_value() if key else None,
+        is_production=settings.environment == "production",
+        find=find_principal,
+    )
+    limited: ASGIApp = Limited(gate, operations=operations)
+    if settings.trusted_proxies:
+        # uvicorn and Starlette spell the types of ASGI in different ways.
+        limited = cast(Any, ProxyHeadersMiddleware)(limited, trusted_hosts=list(settings.trusted_proxies))
+    cors = Cors(HeadAndSlash(limited), origins=settings.cors_origins)
+    ready = cache.ready if settings.rate_limit_reads == "off" else _never_ready
+    return RequestLog(
+        cors,
+        settings,
+        lines,
+        counts=counts.requests,
+        route=operations.route,
+        ready=ready,
+        headers=(*cors.without_origin, *ALWAYS),
+        always=ALWAYS,
+    )
+
+
+def _never_ready(_scope: Scope, _fields: Mapping[bytes, bytes]) -> None:
+    """Where reads are counted, each has to pass the layer that does it."""
