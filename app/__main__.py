@@ -24,6 +24,7 @@ from app.countries.refresh import Refresher
 from app.countries.schemas import RefreshResult
 from app.doctor.cli import doctor
 from app.rates.cli import import_rates
+from app.sources.client import create_http_client
 from app.terminal import (
     COMMAND_LINE,
     JsonOption,
@@ -37,7 +38,6 @@ from app.terminal import (
     show_json,
 )
 from app.tracking.cli import sms_batch
-from app.upstream import create_http_client
 from app.users.crud import create_user
 from app.users.passwords import Passwords
 from app.users.schemas import UserCreate, UserPublic

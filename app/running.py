@@ -20,7 +20,7 @@ from app.core.telemetry.prometheus import create_registry
 from app.countries.refresh import Refresher
 from app.countries.schedule import keep_fresh
 from app.countries.watch import keep_known
-from app.upstream import create_http_client
+from app.sources.client import create_http_client
 from app.users.brake import Brake
 from app.users.passwords import Passwords
 

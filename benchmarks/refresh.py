@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from app.upstream import create_http_client
+from app.sources.client import create_http_client
 from benchmarks.processes import SERVER_CORES, environment, run_to_end
 from benchmarks.run import Run
 from benchmarks.servers import Server, service

@@ -19,7 +19,7 @@ from app.core.db.database import Database
 from app.core.db.lease import LeaseRow, acquire
 from app.core.errors import DatabaseUnavailable
 from app.core.telemetry.log import configure_logging
-from app.upstream import post_json
+from app.sources.client import post_json
 from tests.conftest import make_settings, opened_database, serving
 from tests.support.service import ServiceProcess
 from tests.support.statements import recorded

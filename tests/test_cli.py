@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from app.__main__ import cli
 from app.core.db.migrations import head_revision
-from app.rates.sources import bundled_quotes
+from app.sources.rates import bundled_quotes
 from tests.conftest import COUNTRIES, RATES
 from tests.support import payloads
 from tests.support.command import start

@@ -17,8 +17,8 @@ from app.core.db.database import Database
 from app.core.db.lease import Lease, renew_in
 from app.core.db.types import ServerNow
 from app.core.telemetry.log import REQUEST_ID
-from app.sources import SourceFailed
-from app.upstream import post_json
+from app.sources.chain import SourceFailed
+from app.sources.client import post_json
 
 LOG_LEASE: Final = "audit log"
 WEBHOOK_LEASE: Final = "audit webhook"

@@ -7,12 +7,14 @@ from typing import Any, Final
 
 from app.core.db.keys import name_key
 from app.countries.gdp import estimate_gdp
-from app.countries.identity import StoredCountry, alpha3_of, match_stored
 from app.countries.schemas import RefreshResult, SkippedRecord, SourcesPublic
-from app.countries.shapes import CountryFact
-from app.countries.sources import CountryList
+from app.countries.store import StoredCountry
 from app.countries.summary import Summary, summarize
-from app.rates.shapes import Quotes
+from app.refresh.matching import match_stored
+from app.sources.countries import CountryList
+from app.sources.country_shapes import CountryFact
+from app.sources.rate_shapes import Quotes
+from app.sources.spellings import alpha3_of
 
 _MOST_SKIPPED: Final = 100
 

@@ -14,7 +14,6 @@ from app.core.db.database import Database
 from app.core.db.keys import name_key
 from app.core.errors import AppError, ValidationFailed
 from app.countries.drawing import draw
-from app.countries.identity import StoredCountry, alpha2_of
 from app.countries.models import SUMMARY_ID, Country, SummaryCache
 from app.countries.schemas import (
     CountryFilters,
@@ -23,8 +22,9 @@ from app.countries.schemas import (
     SourcesPublic,
     StatusPublic,
 )
-from app.countries.store import change_summary, read_stored, read_summary
+from app.countries.store import StoredCountry, change_summary, read_stored, read_summary
 from app.countries.summary import Summary, summarize
+from app.sources.spellings import alpha2_of
 
 
 class CountryNotFound(AppError):

@@ -29,7 +29,6 @@ from app.countries.drawing import Drawing, draw
 from app.countries.history import record_history
 from app.countries.models import SUMMARY_ID, Country, SummaryCache
 from app.countries.schemas import RefreshResult
-from app.countries.sources import country_chain
 from app.countries.store import (
     change_summary,
     least_version,
@@ -39,9 +38,10 @@ from app.countries.store import (
     summary_values,
 )
 from app.countries.summary import Summary
-from app.rates.sources import rate_chain, source_name
 from app.rates.store import last_known_rates, record_quotes
-from app.sources import first_usable
+from app.sources.chain import first_usable
+from app.sources.countries import country_chain
+from app.sources.rates import rate_chain, source_name
 
 LEASE: Final = "refresh"
 WAIT_SECONDS: Final = 40.0

@@ -17,7 +17,7 @@ from app.countries.refresh import Refresher, RefreshOrder
 from app.countries.store import read_generation, read_summary
 from app.countries.summary import Summary
 from app.countries.watch import figures_of
-from app.rates.sources import BUNDLED
+from app.sources.rates import BUNDLED
 
 TURN: Final = "scheduled refresh"
 RETRY: Final = timedelta(minutes=10)

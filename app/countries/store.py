@@ -1,6 +1,7 @@
 """What refresh and deletion share in the database: the stored countries and the summary of them."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
@@ -9,9 +10,19 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.database import announce_new_version
 from app.countries.drawing import Drawing
-from app.countries.identity import StoredCountry
 from app.countries.models import SUMMARY_ID, Country, SummaryCache
 from app.countries.summary import Summary
+
+
+@dataclass(frozen=True)
+class StoredCountry:
+    """What tells a stored country from the others, and what the summary needs of it."""
+
+    id: int
+    name: str
+    name_key: str
+    alpha2: str | None
+    estimated_gdp: float | None
 
 
 async def read_stored(session: AsyncSession, *, lock: bool = False) -> list[StoredCountry]:

@@ -22,7 +22,7 @@ RIGHT, WIDTH = SIZE[0] - MARGIN, SIZE[0] - 2 * MARGIN
 PAPER, TRACK, RULE = "#fbfaf7", "#ece9e2", "#d8d4cb"
 INK, MUTED, ACCENT = "#1c2430", "#5c6470", "#12646b"
 
-FONTS = Path(__file__).parent / "data" / "fonts"
+FONTS = Path(__file__).parent / "fonts"
 REGULAR, BOLD = "Lato-Regular.ttf", "Lato-Bold.ttf"
 
 SHADES = 16

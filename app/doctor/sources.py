@@ -9,13 +9,13 @@ from typing import Final, NamedTuple, TypeVar
 import stamina
 
 from app.core.config.settings import Settings
-from app.countries.sources import RESTCOUNTRIES, CountryList, country_chain
 from app.doctor.findings import Finding, failed, ok, warn
 from app.doctor.storage import Known
-from app.rates.shapes import Quotes
-from app.rates.sources import rate_chain
-from app.sources import Source, SourceFailed, SourceRefused
-from app.upstream import create_http_client
+from app.sources.chain import Source, SourceFailed, SourceRefused
+from app.sources.client import create_http_client
+from app.sources.countries import RESTCOUNTRIES, CountryList, country_chain
+from app.sources.rate_shapes import Quotes
+from app.sources.rates import rate_chain
 
 T = TypeVar("T")
 

@@ -23,8 +23,8 @@ from app.countries.crud import CountryNotFound, get_status
 from app.countries.schemas import StatusPublic
 from app.countries.store import read_stored
 from app.doctor.findings import Finding, Verdict, failed, ok, warn, worst
-from app.rates.sources import source_name
 from app.rates.store import last_known_rates
+from app.sources.rates import source_name
 
 _MIGRATE: Final = "run: python -m app migrate (serve does it by itself)"
 _REFRESH: Final = "run: python -m app refresh"

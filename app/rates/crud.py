@@ -13,7 +13,7 @@ from app.rates.currencies import minor_units
 from app.rates.exchange import convert, cross_rate, shown, to_minor_unit
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.rates.schemas import Conversion, ConversionQuery, RatesPublic, RatesQuery
-from app.rates.sources import ATTRIBUTIONS
+from app.sources.rates import ATTRIBUTIONS
 
 
 class RatesNotFound(AppError):

@@ -17,9 +17,9 @@ from app.core.db.data_version import raise_version
 from app.core.db.database import Database
 from app.core.db.lease import Lease, acquire, held, release, renew_in
 from app.rates.crud import DayKey, read_rates
-from app.rates.history import PastDay, check_moves, read_history
-from app.rates.sources import ECB
 from app.rates.store import import_days, imported_days
+from app.sources.ecb_file import PastDay, check_moves, read_history
+from app.sources.rates import ECB
 
 LEASE: Final = "import of rates"
 POLL_SECONDS: Final = 0.25

@@ -22,7 +22,7 @@ from app.rates.crud import RatesNotFound, require_quoted
 from app.rates.exchange import Group, averages, cross, shown
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.rates.schemas import SeriesQuery
-from app.rates.sources import ATTRIBUTIONS
+from app.sources.rates import ATTRIBUTIONS
 
 LARGEST_SERIES: Final = 300_000
 """Rates in one answer: all of the European Central Bank's history, or five years of 160 currencies."""

@@ -11,7 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.upsert import upsert, upsert_from
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
-from app.rates.shapes import Quotes
+from app.sources.rate_shapes import Quotes
 
 
 async def last_known_rates(session: AsyncSession, sources: Collection[str]) -> Mapping[str, Mapping[str, float]]:

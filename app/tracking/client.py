@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from app.sources import SourceFailed
+from app.sources.chain import SourceFailed
+from app.sources.client import Refused, call_api, create_api_client
 from app.tracking.schemas import MAX_DOCUMENTS, DocumentInput, TransferCreate, TransferDetails
 from app.tracking.stream import LARGEST_BATCH
-from app.upstream import Refused, call_api, create_api_client
 
 MAX_IN_FLIGHT: Final = 16
 

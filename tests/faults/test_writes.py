@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.countries.sources import bundled_records
+from app.sources.countries import bundled_records
 from tests.conftest import COUNTRIES, RATES, Client
 from tests.faults.test_concurrency import started
 from tests.rates.test_import import newest_lines, rows_of, stored, table, write

@@ -3,8 +3,8 @@
 from datetime import UTC, date, datetime
 from typing import Any
 
-from app.countries.sources import bundled_records
-from app.rates.sources import bundled_quotes
+from app.sources.countries import bundled_records
+from app.sources.rates import bundled_quotes
 
 RATES_DAY = date(2026, 11, 20)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from app.sources import SourceFailed
+from app.sources.chain import SourceFailed
 
 _CODE: Final = re.compile(r"[A-Z]{3}")
 SMALLEST_RATE: Final = 1e-12

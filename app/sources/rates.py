@@ -11,9 +11,9 @@ import httpx
 
 from app.core.config.addresses import host_of
 from app.core.config.settings import Settings
-from app.rates.shapes import Quotes, parse_quotes
-from app.sources import Source, SourceFailed
-from app.upstream import get_json
+from app.sources.chain import Source, SourceFailed
+from app.sources.client import get_json
+from app.sources.rate_shapes import Quotes, parse_quotes
 
 BUNDLED: Final = "bundled"
 
@@ -89,7 +89,7 @@ async def _read_bundled(_: float) -> Quotes:
 
 def bundled_quotes() -> Quotes:
     """The rates that ship with the service, of the day on which they were packed."""
-    text = (resources.files("app.rates") / "data" / "rates.json").read_text("utf-8")
+    text = (resources.files("app.sources") / "data" / "rates.json").read_text("utf-8")
     content = json.loads(text)
     return Quotes(date.fromisoformat(content["date"]), {**content["rates"], "USD": 1.0})
 

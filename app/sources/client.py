@@ -16,7 +16,7 @@ import stamina
 
 from app import __version__
 from app.core.http.problems import in_one_line
-from app.sources import SourceFailed
+from app.sources.chain import SourceFailed
 
 _REDIRECTS: Final = 3
 _LONGEST_INTEGER: Final = 18

@@ -9,8 +9,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from app.sources import SourceFailed
-from app.upstream import create_http_client, get_json
+from app.sources.chain import SourceFailed
+from app.sources.client import create_http_client, get_json
 from tests.support.mariadb import free_port
 from tests.support.upstream import (
     body,

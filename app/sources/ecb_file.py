@@ -9,8 +9,8 @@ from typing import BinaryIO, Final, NamedTuple
 from zipfile import BadZipFile, ZipFile
 from zlib import error as InvalidDeflate  # noqa: N812  # it is a class
 
-from app.rates.shapes import LARGEST_RATE, OLDEST_DAY, SMALLEST_RATE
-from app.rates.sources import TENFOLD
+from app.sources.rate_shapes import LARGEST_RATE, OLDEST_DAY, SMALLEST_RATE
+from app.sources.rates import TENFOLD
 
 SUFFIXES: Final = (".csv", ".zip")
 BASE: Final = "EUR"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.core.db.keys import name_key
-from app.sources import SourceFailed
+from app.sources.chain import SourceFailed
 
 LARGEST_POPULATION: Final = 10_000_000_000
 _ALPHA2: Final = re.compile(r"[A-Z]{2}")

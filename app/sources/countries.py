@@ -12,10 +12,10 @@ import httpx
 
 from app.core.config.addresses import host_of
 from app.core.config.settings import Settings
-from app.countries.identity import identify
-from app.countries.shapes import CountryFact, UnusableRecord, find_records, has_more_pages, parse_record
-from app.sources import Source, SourceFailed, SourceRefused
-from app.upstream import BadStatus, get_json, with_query
+from app.sources.chain import Source, SourceFailed, SourceRefused
+from app.sources.client import BadStatus, get_json, with_query
+from app.sources.country_shapes import CountryFact, UnusableRecord, find_records, has_more_pages, parse_record
+from app.sources.spellings import identify
 
 BUNDLED: Final = "bundled"
 RESTCOUNTRIES: Final = "restcountries"
@@ -113,7 +113,7 @@ async def _read_bundled(stored: int, _: float) -> CountryList:
 
 def bundled_records() -> list[dict[str, Any]]:
     """The countries that ship with the service, in the shape of REST Countries v2."""
-    text = (resources.files("app.countries") / "data" / "countries.json").read_text("utf-8")
+    text = (resources.files("app.sources") / "data" / "countries.json").read_text("utf-8")
     return [
         {
             "name": country["name"],

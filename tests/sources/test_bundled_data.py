@@ -15,14 +15,14 @@ import pytest
 
 from app.core.db.keys import name_key
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts/update-bundled-data"
-DATA = ROOT / "app/countries/data"
+DATA = ROOT / "app/sources/data"
 FACTS = json.loads((DATA / "countries.json").read_text("utf-8"))
 COUNTRIES: dict[str, dict[str, Any]] = {row["alpha2"]: row for row in FACTS["countries"]}
 NAMES: dict[str, list[str]] = json.loads((DATA / "names.json").read_text("utf-8"))
 CODE_BY_KEY = {name_key(name): code for code, names in NAMES.items() for name in names}
-RATES = json.loads((ROOT / "app/rates/data/rates.json").read_text("utf-8"))
+RATES = json.loads((ROOT / "app/sources/data/rates.json").read_text("utf-8"))
 
 COUNTRY_FACTS = """
     AQ Antarctic - Antarctica|AX Europe EUR Åland Islands|BG Europe EUR Bulgaria|BY Europe BYN Belarus
@@ -130,8 +130,8 @@ def test_a_spelling_that_would_mean_two_countries_is_refused() -> None:
 
 @pytest.mark.parametrize(("eur", "code", "rates"), [("0.5", 0, {"EUR": 0.5, "USD": 1}), ("-1", 1, RATES["rates"])])
 def test_script_replaces_the_rates_or_leaves_them_alone(tmp_path: Path, eur: str, code: int, rates: object) -> None:
-    copies = ["scripts/update-bundled-data", "app/core/db/keys.py", "app/countries/data/countries.json"]
-    for path in [*copies, "app/rates/data/rates.json"]:
+    copies = ["scripts/update-bundled-data", "app/core/db/keys.py", "app/sources/data/countries.json"]
+    for path in [*copies, "app/sources/data/rates.json"]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, tmp_path / path)
     usd = f'{{"date": "2026-01-02", "usd": {{"usd": 1, "1inch": 9, "eur": {eur}}}}}'
@@ -143,4 +143,4 @@ def test_script_replaces_the_rates_or_leaves_them_alone(tmp_path: Path, eur: str
     command = [sys.executable, "scripts/update-bundled-data", "--only", "rates", "--from", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, len(done.stderr.splitlines())) == (code, code)
-    assert json.loads((tmp_path / "app/rates/data/rates.json").read_text("utf-8"))["rates"] == rates
+    assert json.loads((tmp_path / "app/sources/data/rates.json").read_text("utf-8"))["rates"] == rates

@@ -1,0 +1,1 @@
+"""The main job: fetch countries and rates, estimate, store, draw."""

@@ -1,0 +1,33 @@
+"""Which stored country a record is about."""
+
+from collections.abc import Sequence
+
+from app.core.db.keys import name_key
+from app.countries.store import StoredCountry
+from app.sources.country_shapes import CountryFact
+
+
+def match_stored(facts: Sequence[CountryFact], stored: Sequence[StoredCountry]) -> list[StoredCountry | None]:
+    """Find the stored country of each record: by code, else by name.
+
+    A name alone never takes a country away from a record that has its code, so
+    two countries that swap names stay themselves; a country whose code no
+    record has any more may have got a new one, and is found by its name.
+
+    Returns:
+        In the order of the records; None for a country that is not stored yet.
+    """
+    by_code = {country.alpha2: country for country in stored if country.alpha2}
+    # Where two share a name, the one without a code has nothing but its name.
+    by_name = {country.name_key: country for country in sorted(stored, key=lambda country: country.alpha2 is None)}
+    matches = [by_code.get(fact.alpha2) if fact.alpha2 else None for fact in facts]
+    taken = {match.id for match in matches if match}
+    codes = {fact.alpha2 for fact in facts}
+    for position, fact in enumerate(facts):
+        candidate = by_name.get(name_key(fact.name))
+        if matches[position] or candidate is None or candidate.id in taken:
+            continue
+        if fact.alpha2 is None or candidate.alpha2 is None or candidate.alpha2 not in codes:
+            matches[position] = candidate
+            taken.add(candidate.id)
+    return matches

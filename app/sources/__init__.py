@@ -1,0 +1,1 @@
+"""The outside world: where countries and exchange rates come from."""
