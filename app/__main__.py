@@ -20,10 +20,10 @@ from app.core.http.access import ACTOR, Role
 from app.core.http.middleware.head_limit import BoundedHead
 from app.core.http.problems import describe_invalid
 from app.countries import cli as countries_cli
-from app.countries.refresh import Refresher
-from app.countries.schemas import RefreshResult
 from app.doctor.cli import doctor
 from app.rates.cli import import_rates
+from app.refresh.crud import Refresher
+from app.refresh.schemas import RefreshResult
 from app.sources.client import create_http_client
 from app.terminal import (
     COMMAND_LINE,

@@ -29,6 +29,7 @@ from app.countries import router as countries
 from app.docs import add_docs
 from app.page import render as page
 from app.rates import router as rates
+from app.refresh import router as refresh
 from app.running import State, running
 from app.tracking import router as tracking
 from app.users import account_router as accounts
@@ -84,6 +85,7 @@ def create_app(
     )
     app.include_router(status.router)
     app.include_router(metrics.router)
+    app.include_router(refresh.router)
     app.include_router(countries.router)
     app.include_router(rates.router)
     app.include_router(currencies.router)

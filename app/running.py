@@ -17,9 +17,8 @@ from app.core.db.database import Database
 from app.core.http.middleware.rate_limits import RateLimits
 from app.core.telemetry.counts import Counts
 from app.core.telemetry.prometheus import create_registry
-from app.countries.refresh import Refresher
-from app.countries.schedule import keep_fresh
-from app.countries.watch import keep_known
+from app.refresh.crud import Refresher
+from app.refresh.schedule import keep_fresh, keep_known
 from app.sources.client import create_http_client
 from app.users.brake import Brake
 from app.users.passwords import Passwords

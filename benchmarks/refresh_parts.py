@@ -17,9 +17,9 @@ from unittest.mock import patch
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.countries import refresh
-from app.countries.refresh import Refresher
 from app.main import app
+from app.refresh import crud as refresh
+from app.refresh.crud import Refresher
 
 # What runs inside another timed part counts for that one: taking the lease has a commit of its own.
 _inside: ContextVar[bool] = ContextVar("inside", default=False)

@@ -41,8 +41,8 @@ from app.core.db.dialects.mysql import mysql_connect_arguments
 from app.core.db.dialects.sqlite import prepare_sqlite
 from app.core.db.engine import create_engine
 from app.core.db.migrations import migrate
-from app.countries import drawing
-from app.countries.summary_image import render_summary
+from app.countries import picture as drawing
+from app.countries.picture import render_summary
 from app.main import app as default_app
 from app.main import create_app
 from tests.support import payloads

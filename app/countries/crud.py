@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Select
 from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
@@ -13,18 +13,22 @@ from app.audit.record import record
 from app.core.db.database import Database
 from app.core.db.keys import name_key
 from app.core.errors import AppError, ValidationFailed
-from app.countries.drawing import draw
-from app.countries.models import SUMMARY_ID, Country, SummaryCache
+from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCache
+from app.countries.picture import draw
 from app.countries.schemas import (
     CountryFilters,
     CountrySort,
     DeleteResult,
+    HistoryEntryPublic,
+    HistoryQuery,
     SourcesPublic,
     StatusPublic,
 )
 from app.countries.store import StoredCountry, change_summary, read_stored, read_summary
 from app.countries.summary import Summary, summarize
 from app.sources.spellings import alpha2_of
+
+HISTORY_FIELDS: Final = tuple(HistoryEntryPublic.model_fields)
 
 
 class CountryNotFound(AppError):
@@ -179,3 +183,25 @@ async def _summary_without(session: AsyncSession, country: Country, stored: Sequ
     if summary is None:
         raise CountryNotFound
     return summarize([(other.name, other.estimated_gdp) for other in stored if other.id != country.id], like=summary)
+
+
+async def list_history(
+    session: AsyncSession, name: str, query: HistoryQuery
+) -> tuple[list[tuple[object, ...]], int, Country]:
+    """Find what the refreshes said about one country, the newest first.
+
+    Returns:
+        The values of ``HISTORY_FIELDS`` of each entry on this page; how many
+        entries there are on all pages together; and the country.
+
+    Raises:
+        ValidationFailed: The name is blank.
+        CountryNotFound: No such country is stored.
+    """
+    country = await get_country(session, name)
+    is_its_own = col(CountryHistory.country_id) == country.id
+    columns = (getattr(CountryHistory, field) for field in HISTORY_FIELDS)
+    page = select_columns(*columns).where(is_its_own).order_by(col(CountryHistory.refreshed_at).desc())
+    rows = await (await session.connection()).execute(page.limit(query.limit).offset(query.offset))
+    total = (await session.exec(select(func.count()).select_from(CountryHistory).where(is_its_own))).one()
+    return [tuple(row) for row in rows], total, country

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic_core import to_json
 
 from app.core.http.access import Rule, access
@@ -10,11 +10,9 @@ from app.core.http.cache.middleware import CACHEABLE, DOCUMENTED
 from app.core.http.dependencies import DatabaseDep, SessionDep, note_version
 from app.core.http.errors import documented
 from app.core.http.formats import OTHER_FORMATS, Format, answer_headers, write_table
-from app.core.http.middleware.rate_limits import RateLimits, client_of
 from app.core.http.paging import PAGE_HEADERS, page_headers
 from app.countries import crud
-from app.countries.history import HISTORY_FIELDS, list_history
-from app.countries.refresh import Refresher
+from app.countries.crud import HISTORY_FIELDS, list_history
 from app.countries.schemas import (
     CountryFilters,
     CountryList,
@@ -22,19 +20,11 @@ from app.countries.schemas import (
     DeleteResult,
     HistoryEntryPublic,
     HistoryQuery,
-    RefreshResult,
 )
 
 router = APIRouter(prefix="/countries", tags=["countries"])
 
 
-async def get_refresher(request: Request) -> Refresher:
-    """The refresher that the application made at its start."""
-    refresher: Refresher = request.state.refresher
-    return refresher
-
-
-RefresherDep = Annotated[Refresher, Depends(get_refresher)]
 NameParam = Annotated[
     str,
     Path(
@@ -44,27 +34,6 @@ NameParam = Annotated[
     ),
 ]
 FiltersParam = Annotated[CountryFilters, Query()]
-ForceParam = Annotated[bool, Query(description="Believe rates that moved more than tenfold against the last ones.")]
-
-
-@router.post(
-    "/refresh",
-    summary="Refresh countries and rates",
-    description="Fetches all countries and the day's exchange rates at the same time, estimates each GDP and stores "
-    "everything, with a new picture, in one transaction. Concurrent calls share one refresh.",
-    responses=documented(400, 409, 429, 503),
-    openapi_extra=access(Rule.EDITOR),
-)
-async def refresh_countries(
-    request: Request, response: Response, refresher: RefresherDep, *, force: ForceParam = False
-) -> RefreshResult:
-    limits: RateLimits = request.state.rate_limits
-    order, client = refresher.order(force=force), client_of(request.scope)
-    if not refresher.runs(order):  # who joins a refresh costs nothing
-        await limits.check("refresh", client)
-    result = await refresher.refresh(order, on_lead=lambda: limits.count("refresh", client))
-    response.headers.update(await limits.headers("refresh", client))
-    return result
 
 
 @router.get(

@@ -4,13 +4,15 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import literal
 from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
 from sqlmodel import case, col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.database import announce_new_version
-from app.countries.drawing import Drawing
-from app.countries.models import SUMMARY_ID, Country, SummaryCache
+from app.core.db.upsert import upsert_from
+from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCache
+from app.countries.picture import Drawing
 from app.countries.summary import Summary
 
 
@@ -94,3 +96,26 @@ async def read_generation(session: AsyncSession) -> int:
     """Number of the last refresh that was stored; 0 before the first."""
     query = select(SummaryCache.generation).where(SummaryCache.id == SUMMARY_ID)
     return (await session.exec(query)).first() or 0
+
+
+async def record_history(session: AsyncSession, summary: Summary) -> None:
+    """Add an entry for each country that this refresh wrote; once more is as once.
+
+    Runs inside the caller's transaction, after the countries were written, and
+    does not commit. The rows go from table to table within the database.
+
+    Args:
+        session: Of the open transaction.
+        summary: Of the refresh; its time tells which countries it wrote.
+    """
+    columns: tuple[Any, ...] = (
+        col(Country.id).label("country_id"),
+        col(Country.last_refreshed_at).label("refreshed_at"),
+        Country.currency_code,
+        Country.exchange_rate,
+        Country.estimated_gdp,
+        literal(summary.rate_source).label("rate_source"),
+        literal(summary.rates_date).label("rates_date"),
+    )
+    written = select_columns(*columns).where(col(Country.last_refreshed_at) == summary.refreshed_at)
+    await upsert_from(session, CountryHistory, written, key="country_id,refreshed_at")

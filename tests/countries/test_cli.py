@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.countries.schemas import RefreshResult
+from app.refresh.schemas import RefreshResult
 from tests.conftest import COUNTRIES, Client
 from tests.support.command import ROOT, run, start
 from tests.support.mariadb import free_port

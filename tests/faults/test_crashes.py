@@ -20,7 +20,7 @@ from app.core.db.database import Database
 from app.core.db.lease import LeaseRow
 from app.core.db.types import ServerNow
 from app.countries.models import SummaryCache
-from app.countries.refresh import LEASE
+from app.refresh.crud import LEASE
 from app.sources.countries import bundled_records
 from tests.conftest import COUNTRIES, RATES, Client, make_settings, migrate_in_thread, serving
 from tests.support.mariadb import PrivateMariaDB

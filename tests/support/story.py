@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from app.countries.picture import render_summary
 from app.countries.summary import Summary, rank
-from app.countries.summary_image import render_summary
 from tests.conftest import COUNTRIES, RATES
 from tests.support import payloads
 from tests.support.upstream import Answer, FakeUpstream, after, document

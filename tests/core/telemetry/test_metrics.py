@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.core.db.data_version import DataVersion
 from app.core.errors import DatabaseUnavailable
-from app.countries import watch
+from app.refresh import schedule as watch
 from tests.conftest import RATES, START, Client, make_settings, serving
 from tests.core.db.test_pool import until_started
 from tests.core.http.test_cache import Monotonic

@@ -19,7 +19,7 @@ from sqlmodel import col, select, update
 from app.core.db.database import Database
 from app.core.db.lease import LeaseRow
 from app.core.db.types import ServerNow
-from app.countries.refresh import LEASE
+from app.refresh.crud import LEASE
 from tests.conftest import COUNTRIES, RATES, everything
 from tests.support import payloads
 from tests.support.service import ServiceProcess

@@ -7,8 +7,7 @@ import pytest
 from fontTools.ttLib import TTFont
 from PIL import Image, ImageChops
 
-from app.countries.summary import RankedCountry, Summary
-from app.countries.summary_image import (
+from app.countries.picture import (
     ACCENT,
     BAR_HEIGHT,
     BOLD,
@@ -24,6 +23,7 @@ from app.countries.summary_image import (
     printable,
     render_summary,
 )
+from app.countries.summary import RankedCountry, Summary
 
 DATA = FONTS.parent
 FIVE = (

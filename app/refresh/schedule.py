@@ -13,11 +13,15 @@ from app.core.config.settings import Settings
 from app.core.db.database import Database
 from app.core.db.lease import acquire
 from app.core.errors import AppError, DatabaseUnavailable
-from app.countries.refresh import Refresher, RefreshOrder
+from app.core.telemetry.counts import Counts, DataFigures
 from app.countries.store import read_generation, read_summary
 from app.countries.summary import Summary
-from app.countries.watch import figures_of
+from app.refresh.crud import Refresher
+from app.refresh.fetch import RefreshOrder
 from app.sources.rates import BUNDLED
+
+LOOK_SECONDS: Final = 60.0
+
 
 TURN: Final = "scheduled refresh"
 RETRY: Final = timedelta(minutes=10)
@@ -116,3 +120,25 @@ async def _refresh_if_due(database: Database, refresher: Refresher, settings: Se
     if await acquire(database, TURN, seconds=turn_seconds) is None:
         return
     await refresher.refresh(first_load_order(refresher.order(), is_empty=summary is None), since=seen)
+
+
+async def keep_known(database: Database, counts: Counts) -> None:
+    """Look at the data once a minute, until cancelled; the schedule does so at the start."""
+    while True:
+        await sleep(LOOK_SECONDS)
+        try:
+            async with database.reading() as session:
+                counts.data = figures_of(await read_summary(session))
+        except DatabaseUnavailable:
+            continue  # which was logged, and shows elsewhere; the last knowledge stands
+        except Exception:  # whatever it is, the next look must come
+            logger.exception("Looking at the data failed")
+
+
+def figures_of(summary: Summary | None) -> DataFigures | None:
+    """What figures tell of a summary."""
+    if summary is None:
+        return None
+    return DataFigures(
+        summary.total_countries, summary.refreshed_at, summary.country_source, summary.rate_source, summary.rates_date
+    )

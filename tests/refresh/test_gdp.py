@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.countries.gdp import estimate_gdp
+from app.refresh.gdp import estimate_gdp
 
 
 def test_estimate_is_population_times_multiplier_over_rate():

@@ -6,29 +6,17 @@ from datetime import datetime
 from typing import Any, Final
 
 from app.core.db.keys import name_key
-from app.countries.gdp import estimate_gdp
-from app.countries.schemas import RefreshResult, SkippedRecord, SourcesPublic
+from app.countries.schemas import SourcesPublic
 from app.countries.store import StoredCountry
 from app.countries.summary import Summary, summarize
+from app.refresh.fetch import Answers
+from app.refresh.gdp import estimate_gdp
 from app.refresh.matching import match_stored
-from app.sources.countries import CountryList
+from app.refresh.schemas import RefreshResult, SkippedRecord
 from app.sources.country_shapes import CountryFact
-from app.sources.rate_shapes import Quotes
 from app.sources.spellings import alpha3_of
 
 _MOST_SKIPPED: Final = 100
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What the two sources said, and the chance that was drawn for it."""
-
-    country_source: str
-    countries: CountryList
-    rate_source: str
-    quotes: Quotes
-    multipliers: Sequence[float]
-    now: datetime
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from sqlmodel import update
 
 from app.core.db.lease import LeaseRow, acquire
 from app.core.db.types import ServerNow
-from app.countries import refresh
+from app.refresh import crud as refresh
 from tests.conftest import COUNTRIES, RATES, everything, serving
 from tests.support import payloads
 from tests.support.upstream import Answer, Request, after, document, hang, html, in_turn, status, truncated

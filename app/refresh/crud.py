@@ -1,18 +1,16 @@
 """The main job: fetch countries and rates together, estimate, draw, and store it all at once."""
 
 import asyncio
-import hashlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
 import httpx
 from loguru import logger
-from sqlmodel import insert, select
+from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.record import record
@@ -21,24 +19,21 @@ from app.core.db.budget import one_request
 from app.core.db.database import Database
 from app.core.db.lease import Lease, LeaseLost, acquire, held, release, release_in
 from app.core.db.single_flight import SingleFlight
-from app.core.db.upsert import upsert
 from app.core.errors import AppError, DatabaseUnavailable, UpstreamUnavailable
 from app.core.telemetry.counts import Counts, DataFigures
-from app.countries.batch import Answers, Batch, prepare, report
-from app.countries.drawing import Drawing, draw
-from app.countries.history import record_history
-from app.countries.models import SUMMARY_ID, Country, SummaryCache
-from app.countries.schemas import RefreshResult
+from app.countries.models import SUMMARY_ID, SummaryCache
+from app.countries.picture import draw
 from app.countries.store import (
-    change_summary,
-    least_version,
     read_generation,
     read_stored,
     read_summary,
-    summary_values,
+    record_history,
 )
-from app.countries.summary import Summary
 from app.rates.store import last_known_rates, record_quotes
+from app.refresh.fetch import Answers, RefreshOrder
+from app.refresh.rows import prepare, report
+from app.refresh.schemas import RefreshResult
+from app.refresh.store import _audited, _write
 from app.sources.chain import first_usable
 from app.sources.countries import country_chain
 from app.sources.rates import rate_chain, source_name
@@ -58,21 +53,6 @@ class RefreshInProgress(AppError):
 
     def __init__(self) -> None:
         super().__init__("Another process is refreshing and did not end in time; try again later")
-
-
-@dataclass(frozen=True)
-class RefreshOrder:
-    """What is asked of a refresh; callers with equal orders share one."""
-
-    country_sources: tuple[str, ...]
-    rate_sources: tuple[str, ...]
-    force: bool = False
-    """Believe rates that moved more than tenfold."""
-
-    @property
-    def digest(self) -> str:
-        """A fingerprint that can be stored: the sources may be URLs with secrets in them."""
-        return hashlib.sha256(repr((self.country_sources, self.rate_sources, self.force)).encode()).hexdigest()
 
 
 OnLead = Callable[[], Awaitable[None]]
@@ -263,33 +243,3 @@ def _figures(result: RefreshResult) -> DataFigures:
     return DataFigures(
         result.total_countries, result.last_refreshed_at, sources.countries, sources.rates, result.rates_date
     )
-
-
-def _audited(summary: Summary | None) -> dict[str, object]:
-    """What the audit trail tells of the data before and after a refresh."""
-    if summary is None:
-        return {}
-    return {
-        "total_countries": summary.total_countries,
-        "country_source": summary.country_source,
-        "rate_source": summary.rate_source,
-        "rates_date": str(summary.rates_date),
-        "last_refreshed_at": summary.refreshed_at.isoformat(),
-    }
-
-
-async def _write(
-    session: AsyncSession, batch: Batch, drawing: Drawing, lease: Lease, order: RefreshOrder, result: RefreshResult
-) -> None:
-    """Write countries and summary inside the caller's transaction.
-
-    Known rows are written by their id alone; new ones by a plain INSERT, which
-    fails rather than overwrite another country that holds the same code.
-    """
-    await upsert(session, Country, batch.updated, key="id")
-    if batch.inserted:
-        await session.exec(insert(Country), params=batch.inserted)
-    about = {"generation": lease.fence, "request_digest": order.digest, "report": result.model_dump_json()}
-    if not await change_summary(session, drawing, **about):
-        values = {"id": SUMMARY_ID, "data_version": least_version(drawing.summary), **summary_values(drawing), **about}
-        await session.exec(insert(SummaryCache).values(**values))

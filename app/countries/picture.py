@@ -4,17 +4,33 @@ The font is Lato 2.0 (latofonts.com, SIL Open Font License 1.1), because its
 figures share one width and its kerning needs no text shaping engine.
 """
 
+import asyncio
+import threading
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import Final
 
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from app.countries.summary import RankedCountry, Summary
+
+_ONE_AT_A_TIME: Final = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A summary and its picture, which belong together."""
+
+    summary: Summary
+    image: bytes
+    """PNG."""
+
 
 SIZE = (1200, 630)
 MARGIN = 72
@@ -188,3 +204,15 @@ def _draw_notes(draw: ImageDraw.ImageDraw, summary: Summary) -> None:
 def _day(day: date) -> str:
     # strftime would write the month in the language of the process.
     return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
+
+
+async def draw(summary: Summary, *, at_hand: Drawing | None = None) -> Drawing:
+    """Draw a summary off the event loop, or take the drawing at hand if it shows the same."""
+    if at_hand is not None and at_hand.summary == summary:
+        return at_hand
+    return Drawing(summary, await asyncio.to_thread(_render, summary))
+
+
+def _render(summary: Summary) -> bytes:
+    with _ONE_AT_A_TIME:
+        return render_summary(summary)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from app.countries import schedule
+from app.refresh import schedule
 from tests.conftest import COUNTRIES, RATES
 from tests.support import payloads
 from tests.support.upstream import Request, document, status

@@ -1,0 +1,45 @@
+"""HTTP route of the refresh."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from app.core.http.access import Rule, access
+from app.core.http.errors import documented
+from app.core.http.middleware.rate_limits import RateLimits, client_of
+from app.refresh.crud import Refresher
+from app.refresh.schemas import RefreshResult
+
+router = APIRouter(prefix="/countries", tags=["countries"])
+
+
+async def get_refresher(request: Request) -> Refresher:
+    """The refresher that the application made at its start."""
+    refresher: Refresher = request.state.refresher
+    return refresher
+
+
+RefresherDep = Annotated[Refresher, Depends(get_refresher)]
+
+
+ForceParam = Annotated[bool, Query(description="Believe rates that moved more than tenfold against the last ones.")]
+
+
+@router.post(
+    "/refresh",
+    summary="Refresh countries and rates",
+    description="Fetches all countries and the day's exchange rates at the same time, estimates each GDP and stores "
+    "everything, with a new picture, in one transaction. Concurrent calls share one refresh.",
+    responses=documented(400, 409, 429, 503),
+    openapi_extra=access(Rule.EDITOR),
+)
+async def refresh_countries(
+    request: Request, response: Response, refresher: RefresherDep, *, force: ForceParam = False
+) -> RefreshResult:
+    limits: RateLimits = request.state.rate_limits
+    order, client = refresher.order(force=force), client_of(request.scope)
+    if not refresher.runs(order):  # who joins a refresh costs nothing
+        await limits.check("refresh", client)
+    result = await refresher.refresh(order, on_lead=lambda: limits.count("refresh", client))
+    response.headers.update(await limits.headers("refresh", client))
+    return result
