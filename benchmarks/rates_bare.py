@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.core.config.settings import Settings
 from app.core.db.engine import create_engine
 from app.core.db.upsert import upsert_statement
-from app.rates.imports import pieces
+from app.rates.history import pieces
 from app.rates.models import ExchangeRate
 from app.sources.ecb_file import read_history
 from app.sources.rates import ECB

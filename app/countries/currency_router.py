@@ -9,8 +9,8 @@ from app.core.http.cache.middleware import CACHEABLE, DOCUMENTED
 from app.core.http.dependencies import SessionDep, note_version
 from app.core.http.formats import FORMAT_DESCRIPTION, OTHER_FORMATS, Format, answer_headers, write_table
 from app.core.http.paging import TOTAL_HEADER
-from app.countries import currencies
-from app.countries.schemas import CurrencyPublic
+from app.rates import currencies
+from app.rates.schemas import CurrencyPublic
 
 router = APIRouter(tags=["rates"])
 

@@ -161,39 +161,6 @@ class HistoryEntryPublic(BaseModel):
     rates_date: date = Field(description="The day to which the rate belongs.")
 
 
-class CurrencyPublic(BaseModel):
-    """One currency; every field is always there, null where unknown."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "code": "NGN",
-                    "name": "Nigerian Naira",
-                    "symbol": "₦",
-                    "minor_units": 2,
-                    "countries": ["NG"],
-                    "first_day": "2026-11-20",
-                    "last_day": "2026-11-21",
-                }
-            ]
-        }
-    )
-
-    code: str = Field(description="ISO 4217 code, or what a source calls a metal or a crypto currency.")
-    name: str | None = Field(description="In English; null where CLDR does not know the code.")
-    symbol: str = Field(
-        description="As English writes it; where that is the code, the sign at home. The code where there is no clear "
-        "one. Several currencies may share a sign."
-    )
-    minor_units: int | None = Field(description="Decimals of the smallest amount that can be paid; null as the name.")
-    countries: list[str] = Field(
-        description="Alpha-2 codes of the stored countries whose first currency it is; the name of one without a code."
-    )
-    first_day: date | None = Field(description="Of stored rates, over all sources; null where it was never quoted.")
-    last_day: date | None = Field(description="Of stored rates, over all sources; null where it was never quoted.")
-
-
 class SourcesPublic(BaseModel):
     """Which sources the stored data came from."""
 

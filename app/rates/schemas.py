@@ -20,6 +20,44 @@ from pydantic.config import JsonDict
 from app.core.http.formats import FORMAT_DESCRIPTION, Format
 from app.rates.exchange import Group
 
+
+class CurrencyPublic(BaseModel):
+    """One currency; every field is always there, null where unknown."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "code": "NGN",
+                    "name": "Nigerian Naira",
+                    "symbol": "₦",
+                    "minor_units": 2,
+                    "countries": ["NG"],
+                    "first_day": "2026-11-20",
+                    "last_day": "2026-11-21",
+                }
+            ]
+        }
+    )
+
+    code: str = Field(description="ISO 4217 code, or what a source calls a metal or a crypto currency.")
+    name: str | None = Field(description="In English; null where CLDR does not know the code.")
+    symbol: str = Field(
+        description="As English writes it; where that is the code, the sign at home. The code where there is no clear "
+        "one. Several currencies may share a sign."
+    )
+    minor_units: int | None = Field(description="Decimals of the smallest amount that can be paid; null as the name.")
+    countries: list[str] = Field(
+        description="Alpha-2 codes of the stored countries whose first currency it is; the name of one without a code."
+    )
+    first_day: datetime.date | None = Field(
+        description="Of stored rates, over all sources; null where it was never quoted."
+    )
+    last_day: datetime.date | None = Field(
+        description="Of stored rates, over all sources; null where it was never quoted."
+    )
+
+
 _CODE: Final = re.compile("[A-Za-z]{3}")
 _NUMBER: Final = re.compile("[+-]?[0-9]+([.][0-9]*)?([eE][+-]?[0-9]{1,4})?")
 _DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
