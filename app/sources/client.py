@@ -131,22 +131,6 @@ async def get_json(
     raise AssertionError("the last attempt returns or raises")
 
 
-async def post_json(http: httpx.AsyncClient, url: str, content: Mapping[str, Any], *, timeout: float) -> None:
-    """Send one JSON document, once; what comes back besides the status is not read.
-
-    Raises:
-        SourceFailed: No answer within so many seconds, or none of success.
-    """
-    try:
-        async with asyncio.timeout(timeout), http.stream("POST", url, json=content) as response:
-            if not response.is_success:
-                raise BadStatus(response.status_code)
-    except TimeoutError as error:
-        raise SourceFailed(f"timed out after {timeout:g} s") from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise SourceFailed(f"could not be reached ({type(error).__name__})") from error
-
-
 def create_api_client(url: str, key: str | None) -> httpx.AsyncClient:
     """A client of an API such as this service's own; close it at the end.
 

@@ -13,13 +13,14 @@ import httpx
 import pytest
 from sqlmodel import col, insert, select, update
 
-from app.audit import delivery, turns
+from app.audit import delivery
+from app.audit import delivery as turns
 from app.audit.models import AuditEntry
+from app.audit.webhook import post_json
 from app.core.db.database import Database
 from app.core.db.lease import LeaseRow, acquire
 from app.core.errors import DatabaseUnavailable
 from app.core.telemetry.log import configure_logging
-from app.sources.client import post_json
 from tests.conftest import make_settings, opened_database, serving
 from tests.support.service import ServiceProcess
 from tests.support.statements import recorded

@@ -369,7 +369,11 @@ async def test_command_line_is_named_as_such(closed, database_url, tmp_path):
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "app", "create-admin", "ada@example.com"),
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[1]), "DATABASE_URL": database_url},
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+            "DATABASE_URL": database_url,
+        },
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
