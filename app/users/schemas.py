@@ -3,8 +3,10 @@
 import unicodedata
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Final, Literal, Self
 
+from babel import Locale
 from email_validator import EmailNotValidError, validate_email
 from pydantic import (
     AfterValidator,
@@ -24,7 +26,16 @@ from app.core.http.bodies import SHOWN_LINE, Given, shown_line, whole
 from app.core.http.cache.conditional import entity_tag, require_match
 from app.core.http.paging import LimitField, OffsetField
 from app.users.models import User
-from app.users.territories import territories
+
+_NO_PLACES: Final = frozenset({"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"})
+"""Unions, remote islands as a group, test codes, and "unknown"."""
+
+
+@cache
+def territories() -> frozenset[str]:
+    """The alpha-2 codes of CLDR's territories."""
+    return frozenset(str(code) for code in Locale("en").territories if len(str(code)) == 2) - _NO_PLACES
+
 
 MAX_ADDRESSES: Final = 50
 _ADDRESS: Final[JsonDict] = {
