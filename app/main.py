@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from pwdlib import PasswordHash
 
-from app import __version__, status
+from app import __version__
 from app.audit import router as audit
 from app.core.config.settings import Settings, load_settings
 from app.core.http.access import SECURITY_SCHEMES
@@ -20,17 +20,17 @@ from app.core.http.middleware.gate import keep_rule
 from app.core.http.openapi import DESCRIPTION, TAGS, TITLE, Operations, correct_openapi
 from app.core.http.stack import _add_layers, _layers_in_front
 from app.core.http.static_files import add_files
-from app.core.telemetry import metrics_tmp as metrics
 from app.core.telemetry.counts import Counts
 from app.core.telemetry.log import LogLines, configure_logging
 from app.core.telemetry.tracing import TRACES_ONLY, clean_spans
 from app.countries import currency_router as currencies
 from app.countries import router as countries
-from app.docs import add_docs
-from app.page import render as page
 from app.rates import router as rates
 from app.refresh import router as refresh
 from app.running import State, running
+from app.service import page
+from app.service import router as status
+from app.service.docs import add_docs
 from app.tracking import router as tracking
 from app.users import account_router as accounts
 from app.users import router as users
@@ -84,7 +84,6 @@ def create_app(
         telemetry=TRACES_ONLY,
     )
     app.include_router(status.router)
-    app.include_router(metrics.router)
     app.include_router(refresh.router)
     app.include_router(countries.router)
     app.include_router(rates.router)

@@ -14,8 +14,8 @@ import pytest
 from markdown_it import MarkdownIt
 from playwright.async_api import Page, async_playwright
 
+from tests.service.test_pages import CHROMIUM, Visit
 from tests.support.markdown_blocks import ROOT
-from tests.test_pages import CHROMIUM, Visit
 
 pytestmark = pytest.mark.slow
 

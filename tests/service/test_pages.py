@@ -18,7 +18,7 @@ from tests.support.service import ServiceProcess
 from tests.support.upstream import FakeUpstream
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-LOOK = Path(__file__).parent / "support" / "look.js"
+LOOK = Path(__file__).resolve().parents[1] / "support" / "look.js"
 FOCUSED = "(document.activeElement.innerText || document.activeElement.id || document.activeElement.name).trim()"
 KEY = "a key that is long enough for anybody"
 

@@ -18,11 +18,11 @@ from app.core.http.openapi import TITLE
 from app.core.http.security_headers import page_policy
 from app.countries.crud import CountryNotFound, get_status, list_countries
 from app.countries.schemas import CountryFilters, CountrySort
-from app.page.view import NOTHING, View, dollars, flag_of, make_view, rate_of
 from app.rates.crud import RatesNotFound, get_rates
 from app.rates.schemas import RatesPublic, RatesQuery
+from app.service.view import NOTHING, View, dollars, flag_of, make_view, rate_of
 
-_FOLDER: Final = Path(__file__).parent
+_FOLDER: Final = Path(__file__).parent / "assets"
 FILES: Final = [_FOLDER / "page.css", _FOLDER / "page.js"]
 """What the page loads besides the picture and the favicon."""
 _TEMPLATES: Final = Environment(

@@ -5,6 +5,8 @@ from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import __version__
@@ -19,7 +21,7 @@ from app.core.http.formats import FORMAT_DESCRIPTION
 from app.core.http.openapi import TITLE
 from app.countries import crud
 from app.countries.schemas import StatusPublic
-from app.page.render import render_page
+from app.service.page import render_page
 
 router = APIRouter(tags=["service"])
 
@@ -133,3 +135,27 @@ async def get_readiness(database: DatabaseDep) -> Readiness:
     if is_behind(revision):
         raise NotReady({"migrations": f"revision {revision}, not {head_revision()}; run: python -m app migrate"})
     return Readiness(pool=database.pool.figures())
+
+
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+            "description": "Prometheus text format 0.0.4.",
+        },
+        **documented(),
+    },
+    openapi_extra=access(Rule.EVERYONE),
+)
+async def get_metrics(request: Request) -> Response:
+    """Requests, refreshes, sources, cache, pool, processor and memory of the process that answers.
+
+    Never touches the database.
+    """
+    registry: CollectorRegistry = request.state.metrics
+    # The version of the format that every Prometheus reads.
+    headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store"}
+    return Response(generate_latest(registry), headers=headers)

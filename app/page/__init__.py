@@ -1,1 +1,0 @@
-"""The page for people at ``/``: made here from what is stored; its script only adds sorting, filters and buttons."""

@@ -1,0 +1,1 @@
+"""What the service says about itself: the page, health, metrics, documentation."""
