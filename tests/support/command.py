@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from typer.testing import CliRunner
 
-from app.__main__ import cli
+from app.cli.app import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -18,9 +18,9 @@ import pytest
 import stamina
 from typer.testing import CliRunner
 
-from app.__main__ import cli
-from app.tracking.client import BatchClient, NotStored, Tally, as_json, sub_batches
-from app.tracking.messages import generate_messages
+from app.cli.app import cli
+from app.cli.sms_batch.client import BatchClient, NotStored, Tally, as_json, sub_batches
+from app.cli.sms_batch.messages import generate_messages
 from app.tracking.schemas import DocumentInput, TransferCreate
 from tests.support.mariadb import free_port
 from tests.support.service import ROOT, ServiceProcess

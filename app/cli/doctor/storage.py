@@ -12,6 +12,7 @@ from sqlalchemy import delete, false, insert, literal_column, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.cli.doctor.findings import Finding, Verdict, failed, ok, warn, worst
 from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings
 from app.core.db.database import Database
@@ -22,7 +23,6 @@ from app.core.errors import AppError, DatabaseUnavailable
 from app.countries.crud import CountryNotFound, get_status
 from app.countries.schemas import StatusPublic
 from app.countries.store import read_stored
-from app.doctor.findings import Finding, Verdict, failed, ok, warn, worst
 from app.rates.store import last_known_rates
 from app.sources.rates import source_name
 

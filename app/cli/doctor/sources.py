@@ -8,9 +8,9 @@ from typing import Final, NamedTuple, TypeVar
 
 import stamina
 
+from app.cli.doctor.findings import Finding, failed, ok, warn
+from app.cli.doctor.storage import Known
 from app.core.config.settings import Settings
-from app.doctor.findings import Finding, failed, ok, warn
-from app.doctor.storage import Known
 from app.sources.chain import Source, SourceFailed, SourceRefused
 from app.sources.client import create_http_client
 from app.sources.countries import RESTCOUNTRIES, CountryList, country_chain

@@ -6,13 +6,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from app.cli.doctor.findings import Finding, Verdict, failed, worst
+from app.cli.doctor.settings import check_settings
+from app.cli.doctor.sources import check_sources
+from app.cli.doctor.storage import check_storage
+from app.cli.terminal import JsonOption, read_settings_without_log, run, show, show_json
 from app.core.config.settings import Settings
 from app.core.telemetry.log import hiding
-from app.doctor.findings import Finding, Verdict, failed, worst
-from app.doctor.settings import check_settings
-from app.doctor.sources import check_sources
-from app.doctor.storage import check_storage
-from app.terminal import JsonOption, read_settings_without_log, run, show, show_json
 
 _STYLES: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from app.cli.sms_batch.api import Refused, call_api, create_api_client
 from app.sources.chain import SourceFailed
-from app.sources.client import Refused, call_api, create_api_client
 from app.tracking.schemas import MAX_DOCUMENTS, DocumentInput, TransferCreate, TransferDetails
 from app.tracking.stream import LARGEST_BATCH
 

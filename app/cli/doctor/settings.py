@@ -7,8 +7,8 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from app.cli.doctor.findings import Finding, ok, warn
 from app.core.config.settings import Settings
-from app.doctor.findings import Finding, ok, warn
 
 _NAMES = [name.upper() for name in Settings.model_fields]
 

@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from app.cli.terminal import COMMAND_LINE, bring_up_to_date, console, errors, progress_bar, read_settings
 from app.core.config.settings import Settings
 from app.core.db.database import Database
 from app.core.errors import AppError
@@ -20,7 +21,6 @@ from app.core.http.access import ACTOR
 from app.core.http.problems import in_one_line
 from app.rates.history import Tally, compare_with_stored, find_new_days, own_turn, store_history
 from app.sources.ecb_file import SUFFIXES, UnusableFile, check_history, read_history
-from app.terminal import COMMAND_LINE, bring_up_to_date, console, errors, progress_bar, read_settings
 
 
 def _file(value: Path) -> Path:

@@ -16,11 +16,19 @@ from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
+from app.cli.sms_batch.client import MAX_IN_FLIGHT, BatchClient, NotStored, Tally
+from app.cli.sms_batch.messages import (
+    LARGEST_COUNT,
+    SUFFIXES,
+    Sum,
+    UnusableFile,
+    add_up,
+    generate_messages,
+    read_messages,
+)
+from app.cli.terminal import console, errors, progress_bar
 from app.core.config.addresses import is_http_url, without_secrets
 from app.core.http.problems import describe_invalid, in_one_line
-from app.terminal import console, errors, progress_bar
-from app.tracking.client import MAX_IN_FLIGHT, BatchClient, NotStored, Tally
-from app.tracking.messages import LARGEST_COUNT, SUFFIXES, Sum, UnusableFile, add_up, generate_messages, read_messages
 from app.tracking.schemas import DocumentInput, TransferCreate
 
 _URL: Final = "http://127.0.0.1:8000"

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final, cast
 
-from app.terminal import errors
+from app.cli.terminal import errors
 
 _UVICORN: Final = logging.getLogger("uvicorn.error")
 _ALL_ADDRESSES: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared, not bound

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from app.__main__ import cli
+from app.cli.app import cli
 from app.core.db.migrations import head_revision
 from app.sources.rates import bundled_quotes
 from tests.conftest import COUNTRIES, RATES
@@ -20,7 +20,7 @@ from tests.support.command import start
 from tests.support.mariadb import free_port
 from tests.support.upstream import document, status
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Run(NamedTuple):

@@ -1,5 +1,6 @@
 """The commands about stored countries: ``python -m app countries`` and ``python -m app export``."""
 
+import os
 from collections.abc import Awaitable, Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,17 +11,23 @@ from pydantic import ValidationError
 from rich.table import Table
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.cli.terminal import JsonOption, errors, examples, fail, read_settings_without_log, run, show, show_json
 from app.core.db.database import Database
 from app.core.db.keys import name_key
-from app.core.errors import DatabaseUnavailable
+from app.core.errors import AppError, DatabaseUnavailable
 from app.core.http.formats import Format, write_table
 from app.core.http.paging import MAX_LIMIT
 from app.core.http.problems import describe_invalid, in_one_line
 from app.countries import crud
 from app.countries.crud import CountryNotFound
 from app.countries.schemas import CountryFilters, CountryPublic, CountrySort
-from app.countries.whole_file import NotWritten, write_file
-from app.terminal import JsonOption, errors, examples, fail, read_settings_without_log, run, show, show_json
+
+
+class NotWritten(AppError):
+    """The file could not be written; what was there before still is."""
+
+    title = "Not written"
+
 
 T = TypeVar("T")
 
@@ -231,3 +238,23 @@ def _described(country: CountryPublic) -> dict[str, str]:
         "Refreshed": f"{country.last_refreshed_at:%Y-%m-%d %H:%M} UTC",
     }
     return {field: value or "-" for field, value in given.items()}
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write under another name beside the file, and rename: nobody ever sees half of it.
+
+    Raises:
+        NotWritten: The reason is in the details.
+    """
+    target = path.resolve()  # a link stays one
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    if target.exists() and not target.is_file():
+        raise NotWritten(f"{path}: is no file")
+    try:
+        try:
+            part.write_bytes(content)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise NotWritten(f"{path}: {error.strerror}") from error

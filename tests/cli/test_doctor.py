@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
+from app.cli.doctor.findings import Finding, Verdict
+from app.cli.doctor.storage import judge_data
 from app.countries.schemas import SourcesPublic, StatusPublic
-from app.doctor.findings import Finding, Verdict
-from app.doctor.storage import judge_data
 from tests.conftest import COUNTRIES, RATES, START, Client, migrate_in_thread
 from tests.support import payloads
 from tests.support.command import Run, run

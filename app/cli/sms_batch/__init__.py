@@ -1,0 +1,1 @@
+"""Sends a large batch of SMS documents to a running service."""
