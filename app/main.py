@@ -25,9 +25,9 @@ from app.core.telemetry.log import LogLines, configure_logging
 from app.core.telemetry.tracing import TRACES_ONLY, clean_spans
 from app.countries import currency_router as currencies
 from app.countries import router as countries
+from app.lifespan import State, running
 from app.rates import router as rates
 from app.refresh import router as refresh
-from app.running import State, running
 from app.service import page
 from app.service import router as status
 from app.service.docs import add_docs

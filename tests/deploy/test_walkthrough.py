@@ -22,7 +22,7 @@ from app.core.config.settings import Settings
 from tests.support.dockerfile import read_instructions
 from tests.support.mariadb import PrivateMariaDB, free_port, is_installed
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/deployment.md").read_text()
 UNIT = ROOT / "deploy/countries.service"
 ANALYZE = shutil.which("systemd-analyze")

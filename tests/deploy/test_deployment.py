@@ -18,7 +18,7 @@ import yaml
 from app.core.config.settings import Settings, load_settings
 from tests.support.dockerfile import Image, read_instructions
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 KEY = "a-key-of-the-deployment-test"
 START_SECONDS, STOP_SECONDS = 30, 10
 

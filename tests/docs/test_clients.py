@@ -20,7 +20,7 @@ import pytest
 
 from tests.support.service import ServiceProcess
 
-PAGE = (Path(__file__).resolve().parents[1] / "docs/clients.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs/clients.md").read_text()
 KEY = "a key that is long enough for anybody"
 NODE = shutil.which("node")
 

@@ -19,7 +19,7 @@ from tests.support.upstream import hang
 
 BROKEN = 0
 """Stands for the status of an answer that did not end."""
-PAGE = (Path(__file__).resolve().parents[1] / "docs/deployment.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs/deployment.md").read_text()
 
 pytestmark = [
     pytest.mark.slow,
