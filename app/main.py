@@ -23,7 +23,6 @@ from app.core.http.static_files import add_files
 from app.core.telemetry.counts import Counts
 from app.core.telemetry.log import LogLines, configure_logging
 from app.core.telemetry.tracing import TRACES_ONLY, clean_spans
-from app.countries import currency_router as currencies
 from app.countries import router as countries
 from app.lifespan import State, running
 from app.rates import router as rates
@@ -87,7 +86,6 @@ def create_app(
     app.include_router(refresh.router)
     app.include_router(countries.router)
     app.include_router(rates.router)
-    app.include_router(currencies.router)
     app.include_router(accounts.router)  # before the accounts of others: /users/me is no id
     app.include_router(users.router)
     app.include_router(tracking.router)

@@ -17,6 +17,8 @@ from tests.conftest import COUNTRIES, RATES
 from tests.support import payloads
 from tests.support.upstream import after, document, status
 
+ROOT = Path(__file__).resolve().parents[2]
+
 KEY = "key-of-the-operator"
 OPERATOR = {"X-API-Key": KEY}
 PASSWORD, NEW_PASSWORD = "correct horse battery", "another horse, another battery"
@@ -371,7 +373,7 @@ async def test_command_line_is_named_as_such(closed, database_url, tmp_path):
         cwd=tmp_path,
         env={
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+            "PYTHONPATH": str(ROOT),
             "DATABASE_URL": database_url,
         },
         stdin=asyncio.subprocess.PIPE,

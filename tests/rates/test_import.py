@@ -28,7 +28,7 @@ from tests.support.upstream import document
 EDITED = "Date,USD,JPY,\n2026-10-30,1.1172,175.68,\n2026-10-29,1.1,N/A,\n2026-10-28,1.1,170,\n"
 DIES = """
 import os, sys
-from app.__main__ import cli
+from app.cli.app import cli
 from app.rates import imports
 raise_version, times, sign = imports.raise_version, [0], int(sys.argv.pop())
 async def die(session):
