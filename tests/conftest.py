@@ -36,12 +36,13 @@ from sqlalchemy.util import LRUCache
 from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings
 from app.core.db import database as databases
+from app.core.db import engine as engines
 from app.core.db.database import Database
 from app.core.db.dialects.mysql import mysql_connect_arguments
 from app.core.db.dialects.sqlite import prepare_sqlite
 from app.core.db.engine import create_engine
 from app.core.db.migrations import migrate
-from app.countries import picture as drawing
+from app.countries import picture
 from app.countries.picture import render_summary
 from app.main import app as default_app
 from app.main import create_app
@@ -189,7 +190,7 @@ def no_search_for_sniffio() -> Iterator[None]:
 def remembered_pictures() -> Iterator[None]:
     """Each refresh draws one, for 20 ms, and most tests load the same data; equal summaries have equal pictures."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drawing, "render_summary", lru_cache(maxsize=64)(render_summary))
+        patch.setattr(picture, "render_summary", lru_cache(maxsize=64)(render_summary))
         yield
 
 
@@ -205,7 +206,7 @@ def hasty_sqlite() -> Iterator[None]:
         event.listen(engine.sync_engine, "connect", hurry)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(databases, "prepare_sqlite", prepare_and_hurry)
+        patch.setattr(engines, "prepare_sqlite", prepare_and_hurry)
         yield
 
 

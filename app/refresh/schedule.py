@@ -1,5 +1,6 @@
 """Refreshes that nobody asks for: the first load, the schedule, and the way back from bundled rates."""
 
+import asyncio
 import random
 from asyncio import sleep
 from collections.abc import Iterator
@@ -125,7 +126,7 @@ async def _refresh_if_due(database: Database, refresher: Refresher, settings: Se
 async def keep_known(database: Database, counts: Counts) -> None:
     """Look at the data once a minute, until cancelled; the schedule does so at the start."""
     while True:
-        await sleep(LOOK_SECONDS)
+        await asyncio.sleep(LOOK_SECONDS)
         try:
             async with database.reading() as session:
                 counts.data = figures_of(await read_summary(session))

@@ -424,7 +424,7 @@ async def test_change_whose_entry_can_not_be_written_does_not_happen(closed, mon
     async def fail(*_: object, **__: object) -> None:
         raise RuntimeError("on purpose")
 
-    for module in ("users.crud", "users.addresses", "users.sign_in", "countries.crud", "countries.refresh"):
+    for module in ("users.crud", "users.addresses", "users.sign_in", "countries.crud", "refresh.crud"):
         monkeypatch.setattr(f"app.{module}.record", fail)
     statuses = await write_all(closed, user)
 

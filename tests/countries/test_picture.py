@@ -25,7 +25,7 @@ from app.countries.picture import (
 )
 from app.countries.summary import RankedCountry, Summary
 
-DATA = FONTS.parent
+DATA = FONTS.parents[1] / "sources" / "data"
 FIVE = (
     ("United States", 641e9),
     ("China", 383e9),
