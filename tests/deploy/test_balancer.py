@@ -110,7 +110,7 @@ async def test_figures_are_shown_by_each_replica_and_not_by_the_balancer(tmp_pat
         answers = [await client.get(f"{balancer.url}{spelling}") for spelling in spellings]
         own = [(await client.get(f"{replica.url}/metrics")).status_code for replica in (one, two)]
 
-    refusal = {"error": "Not found", "details": "Figures are not shown here"}
+    refusal = {"error": "Not found", "details": "Metrics are not public"}
     assert [(answer.status_code, answer.json()) for answer in answers] == [(404, refusal)] * len(spellings)
     assert own == [200, 200]
 
@@ -189,7 +189,7 @@ async def test_a_change_whose_replica_dies_is_not_made_again_by_the_other(tmp_pa
                 response = await refreshing
 
     assert (response.status_code, upstream.hits[COUNTRIES]) == (502, 1)
-    assert response.json() == {"error": "Bad gateway", "details": "A replica broke off"}
+    assert response.json() == {"error": "Bad gateway", "details": "A replica closed the connection"}
 
 
 async def test_a_drained_replica_gets_no_more_requests_until_it_is_ready_again(tmp_path, database_url):

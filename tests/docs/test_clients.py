@@ -1,6 +1,6 @@
-"""Clients made by others: a generated one, and the recipes of docs/clients.md, before the service as a process."""
+"""A generated client and the recipes of docs/clients.md, against a running service."""
 
-# The generated package is there only while these tests run.
+# The generated package exists only while these tests run.
 # mypy: disable-error-code="import-not-found"
 # ruff: noqa: PLC0415
 
@@ -28,16 +28,15 @@ pytestmark = [pytest.mark.engines("sqlite"), pytest.mark.slow]
 
 
 def blocks(language: str) -> list[str]:
-    """The blocks of the page in this language."""
     return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 async def url(sqlite_template: Path, tmp_path_factory: Any) -> AsyncIterator[str]:
-    """A running service that was refreshed once."""
+    """A running service after one refresh."""
     folder = tmp_path_factory.mktemp("service")
     database = f"sqlite:///{shutil.copy(sqlite_template, folder / 'countries.db')}"
-    # The tests wait for their clients without the event loop, so nothing that lives in it could be a source.
+    # The tests block the event loop while a client runs, so a fake source could not respond.
     sources = {"country_sources": "bundled", "rate_sources": "bundled"}
     async with ServiceProcess(folder, database_url=database, admin_api_key=KEY, **sources) as started:
         async with httpx.AsyncClient(timeout=60) as client:
@@ -48,21 +47,19 @@ async def url(sqlite_template: Path, tmp_path_factory: Any) -> AsyncIterator[str
 
 def run(command: list[str], folder: Path) -> str:
     environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "ADMIN_API_KEY": KEY}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=100
-    )
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)  # noqa: PLW1510
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
 @pytest.fixture(scope="module")
 def folder(url: str, tmp_path_factory: Any) -> Path:
-    """Where the page's commands have made a client."""
+    """A folder in which the page's commands have generated a client."""
     folder: Path = tmp_path_factory.mktemp("client")
     (config,), (command,) = blocks("yaml"), blocks("sh")
     (folder / "openapi-python-client.yaml").write_text(config)
-    said = run(["sh", "-c", command.replace("http://localhost:8000", url)], folder)
-    assert said == "Generating countries_client\n", "the generator warns"
+    output = run(["sh", "-c", command.replace("http://localhost:8000", url)], folder)
+    assert output == "Generating countries_client\n", "the generator warns"
     return folder
 
 
@@ -79,7 +76,7 @@ def test_generated_client_has_every_operation(folder: Path, url: str):
     assert made == operations
 
 
-def test_generated_client_refreshes_lists_converts_and_reads_errors(generated, url: str):
+def test_generated_client_reads_countries_rates_and_errors(generated, url: str):
     from countries_client import AuthenticatedClient
     from countries_client.api.countries import get_country, get_image, list_countries, refresh_countries
     from countries_client.api.rates import convert
@@ -106,7 +103,7 @@ def test_generated_client_refreshes_lists_converts_and_reads_errors(generated, u
     assert refused.to_dict() == {"error": "Validation failed", "details": {"limit": "must be at least 1"}}
 
 
-def test_generated_client_keeps_accounts_and_stores_a_stream(generated, url: str):
+def test_generated_client_manages_accounts_and_sends_a_stream(generated, url: str):
     from countries_client import AuthenticatedClient
     from countries_client.api.tracking import put_transfer, stream_documents
     from countries_client.api.users import create_user, delete_user, get_user
@@ -135,14 +132,14 @@ def test_generated_client_keeps_accounts_and_stores_a_stream(generated, url: str
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_python_recipe_prints_what_the_page_says(folder: Path, url: str, number: int):
+def test_python_recipe_prints_what_the_page_shows(folder: Path, url: str, number: int):
     (folder / "recipe.py").write_text(blocks("python")[number].replace("http://localhost:8000", url))
 
     assert run([sys.executable, "recipe.py"], folder) == blocks("text")[number]
 
 
 @pytest.mark.skipif(NODE is None, reason="Node is not installed")
-def test_javascript_recipe_prints_what_the_page_says(tmp_path: Path, url: str):
+def test_javascript_recipe_prints_what_the_page_shows(tmp_path: Path, url: str):
     (recipe,) = blocks("javascript")
     (tmp_path / "recipe.mjs").write_text(recipe.replace("http://localhost:8000", url))
 

@@ -1,4 +1,4 @@
-"""Every code block that people read is run, read by the program whose configuration it is, or says why not."""
+"""Every code block of the documentation is run, checked by the program it configures, or says why not."""
 
 import asyncio
 import configparser
@@ -25,15 +25,15 @@ from tests.support.told import difference
 
 KEY = "a key that is long enough for anybody"
 ADDRESS = re.compile(r"(?:localhost|127\.0\.0\.1):8000")
-"""Where the documentation says that the service is."""
+"""The address of the service in the documentation."""
 COPIED = ("app", "alembic", "alembic.ini", "scripts", ".env.example", "requirements.txt", "requirements-dev.txt")
-OTHERS_THAN_OURS = {"MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "MYSQL_URL", "COMPOSE_PROFILES"}
-"""What may stand in an env block without being a setting of the service: compose.yaml reads it."""
+COMPOSE_VARIABLES = {"MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "MYSQL_URL", "COMPOSE_PROFILES"}
+"""Names in env blocks that compose.yaml reads, and not the service."""
 STORIES = {str(page.relative_to(ROOT)): page for page in pages() if any(block.is_run for block in blocks_of(page))}
 CONFIGURATION = {str(block): block for page in pages() for block in blocks_of(page) if block.is_checked}
 
 
-def test_every_block_has_a_language_and_is_run_or_says_why_not():
+def test_every_block_is_run_or_checked_or_says_why_not():
     faults = [f"{block} {block.fault}" for page in pages() for block in blocks_of(page) if block.fault]
 
     assert faults == []
@@ -50,7 +50,7 @@ def test_every_block_has_a_language_and_is_run_or_says_why_not():
         ("- a list\n\n    ```sh\n    date\n    ```\n    ```text\n    ...\n    ```\n", None),
     ],
 )
-def test_block_is_refused_that_is_neither_run_nor_marked(text: str, fault: str | None, tmp_path: Path):
+def test_block_without_language_or_marker_is_refused(text: str, fault: str | None, tmp_path: Path):
     page = tmp_path / "page.md"
     page.write_text(f"# Page\n\n{text}")
 
@@ -59,7 +59,7 @@ def test_block_is_refused_that_is_neither_run_nor_marked(text: str, fault: str |
 
 
 @pytest.mark.parametrize(
-    ("told", "printed", "agree"),
+    ("documented", "printed", "agree"),
     [
         ('{"id":1,"at":"2026-11-21T09:17:00Z"}', '{"id": 22, "at": "2027-01-01T00:00:00.5Z"}', True),
         ('{"id":1,"name":"Ghana"}', '{"id":"1","name":"Ghana"}', False),
@@ -71,12 +71,12 @@ def test_block_is_refused_that_is_neither_run_nor_marked(text: str, fault: str |
         ("250 countries", "249 countries", False),
     ],
 )
-def test_output_may_differ_only_where_it_has_to(told: str, printed: str, agree: bool):
-    assert (difference(told, printed) is None) == agree
+def test_output_may_differ_only_in_what_changes_between_runs(documented: str, printed: str, agree: bool):
+    assert (difference(documented, printed) is None) == agree
 
 
 @pytest.mark.parametrize("name", CONFIGURATION)
-def test_configuration_is_taken_by_its_reader(name: str, tmp_path: Path):
+def test_configuration_is_accepted_by_its_program(name: str, tmp_path: Path):
     block = CONFIGURATION[name]
     file = tmp_path / "snippet"
     file.write_text(block.content)
@@ -94,7 +94,7 @@ def test_configuration_is_taken_by_its_reader(name: str, tmp_path: Path):
 
 def read_settings(file: Path) -> None:
     names = re.findall(r"^#?\s*(\w+)=", file.read_text(), re.MULTILINE)
-    assert {name.lower() for name in names if name not in OTHERS_THAN_OURS} <= Settings.model_fields.keys()
+    assert {name.lower() for name in names if name not in COMPOSE_VARIABLES} <= Settings.model_fields.keys()
     Settings(_env_file=file)
 
 
@@ -110,36 +110,35 @@ def read_by_server(program: str, file: Path) -> None:
 
 
 class Story:
-    """A page that is read from top to bottom by somebody who types everything."""
+    """A page whose blocks run from top to bottom, in one shell and against one service."""
 
     def __init__(self, page: Path, folder: Path) -> None:
-        self.page, self.folder = page, folder
+        self.folder = folder
         self.blocks = [block for block in blocks_of(page) if block.is_run]
-        told = "\n".join(block.content for block in self.blocks)
-        needed = [program for program in ("curl", "sqlite3") if program in told]
-        self.missing = [program for program in needed if shutil.which(program) is None]
+        code = "\n".join(block.content for block in self.blocks)
+        self.missing = [name for name in ("curl", "sqlite3") if name in code and shutil.which(name) is None]
         if CHROMIUM is None and any(block.language == "javascript" for block in self.blocks):
             self.missing.append("Chromium")
-        sources = {"country_sources": "bundled", "rate_sources": "bundled", "refresh_on_start": "if-empty"}
-        key = {"admin_api_key": KEY} if "$ADMIN_API_KEY" in told else {}
-        self.service = ServedProcess(folder, **sources, **key)
+        settings = {"country_sources": "bundled", "rate_sources": "bundled", "refresh_on_start": "if-empty"}
+        if "$ADMIN_API_KEY" in code:
+            settings["admin_api_key"] = KEY
+        self.service = ServedProcess(folder, **settings)
 
     def prepare(self) -> None:
-        """A folder in which everything lies as in the repository, and a curl that does not hide a refusal."""
+        """Make a folder like the repository, and a curl that fails if the service refuses a request."""
         for name in COPIED:
             (self.folder / name).symlink_to(ROOT / name)
         (self.folder / ".venv").symlink_to(sys.prefix)
         commands = self.folder / "commands"
         commands.mkdir()
-        programs = {"curl": f"{shutil.which('curl')} --fail-with-body", "python": f"{sys.executable}"}
-        for name, program in programs.items():
+        for name, program in {"curl": f"{shutil.which('curl')} --fail-with-body", "python": sys.executable}.items():
             (commands / name).write_text(f'#!/bin/sh\nexec {program} "$@"\n')
             (commands / name).chmod(0o755)
         path = f"{commands}:{os.environ['PATH']}"
         self.environment = {**self.service.environment, "PATH": path, "HOME": str(self.folder), "LC_ALL": "C.UTF-8"}
 
     async def run(self) -> list[str]:
-        """What went otherwise than the page says, each with file and line."""
+        """Run all blocks; the differences from the page, with file and line."""
         shell = Shell(self.folder, self.environment)
         try:
             return [f"{block} {fault}" for block in self.blocks if (fault := await self._fault(shell, block))]
@@ -160,27 +159,24 @@ class Story:
         return None if succeeded else f"failed: {printed}"
 
     async def _in_browser(self, code: str) -> str:
-        """In a page of the service itself; what it says on the console."""
-        assert CHROMIUM is not None, "JavaScript is run by Chromium"
-        said: list[str] = []
+        """Run code in a page of the service; what it writes to the console."""
+        logged: list[str] = []
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             page = await browser.new_page()
-            page.on("console", lambda message: said.append(message.text) if message.type == "log" else None)
+            page.on("console", lambda message: logged.append(message.text) if message.type == "log" else None)
             await page.goto(f"{self.service.url}/health/live")
             await page.evaluate(f"async () => {{ {code} }}")
             await browser.close()
-        return "\n".join(said)
+        return "\n".join(logged)
 
 
 @pytest.fixture
 async def story(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Story]:
-    """A fresh database with the bundled data, the service before it, and a page."""
+    """A page, with a service whose fresh database has the bundled data."""
     story = Story(STORIES[request.param], tmp_path)
     if story.missing:
-        said = f"not installed: {', '.join(story.missing)}"
-        assert os.environ.get("CI") != "true", said
-        pytest.skip(said)
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"not installed: {', '.join(story.missing)}")
     story.prepare()
     async with story.service, httpx.AsyncClient(base_url=story.service.url) as client, asyncio.timeout(60):
         while (await client.get("/status")).status_code != 200:  # it loads in the background
@@ -191,5 +187,5 @@ async def story(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("story", STORIES, indirect=True)
-async def test_page_does_what_it_says(story: Story):
+async def test_page_prints_what_it_shows(story: Story):
     assert "\n".join(await story.run()) == ""

@@ -1,4 +1,4 @@
-"""The documentation as a site: built without a warning, shown by a real Chromium, and asking nobody else."""
+"""The documentation as a website: it builds without warnings, works in Chromium, and loads nothing from other hosts."""
 
 import os
 import re
@@ -33,14 +33,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
-def url(site: Path) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site))) as server:
+def url(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(site))) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -48,7 +44,7 @@ def url(site: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_no_page_names_a_file_from_elsewhere(site: Path):
+def test_pages_load_nothing_from_other_hosts(site: Path):
     loaded = {
         (page.name, address)
         for page in site.rglob("*.html")
@@ -60,15 +56,15 @@ def test_no_page_names_a_file_from_elsewhere(site: Path):
     assert loaded == set()
 
 
-def test_every_page_of_the_repository_is_there(site: Path):
+def test_site_has_every_page_of_the_repository(site: Path):
     pages = {page.relative_to(site).with_suffix("").as_posix() for page in site.rglob("*.html")}
 
     wanted = {page.relative_to(ROOT / "docs").with_suffix("").as_posix() for page in (ROOT / "docs").rglob("*.md")}
     assert {name.replace("README", "index") for name in wanted} | {"changelog", "contributing", "security"} <= pages
 
 
-def test_lists_and_tables_of_the_site_are_those_of_the_repository(site: Path):
-    """Both read Markdown, and differ about what belongs to a list."""
+def test_lists_and_tables_are_the_same_on_github(site: Path):
+    """Markdown parsers differ in what belongs to a list."""
 
     def parts(html: str) -> dict[str, int]:
         return {tag: len(re.findall(f"<{tag}[ >]", html)) for tag in ("ul", "ol", "li", "table", "tr", "pre")}
@@ -89,14 +85,14 @@ def article(site: Path, page: Path) -> str:
 
 @pytest.mark.skipif(CHROMIUM is None and os.environ.get("CI") != "true", reason="Chromium is not installed")
 @pytest.mark.parametrize("size", SIZES)
-async def test_reader_finds_a_word_without_any_foreign_request(url: str, size: str):
+async def test_search_finds_a_page_without_requests_to_other_hosts(url: str, size: str):
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         width, height = SIZES[size]
         page = await browser.new_page(viewport={"width": width, "height": height})
         visit = Visit(page, url)
         await page.goto(f"{url}/index.html")
-        assert await found_first(page, "estimated GDP is no statistic", narrow=size == "phone")
+        assert await found_first(page, "estimated GDP is not a statistic", narrow=size == "phone")
         for name in ("getting-started", "guide", "data", "architecture", "decisions/0001-lease-row", "changelog"):
             await page.goto(f"{url}/{name}.html")
             wide = await page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
@@ -107,7 +103,7 @@ async def test_reader_finds_a_word_without_any_foreign_request(url: str, size: s
 
 
 async def found_first(page: Page, words: str, *, narrow: bool) -> str:
-    """Search as a reader does; the title of what is found first."""
+    """Search as a reader does; the title of the first result."""
     if narrow:
         await page.locator("label[for=__search]").first.click()
     field = page.get_by_role("textbox", name="Search")
