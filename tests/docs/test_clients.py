@@ -27,8 +27,9 @@ NODE = shutil.which("node")
 pytestmark = [pytest.mark.engines("sqlite"), pytest.mark.slow]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+def blocks(language: str, url: str = "") -> list[str]:
+    page = PAGE.replace("http://localhost:8000", url)
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +57,9 @@ def run(command: list[str], folder: Path) -> str:
 def folder(url: str, tmp_path_factory: Any) -> Path:
     """A folder in which the page's commands have generated a client."""
     folder: Path = tmp_path_factory.mktemp("client")
-    (config,), (command,) = blocks("yaml"), blocks("sh")
+    (config,), (command,) = blocks("yaml"), blocks("sh", url)
     (folder / "openapi-python-client.yaml").write_text(config)
-    output = run(["sh", "-c", command.replace("http://localhost:8000", url)], folder)
+    output = run(["sh", "-c", command], folder)
     assert output == "Generating countries_client\n", "the generator warns"
     return folder
 
@@ -133,14 +134,10 @@ def test_generated_client_manages_accounts_and_sends_a_stream(generated, url: st
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_python_recipe_prints_what_the_page_shows(folder: Path, url: str, number: int):
-    (folder / "recipe.py").write_text(blocks("python")[number].replace("http://localhost:8000", url))
-
-    assert run([sys.executable, "recipe.py"], folder) == blocks("text")[number]
+    assert run([sys.executable, "-c", blocks("python", url)[number]], folder) == blocks("text")[number]
 
 
 @pytest.mark.skipif(NODE is None, reason="Node is not installed")
 def test_javascript_recipe_prints_what_the_page_shows(tmp_path: Path, url: str):
-    (recipe,) = blocks("javascript")
-    (tmp_path / "recipe.mjs").write_text(recipe.replace("http://localhost:8000", url))
-
-    assert run([str(NODE), "recipe.mjs"], tmp_path) == blocks("text")[-1]
+    recipe = ["--input-type=module", "--eval", *blocks("javascript", url)]
+    assert run([str(NODE), *recipe], tmp_path) == blocks("text")[-1]
