@@ -6,8 +6,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic_core import to_json
 
 from app.core.http.access import Rule, access
-from app.core.http.cache.middleware import CACHEABLE, DOCUMENTED
-from app.core.http.dependencies import DatabaseDep, SessionDep, note_version
+from app.core.http.cache.middleware import DOCUMENTED
+from app.core.http.dependencies import DatabaseDep, SnapshotDep
 from app.core.http.errors import documented
 from app.core.http.formats import OTHER_FORMATS, Format, answer_headers, write_table
 from app.core.http.paging import PAGE_HEADERS, page_headers
@@ -52,11 +52,10 @@ FiltersParam = Annotated[CountryFilters, Query()]
     },
     openapi_extra=access(Rule.EVERYONE),
 )
-async def list_countries(request: Request, session: SessionDep, filters: FiltersParam) -> Response:
-    await note_version(request, session)
+async def list_countries(request: Request, session: SnapshotDep, filters: FiltersParam) -> Response:
     countries, total = await crud.list_countries(session, filters)
     form = filters.format or Format.JSON
-    headers = {**CACHEABLE, **answer_headers(form, "countries"), "X-Total-Count": str(total)}
+    headers = {**answer_headers(form, "countries"), "X-Total-Count": str(total)}
     if filters.is_paged:
         headers |= page_headers(request, total, limit=filters.limit, offset=filters.offset)
     if form is Format.JSON:
@@ -81,9 +80,8 @@ async def list_countries(request: Request, session: SessionDep, filters: Filters
     },
     openapi_extra=access(Rule.EVERYONE),
 )
-async def get_image(request: Request, session: SessionDep) -> Response:
-    await note_version(request, session)
-    return Response(await crud.get_image(session), media_type="image/png", headers=CACHEABLE)
+async def get_image(session: SnapshotDep) -> Response:
+    return Response(await crud.get_image(session), media_type="image/png")
 
 
 @router.get(
@@ -92,9 +90,7 @@ async def get_image(request: Request, session: SessionDep) -> Response:
     responses={**DOCUMENTED, **documented(404)},
     openapi_extra=access(Rule.EVERYONE),
 )
-async def get_country(request: Request, session: SessionDep, name: NameParam, response: Response) -> CountryPublic:
-    await note_version(request, session)
-    response.headers.update(CACHEABLE)
+async def get_country(session: SnapshotDep, name: NameParam) -> CountryPublic:
     return CountryPublic.model_validate(await crud.get_country(session, name), from_attributes=True)
 
 
@@ -112,15 +108,13 @@ async def get_country(request: Request, session: SessionDep, name: NameParam, re
     openapi_extra=access(Rule.EVERYONE),
 )
 async def get_history(
-    request: Request, session: SessionDep, name: NameParam, query: Annotated[HistoryQuery, Query()]
+    request: Request, session: SnapshotDep, name: NameParam, query: Annotated[HistoryQuery, Query()]
 ) -> Response:
-    await note_version(request, session)
     rows, total, country = await list_history(session, name, query)
     form = query.format or Format.JSON
     headers = {
         **answer_headers(form, f"history-{country.alpha2_code or country.id}"),
         **page_headers(request, total, limit=query.limit, offset=query.offset),
-        **CACHEABLE,
     }
     return Response(write_table(form, HISTORY_FIELDS, rows), media_type=form.media_type, headers=headers)
 

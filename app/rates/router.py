@@ -15,8 +15,8 @@ from app.core.db.budget import leave_request
 from app.core.db.database import Database
 from app.core.errors import ValidationFailed
 from app.core.http.access import Rule, access
-from app.core.http.cache.middleware import CACHEABLE, DOCUMENTED
-from app.core.http.dependencies import DatabaseDep, SessionDep, note_version
+from app.core.http.cache.middleware import DOCUMENTED
+from app.core.http.dependencies import DatabaseDep, SnapshotDep, open_snapshot
 from app.core.http.errors import documented
 from app.core.http.formats import FORMAT_DESCRIPTION, OTHER_FORMATS, Format, answer_headers, write_table
 from app.core.http.paging import TOTAL_HEADER
@@ -65,9 +65,8 @@ def _in_formats(model: type[Any]) -> dict[int | str, dict[str, Any]]:
     response_model=None,
     openapi_extra=access(Rule.EVERYONE),
 )
-async def get_latest_rates(request: Request, session: SessionDep, query: Annotated[RatesQuery, Query()]) -> Response:
-    await note_version(request, session)
-    return _rates_response(await crud.get_rates(session, query), query, CACHEABLE)
+async def get_latest_rates(session: SnapshotDep, query: Annotated[RatesQuery, Query()]) -> Response:
+    return _rates_response(await crud.get_rates(session, query), query, {})
 
 
 @router.get(
@@ -92,8 +91,7 @@ async def get_series(
         raise ValidationFailed({"from": "must not be behind the last day"})
     form = query.format or Format.JSON
     headers = answer_headers(form, f"rates-{first}-{last}")
-    async with database.reading() as session:
-        await note_version(request, session)
+    async with open_snapshot(request, database) as session:
         series = await plan_series(session, first, last, query)
         if series.size <= LARGEST_KEPT:
             pieces = [piece async for piece in write_series(lambda: nullcontext(session), series, form)]
@@ -115,10 +113,9 @@ async def get_series(
     openapi_extra=access(Rule.EVERYONE),
 )
 async def get_rates_of_day(
-    request: Request, session: SessionDep, today: TodayDep, day: DayParam, query: Annotated[RatesQuery, Query()]
+    session: SnapshotDep, today: TodayDep, day: DayParam, query: Annotated[RatesQuery, Query()]
 ) -> Response:
     _refuse_future({"date": day}, today)
-    await note_version(request, session)
     rates = await crud.get_rates(session, query, on=day)
     return _rates_response(rates, query, _caching(day, today, found=rates.date))
 
@@ -132,17 +129,15 @@ async def get_rates_of_day(
     openapi_extra=access(Rule.EVERYONE),
 )
 async def convert(
-    request: Request,
-    session: SessionDep,
+    session: SnapshotDep,
     today: TodayDep,
     query: Annotated[ConversionQuery, Query()],
     response: Response,
 ) -> Conversion:
     if query.on is not None:
         _refuse_future({"date": query.on}, today)
-    await note_version(request, session)
     conversion = await crud.get_conversion(session, query)
-    response.headers.update(CACHEABLE if query.on is None else _caching(query.on, today, found=conversion.date))
+    response.headers.update({} if query.on is None else _caching(query.on, today, found=conversion.date))
     return conversion
 
 
@@ -158,11 +153,10 @@ FormatParam = Annotated[Format | None, Query(alias="format", description=FORMAT_
     responses={200: {"model": list[CurrencyPublic], "content": OTHER_FORMATS, "headers": TOTAL_HEADER}, **DOCUMENTED},
     openapi_extra=access(Rule.EVERYONE),
 )
-async def list_currencies(request: Request, session: SessionDep, wanted: FormatParam = None) -> Response:
-    await note_version(request, session)
+async def list_currencies(session: SnapshotDep, wanted: FormatParam = None) -> Response:
     form = wanted or Format.JSON
     rows = await crud.list_currencies(session)
-    headers = {**answer_headers(form, "currencies"), **CACHEABLE, "X-Total-Count": str(len(rows))}
+    headers = {**answer_headers(form, "currencies"), "X-Total-Count": str(len(rows))}
     table = write_table(form, crud.CURRENCY_FIELDS, rows)
     return Response(table, media_type=form.media_type, headers=headers)
 
@@ -208,4 +202,4 @@ def _caching(day: date, today: date, *, found: date | None = None) -> dict[str, 
     Where that lies far before the day, the days in between may still be imported.
     """
     is_settled = day < today - _LATEST_ARRIVAL and (found is None or day - found <= _LATEST_ARRIVAL)
-    return _PAST if is_settled else CACHEABLE
+    return _PAST if is_settled else {}

@@ -12,8 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app import __version__
 from app.core.db.database import Database
 from app.core.errors import DatabaseUnavailable
-from app.core.http.cache.middleware import CACHEABLE
-from app.core.http.dependencies import note_version
+from app.core.http.dependencies import open_snapshot
 from app.core.http.openapi import TITLE
 from app.core.http.security_headers import page_policy
 from app.countries.crud import CountryNotFound, get_status, list_countries
@@ -30,18 +29,13 @@ _TEMPLATES: Final = Environment(
 )
 _TEMPLATES.filters |= {"flag": flag_of, "dollars": dollars, "rate": rate_of}
 _LISTED: Final = CountryFilters(sort=CountrySort.GDP_DESC)
-_HEADERS: Final = {
-    **CACHEABLE,
-    "Vary": "Accept",
-    "Content-Security-Policy": page_policy(),
-}
+_HEADERS: Final = {"Vary": "Accept", "Content-Security-Policy": page_policy()}
 
 
 async def render_page(request: Request, database: Database) -> HTMLResponse:
     """Show what is stored; while the database is away, a page that says so, with status 503."""
     try:
-        async with database.reading() as session:
-            await note_version(request, session)
+        async with open_snapshot(request, database) as session:
             view = await _read_view(session)
     except DatabaseUnavailable as error:
         logger.error("The page has nothing to show: {}", error.details)

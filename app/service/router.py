@@ -14,8 +14,8 @@ from app.core.db.migrations import current_revision, head_revision, is_behind
 from app.core.db.pool import PoolFigures
 from app.core.errors import AppError, DatabaseUnavailable
 from app.core.http.access import Rule, access
-from app.core.http.cache.middleware import CACHEABLE, DOCUMENTED
-from app.core.http.dependencies import DatabaseDep, SessionDep, note_version
+from app.core.http.cache.middleware import DOCUMENTED
+from app.core.http.dependencies import DatabaseDep, SnapshotDep
 from app.core.http.errors import documented
 from app.core.http.formats import FORMAT_DESCRIPTION
 from app.core.http.openapi import TITLE
@@ -101,9 +101,7 @@ async def get_root(
     responses={**DOCUMENTED, **documented(404)},
     openapi_extra=access(Rule.EVERYONE),
 )
-async def get_status(request: Request, session: SessionDep, response: Response) -> StatusPublic:
-    await note_version(request, session)
-    response.headers.update(CACHEABLE)
+async def get_status(session: SnapshotDep) -> StatusPublic:
     return await crud.get_status(session)
 
 

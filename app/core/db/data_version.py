@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from sqlalchemy import column, select, table, update
+from sqlalchemy import Connection, column, event, select, table, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config.settings import Settings
@@ -23,6 +23,18 @@ _ASK_AGAIN_SECONDS: Final = 1.0
 async def read_data_version(session: AsyncSession) -> int:
     """The version that this session sees; 0 before the first refresh."""
     return (await (await session.connection()).execute(_QUERY)).scalar() or 0
+
+
+def on_data_version(session: AsyncSession, note: Callable[[int], None]) -> None:
+    """Have a new session read its data version before anything else, and pass it to ``note``.
+
+    A session that reads nothing costs no query.
+    """
+
+    def read_first(_: object, __: object, connection: Connection) -> None:
+        note(connection.execute(_QUERY).scalar() or 0)
+
+    event.listen(session.sync_session, "after_begin", read_first)
 
 
 class Moment(NamedTuple):

@@ -19,15 +19,11 @@ from app.core.http.formats import preferred_format
 from app.core.http.middleware.unforeseen import UnforeseenErrors
 from app.core.telemetry.counts import Counts
 
-CACHEABLE: Final = {"Cache-Control": "public, max-age=0, must-revalidate"}
-"""Headers of a route whose answers depend on the URL and the version of the data, and on nothing else.
+_REVALIDATED: Final = b"public, max-age=0, must-revalidate"
+"""``Cache-Control`` of an answer that depends on the URL and the data version only, as those from a snapshot do.
 
-Such a route calls ``note_version()`` first. Clients and proxies may keep an
-answer, and have to ask each time whether it still holds: a refresh can come at
-any moment.
+Clients and proxies may keep it, but must revalidate it each time: a refresh can come at any moment.
 """
-
-_REVALIDATED: Final = CACHEABLE["Cache-Control"].encode()
 
 DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
     304: {"description": "The client has this answer: its `If-None-Match` names the `ETag`."},
@@ -210,6 +206,8 @@ class ResponseCache:
 
         async def collect(message: Message) -> None:
             nonlocal start
+            if message["type"] == "http.response.start" and "version_read" in scope["state"]:
+                message = _with_cache_control(message)
             if start is not None:
                 body.append(message.get("body", b""))
             elif message["type"] == "http.response.start" and _may_be_kept(message, scope["state"]):
@@ -273,6 +271,13 @@ def _stands_alone(fields: Mapping[bytes, bytes]) -> bool:
     """Whether a request has credentials or a body, so that its answer is for nobody else."""
     has_body = fields.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in fields
     return has_body or not _CREDENTIALS.isdisjoint(fields)
+
+
+def _with_cache_control(start: Message) -> Message:
+    """Mark a 200 from a snapshot as cacheable, unless its route said otherwise."""
+    if start["status"] != 200 or any(name == b"cache-control" for name, _ in start["headers"]):
+        return start
+    return {**start, "headers": [*start["headers"], (b"cache-control", _REVALIDATED)]}
 
 
 def _may_be_kept(start: Message, state: Mapping[str, Any]) -> bool:
