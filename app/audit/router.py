@@ -25,5 +25,5 @@ async def list_entries(
     request: Request, session: SessionDep, filters: Annotated[AuditFilters, Query()], response: Response
 ) -> list[AuditEntryPublic]:
     entries, total = await crud.list_entries(session, filters)
-    response.headers.update(page_headers(request, total, limit=filters.limit, offset=filters.offset))
+    response.headers.update(page_headers(request, total, filters))
     return entries

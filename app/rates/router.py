@@ -18,7 +18,7 @@ from app.core.http.access import Rule, access
 from app.core.http.cache.middleware import DOCUMENTED
 from app.core.http.dependencies import DatabaseDep, SnapshotDep, open_snapshot
 from app.core.http.errors import documented
-from app.core.http.formats import FORMAT_DESCRIPTION, OTHER_FORMATS, Format, answer_headers, write_table
+from app.core.http.formats import FORMAT_DESCRIPTION, OTHER_FORMATS, Format, table_headers, table_response
 from app.core.http.paging import TOTAL_HEADER
 from app.rates import crud
 from app.rates.schemas import (
@@ -89,18 +89,18 @@ async def get_series(
     _refuse_future({"from": first, "to": last}, today)
     if first > last:
         raise ValidationFailed({"from": "must not be behind the last day"})
-    form = query.format or Format.JSON
-    headers = answer_headers(form, f"rates-{first}-{last}")
+    fmt = query.format or Format.JSON
+    headers = table_headers(fmt, f"rates-{first}-{last}")
     async with open_snapshot(request, database) as session:
         series = await plan_series(session, first, last, query)
         if series.size <= LARGEST_KEPT:
-            pieces = [piece async for piece in write_series(lambda: nullcontext(session), series, form)]
-            return Response(b"".join(pieces), media_type=form.media_type, headers={**headers, **_caching(last, today)})
+            pieces = [piece async for piece in write_series(lambda: nullcontext(session), series, fmt)]
+            return Response(b"".join(pieces), media_type=fmt.media_type, headers={**headers, **_caching(last, today)})
     # It takes longer than a connection may be held: each page is a unit of work of its own.
-    stream = write_series(lambda: _reading_to_its_end(database), series, form)
+    stream = write_series(lambda: _reading_to_its_end(database), series, fmt)
     first_piece = await anext(stream)  # so that what fails at once is an answer, and not a broken connection
     return StreamingResponse(
-        _chained(first_piece, stream), media_type=form.media_type, headers={**headers, "Cache-Control": "no-cache"}
+        _chained(first_piece, stream), media_type=fmt.media_type, headers={**headers, "Cache-Control": "no-cache"}
     )
 
 
@@ -153,12 +153,9 @@ FormatParam = Annotated[Format | None, Query(alias="format", description=FORMAT_
     responses={200: {"model": list[CurrencyPublic], "content": OTHER_FORMATS, "headers": TOTAL_HEADER}, **DOCUMENTED},
     openapi_extra=access(Rule.EVERYONE),
 )
-async def list_currencies(session: SnapshotDep, wanted: FormatParam = None) -> Response:
-    form = wanted or Format.JSON
+async def list_currencies(session: SnapshotDep, fmt: FormatParam = None) -> Response:
     rows = await crud.list_currencies(session)
-    headers = {**answer_headers(form, "currencies"), "X-Total-Count": str(len(rows))}
-    table = write_table(form, crud.CURRENCY_FIELDS, rows)
-    return Response(table, media_type=form.media_type, headers=headers)
+    return table_response(fmt, "currencies", crud.CURRENCY_FIELDS, rows, headers={"X-Total-Count": str(len(rows))})
 
 
 @asynccontextmanager
@@ -181,12 +178,8 @@ async def _chained(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[
 
 
 def _rates_response(rates: RatesPublic, query: RatesQuery, caching: dict[str, str]) -> Response:
-    form = query.format or Format.JSON
-    headers = {**answer_headers(form, f"rates-{rates.date}"), **caching}
-    if form is Format.JSON:
-        return Response(rates.model_dump_json(), media_type=form.media_type, headers=headers)
     rows = ((str(rates.date), rates.base, code, rate, rates.source) for code, rate in rates.rates.items())
-    return Response(write_table(form, COLUMNS, rows), media_type=form.media_type, headers=headers)
+    return table_response(query.format, f"rates-{rates.date}", COLUMNS, rows, json=rates, headers=caching)
 
 
 def _refuse_future(days: dict[str, date], today: date) -> None:

@@ -1,13 +1,14 @@
-"""Tables in three formats: JSON, CSV and NDJSON, chosen by ``?format=`` or ``Accept``."""
+"""Tables as JSON, CSV or NDJSON, chosen by ``?format=`` or ``Accept``."""
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
 
+from fastapi import Response
 from pydantic_core import to_json
 
 
@@ -37,25 +38,22 @@ _BY_MEDIA_TYPE: Final = {
     "application/x-ndjson": "ndjson",
     "text/html": "html",
 }
-"""Values of the parameter ``format``."""
+"""Values of the ``format`` parameter."""
 OTHER_FORMATS: Final[dict[str, Any]] = {
-    "text/csv": {"schema": {"type": "string", "description": "A table with a line of names."}},
-    "application/x-ndjson": {"schema": {"type": "string", "description": "One object a line."}},
+    "text/csv": {"schema": {"type": "string", "description": "A table with a header row."}},
+    "application/x-ndjson": {"schema": {"type": "string", "description": "One JSON object per line."}},
 }
-"""Content of an answer besides JSON, for OpenAPI."""
-FORMAT_DESCRIPTION: Final = "How the answer is written; without it, as the header Accept prefers, else JSON."
+"""OpenAPI content of a table besides JSON."""
+FORMAT_DESCRIPTION: Final = "Format of the response; by default as `Accept` prefers, or else JSON."
 
 _BOM: Final = "\ufeff"
-"""By this mark spreadsheets know that the text is UTF-8."""
+"""Spreadsheets need it to recognise UTF-8."""
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 @lru_cache(maxsize=256)
 def preferred_format(accept: bytes, offered: frozenset[str]) -> str:
-    """Which of the formats that are offered the header ``Accept`` asks for; json where it asks for none of them.
-
-    Where two are wanted alike, the one that is named first.
-    """
+    """The offered format that an ``Accept`` header prefers, the first of equals; json if it names none of them."""
     best, best_weight = "json", 0.0
     for entry in accept.decode("latin-1").lower().split(","):
         name, *parameters = (part.strip() for part in entry.split(";"))
@@ -72,28 +70,58 @@ def _weight(text: str) -> float:
         return 0.0
 
 
-def write_table(format: Format, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:  # noqa: A002
-    """Write a whole table; as JSON it is an array of objects."""
-    if format is Format.JSON:
-        return to_json([dict(zip(columns, row, strict=True)) for row in rows])
-    return write_heading(format, columns) + write_rows(format, columns, rows)
-
-
-def write_heading(format: Format, columns: Sequence[str]) -> bytes:  # noqa: A002  # as the parameter is called
-    """What comes before the rows: the names of the columns in CSV, nothing in NDJSON."""
-    return f"{_BOM}{','.join(columns)}\r\n".encode() if format is Format.CSV else b""
-
-
-def write_rows(format: Format, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:  # noqa: A002
-    """Write some rows, as RFC 4180 has it and spreadsheets open it, or as an object a line.
+def table_response(
+    fmt: Format | None,
+    name: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    json: object = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Respond with a table in the format that the client asked for.
 
     Args:
-        format: CSV or NDJSON.
-        columns: Names, for NDJSON.
-        rows: Texts, numbers, dates, times in UTC, and lists of texts, which share one cell; None is an empty cell, or
-            null.
+        fmt: None for JSON.
+        name: Name of a downloaded CSV file, without extension.
+        columns: Names of the columns.
+        rows: As for :func:`write_rows`.
+        json: What JSON shows if it is not an array with an object per row.
+        headers: Further headers.
     """
-    if format is Format.NDJSON:
+    fmt = fmt or Format.JSON
+    content = to_json(json) if json is not None and fmt is Format.JSON else write_table(fmt, columns, rows)
+    return Response(content, media_type=fmt.media_type, headers={**table_headers(fmt, name), **(headers or {})})
+
+
+def table_headers(fmt: Format, name: str) -> dict[str, str]:
+    """Headers of a table; with them, browsers save CSV under this name instead of showing it."""
+    download = {"Content-Disposition": f'attachment; filename="{name}.csv"'} if fmt is Format.CSV else {}
+    return {"Vary": "Accept", **download}
+
+
+def write_table(fmt: Format, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """Write a whole table; JSON is an array with an object per row."""
+    if fmt is Format.JSON:
+        return to_json([dict(zip(columns, row, strict=True)) for row in rows])
+    return write_heading(fmt, columns) + write_rows(fmt, columns, rows)
+
+
+def write_heading(fmt: Format, columns: Sequence[str]) -> bytes:
+    """Write what precedes the rows: the names of the columns in CSV, nothing in NDJSON."""
+    return f"{_BOM}{','.join(columns)}\r\n".encode() if fmt is Format.CSV else b""
+
+
+def write_rows(fmt: Format, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """Write rows as CSV (RFC 4180, safe to open in spreadsheets) or NDJSON.
+
+    Args:
+        fmt: CSV or NDJSON.
+        columns: Keys of the NDJSON objects.
+        rows: Strings, numbers, dates, UTC times, and lists of strings, which share one CSV cell. None is an empty cell
+            or null.
+    """
+    if fmt is Format.NDJSON:
         return b"".join(to_json(dict(zip(columns, row, strict=True))) + b"\n" for row in rows)
     out = io.StringIO()
     csv.writer(out, lineterminator="\r\n").writerows([_cell(value) for value in row] for row in rows)
@@ -101,15 +129,9 @@ def write_rows(format: Format, columns: Sequence[str], rows: Iterable[Sequence[o
 
 
 def _cell(value: object) -> object:
-    """A time is written as in JSON, and a list as one text; what a spreadsheet would calculate is marked as text."""
+    """Write times as in JSON and lists as one string; quote what a spreadsheet would run as a formula."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, list):
         value = " ".join(value)
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-
-
-def answer_headers(format: Format, name: str) -> dict[str, str]:  # noqa: A002
-    """Headers of an answer that has several formats; a browser keeps CSV under this name instead of showing it."""
-    download = {"Content-Disposition": f'attachment; filename="{name}.csv"'} if format is Format.CSV else {}
-    return {"Vary": "Accept", **download}

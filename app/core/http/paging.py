@@ -1,6 +1,6 @@
-"""Pages of lists: totals and neighbours travel in headers."""
+"""Pagination: totals and links to neighbouring pages, in headers."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Protocol
 from urllib.parse import quote, urlencode
 
 from fastapi import Request
@@ -8,39 +8,50 @@ from pydantic import Field
 
 MAX_LIMIT: Final = 1000
 
-LimitField = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="At most so many.")]
-OffsetField = Annotated[int, Field(ge=0, le=1_000_000_000, description="Leave out so many at the start.")]
+LimitField = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="Maximum number of entries.")]
+OffsetField = Annotated[int, Field(ge=0, le=1_000_000_000, description="Number of entries to skip.")]
 """Fields of a list's filters."""
 
 TOTAL_HEADER: Final = {
-    "X-Total-Count": {"description": "Entries on all pages together.", "schema": {"type": "integer"}},
+    "X-Total-Count": {"description": "Number of entries on all pages.", "schema": {"type": "integer"}},
 }
 PAGE_HEADERS: Final = {
     **TOTAL_HEADER,
-    "Link": {"description": "First, previous, next and last page, when paged.", "schema": {"type": "string"}},
+    "Link": {"description": "First, previous, next and last page, if paged.", "schema": {"type": "string"}},
 }
-"""For OpenAPI."""
+"""OpenAPI headers of a list."""
 
 
-def page_headers(request: Request, total: int, *, limit: int | None, offset: int) -> dict[str, str]:
-    """The total, and RFC 8288 links to the pages around this one; relative, so that they are right behind any proxy.
+class Page(Protocol):
+    """The part of a list that a client asks for; a list's filters satisfy it."""
 
-    Args:
-        request: Its other parameters are kept in the links.
-        total: Entries on all pages together.
-        limit: Size of a page; None where the client named none.
-        offset: Entries before this page.
+    @property
+    def limit(self) -> int | None:
+        """Entries per page; None for all."""
+
+    @property
+    def offset(self) -> int:
+        """Entries before this page."""
+
+
+def page_headers(request: Request, total: int, page: Page) -> dict[str, str]:
+    """The total number of entries and, if a page was asked for, RFC 8288 links to the pages around it.
+
+    The links keep the request's other parameters, and are relative so that they work behind any proxy.
     """
-    size = limit or min(max(total, 1), MAX_LIMIT)
+    headers = {"X-Total-Count": str(total)}
+    if page.limit is None and page.offset == 0:
+        return headers
+    size = page.limit or min(max(total, 1), MAX_LIMIT)
     last = max(0, (total - 1) // size * size)
-    pages = {"first": 0, "last": last}
-    if offset > 0:
-        pages["prev"] = min(max(0, offset - size), last)
-    if offset + size < total:
-        pages["next"] = offset + size
-    given = {name: value for name, value in request.query_params.items() if name not in ("offset", "limit")}
+    starts = {"first": 0, "last": last}
+    if page.offset > 0:
+        starts["prev"] = min(max(0, page.offset - size), last)
+    if page.offset + size < total:
+        starts["next"] = page.offset + size
+    others = {name: value for name, value in request.query_params.items() if name not in ("offset", "limit")}
     links = (
-        f'<{quote(request.url.path)}?{urlencode({**given, "limit": size, "offset": start})}>; rel="{rel}"'
-        for rel, start in pages.items()
+        f'<{quote(request.url.path)}?{urlencode({**others, "limit": size, "offset": start})}>; rel="{rel}"'
+        for rel, start in starts.items()
     )
-    return {"X-Total-Count": str(total), "Link": ", ".join(links)}
+    return {**headers, "Link": ", ".join(links)}
