@@ -1,19 +1,11 @@
-"""HTTP routes of exchange rates: of the latest day, of any day, over days, and what an amount is worth."""
+"""HTTP routes of exchange rates: latest, of a day, over a range of days, conversion, and currencies."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
-from datetime import date, timedelta
+from datetime import date
 from typing import Annotated, Any, Final
 
-from anyio import CancelScope
-from anyio.lowlevel import checkpoint_if_cancelled
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core.db.budget import leave_request
-from app.core.db.database import Database
-from app.core.errors import ValidationFailed
 from app.core.http.access import Rule, access
 from app.core.http.cache.middleware import DOCUMENTED
 from app.core.http.dependencies import DatabaseDep, SnapshotDep, open_snapshot
@@ -21,6 +13,7 @@ from app.core.http.errors import documented
 from app.core.http.formats import FORMAT_DESCRIPTION, OTHER_FORMATS, Format, table_headers, table_response
 from app.core.http.paging import TOTAL_HEADER
 from app.rates import crud
+from app.rates.days import is_settled, refuse_bad_range, refuse_future
 from app.rates.schemas import (
     Conversion,
     ConversionQuery,
@@ -31,26 +24,25 @@ from app.rates.schemas import (
     SeriesPublic,
     SeriesQuery,
 )
-from app.rates.series import COLUMNS, LARGEST_KEPT, plan_series, write_series
+from app.rates.series import COLUMNS, LARGEST_KEPT, plan_series, start_stream, write_whole
 
 router = APIRouter(tags=["rates"])
 
-_PAST: Final = {"Cache-Control": "public, max-age=86400, immutable"}
-"""Of answers about days that are over. An import can still add to them, so not for ever."""
-_LATEST_ARRIVAL: Final = timedelta(days=7)
-"""How far behind its day a refresh may bring a rate: some sources are silent over weekends and holidays."""
+_SETTLED: Final = {"Cache-Control": "public, max-age=86400, immutable"}
+"""Headers of days that no refresh changes; only for a day, because an import can still add to them."""
 
 
 async def get_today(request: Request) -> date:
-    """The day in UTC."""
+    """The current day in UTC."""
     today: date = request.state.clock().date()
     return today
 
 
 TodayDep = Annotated[date, Depends(get_today)]
 DayParam = Annotated[Day, Path(alias="date", description="Such as 2026-11-21.", examples=["2026-11-20"])]
-FirstParam = Annotated[Day, Path(alias="from", description="The first day.", examples=["2026-11-01"])]
-LastParam = Annotated[Day, Path(alias="to", description="The last day.", examples=["2026-11-20"])]
+FirstParam = Annotated[Day, Path(alias="from", description="First day of the range.", examples=["2026-11-01"])]
+LastParam = Annotated[Day, Path(alias="to", description="Last day of the range.", examples=["2026-11-20"])]
+FormatParam = Annotated[Format | None, Query(alias="format", description=FORMAT_DESCRIPTION)]
 
 
 def _in_formats(model: type[Any]) -> dict[int | str, dict[str, Any]]:
@@ -59,21 +51,22 @@ def _in_formats(model: type[Any]) -> dict[int | str, dict[str, Any]]:
 
 @router.get(
     "/rates",
-    summary="Latest rates",
-    description="Of the last refresh, against any currency that it brought. Cross rates go through the source's base.",
+    summary="Get the latest rates",
+    description="Rates of the last refresh, against any currency that it included. Cross rates are computed through "
+    "the source's base.",
     responses=_in_formats(RatesPublic),
     response_model=None,
     openapi_extra=access(Rule.EVERYONE),
 )
 async def get_latest_rates(session: SnapshotDep, query: Annotated[RatesQuery, Query()]) -> Response:
-    return _rates_response(await crud.get_rates(session, query), query, {})
+    return _rates_response(await crud.get_rates(session, query), query.format)
 
 
 @router.get(
     "/rates/{from}..{to}",
-    summary="Series of rates",
-    description="By currency and day, all of one source: the one that has the most of it, or `source`. Long series are "
-    "sent as they are read.",
+    summary="Get a series of rates",
+    description="Rates by currency and day, all from one source: `source`, or the one that has the most of what is "
+    "asked for. A long series is streamed.",
     responses={**_in_formats(SeriesPublic), **documented(404, 413)},
     response_model=None,
     openapi_extra=access(Rule.EVERYONE),
@@ -86,28 +79,25 @@ async def get_series(
     last: LastParam,
     query: Annotated[SeriesQuery, Query()],
 ) -> Response:
-    _refuse_future({"from": first, "to": last}, today)
-    if first > last:
-        raise ValidationFailed({"from": "must not be behind the last day"})
+    refuse_bad_range(first, last, today)
     fmt = query.format or Format.JSON
     headers = table_headers(fmt, f"rates-{first}-{last}")
     async with open_snapshot(request, database) as session:
         series = await plan_series(session, first, last, query)
         if series.size <= LARGEST_KEPT:
-            pieces = [piece async for piece in write_series(lambda: nullcontext(session), series, fmt)]
-            return Response(b"".join(pieces), media_type=fmt.media_type, headers={**headers, **_caching(last, today)})
-    # It takes longer than a connection may be held: each page is a unit of work of its own.
-    stream = write_series(lambda: _reading_to_its_end(database), series, fmt)
-    first_piece = await anext(stream)  # so that what fails at once is an answer, and not a broken connection
-    return StreamingResponse(
-        _chained(first_piece, stream), media_type=fmt.media_type, headers={**headers, "Cache-Control": "no-cache"}
-    )
+            if is_settled(last, today):
+                headers |= _SETTLED
+            return Response(await write_whole(session, series, fmt), media_type=fmt.media_type, headers=headers)
+    # After the session is closed: a connection may not be held for as long as a client reads.
+    pieces = await start_stream(database, series, fmt)
+    return StreamingResponse(pieces, media_type=fmt.media_type, headers={**headers, "Cache-Control": "no-cache"})
 
 
 @router.get(
     "/rates/{date}",
-    summary="Rates of a day",
-    description="The rates in force on a day: the last known on or before it. `date` says of which day they are.",
+    summary="Get the rates of a day",
+    description="The rates in force on a day: the last ones published on or before it. `date` in the response is the "
+    "day they were published for.",
     responses=_in_formats(RatesPublic),
     response_model=None,
     openapi_extra=access(Rule.EVERYONE),
@@ -115,40 +105,34 @@ async def get_series(
 async def get_rates_of_day(
     session: SnapshotDep, today: TodayDep, day: DayParam, query: Annotated[RatesQuery, Query()]
 ) -> Response:
-    _refuse_future({"date": day}, today)
+    refuse_future({"date": day}, today)
     rates = await crud.get_rates(session, query, on=day)
-    return _rates_response(rates, query, _caching(day, today, found=rates.date))
+    return _rates_response(rates, query.format, is_final=is_settled(day, today, found=rates.date))
 
 
 @router.get(
     "/convert",
     summary="Convert an amount",
-    description="By the latest rates or those of a day, exactly: nothing is rounded between the stored rates and "
-    "`result`. The same currency is 1.",
+    description="Uses the latest rates or those of a day. Exact: nothing is rounded between the stored rates and "
+    "`result`. From a currency to itself the rate is 1.",
     responses={**DOCUMENTED, **documented(404)},
     openapi_extra=access(Rule.EVERYONE),
 )
 async def convert(
-    session: SnapshotDep,
-    today: TodayDep,
-    query: Annotated[ConversionQuery, Query()],
-    response: Response,
+    session: SnapshotDep, today: TodayDep, query: Annotated[ConversionQuery, Query()], response: Response
 ) -> Conversion:
-    if query.on is not None:
-        _refuse_future({"date": query.on}, today)
+    refuse_future({} if query.on is None else {"date": query.on}, today)
     conversion = await crud.get_conversion(session, query)
-    response.headers.update({} if query.on is None else _caching(query.on, today, found=conversion.date))
+    if query.on is not None and is_settled(query.on, today, found=conversion.date):
+        response.headers.update(_SETTLED)
     return conversion
-
-
-FormatParam = Annotated[Format | None, Query(alias="format", description=FORMAT_DESCRIPTION)]
 
 
 @router.get(
     "/currencies",
     summary="List currencies",
-    description="Every currency that a source ever quoted or that a stored country uses, in the order of the codes. "
-    "Names, signs and decimals are those of CLDR.",
+    description="Every currency that a source has quoted or a stored country uses, by code. Names, symbols and minor "
+    "units are from CLDR.",
     response_model=None,
     responses={200: {"model": list[CurrencyPublic], "content": OTHER_FORMATS, "headers": TOTAL_HEADER}, **DOCUMENTED},
     openapi_extra=access(Rule.EVERYONE),
@@ -158,41 +142,7 @@ async def list_currencies(session: SnapshotDep, fmt: FormatParam = None) -> Resp
     return table_response(fmt, "currencies", crud.CURRENCY_FIELDS, rows, headers={"X-Total-Count": str(len(rows))})
 
 
-@asynccontextmanager
-async def _reading_to_its_end(database: Database) -> AsyncIterator[AsyncSession]:
-    """A reading of some milliseconds that is not given up where the client leaves, but the last one then.
-
-    Given up, it would cost the connection, and on SQLite an error in the log.
-    """
-    await checkpoint_if_cancelled()
-    with CancelScope(shield=True):
-        async with database.reading() as session:
-            yield session
-
-
-async def _chained(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    leave_request()
-    async for piece in others:
-        yield piece
-
-
-def _rates_response(rates: RatesPublic, query: RatesQuery, caching: dict[str, str]) -> Response:
+def _rates_response(rates: RatesPublic, fmt: Format | None, *, is_final: bool = False) -> Response:
     rows = ((str(rates.date), rates.base, code, rate, rates.source) for code, rate in rates.rates.items())
-    return table_response(query.format, f"rates-{rates.date}", COLUMNS, rows, json=rates, headers=caching)
-
-
-def _refuse_future(days: dict[str, date], today: date) -> None:
-    # Sources may be a day ahead of UTC.
-    problems = {name: "lies in the future" for name, day in days.items() if day > today + timedelta(days=1)}
-    if problems:
-        raise ValidationFailed(problems)
-
-
-def _caching(day: date, today: date, *, found: date | None = None) -> dict[str, str]:
-    """What is kept of an answer about a day; ``found`` is the day of the rates in it.
-
-    Where that lies far before the day, the days in between may still be imported.
-    """
-    is_settled = day < today - _LATEST_ARRIVAL and (found is None or day - found <= _LATEST_ARRIVAL)
-    return _PAST if is_settled else {}
+    headers = _SETTLED if is_final else None
+    return table_response(fmt, f"rates-{rates.date}", COLUMNS, rows, json=rates, headers=headers)

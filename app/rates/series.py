@@ -2,19 +2,23 @@
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from functools import cache
 from typing import Any, Final
 
+from anyio import CancelScope
+from anyio.lowlevel import checkpoint_if_cancelled
 from pydantic_core import to_json
 from sqlalchemy import bindparam
 from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
 from sqlmodel import col, func
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.db.budget import leave_request
+from app.core.db.database import Database
 from app.core.db.dialects.mysql import read_by_day
 from app.core.errors import AppError
 from app.core.http.formats import Format, write_heading, write_rows
@@ -152,6 +156,40 @@ def _quoted_query(*, of_source: bool, of_codes: bool) -> Any:
     if of_codes:
         query = query.where(col(CurrencySpan.quote).in_(bindparam("codes", expanding=True)))
     return query.order_by(col(CurrencySpan.quote))
+
+
+async def write_whole(session: AsyncSession, series: Series, fmt: Format) -> bytes:
+    """Write a series of at most ``LARGEST_KEPT`` rates; raises what :func:`write_series` raises."""
+    return b"".join([piece async for piece in write_series(lambda: nullcontext(session), series, fmt)])
+
+
+async def start_stream(database: Database, series: Series, fmt: Format) -> AsyncIterator[bytes]:
+    """Write a long series piece by piece, and read each piece in a session of its own.
+
+    The first piece is read before this returns, so that an early error becomes
+    a response and not a broken connection; raises what :func:`write_series` raises.
+    """
+    pieces = write_series(lambda: _uncancelled_reading(database), series, fmt)
+    return _resumed(await anext(pieces), pieces)
+
+
+async def _resumed(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    leave_request()
+    async for piece in others:
+        yield piece
+
+
+@asynccontextmanager
+async def _uncancelled_reading(database: Database) -> AsyncIterator[AsyncSession]:
+    """A reading of some milliseconds that runs to its end when the client disconnects, and is the last one then.
+
+    Cancelling it would cost the connection, and on SQLite log an error.
+    """
+    await checkpoint_if_cancelled()
+    with CancelScope(shield=True):
+        async with database.reading() as session:
+            yield session
 
 
 async def write_series(reading: Reading, series: Series, form: Format) -> AsyncIterator[bytes]:

@@ -115,7 +115,7 @@ async def test_triangle_returns_the_amount(both):
             "from=EUR&to=USD&amount=1.23456789012345678",
             {"amount": "must have at most 17 digits, and not be below 1e-30"},
         ),
-        ("from=EUR&to=USD&date=2026-11-23", {"date": "lies in the future"}),
+        ("from=EUR&to=USD&date=2026-11-23", {"date": "is in the future"}),
         ("from=EUR&to=USD&date=tomorrow", {"date": "must be a day, such as 2026-11-21"}),
     ],
 )

@@ -142,7 +142,7 @@ async def test_rate_that_was_not_believed_is_absent_and_never_made_up(loaded, up
         ("/rates/1763683200", {"date": "must be a day, such as 2026-11-21"}),
         ("/rates/2026-11-03T10:00:00Z", {"date": "must be a day, such as 2026-11-21"}),
         ("/rates/2026-02-30", {"date": "must be a day, such as 2026-11-21"}),
-        ("/rates/2026-11-23", {"date": "lies in the future"}),
+        ("/rates/2026-11-23", {"date": "is in the future"}),
     ],
 )
 @pytest.mark.engines("sqlite")
