@@ -1,4 +1,4 @@
-"""What clients send and see about countries."""
+"""Requests and responses about countries."""
 
 from datetime import date, datetime
 from enum import StrEnum
@@ -24,46 +24,49 @@ _GHANA: Final[JsonDict] = {
     "flag_url": "https://flagcdn.com/gh.svg",
     "last_refreshed_at": "2026-11-21T09:17:00.250000Z",
 }
+EXAMPLE_SOURCES: Final[JsonDict] = {"countries": "restcountries-static", "rates": "open.er-api.com"}
 
 
 class CountryPublic(BaseModel):
-    """One country; every field is always there, null where unknown."""
+    """One country; every field is always present, null if unknown."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_GHANA]})
 
-    id: int = Field(description="Number of the row; stays the same over refreshes.")
+    id: int = Field(description="Id of the country; refreshes keep it.")
     name: str
     alpha2_code: str | None = Field(description="ISO 3166-1 alpha-2 code.")
     alpha3_code: str | None = Field(description="ISO 3166-1 alpha-3 code.")
     capital: str | None
     region: str | None
-    population: int = Field(description="People, as the source reports them.")
+    population: int = Field(description="Number of people, as reported by the source.")
     currency_code: str | None = Field(description="Code of the country's first currency.")
-    exchange_rate: float | None = Field(description="Units of local currency for 1 USD; null where not quoted.")
+    exchange_rate: float | None = Field(
+        description="Units of local currency per US dollar; null if the source does not quote it."
+    )
     estimated_gdp: float | None = Field(
         description="US dollars: population x random(1000..2000) / exchange rate. "
         "Null without a rate, 0 without a currency. An illustration, not a statistic."
     )
     flag_url: str | None
-    last_refreshed_at: datetime = Field(description="Time of the refresh that last wrote this country, UTC.")
+    last_refreshed_at: datetime = Field(description="Time of the last refresh that included this country, UTC.")
 
 
 COUNTRY_FIELDS: Final = tuple(CountryPublic.model_fields)
 
 CountrySelection = create_model(
     "CountrySelection",
-    __doc__="One country with the fields that were asked for.",
+    __doc__="One country with the requested fields.",
     __config__=ConfigDict(json_schema_extra={"examples": [{"name": "Ghana", "population": 34589100}]}),
     **{name: (field.annotation, None) for name, field in CountryPublic.model_fields.items()},  # type: ignore[call-overload]
 )
 
 
 class CountryList(RootModel[list[CountryPublic] | list[CountrySelection]]):
-    """Whole countries, or with `fields` the parts of them that were asked for."""
+    """Whole countries or, with `fields`, the requested fields of each."""
 
 
 class CountrySort(StrEnum):
-    """Orders of the list; countries without the value come last, ties by name."""
+    """Sort orders; countries without the value come last, ties are sorted by name."""
 
     GDP_DESC = "gdp_desc"
     GDP_ASC = "gdp_asc"
@@ -76,22 +79,22 @@ class CountrySort(StrEnum):
 
 
 class CountryFilters(BaseModel):
-    """Which countries a client wants, in which order."""
+    """Parameters of the list of countries."""
 
-    region: str | None = Field(default=None, max_length=100, description="Region, in any case.", examples=["Africa"])
+    region: str | None = Field(default=None, max_length=100, description="Region, ignoring case.", examples=["Africa"])
     currency: str | None = Field(
-        default=None, max_length=8, description="Currency code, in any case.", examples=["NGN"]
+        default=None, max_length=8, description="Currency code, ignoring case.", examples=["NGN"]
     )
-    q: str | None = Field(
-        default=None, max_length=200, description="Part of a name, in any case, accents do not count."
+    q: str | None = Field(default=None, max_length=200, description="Part of a name, ignoring case and accents.")
+    sort: CountrySort = Field(default=CountrySort.NAME_ASC, description="Sort order.")
+    limit: int | None = Field(
+        default=None, ge=1, le=MAX_LIMIT, description="Maximum number of countries; all by default."
     )
-    sort: CountrySort = Field(default=CountrySort.NAME_ASC, description="Order of the list.")
-    limit: int | None = Field(default=None, ge=1, le=MAX_LIMIT, description="At most so many; without it, all.")
     offset: OffsetField = 0
     fields: str | None = Field(
         default=None,
         max_length=300,
-        description=f"Only these fields, separated by commas: {', '.join(COUNTRY_FIELDS)}.",
+        description=f"Comma-separated fields to return, all by default: {', '.join(COUNTRY_FIELDS)}.",
         examples=["name,population"],
         json_schema_extra={"pattern": "^{0}(,{0})*$".format(f"({'|'.join(COUNTRY_FIELDS)})")},
     )
@@ -114,18 +117,18 @@ class CountryFilters(BaseModel):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The fields to answer with, in the order of the contract."""
+        """The requested fields, in the order of ``COUNTRY_FIELDS``."""
         wanted = {name.strip() for name in self.fields.split(",")} if self.fields else set(COUNTRY_FIELDS)
         return tuple(name for name in COUNTRY_FIELDS if name in wanted)
 
     @property
     def is_paged(self) -> bool:
-        """Whether the client asked for a part of the list."""
+        """Whether the client asked for a page of the list."""
         return self.limit is not None or self.offset > 0
 
 
 class HistoryQuery(BaseModel):
-    """Which part of a country's history a client wants."""
+    """Parameters of a country's history."""
 
     limit: LimitField = 100
     offset: OffsetField = 0
@@ -133,7 +136,7 @@ class HistoryQuery(BaseModel):
 
 
 class HistoryEntryPublic(BaseModel):
-    """What one refresh said about a country, with the source of the rate; every field is always there."""
+    """Currency, rate and estimate of a country at one refresh; every field is always present."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -150,29 +153,21 @@ class HistoryEntryPublic(BaseModel):
         }
     )
 
-    refreshed_at: datetime = Field(description="When the refresh ended, UTC.")
+    refreshed_at: datetime = Field(description="End of the refresh, UTC.")
     currency_code: str | None = Field(description="Code of the country's first currency at that time.")
-    exchange_rate: float | None = Field(description="Units of that currency for 1 USD; null where it was not quoted.")
+    exchange_rate: float | None = Field(
+        description="Units of that currency per US dollar; null if the source did not quote it."
+    )
     estimated_gdp: float | None = Field(
-        description="US dollars, with a factor drawn anew at each refresh: its changes say nothing about an economy. "
+        description="US dollars. The random factor differs at each refresh, so changes say nothing about an economy. "
         "Null without a rate, 0 without a currency."
     )
-    rate_source: str = Field(description="Where the rate came from.")
-    rates_date: date = Field(description="The day to which the rate belongs.")
-
-
-class SourcesPublic(BaseModel):
-    """Which sources the stored data came from."""
-
-    countries: str
-    rates: str
-
-
-_EXAMPLE_SOURCES: Final[JsonDict] = {"countries": "restcountries-static", "rates": "open.er-api.com"}
+    rate_source: str = Field(description="Source of the rate.")
+    rates_date: date = Field(description="Day of the rate.")
 
 
 class DeleteResult(BaseModel):
-    """Confirms which country was deleted."""
+    """Confirmation with the name of the deleted country."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"message": "Country deleted successfully", "name": "Ghana"}]}
@@ -182,8 +177,15 @@ class DeleteResult(BaseModel):
     name: str
 
 
+class SourcesPublic(BaseModel):
+    """Sources of the stored data."""
+
+    countries: str
+    rates: str
+
+
 class StatusPublic(BaseModel):
-    """What is stored, from when and from where."""
+    """Number, age and sources of the stored data."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -191,7 +193,7 @@ class StatusPublic(BaseModel):
                 {
                     "total_countries": 250,
                     "last_refreshed_at": "2026-11-21T09:17:00.250000Z",
-                    "sources": _EXAMPLE_SOURCES,
+                    "sources": EXAMPLE_SOURCES,
                     "rates_date": "2026-11-21",
                 }
             ]

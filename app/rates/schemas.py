@@ -1,4 +1,4 @@
-"""What clients send and see about exchange rates."""
+"""Requests and responses about exchange rates."""
 
 import datetime
 import re
@@ -20,44 +20,6 @@ from pydantic.config import JsonDict
 from app.core.http.formats import FORMAT_DESCRIPTION, Format
 from app.rates.exchange import Group
 
-
-class CurrencyPublic(BaseModel):
-    """One currency; every field is always there, null where unknown."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "code": "NGN",
-                    "name": "Nigerian Naira",
-                    "symbol": "₦",
-                    "minor_units": 2,
-                    "countries": ["NG"],
-                    "first_day": "2026-11-20",
-                    "last_day": "2026-11-21",
-                }
-            ]
-        }
-    )
-
-    code: str = Field(description="ISO 4217 code, or what a source calls a metal or a crypto currency.")
-    name: str | None = Field(description="In English; null where CLDR does not know the code.")
-    symbol: str = Field(
-        description="As English writes it; where that is the code, the sign at home. The code where there is no clear "
-        "one. Several currencies may share a sign."
-    )
-    minor_units: int | None = Field(description="Decimals of the smallest amount that can be paid; null as the name.")
-    countries: list[str] = Field(
-        description="Alpha-2 codes of the stored countries whose first currency it is; the name of one without a code."
-    )
-    first_day: datetime.date | None = Field(
-        description="Of stored rates, over all sources; null where it was never quoted."
-    )
-    last_day: datetime.date | None = Field(
-        description="Of stored rates, over all sources; null where it was never quoted."
-    )
-
-
 _CODE: Final = re.compile("[A-Za-z]{3}")
 _NUMBER: Final = re.compile("[+-]?[0-9]+([.][0-9]*)?([eE][+-]?[0-9]{1,4})?")
 _DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -68,31 +30,31 @@ _SHOWN: Final[JsonDict] = {"date": "2026-11-21", "source": _SOURCE, "attribution
 
 
 def _code(text: str) -> str:
-    # Before upper(), which makes codes of other letters: SSA of the German sharp s.
+    # Checked before upper(), which would make "ßa" a code: SSA.
     if not _CODE.fullmatch(text.strip()):
         raise ValueError(f"must be {_CODE_WANTED}")
     return text.strip().upper()
 
 
 def _day(text: object) -> object:
-    # pydantic would take a number of seconds as well, and the time of a day.
+    # pydantic would also accept a number of seconds, or a date with a time.
     if isinstance(text, str) and (not _DAY.fullmatch(text) or text.startswith("0000")):
         raise ValueError("must be a day, such as 2026-11-21")
     return text
 
 
 def _plain(text: object) -> object:
-    # Decimal would take underscores, blanks, and the digits of other scripts as well.
+    # Decimal would also accept underscores, blanks, and digits of other scripts.
     if isinstance(text, str) and not _NUMBER.fullmatch(text):
         raise ValueError("must be a number, such as 100 or 12.5")
     return text
 
 
 def _bounded(amount: Decimal) -> Decimal:
-    # A result has up to 17 digits, and may be converted again.
+    # 17 because a result has up to 17 digits, and may be converted again.
     if len(amount.normalize().as_tuple().digits) > 17 or 0 < amount < Decimal("1e-30"):
-        raise ValueError("must have at most 17 digits, and not be below 1e-30")
-    return abs(amount)  # there is a -0
+        raise ValueError("must have at most 17 digits, and be 0 or at least 1e-30")
+    return abs(amount)  # -0 becomes 0
 
 
 Day = Annotated[datetime.date, BeforeValidator(_day)]
@@ -105,19 +67,19 @@ Amount = Annotated[
     WithJsonSchema({"type": "number", "minimum": 0, "maximum": 10**15}),
 ]
 SourceField = Annotated[
-    Annotated[str, StringConstraints(strip_whitespace=True)] | None,  # MariaDB compares without blanks at the end
-    Field(min_length=1, max_length=255, description="Only rates of this source, as `source` names it."),
+    Annotated[str, StringConstraints(strip_whitespace=True)] | None,  # MariaDB ignores trailing blanks in comparisons
+    Field(min_length=1, max_length=255, description="Use only this source, by the name in `source` of a response."),
 ]
 
 
 class RatesQuery(BaseModel):
-    """Which rates a client wants."""
+    """Parameters of a request for rates."""
 
-    base: Code = Field(default="USD", description="Code of the currency of which one unit is priced.")
+    base: Code = Field(default="USD", description="Code of the base currency: rates are per one unit of it.")
     symbols: str | None = Field(
         default=None,
         max_length=2000,
-        description="Only these currencies, separated by commas; without it, all.",
+        description="Comma-separated codes of the currencies to return; all by default.",
         examples=["EUR,GBP,NGN"],
         json_schema_extra={"pattern": f"^{_CODE.pattern}(,{_CODE.pattern})*$"},
     )
@@ -134,34 +96,36 @@ class RatesQuery(BaseModel):
 
     @property
     def wanted(self) -> list[str] | None:
-        """The codes of ``symbols``, each once; None for all."""
+        """The distinct codes of ``symbols``, sorted; None for all currencies."""
         return sorted({text.strip().upper() for text in self.symbols.split(",")}) if self.symbols else None
 
 
 class SeriesQuery(RatesQuery):
-    """Which series a client wants."""
+    """Parameters of a request for a series."""
 
     group: Group | None = Field(
-        default=None, description="Averages over weeks or months instead of days, under the first day of each."
+        default=None, description="Average each week or month, dated by its first day, instead of single days."
     )
 
 
 class RatesPublic(BaseModel):
-    """The rates of one source on one day, against one base."""
+    """One source's rates for one day, against one base."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"base": "USD", **_SHOWN, "rates": {"EUR": 0.8668, "NGN": 1445.21, "USD": 1}}]}
     )
 
     base: str
-    date: datetime.date = Field(description="The day to which the rates belong; not always the one asked for.")
+    date: datetime.date = Field(description="Day of the rates; may be before the requested one.")
     source: str
-    attribution: str | None = Field(description="What the source wants to be shown beside its rates.")
-    rates: dict[str, float] = Field(description="Units of each currency for one of the base, 12 significant digits.")
+    attribution: str | None = Field(description="Credit that the source asks to be shown with its rates.")
+    rates: dict[str, float] = Field(
+        description="Units of each currency per unit of the base, to 12 significant digits."
+    )
 
 
 class SeriesPublic(BaseModel):
-    """Rates over days, by currency."""
+    """Rates of a range of days, by currency."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -184,28 +148,30 @@ class SeriesPublic(BaseModel):
     last: datetime.date = Field(serialization_alias="to")
     group: Group | None
     source: str
-    attribution: str | None = Field(description="What the source wants to be shown beside its rates.")
+    attribution: str | None = Field(description="Credit that the source asks to be shown with its rates.")
     rates: dict[str, dict[datetime.date, float]] = Field(
-        description="By currency and day: units for one of the base. Days on which the source is silent are absent."
+        description="Units per unit of the base, by currency and day. Days without published rates are absent."
     )
 
 
 class ConversionQuery(BaseModel):
-    """What a client wants converted."""
+    """Parameters of a conversion."""
 
-    base: Code = Field(alias="from", description="Code of the currency of the amount.", examples=["NGN"])
-    quote: Code = Field(alias="to", description="Code of the currency that is wanted.", examples=["EUR"])
+    base: Code = Field(alias="from", description="Code of the amount's currency.", examples=["NGN"])
+    quote: Code = Field(alias="to", description="Code of the currency to convert to.", examples=["EUR"])
     amount: Amount = Field(
-        default_factory=lambda: Decimal(1), description="At most 17 digits; 1 without it.", examples=[100]
+        default_factory=lambda: Decimal(1),
+        description="Amount to convert, at most 17 digits; 1 by default.",
+        examples=[100],
     )
     on: Day | None = Field(
-        default=None, alias="date", description="By the rates in force that day; without it, the latest."
+        default=None, alias="date", description="Use the rates in force on this day; the latest by default."
     )
     source: SourceField = None
 
 
 class Conversion(BaseModel):
-    """An amount in two currencies."""
+    """An amount converted to another currency."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -226,11 +192,45 @@ class Conversion(BaseModel):
     base: str = Field(serialization_alias="from")
     quote: str = Field(serialization_alias="to")
     amount: float
-    result: float = Field(description="Exact: from the stored rates, not from the rounded `rate`.")
+    result: float = Field(description="Computed from the stored rates, not from the rounded `rate`.")
     rounded: float | None = Field(
-        description="The result as it can be paid, in the target's minor unit, halves up; null where it has none."
+        description="`result` rounded half up to the target currency's minor unit; null if it has none."
     )
-    rate: float = Field(description="Units of `to` for one of `from`, 12 significant digits.")
-    date: datetime.date = Field(description="The day to which the rates belong; not always the one asked for.")
+    rate: float = Field(description="Units of `to` per unit of `from`, to 12 significant digits.")
+    date: datetime.date = Field(description="Day of the rates; may be before the requested one.")
     source: str
-    attribution: str | None = Field(description="What the source wants to be shown beside its rates.")
+    attribution: str | None = Field(description="Credit that the source asks to be shown with its rates.")
+
+
+class CurrencyPublic(BaseModel):
+    """One currency; every field is always present, null if unknown."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "code": "NGN",
+                    "name": "Nigerian Naira",
+                    "symbol": "₦",
+                    "minor_units": 2,
+                    "countries": ["NG"],
+                    "first_day": "2026-11-20",
+                    "last_day": "2026-11-21",
+                }
+            ]
+        }
+    )
+
+    code: str = Field(description="ISO 4217 code, or a source's code for a metal or cryptocurrency.")
+    name: str | None = Field(description="English name; null if CLDR does not have the code.")
+    symbol: str = Field(
+        description="English symbol, or else the local one, or else the code. Several currencies may share a symbol."
+    )
+    minor_units: int | None = Field(
+        description="Decimal places of its smallest unit; null if CLDR does not have the code."
+    )
+    countries: list[str] = Field(
+        description="Alpha-2 codes of the stored countries whose first currency it is; the name for one without a code."
+    )
+    first_day: datetime.date | None = Field(description="First day with a stored rate; null if there is none.")
+    last_day: datetime.date | None = Field(description="Last day with a stored rate; null if there is none.")

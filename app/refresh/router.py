@@ -1,4 +1,4 @@
-"""HTTP route of the refresh."""
+"""HTTP route to refresh the data."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ router = APIRouter(prefix="/countries", tags=["countries"])
 
 
 async def get_refresher(request: Request) -> Refresher:
-    """The refresher that the application made at its start."""
+    """The refresher that the application created at startup."""
     refresher: Refresher = request.state.refresher
     return refresher
 
@@ -22,14 +22,14 @@ async def get_refresher(request: Request) -> Refresher:
 RefresherDep = Annotated[Refresher, Depends(get_refresher)]
 
 
-ForceParam = Annotated[bool, Query(description="Believe rates that moved more than tenfold against the last ones.")]
+ForceParam = Annotated[bool, Query(description="Accept rates that changed more than tenfold since the last refresh.")]
 
 
 @router.post(
     "/refresh",
     summary="Refresh countries and rates",
-    description="Fetches all countries and the day's exchange rates at the same time, estimates each GDP and stores "
-    "everything, with a new picture, in one transaction. Concurrent calls share one refresh.",
+    description="Fetches all countries and the day's exchange rates concurrently, estimates each GDP and stores "
+    "everything, with a new summary picture, in one transaction. Concurrent calls share one refresh.",
     responses=documented(400, 409, 429, 503),
     openapi_extra=access(Rule.EDITOR),
 )
@@ -38,7 +38,7 @@ async def refresh_countries(
 ) -> RefreshResult:
     limits: RateLimits = request.state.rate_limits
     order, client = refresher.order(force=force), client_of(request.scope)
-    if not refresher.runs(order):  # who joins a refresh costs nothing
+    if not refresher.runs(order):  # joining a running refresh is not limited
         await limits.check("refresh", client)
     result = await refresher.refresh(order, on_lead=lambda: limits.count("refresh", client))
     response.headers.update(await limits.headers("refresh", client))

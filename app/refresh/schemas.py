@@ -1,21 +1,21 @@
-"""What clients see of a refresh."""
+"""Response to a refresh."""
 
 from datetime import date, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.countries.schemas import _EXAMPLE_SOURCES, SourcesPublic
+from app.countries.schemas import EXAMPLE_SOURCES, SourcesPublic
 
 
 class SkippedRecord(BaseModel):
-    """Something in a source's answer that could not be used."""
+    """A record from a source that could not be used."""
 
     name: str = Field(description="Name of the country or code of the currency.")
     reason: str
 
 
 class RefreshResult(BaseModel):
-    """What a refresh did. Callers who joined the same refresh get the same answer."""
+    """Outcome of a refresh; all callers that joined it get the same response."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -26,7 +26,7 @@ class RefreshResult(BaseModel):
                     "inserted": 0,
                     "updated": 250,
                     "skipped": [],
-                    "sources": _EXAMPLE_SOURCES,
+                    "sources": EXAMPLE_SOURCES,
                     "rates_date": "2026-11-21",
                     "last_refreshed_at": "2026-11-21T09:17:00.250000Z",
                     "duration_ms": 812,
@@ -36,11 +36,15 @@ class RefreshResult(BaseModel):
     )
 
     message: str = "Countries refreshed successfully"
-    total_countries: int = Field(description="Stored after the refresh; rows that no source lists any more stay.")
+    total_countries: int = Field(
+        description="Number of countries stored after the refresh, including those the source no longer lists."
+    )
     inserted: int
     updated: int
-    skipped: list[SkippedRecord] = Field(description="What was left out and why; at most 100 entries.")
+    skipped: list[SkippedRecord] = Field(description="Records left out and why; at most 100 entries.")
     sources: SourcesPublic
-    rates_date: date = Field(description="The day to which the exchange rates belong.")
-    last_refreshed_at: datetime = Field(description="UTC.")
-    duration_ms: int = Field(description="From the first request to a source to the end of the work before the commit.")
+    rates_date: date = Field(description="Day of the exchange rates.")
+    last_refreshed_at: datetime = Field(description="End of the refresh, UTC.")
+    duration_ms: int = Field(
+        description="Duration in milliseconds, from the first request to a source until just before the commit."
+    )

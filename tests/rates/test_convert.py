@@ -110,10 +110,10 @@ async def test_triangle_returns_the_amount(both):
         ("from=EUR&to=USD&amount=%EF%BC%95", {"amount": "must be a number, such as 100 or 12.5"}),
         ("from=EUR&to=USD&amount=%205", {"amount": "must be a number, such as 100 or 12.5"}),
         ("from=EUR&to=USD&amount=1e400", {"amount": "must be at most 1000000000000000"}),
-        ("from=EUR&to=USD&amount=1e-31", {"amount": "must have at most 17 digits, and not be below 1e-30"}),
+        ("from=EUR&to=USD&amount=1e-31", {"amount": "must have at most 17 digits, and be 0 or at least 1e-30"}),
         (
             "from=EUR&to=USD&amount=1.23456789012345678",
-            {"amount": "must have at most 17 digits, and not be below 1e-30"},
+            {"amount": "must have at most 17 digits, and be 0 or at least 1e-30"},
         ),
         ("from=EUR&to=USD&date=2026-11-23", {"date": "is in the future"}),
         ("from=EUR&to=USD&date=tomorrow", {"date": "must be a day, such as 2026-11-21"}),
