@@ -17,7 +17,7 @@ router = APIRouter(tags=["audit"])
 @router.get(
     "/audit",
     summary="List audit entries",
-    description="Changes of accounts, addresses, keys and countries, and refreshes; the newest first.",
+    description="Changes of accounts, addresses, keys and countries, and refreshes; newest first.",
     responses={200: {"headers": PAGE_HEADERS}, **documented(400)},
     openapi_extra=access(Rule.ADMIN),
 )

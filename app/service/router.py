@@ -1,18 +1,15 @@
-"""What the service says about itself: the front page, the status, and its health."""
+"""HTTP routes about the service itself: the front page, status, health and metrics."""
 
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app import __version__
-from app.core.db.migrations import current_revision, head_revision, is_behind
-from app.core.db.pool import PoolFigures
-from app.core.errors import AppError, DatabaseUnavailable
 from app.core.http.access import Rule, access
 from app.core.http.cache.middleware import DOCUMENTED
 from app.core.http.dependencies import DatabaseDep, SnapshotDep
@@ -21,6 +18,7 @@ from app.core.http.formats import FORMAT_DESCRIPTION
 from app.core.http.openapi import TITLE
 from app.countries import crud
 from app.countries.schemas import StatusPublic
+from app.service.health import Health, Readiness, check_readiness
 from app.service.page import render_page
 
 router = APIRouter(tags=["service"])
@@ -38,48 +36,24 @@ _LINKS: Final = {
 
 
 class RootFormat(StrEnum):
-    """How the service introduces itself."""
+    """Formats of the front page."""
 
     JSON = "json"
     HTML = "html"
 
 
 class ServiceInfo(BaseModel):
-    """Name, version, and where to go from here."""
+    """Name and version of the service, and links to its parts."""
 
     name: str = Field(examples=[TITLE])
     version: str = Field(examples=[__version__])
     links: dict[str, str] = Field(examples=[_LINKS])
 
 
-class Health(BaseModel):
-    """The service is well."""
-
-    status: Literal["ok"] = "ok"
-
-
-class Readiness(Health):
-    """The service can do its work."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"status": "ok", "pool": PoolFigures.model_json_schema()["examples"][0]}]}
-    )
-
-    pool: PoolFigures = Field(description="Of the process that answers; without the connection of this very check.")
-
-
-class NotReady(AppError):
-    """The service can't do its work at the moment."""
-
-    status_code = 503
-    title = "Not ready"
-    retry_after_seconds = 2
-
-
 @router.get(
     "/",
-    summary="Name, version, links",
-    description="JSON, or a page for people where the client prefers `text/html`.",
+    summary="Get name, version and links",
+    description="JSON, or a page for people if the client prefers `text/html`.",
     response_model=ServiceInfo,
     responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **DOCUMENTED},
     openapi_extra=access(Rule.EVERYONE),
@@ -87,9 +61,9 @@ class NotReady(AppError):
 async def get_root(
     request: Request,
     database: DatabaseDep,
-    form: Annotated[RootFormat | None, Query(alias="format", description=FORMAT_DESCRIPTION)] = None,
+    fmt: Annotated[RootFormat | None, Query(alias="format", description=FORMAT_DESCRIPTION)] = None,
 ) -> Response:
-    if form is RootFormat.HTML:
+    if fmt is RootFormat.HTML:
         return await render_page(request, database)
     info = ServiceInfo(name=TITLE, version=__version__, links=_LINKS)
     return JSONResponse(info.model_dump(), headers={"Vary": "Accept"})
@@ -97,7 +71,7 @@ async def get_root(
 
 @router.get(
     "/status",
-    summary="Number, age and sources of the data",
+    summary="Get number, age and sources of the data",
     responses={**DOCUMENTED, **documented(404)},
     openapi_extra=access(Rule.EVERYONE),
 )
@@ -107,8 +81,8 @@ async def get_status(session: SnapshotDep) -> StatusPublic:
 
 @router.get(
     "/health/live",
-    summary="Is the process alive?",
-    description="Never touches the database.",
+    summary="Liveness",
+    description="Whether the process runs; never uses the database.",
     responses=documented(),
     openapi_extra=access(Rule.EVERYONE),
 )
@@ -118,26 +92,19 @@ async def get_liveness() -> Health:
 
 @router.get(
     "/health/ready",
-    summary="Can it serve?",
-    description="With the connection pool of the process that answers. 503 with the reason while the database is out "
-    "of reach or its schema is not up to date.",
+    summary="Readiness",
+    description="Whether the service can handle requests, with the connection pool of the responding process. 503 with "
+    "the reason if the database is unavailable or its schema is outdated.",
     responses=documented(503),
     openapi_extra=access(Rule.EVERYONE),
 )
 async def get_readiness(database: DatabaseDep) -> Readiness:
-    try:
-        async with database.reading() as session:
-            revision = await current_revision(session)
-    except DatabaseUnavailable as error:
-        raise NotReady({"database": str(error.details)}) from error
-    if is_behind(revision):
-        raise NotReady({"migrations": f"revision {revision}, not {head_revision()}; run: python -m app migrate"})
-    return Readiness(pool=database.pool.figures())
+    return await check_readiness(database)
 
 
 @router.get(
     "/metrics",
-    summary="Figures for Prometheus",
+    summary="Get Prometheus metrics",
     response_class=Response,
     responses={
         200: {
@@ -149,11 +116,11 @@ async def get_readiness(database: DatabaseDep) -> Readiness:
     openapi_extra=access(Rule.EVERYONE),
 )
 async def get_metrics(request: Request) -> Response:
-    """Requests, refreshes, sources, cache, pool, processor and memory of the process that answers.
+    """Requests, refreshes, sources, cache, connection pool, CPU and memory of the responding process.
 
-    Never touches the database.
+    Never uses the database.
     """
     registry: CollectorRegistry = request.state.metrics
-    # The version of the format that every Prometheus reads.
+    # The version of the text format that every Prometheus reads.
     headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store"}
     return Response(generate_latest(registry), headers=headers)

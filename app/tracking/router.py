@@ -1,4 +1,4 @@
-"""HTTP routes of transfers and documents; the paths are those of the contract."""
+"""HTTP routes of transfers and documents; the API contract prescribes their paths."""
 
 from typing import Annotated, Final
 
@@ -30,7 +30,7 @@ router = APIRouter(prefix="/tracking", tags=["tracking"])
 
 
 async def get_tracking(database: DatabaseDep) -> Tracking:
-    """The store of transfers and documents; tests put another one in its place."""
+    """The store of transfers and documents; tests replace it."""
     return Tracking(database)
 
 
@@ -42,14 +42,14 @@ _TRANSFER_LINKS: Final = links(
 _BATCH_LINKS: Final = links(*_DOCUMENTS, ubid="$request.body#/UBID")
 TrackingDep = Annotated[Tracking, Depends(get_tracking)]
 UbidParam = Annotated[Ubid, Path(examples=["0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"])]
-StateParam = Annotated[State, Path(description="The state to go to; only forward: INIT, SENT, DONE.")]
+StateParam = Annotated[State, Path(description="New state; only forward: INIT, SENT, DONE.")]
 
 _NDJSON: Final = {
     "requestBody": {
         "required": True,
         "content": {
             "application/x-ndjson": {
-                "schema": {"type": "string", "description": "One document a line, each at most 128 KiB."},
+                "schema": {"type": "string", "description": "One document per line, each at most 128 KiB."},
                 "example": '{"SMScount":1,"uniqueId":"A000000001","data":{"to":"+233201234567"}}\n',
             }
         },
@@ -61,18 +61,18 @@ _NDJSON: Final = {
     "/sms_transfers",
     status_code=201,
     summary="Store a transfer",
-    description="One that is there already starts anew: state INIT, fallbackCount 0, `when` now. Its documents stay.",
+    description="An existing transfer is reset: state INIT, fallbackCount 0, `when` now. Its documents are kept.",
     responses={201: {"links": _TRANSFER_LINKS}, **documented()},
     openapi_extra=access(Rule.EDITOR),
 )
-async def put_transfer(tracking: TrackingDep, given: TransferCreate) -> TransferPublic:
-    return await tracking.put_transfer(given)
+async def put_transfer(tracking: TrackingDep, body: TransferCreate) -> TransferPublic:
+    return await tracking.put_transfer(body)
 
 
 @router.get(
     "/sms_transfers",
     summary="List transfers",
-    description="The newest first, as a bare array.",
+    description="A bare array, newest first.",
     responses={200: {"headers": PAGE_HEADERS}, **documented(503)},
     openapi_extra=access(Rule.EDITOR_IN_PRODUCTION),
 )
@@ -86,7 +86,7 @@ async def list_transfers(
 
 @router.get(
     "/sms_transfers/{ubid}",
-    summary="One transfer, with its documents counted by state",
+    summary="Get a transfer and the number of its documents by state",
     responses=documented(404, 503),
     openapi_extra=access(Rule.EDITOR_IN_PRODUCTION),
 )
@@ -97,7 +97,7 @@ async def get_transfer(tracking: TrackingDep, ubid: UbidParam) -> TransferDetail
 @router.put(
     "/sms_transfers/{ubid}/{state}",
     summary="Move a transfer forward",
-    description="The state that it has already is no step; a step backwards is refused.",
+    description="Setting the current state again does nothing; going back is refused.",
     responses=documented(404, 409),
     openapi_extra=access(Rule.EDITOR),
 )
@@ -120,8 +120,8 @@ async def delete_transfer(tracking: TrackingDep, ubid: UbidParam) -> None:
     "/sms_documents",
     status_code=201,
     summary="Store documents of a transfer",
-    description="1 to 5000 in one transaction. One that is there already starts anew: state INIT, `when` now. Of "
-    "several with the same `uniqueId` the last counts.",
+    description="1 to 5000 in one transaction. An existing document is reset: state INIT, `when` now. If several have "
+    "the same `uniqueId`, the last one is stored.",
     responses={201: {"links": _BATCH_LINKS}, **documented(409)},
     openapi_extra=access(Rule.EDITOR),
 )
@@ -134,9 +134,9 @@ async def put_documents(tracking: TrackingDep, batch: DocumentBatch) -> Document
     "/sms_documents/{ubid}/stream",
     status_code=201,
     summary="Store any number of documents of a transfer",
-    description="One JSON object a line, read as they arrive and stored 5000 at a time, each time in one transaction. "
-    "A line that can't be used ends the stream; the answer names it and says what was stored. Sending everything again "
-    "stores the same documents once more over themselves.",
+    description="One JSON object per line, stored while they arrive in transactions of 5000. An invalid line ends the "
+    "stream; the response names the line and says what was stored. Sending everything again overwrites the same "
+    "documents.",
     responses=documented(409),
     openapi_extra={**access(Rule.EDITOR), **_NDJSON},
 )
@@ -161,9 +161,9 @@ async def count_documents(tracking: TrackingDep, ubid: UbidParam) -> DocumentsRe
 @router.get(
     "/sms_documents/{ubid}/items",
     summary="List the documents of a transfer",
-    description="In the order of their `uniqueId`, as a bare array. `Link` has the next page, which begins behind the "
-    "last document of this one, whatever comes or goes before it; the last page has none. Where data are large, a page "
-    "has fewer documents than `limit`. There is no total: it would cost more than the page.",
+    description="A bare array, sorted by `uniqueId`. `Link` has the next page, which starts after the last document of "
+    "this one even if earlier ones were added or deleted; the last page has no `Link`. A page of large documents has "
+    "fewer than `limit`. There is no total, because counting costs more than the page.",
     responses={200: {"headers": {"Link": PAGE_HEADERS["Link"]}}, **documented(404, 503)},
     openapi_extra=access(Rule.EDITOR_IN_PRODUCTION),
 )
@@ -184,7 +184,7 @@ async def list_documents(
 @router.put(
     "/sms_documents/{ubid}/{state}",
     summary="Move the documents of a transfer forward",
-    description="All of them, or none where one is further already.",
+    description="All of them, or none if one is already in a later state.",
     responses=documented(404, 409),
     openapi_extra=access(Rule.EDITOR),
 )
@@ -194,5 +194,5 @@ async def advance_documents(tracking: TrackingDep, ubid: UbidParam, state: State
 
 
 def _result(what: str, number: int, ubid: str) -> DocumentsResult:
-    """A sentence as clients of this API know it."""
+    """The sentence that the API contract prescribes."""
     return DocumentsResult(result=f"{what.format(number)} for UBID '{ubid}' in table tracking.sms_documents")

@@ -1,4 +1,4 @@
-"""HTTP routes of sign-in and of the own account."""
+"""HTTP routes of sign-in and of the caller's own account."""
 
 from typing import Annotated
 
@@ -23,8 +23,8 @@ KeyIdParam = Annotated[int, Path(description="Id of the API key.", ge=1, le=2**6
     "/auth/token",
     tags=["sign-in"],
     summary="Sign in",
-    description="OAuth2's password flow. After five failures for an address, each further try has to wait twice as "
-    "long as the last one, up to a minute.",
+    description="OAuth2 password flow. After five failures for an email address, each further attempt must wait twice "
+    "as long as the one before, up to a minute.",
     responses=documented(401, 429, 503),
     openapi_extra={**access(Rule.EVERYONE), "x-rate-limit": "sign-in"},
 )
@@ -47,7 +47,7 @@ async def create_token(
     status_code=204,
     tags=["sign-in"],
     summary="Sign out",
-    description="Ends the token that this request carries, and no other one. An API key is revoked by its id instead.",
+    description="Ends only the token used for this request. To revoke an API key, use its id.",
     responses=documented(404),
     openapi_extra=access(Rule.ACCOUNT),
 )
@@ -58,7 +58,7 @@ async def delete_token(database: DatabaseDep, principal: PrincipalDep) -> None:
 @router.get(
     "/users/me",
     tags=["users"],
-    summary="The own account",
+    summary="Get your account",
     response_model=UserPublic,
     responses={200: {"headers": TAG_HEADER}, **documented(404)},
     openapi_extra=access(Rule.ACCOUNT),
@@ -70,7 +70,7 @@ async def get_own_account(session: SessionDep, user_id: AccountIdDep) -> Respons
 @router.get(
     "/users/me/api-keys",
     tags=["sign-in"],
-    summary="List own API keys",
+    summary="List your API keys",
     responses=documented(),
     openapi_extra=access(Rule.ACCOUNT),
 )
@@ -83,13 +83,13 @@ async def list_api_keys(session: SessionDep, user_id: AccountIdDep) -> list[ApiK
     status_code=201,
     tags=["sign-in"],
     summary="Create an API key",
-    description="It may do what the account may, and is shown this once. It ends when it expires, is revoked, or the "
-    "account's password or role changes.",
+    description="The key has the permissions of the account, and is shown only once. It ends when it expires, is "
+    "revoked, or the account's password or role changes.",
     responses={201: {"links": links("revoke_api_key", key_id="$response.body#/id")}, **documented(409)},
     openapi_extra=access(Rule.ACCOUNT),
 )
-async def create_api_key(database: DatabaseDep, user_id: AccountIdDep, given: ApiKeyCreate) -> ApiKeyCreated:
-    return await sign_in.create_api_key(database, user_id, given)
+async def create_api_key(database: DatabaseDep, user_id: AccountIdDep, body: ApiKeyCreate) -> ApiKeyCreated:
+    return await sign_in.create_api_key(database, user_id, body)
 
 
 @router.delete(

@@ -28,9 +28,9 @@ router = APIRouter(prefix="/users", tags=["users"])
 IdParam = Annotated[int, Path(description="Id of the account.", ge=1, le=2**63 - 1, examples=[1])]
 AddressIdParam = Annotated[int, Path(description="Id of the address.", ge=1, le=2**63 - 1, examples=[1])]
 
-TAG_HEADER: Final = {"ETag": {"description": "Changes with what the answer shows.", "schema": {"type": "string"}}}
+TAG_HEADER: Final = {"ETag": {"description": "Changes whenever the response changes.", "schema": {"type": "string"}}}
 _NEW_HEADERS: Final = {
-    "Location": {"description": "Where the new object is.", "schema": {"type": "string"}},
+    "Location": {"description": "Path of the new object.", "schema": {"type": "string"}},
     **TAG_HEADER,
 }
 _USER_LINKS: Final = links(
@@ -48,20 +48,20 @@ _ADDRESS_LINKS: Final = links(
     "",
     status_code=201,
     summary="Create an account",
-    description="Addresses may come along; all is stored together or not at all.",
+    description="May include addresses; everything is stored together or not at all.",
     response_model=UserPublic,
     responses={201: {"headers": _NEW_HEADERS, "links": _USER_LINKS}, **documented(409)},
     openapi_extra=access(Rule.ADMIN),
 )
-async def create_user(request: Request, database: DatabaseDep, passwords: PasswordsDep, given: UserCreate) -> Response:
-    user = await crud.create_user(database, passwords, given)
+async def create_user(request: Request, database: DatabaseDep, passwords: PasswordsDep, body: UserCreate) -> Response:
+    user = await crud.create_user(database, passwords, body)
     return answer(user, status_code=201, headers={"Location": f"{request.url.path}/{user.id}"})
 
 
 @router.get(
     "",
     summary="List accounts",
-    description="As a bare array, a page at a time; totals and neighbouring pages are in the headers.",
+    description="A page of accounts as a bare array. Totals and links to neighbouring pages are in the headers.",
     responses={200: {"headers": PAGE_HEADERS}, **documented(400)},
     openapi_extra=access(Rule.ADMIN),
 )
@@ -75,7 +75,7 @@ async def list_users(
 
 @router.get(
     "/{user_id}",
-    summary="One account",
+    summary="Get an account",
     response_model=UserPublic,
     responses={200: {"headers": TAG_HEADER}, **documented(404)},
     openapi_extra=access(Rule.OWNER),
@@ -87,8 +87,8 @@ async def get_user(session: SessionDep, user_id: IdParam) -> Response:
 @router.put(
     "/{user_id}",
     summary="Replace an account",
-    description="Addresses have routes of their own, and a password that is left out stays. A new password or role, or "
-    "deactivating the account, ends all its tokens and API keys. Only an admin may change role and activity.",
+    description="Addresses have their own routes, and an omitted password is kept. A new password or role, or "
+    "deactivating the account, ends all its tokens and API keys. Only an admin can change `role` and `is_active`.",
     response_model=UserPublic,
     responses={200: {"headers": TAG_HEADER}, **documented(404, 409, 412)},
     openapi_extra=access(Rule.OWNER),
@@ -98,16 +98,16 @@ async def replace_user(
     passwords: PasswordsDep,
     principal: PrincipalDep,
     user_id: IdParam,
-    given: UserReplace,
+    body: UserReplace,
     if_match: IfMatchDep,
 ) -> Response:
-    return answer(await crud.update_user(database, passwords, user_id, given, by=principal, if_match=if_match))
+    return answer(await crud.update_user(database, passwords, user_id, body, by=principal, if_match=if_match))
 
 
 @router.patch(
     "/{user_id}",
-    summary="Change an account",
-    description="What is left out stays; otherwise as replacing it.",
+    summary="Update an account",
+    description="Omitted fields keep their values; otherwise like replacing the account.",
     response_model=UserPublic,
     responses={200: {"headers": TAG_HEADER}, **documented(404, 409, 412)},
     openapi_extra=access(Rule.OWNER),
@@ -117,17 +117,17 @@ async def update_user(
     passwords: PasswordsDep,
     principal: PrincipalDep,
     user_id: IdParam,
-    given: UserUpdate,
+    body: UserUpdate,
     if_match: IfMatchDep,
 ) -> Response:
-    return answer(await crud.update_user(database, passwords, user_id, given, by=principal, if_match=if_match))
+    return answer(await crud.update_user(database, passwords, user_id, body, by=principal, if_match=if_match))
 
 
 @router.delete(
     "/{user_id}",
     status_code=204,
     summary="Delete an account",
-    description="With its addresses, tokens and API keys. What it did stays in the audit trail.",
+    description="Deletes its addresses, tokens and API keys too. Its audit entries are kept.",
     responses=documented(404, 412),
     openapi_extra=access(Rule.OWNER),
 )
@@ -138,7 +138,7 @@ async def delete_user(database: DatabaseDep, user_id: IdParam, if_match: IfMatch
 @router.get(
     "/{user_id}/addresses",
     summary="List addresses",
-    description="All of the account, as a bare array, in the order in which they were added.",
+    description="All addresses of the account as a bare array, oldest first.",
     responses=documented(404),
     openapi_extra=access(Rule.OWNER),
 )
@@ -150,19 +150,19 @@ async def list_addresses(session: SessionDep, user_id: IdParam) -> list[AddressP
     "/{user_id}/addresses",
     status_code=201,
     summary="Add an address",
-    description="At most 50.",
+    description="An account has at most 50.",
     response_model=AddressPublic,
     responses={201: {"headers": _NEW_HEADERS, "links": _ADDRESS_LINKS}, **documented(404, 409)},
     openapi_extra=access(Rule.OWNER),
 )
-async def add_address(request: Request, database: DatabaseDep, user_id: IdParam, given: AddressInput) -> Response:
-    address = await addresses.add_address(database, user_id, given)
+async def add_address(request: Request, database: DatabaseDep, user_id: IdParam, body: AddressInput) -> Response:
+    address = await addresses.add_address(database, user_id, body)
     return answer(address, status_code=201, headers={"Location": f"{request.url.path}/{address.id}"})
 
 
 @router.get(
     "/{user_id}/addresses/{address_id}",
-    summary="One address",
+    summary="Get an address",
     response_model=AddressPublic,
     responses={200: {"headers": TAG_HEADER}, **documented(404)},
     openapi_extra=access(Rule.OWNER),
@@ -179,9 +179,9 @@ async def get_address(session: SessionDep, user_id: IdParam, address_id: Address
     openapi_extra=access(Rule.OWNER),
 )
 async def replace_address(
-    database: DatabaseDep, user_id: IdParam, address_id: AddressIdParam, given: AddressInput, if_match: IfMatchDep
+    database: DatabaseDep, user_id: IdParam, address_id: AddressIdParam, body: AddressInput, if_match: IfMatchDep
 ) -> Response:
-    return answer(await addresses.replace_address(database, user_id, address_id, given, if_match=if_match))
+    return answer(await addresses.replace_address(database, user_id, address_id, body, if_match=if_match))
 
 
 @router.delete(
@@ -198,6 +198,6 @@ async def delete_address(
 
 
 def answer(shown: Tagged, *, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """An account or address as JSON, with the tag of just these bytes."""
+    """Respond with an account or address as JSON, and the entity tag of exactly these bytes."""
     content = shown.model_dump_json()
     return Response(content, status_code, {"ETag": shown.tag, **(headers or {})}, "application/json")
