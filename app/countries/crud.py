@@ -170,7 +170,7 @@ async def delete_country(database: Database, name: str) -> DeleteResult:
         stored = await read_stored(session, lock=True)
         country = await get_country(session, name)
         await session.exec(delete(Country).where(col(Country.id) == country.id))
-        await change_summary(session, await draw(await _summary_without(session, country, stored), at_hand=drawing))
+        await change_summary(session, await draw(await _summary_without(session, country, stored), existing=drawing))
         before = {name: getattr(country, name) for name in ("id", "name", "alpha2_code", "population", "currency_code")}
         await record(session, "DELETE_COUNTRY", "Country", country.name, before=before)
         return DeleteResult(name=country.name)

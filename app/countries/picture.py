@@ -1,7 +1,7 @@
-"""The picture of a summary: a PNG of the size that social networks preview.
+"""The summary picture: a PNG of the size that social networks preview.
 
 The font is Lato 2.0 (latofonts.com, SIL Open Font License 1.1), because its
-figures share one width and its kerning needs no text shaping engine.
+digits have equal widths and its kerning needs no text shaping engine.
 """
 
 import asyncio
@@ -20,18 +20,6 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from app.countries.summary import RankedCountry, Summary
 
-_ONE_AT_A_TIME: Final = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A summary and its picture, which belong together."""
-
-    summary: Summary
-    image: bytes
-    """PNG."""
-
-
 SIZE = (1200, 630)
 MARGIN = 72
 RIGHT, WIDTH = SIZE[0] - MARGIN, SIZE[0] - 2 * MARGIN
@@ -42,10 +30,10 @@ FONTS = Path(__file__).parent / "fonts"
 REGULAR, BOLD = "Lato-Regular.ttf", "Lato-Bold.ttf"
 
 SHADES = 16
-"""Shades of each ink: more make no smaller error, because Pillow looks colours up in coarse steps."""
+"""Shades of each ink; more would not reduce the error, because Pillow matches colours in coarse steps."""
 
 NAME_SIZES = (28, 26, 24, 22, 20)
-"""From the usual size to the smallest that is legible at half scale."""
+"""From the default size to the smallest that is legible at half scale."""
 NOTE_SIZES = (20, 19, 18)
 
 FIRST_ROW, ROW_HEIGHT, RANK_WIDTH, BAR_HEIGHT = 204, 64, 36, 12
@@ -54,16 +42,39 @@ GAP = 36
 
 _UNITS = ((1e12, " T"), (1e9, " B"), (1e6, " M"), (1e3, " K"))
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_ONE_AT_A_TIME: Final = threading.Lock()
+"""Held while drawing: Pillow is synchronous, and several drawings at once would only take turns."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A summary and its picture."""
+
+    summary: Summary
+    image: bytes
+    """PNG."""
+
+
+async def draw(summary: Summary, *, existing: Drawing | None = None) -> Drawing:
+    """Draw a summary in a thread, or return an existing drawing of an equal summary."""
+    if existing is not None and existing.summary == summary:
+        return existing
+    return Drawing(summary, await asyncio.to_thread(_render_alone, summary))
+
+
+def _render_alone(summary: Summary) -> bytes:
+    with _ONE_AT_A_TIME:
+        return render_summary(summary)
 
 
 def render_summary(summary: Summary) -> bytes:
     """Draw a summary as a PNG of 1200 x 630 pixels.
 
-    Names and sources may hold any text: what cannot be printed is left out,
-    and what does not fit is set smaller and then cut short with an ellipsis.
+    Names and sources may contain any text: unprintable characters are left
+    out, and text that does not fit is shrunk, then truncated with an ellipsis.
 
     Returns:
-        The file's bytes; the same for equal summaries.
+        The bytes of the file; equal for equal summaries.
     """
     image = Image.new("RGB", SIZE, PAPER)
     draw = ImageDraw.Draw(image)
@@ -73,22 +84,22 @@ def render_summary(summary: Summary) -> bytes:
     else:
         _draw_absence(draw)
     _draw_notes(draw, summary)
-    # A palette makes the file a third of the size, at a colour error of a few levels in the edges of letters.
+    # A palette cuts the file to a third, with slightly different colours at the edges of letters.
     png = BytesIO()
     image.quantize(palette=_palette(), dither=Image.Dither.NONE).save(png, "PNG")
     return png.getvalue()
 
 
 def format_usd(amount: float) -> str:
-    """Write an amount of US dollars with three significant digits and a unit.
+    """Format an amount of US dollars with three significant digits and a unit.
 
     Args:
-        amount: US dollars; greater than zero and finite.
+        amount: US dollars, positive and finite.
 
     Returns:
-        Such as ``$1.23 T`` (10^12), ``$456 B`` (10^9), ``$7.8 M``, ``$50 K`` or
-        ``$0.5``. At most 12 characters: ``under $0.01`` below one cent, and
-        powers of ten from a million trillions, as in ``$1.2e18``.
+        At most 12 characters, such as ``$1.23 T`` (10^12), ``$456 B`` (10^9),
+        ``$7.8 M``, ``$50 K``, ``$0.5``, ``under $0.01``, and from 10^18
+        ``$1.2e18``.
     """
     # Rounded before the unit is chosen, or 999.96 B would become 1,000 B.
     rounded = float(f"{amount:.3g}")
@@ -102,11 +113,11 @@ def format_usd(amount: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Reduce text from outside to one line that can be drawn.
+    """Reduce external text to one line that can be drawn.
 
-    Control, invisible and unassigned characters disappear, and so do accents
-    that have no composed letter, because a pile of them covers other rows. A
-    character that the font lacks stays and is drawn as the font's empty box.
+    Removes control, invisible and unassigned characters, and accents without
+    a composed letter, because stacked ones would cover other rows. A character
+    that the font lacks is kept, and drawn as an empty box.
     """
     composed = unicodedata.normalize("NFC", " ".join(text.split()))
     kept = "".join(char for char in composed if char.isprintable() and not unicodedata.category(char).startswith("M"))
@@ -114,10 +125,10 @@ def printable(text: str) -> str:
 
 
 def fit(text: str, file: str, sizes: Sequence[int], width: float) -> tuple[str, ImageFont.FreeTypeFont]:
-    """Find the largest of the sizes, given in falling order, at which a text is no wider than ``width`` pixels.
+    """Find the first of the descending sizes at which a text is at most ``width`` pixels wide.
 
     Returns:
-        The text, cut short with an ellipsis where even the smallest size is too
+        The text, truncated with an ellipsis if even the smallest size is too
         wide, and its font.
     """
     for size in sizes:
@@ -129,16 +140,16 @@ def fit(text: str, file: str, sizes: Sequence[int], width: float) -> tuple[str, 
 
 
 def bar_widths(amounts: Sequence[float]) -> list[int]:
-    """Widths of the bars in pixels, the largest amount's being the whole line.
+    """Widths of the bars in pixels, relative to the largest amount.
 
-    A bar is never narrower than high, or the smallest ones could not be seen.
+    A bar is at least as wide as it is high, so that small ones are visible.
     """
     return [max(BAR_HEIGHT, round(amount / max(amounts) * WIDTH)) for amount in amounts]
 
 
 @cache
 def _palette() -> Image.Image:
-    """Every colour used, and the shades between paper and ink that smooth the edges of letters."""
+    """All colours used, and the shades between paper and ink that smooth the edges of letters."""
     paper, *inks = (ImageColor.getrgb(colour) for colour in (PAPER, INK, MUTED, ACCENT))
     steps = [step / (SHADES - 1) for step in range(SHADES)]
     shades = [
@@ -153,7 +164,7 @@ def _palette() -> Image.Image:
 
 @cache
 def _font(file: str, size: int) -> ImageFont.FreeTypeFont:
-    # Pillow shapes text only where it finds the library FriBiDi; without it the picture must be the same.
+    # The basic layout, because Pillow shapes text only if FriBiDi is installed, and pictures must not differ.
     return ImageFont.truetype(FONTS / file, size, layout_engine=ImageFont.Layout.BASIC)
 
 
@@ -187,7 +198,7 @@ def _draw_absence(draw: ImageDraw.ImageDraw) -> None:
 
 
 def _draw_notes(draw: ImageDraw.ImageDraw, summary: Summary) -> None:
-    """Draw where the figures come from and when, in three columns at the foot."""
+    """Draw time and sources of the figures, in three columns at the bottom."""
     refreshed = f"{_day(summary.refreshed_at)}, {summary.refreshed_at:%H:%M} UTC"
     notes = (
         ("Refreshed", refreshed),
@@ -202,17 +213,5 @@ def _draw_notes(draw: ImageDraw.ImageDraw, summary: Summary) -> None:
 
 
 def _day(day: date) -> str:
-    # strftime would write the month in the language of the process.
+    # Not strftime, which writes the month in the language of the locale.
     return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
-
-
-async def draw(summary: Summary, *, at_hand: Drawing | None = None) -> Drawing:
-    """Draw a summary off the event loop, or take the drawing at hand if it shows the same."""
-    if at_hand is not None and at_hand.summary == summary:
-        return at_hand
-    return Drawing(summary, await asyncio.to_thread(_render, summary))
-
-
-def _render(summary: Summary) -> bytes:
-    with _ONE_AT_A_TIME:
-        return render_summary(summary)

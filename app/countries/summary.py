@@ -1,4 +1,4 @@
-"""What the service says about all countries together: totals and the top five."""
+"""Summary of all countries: totals and the top five."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ TOP_COUNTRIES = 5
 
 @dataclass(frozen=True)
 class RankedCountry:
-    """One country with an estimate, as the summary picture needs it."""
+    """A country with an estimate, for the summary picture."""
 
     name: str
     estimated_gdp: float
@@ -18,21 +18,21 @@ class RankedCountry:
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of one generation of the data; equal summaries look equal."""
+    """The figures in the summary picture; equal summaries have equal pictures."""
 
     total_countries: int
     top: tuple[RankedCountry, ...]
-    """At most five, the largest estimate first."""
+    """At most five, largest estimate first."""
     refreshed_at: datetime
     """End of the refresh, UTC."""
     country_source: str
     rate_source: str
     rates_date: date
-    """The day to which the exchange rates belong."""
+    """Day of the exchange rates."""
 
 
 def summarize(estimates: Sequence[tuple[str, float | None]], *, like: Summary) -> Summary:
-    """Sum up countries, given as name and estimate, with the time and the sources of another summary."""
+    """Summarize countries, as pairs of name and estimate, with the time and sources of another summary."""
     return replace(like, total_countries=len(estimates), top=rank(estimates))
 
 
@@ -40,11 +40,11 @@ def rank(estimates: Iterable[tuple[str, float | None]]) -> tuple[RankedCountry, 
     """Pick the five largest estimates.
 
     Args:
-        estimates: Pairs of name and estimated GDP in US dollars; None or zero
-            where there is no estimate, and such countries are left out.
+        estimates: Pairs of name and estimated GDP in US dollars. Countries with
+            None or zero, which means no estimate, are left out.
 
     Returns:
-        Largest first; equal estimates in the order of their names.
+        Largest first; equal estimates are sorted by name.
     """
-    known = [RankedCountry(name, gdp) for name, gdp in estimates if gdp]
-    return tuple(sorted(known, key=lambda country: (-country.estimated_gdp, country.name))[:TOP_COUNTRIES])
+    ranked = [RankedCountry(name, gdp) for name, gdp in estimates if gdp]
+    return tuple(sorted(ranked, key=lambda country: (-country.estimated_gdp, country.name))[:TOP_COUNTRIES])

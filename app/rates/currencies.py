@@ -13,19 +13,19 @@ _ENGLISH = Locale("en")
 
 
 class CurrencyFacts(NamedTuple):
-    """What is known of a currency beside its rates."""
+    """Name, symbol and precision of a currency."""
 
     name: str
-    """English."""
+    """In English."""
     symbol: str
-    """As English writes it; where that is the code, the sign at home. Several may share one; the code where none is."""
+    """English symbol, or else the local one, or else the code. Several currencies may share a symbol."""
     minor_units: int
-    """Decimals of the smallest amount that can be paid."""
+    """Decimal places of the smallest unit."""
 
 
 @cache
 def currency_facts(code: str) -> CurrencyFacts | None:
-    """Look a currency up; None where CLDR does not know it, as with crypto currencies."""
+    """Look up a currency; None if CLDR does not have it, as with cryptocurrencies."""
     if code not in cldr_currencies():
         return None
     symbol = get_currency_symbol(code, locale=_ENGLISH)
@@ -38,10 +38,10 @@ def currency_facts(code: str) -> CurrencyFacts | None:
 
 @cache
 def _home_symbols() -> dict[str, str]:
-    """Signs that CLDR has in the currencies' own languages only.
+    """Symbols that CLDR has only in a currency's local languages.
 
-    ``scripts/currency_symbols.py`` wrote them down from Babel: to load all
-    these languages here would take each process a second and 60 MB.
+    ``scripts/currency_symbols.py`` extracted them from Babel, because loading
+    all these languages would cost each process a second and 60 MB.
     """
     text = (resources.files("app.rates") / "data" / "symbols.json").read_text("utf-8")
     symbols: dict[str, str] = json.loads(text)
@@ -49,6 +49,6 @@ def _home_symbols() -> dict[str, str]:
 
 
 def minor_units(code: str) -> int | None:
-    """Decimals in which a currency is paid; None where nobody has set them."""
+    """Decimal places of a currency's smallest unit; None if CLDR does not have it."""
     facts = currency_facts(code)
     return facts.minor_units if facts else None

@@ -1,4 +1,4 @@
-"""Exact arithmetic from stored rates to answers: cross rates, conversion, averages."""
+"""Exact arithmetic on stored rates: cross rates, conversion, averages."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
@@ -8,69 +8,73 @@ from itertools import groupby
 from typing import Final
 
 _EXACT: Final = Context(prec=50)
-"""Digits in between: far more than the 17 of any stored rate or answer."""
+"""Precision of intermediate results: far more than the 17 digits of a stored rate or result."""
 _SHOWN: Final = Context(prec=12)
-ONE: Final = Decimal(1)
 
 
 def cross_rate(rates: Mapping[str, float], base: str, quote: str) -> Decimal:
-    """How much of ``quote`` one ``base`` buys, through the base of the stored rates.
+    """Units of ``quote`` per unit of ``base``, computed through the base of the stored rates.
 
     Args:
-        rates: Units of each currency for one of their common base; both currencies are among them.
-        base: Code of a currency.
-        quote: Code of a currency; the same one is exactly 1.
+        rates: Units of each currency per unit of their common base; must include both currencies.
+        base: Currency code.
+        quote: Currency code; if equal to ``base``, the result is exactly 1.
     """
     return cross(exact(rates[base]), exact(rates[quote]))
 
 
 def convert(amount: Decimal, rates: Mapping[str, float], base: str, quote: str) -> Decimal:
-    """Convert an amount; not by the rate that is shown, which is rounded."""
+    """Convert an amount by the unrounded cross rate."""
     if base == quote:
         return amount
     return _EXACT.divide(_EXACT.multiply(amount, exact(rates[quote])), exact(rates[base]))
 
 
 def exact(rate: float) -> Decimal:
-    """A stored rate as the decimal number that it was written as, not as the binary one beside it."""
+    """The decimal number that a stored rate was parsed from, rather than its binary approximation."""
     return Decimal(repr(rate))
 
 
 def cross(base_rate: Decimal, quote_rate: Decimal) -> Decimal:
-    """The quotient of two rates against the same base."""
+    """Divide two rates against the same base."""
     return _EXACT.divide(quote_rate, base_rate)
 
 
 def shown(rate: Decimal) -> float:
-    """A rate as answers have it: 12 significant digits, more than any source gives."""
+    """Round a rate for a response, to 12 significant digits: more than any source publishes."""
     return float(_SHOWN.plus(rate))
 
 
 def to_minor_unit(amount: Decimal, digits: int) -> float:
-    """An amount of money as it can be paid: so many decimals, halves away from zero."""
-    # By shifting: quantize() refuses results of more digits than its context has.
+    """Round an amount half up to this many decimals."""
+    # Shifted, because quantize() refuses results with more digits than its context has.
     return float(round_half_up(amount.scaleb(digits, _EXACT)).scaleb(-digits, _EXACT))
 
 
 def round_half_up(number: Decimal) -> Decimal:
-    """The nearest whole number."""
+    """Round to the nearest integer, halves away from zero."""
     return number.to_integral_value(ROUND_HALF_UP)
 
 
 class Group(StrEnum):
-    """Spans over which a series is averaged."""
+    """Periods over which a series is averaged."""
 
     WEEK = "week"
     MONTH = "month"
 
     def first_day(self, day: date) -> date:
-        """The first day of the span: Monday, or the first of the month."""
+        """The first day of the period that contains a day: a Monday, or the first of a month."""
         return day - timedelta(days=day.weekday()) if self is Group.WEEK else day.replace(day=1)
 
 
 def averages(series: Iterable[tuple[date, Decimal]], group: Group) -> Iterator[tuple[date, Decimal]]:
-    """The mean of the known days of each week or month, under its first day; the days come in their order."""
-    for first_day, days in groupby(series, key=lambda known: group.first_day(known[0])):
+    """Average the days of each week or month, dated by its first day.
+
+    Args:
+        series: Days in ascending order, with their rates.
+        group: Week or month.
+    """
+    for first_day, days in groupby(series, key=lambda entry: group.first_day(entry[0])):
         total, number = Decimal(0), 0
         for _, rate in days:
             total, number = _EXACT.add(total, rate), number + 1

@@ -185,7 +185,7 @@ class Refresher:
             # A deletion may have come in between.
             before = _audited(summary if locked == stored else await read_summary(session))
             result = report(answers, batch, duration_ms=round((time.perf_counter() - started) * 1000))
-            await _write(session, batch, await draw(batch.summary, at_hand=drawing), lease, order, result)
+            await _write(session, batch, await draw(batch.summary, existing=drawing), lease, order, result)
             await record_history(session, batch.summary)
             await record_quotes(session, answers.rate_source, answers.quotes, recorded_at=batch.summary.refreshed_at)
             await record(session, "REFRESH_COUNTRIES", "Countries", before=before, after=_audited(batch.summary))

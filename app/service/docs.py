@@ -1,4 +1,4 @@
-"""The pages at /docs and /redoc: all that they load comes from here."""
+"""The pages at /docs and /redoc, which load nothing from other hosts."""
 
 import base64
 import hashlib
@@ -20,16 +20,16 @@ from app.core.http.static_files import add_files
 _ASSETS: Final = "/docs/assets"
 _FILES: Final = Path(fastapi_offline.__file__).parent / "static"
 _FOREIGN_IMAGE: Final = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
-"""ReDoc asks its makers for it each time that a page is opened."""
+"""ReDoc loads this logo from its vendor on every visit."""
 _NO_IMAGE: Final = b"data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
 _INLINE: Final = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 Page = Callable[[str], HTMLResponse]
-"""Makes a page for the prefix under which the application is offered."""
+"""Builds a page for the path prefix of the application."""
 
 
 def add_docs(app: FastAPI) -> None:
-    """Add both pages, and the files that they load."""
+    """Add both pages and the files that they load."""
     add_files(app, _ASSETS, list(_FILES.iterdir()), change=lambda content: content.replace(_FOREIGN_IMAGE, _NO_IMAGE))
     app.add_route("/docs", _route(_swagger), include_in_schema=False)
     app.add_route("/redoc", _route(_redoc), include_in_schema=False)
@@ -67,6 +67,6 @@ def _redoc(prefix: str) -> HTMLResponse:
 
 
 def _hashes(page: str) -> list[str]:
-    """The scripts that stand in a page, as a policy names them: no other one runs, whatever gets into the page."""
+    """Hashes of the inline scripts of a page, for its Content-Security-Policy: no other inline script runs."""
     digests = (hashlib.sha256(script.encode()).digest() for script in _INLINE.findall(page))
     return [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]

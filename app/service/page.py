@@ -1,4 +1,4 @@
-"""The page at ``/`` for a browser: what is stored, in one file of HTML."""
+"""The page at ``/`` for browsers: the stored data as one HTML document."""
 
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,7 @@ from app.service.view import NOTHING, View, dollars, flag_of, make_view, rate_of
 
 _FOLDER: Final = Path(__file__).parent / "assets"
 FILES: Final = [_FOLDER / "page.css", _FOLDER / "page.js"]
-"""What the page loads besides the picture and the favicon."""
+"""Files that the page loads, apart from the picture and the favicon."""
 _TEMPLATES: Final = Environment(
     loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
@@ -33,13 +33,13 @@ _HEADERS: Final = {"Vary": "Accept", "Content-Security-Policy": page_policy()}
 
 
 async def render_page(request: Request, database: Database) -> HTMLResponse:
-    """Show what is stored; while the database is away, a page that says so, with status 503."""
+    """Render the stored data, or a 503 page if the database is unavailable."""
     try:
         async with open_snapshot(request, database) as session:
             view = await _read_view(session)
     except DatabaseUnavailable as error:
-        logger.error("The page has nothing to show: {}", error.details)
-        view = NOTHING._replace(problem="The database is out of reach at the moment. Please try again in a moment.")
+        logger.error("Cannot render the page: {}", error.details)
+        view = NOTHING._replace(problem="The database is unavailable. Please try again in a moment.")
     page = _TEMPLATES.get_template("page.html").render(title=TITLE, version=__version__, **view._asdict())
     if not view.problem:
         return HTMLResponse(page, headers=_HEADERS)

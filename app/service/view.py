@@ -1,4 +1,4 @@
-"""What the page shows, in the words and figures in which people read it."""
+"""The data of the page, formatted for people."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,16 +8,16 @@ from app.countries.schemas import StatusPublic
 from app.rates.schemas import RatesPublic
 
 _FIRST_INDICATOR: Final = 0x1F1E6
-"""The regional indicator A; two of them are a flag."""
+"""Regional indicator symbol A; two such symbols form a flag."""
 _NO_REGION: Final = "No region"
 _UNITS: Final = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
 Country = Mapping[str, Any]
-"""Fields of a country by their names."""
+"""Fields of a country by name."""
 
 
 class Bar(NamedTuple):
-    """A region in the chart."""
+    """One region in the chart."""
 
     region: str
     gdp: str
@@ -26,33 +26,33 @@ class Bar(NamedTuple):
 
 
 class View(NamedTuple):
-    """All that the page shows of the data."""
+    """The data that the page shows."""
 
     status: StatusPublic | None
     """None before the first refresh."""
     countries: Sequence[Country]
     regions: Sequence[str]
     currencies: Sequence[str]
-    """Codes of those that the countries use."""
+    """Codes of the currencies that the countries use."""
     bars: Sequence[Bar]
     rates: RatesPublic | None
-    """Of the last refresh; None before it."""
+    """Rates of the last refresh; None before the first."""
     problem: str = ""
-    """Why nothing can be shown; empty where it can."""
+    """Why no data can be shown; empty if it can."""
 
 
 NOTHING: Final = View(None, (), (), (), (), None)
 
 
 def make_view(status: StatusPublic | None, countries: Sequence[Country], rates: RatesPublic | None) -> View:
-    """Sum up what is stored."""
+    """Collect what the page shows of the stored data."""
     regions = sorted({country["region"] for country in countries if country["region"]})
     currencies = sorted({country["currency_code"] for country in countries if country["currency_code"]})
     return View(status, countries, regions, currencies, bars_of(countries), rates)
 
 
 def bars_of(countries: Iterable[Country]) -> list[Bar]:
-    """The estimated GDP of each region that has any, the largest first."""
+    """The estimated GDP of each region that has an estimate, largest first."""
     totals: dict[str, float] = defaultdict(float)
     for country in countries:
         totals[country["region"] or _NO_REGION] += country["estimated_gdp"] or 0
@@ -62,12 +62,12 @@ def bars_of(countries: Iterable[Country]) -> list[Bar]:
 
 
 def flag_of(alpha2: str | None) -> str:
-    """The flag of an alpha-2 code, as a character that the reader's system draws; empty without a code."""
+    """The flag emoji of an alpha-2 code; empty without a code."""
     return "".join(chr(_FIRST_INDICATOR + ord(letter) - ord("A")) for letter in alpha2 or "" if "A" <= letter <= "Z")
 
 
 def dollars(amount: float | None) -> str:
-    """An amount as people say it, in three digits; empty where it is unknown."""
+    """An amount to three digits, such as ``$1.23 trillion``; empty if unknown."""
     if amount is None:
         return ""
     for size, unit in _UNITS:
@@ -77,7 +77,7 @@ def dollars(amount: float | None) -> str:
 
 
 def rate_of(rate: float | None) -> str:
-    """A rate in as many digits as tell something; empty where it is unknown."""
+    """A rate with two decimals, or four significant digits below 1; empty if unknown."""
     if rate is None:
         return ""
     return f"{rate:,.2f}" if rate >= 1 else f"{rate:.4g}"

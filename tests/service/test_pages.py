@@ -198,11 +198,11 @@ async def test_refresh_asks_for_the_key_that_it_needs(browser: Browser, closed_s
     await page.get_by_role("button", name="Refresh now").click()
     await page.get_by_label("Key", exact=True).fill("wrong")
     await page.get_by_role("dialog").get_by_role("button", name="Refresh").click()
-    await page.locator("#told", has_text="valid key").wait_for()
+    await page.locator("#refresh-status", has_text="valid key").wait_for()
     await page.get_by_role("button", name="Refresh now").click()
     await page.get_by_label("Key", exact=True).fill(KEY)
     await page.keyboard.press("Escape")
-    await page.locator("#told", has_text="Not refreshed").wait_for()
+    await page.locator("#refresh-status", has_text="Not refreshed").wait_for()
     await page.get_by_role("button", name="Refresh now").click()
     await page.get_by_label("Key", exact=True).fill(KEY)
     async with page.expect_navigation():

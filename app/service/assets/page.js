@@ -1,4 +1,4 @@
-// Sorting, filters, conversion and refresh. Without it the page is a plain table, and nothing here is drawn anew.
+// Sorting, filters, conversion and refresh. Without it the page is a plain table.
 const byId = (id) => document.getElementById(id);
 
 function sortable(table) {
@@ -18,7 +18,7 @@ function sortable(table) {
       const value = (row) => isNumber ? row.cells[column].dataset.v : row.cells[column].lastChild?.textContent.trim() ?? "";
       const rows = [...table.tBodies[0].rows].sort((one, other) => {
         const [a, b] = [value(one), value(other)];
-        if (a === "" || b === "") return (a === "") - (b === "");  // unknown ones come last, both ways
+        if (a === "" || b === "") return (a === "") - (b === "");  // rows without a value come last in both directions
         const order = isNumber ? a - b : collator.compare(a, b);
         return down ? -order : order;
       });
@@ -28,7 +28,7 @@ function sortable(table) {
 }
 
 function filtered(table) {
-  // As the service compares names, so that the file to download has the rows that are shown.
+  // Compares names like the service, so that the downloaded file has the rows shown.
   const plain = (text) => text.replace(/[\u2018\u2019\u02bc\u02bb\u02b9`\u00b4\u2032\uff07]/g, "'").normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase().split(/\s+/).join(" ").trim();
   const text = (row, column) => row.cells[column].lastChild?.textContent.trim() ?? "";
   const rows = [...table.tBodies[0].rows].map((row) => [row, plain(text(row, 0)), text(row, 2), text(row, 4)]);
@@ -49,13 +49,13 @@ function filtered(table) {
   byId("filters").addEventListener("input", apply);
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   byId("filters").hidden = false;
-  apply();  // a browser that goes back keeps what was typed
+  apply();  // a browser keeps the filters when the user goes back
 }
 
-async function told(response) {
+async function parsed(response) {
   const body = await response.json().catch(() => ({}));
   if (response.ok) return body;
-  const details = typeof body.details === "object" ? Object.entries(body.details).map(([name, what]) => `${name} ${what}`).join("; ") : body.details;
+  const details = typeof body.details === "object" ? Object.entries(body.details).map(([name, problem]) => `${name} ${problem}`).join("; ") : body.details;
   throw Object.assign(new Error(details || body.error || `Status ${response.status}`), { status: response.status });
 }
 
@@ -64,7 +64,7 @@ function converter(form) {
     event.preventDefault();
     const output = byId("converted");
     try {
-      const found = await told(await fetch(`convert?${new URLSearchParams(new FormData(form))}`));
+      const found = await parsed(await fetch(`convert?${new URLSearchParams(new FormData(form))}`));
       const show = (number) => number.toLocaleString("en", { maximumFractionDigits: 6 });
       output.textContent = `${show(found.amount)} ${found.from} = ${show(found.rounded ?? found.result)} ${found.to} (rate ${show(found.rate)} of ${found.date})`;
     } catch (error) {
@@ -75,7 +75,7 @@ function converter(form) {
 
 async function askForKey() {
   const dialog = byId("key");
-  dialog.returnValue = "";  // else Escape would answer as the last time
+  dialog.returnValue = "";  // Escape would return the previous value
   byId("key-value").value = "";
   dialog.showModal();
   await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
@@ -83,18 +83,18 @@ async function askForKey() {
 }
 
 function refreshing(button) {
-  const status = byId("told"), progress = byId("progress");
+  const status = byId("refresh-status"), progress = byId("progress");
   const run = async (headers) => {
     const started = Date.now();
-    const tell = () => { status.textContent = `Fetching countries and rates, ${Math.round((Date.now() - started) / 1000)} s`; };
-    const clock = setInterval(tell, 1000);
-    tell();
+    const showSeconds = () => { status.textContent = `Fetching countries and rates, ${Math.round((Date.now() - started) / 1000)} s`; };
+    const clock = setInterval(showSeconds, 1000);
+    showSeconds();
     button.disabled = true;
     progress.hidden = false;
     try {
-      const result = await told(await fetch("countries/refresh", { method: "POST", headers }));
-      status.textContent = `Refreshed ${result.total_countries} countries; reloading`;
-      setTimeout(() => location.reload(), 1200);  // another process may show the former data for a second
+      const result = await parsed(await fetch("countries/refresh", { method: "POST", headers }));
+      status.textContent = `Refreshed ${result.total_countries} countries, reloading`;
+      setTimeout(() => location.reload(), 1200);  // another process may serve the old data for a second
     } catch (error) {
       status.textContent = error.message;
       return error.status;
