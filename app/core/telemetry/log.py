@@ -1,4 +1,4 @@
-"""Logging: loguru for everything, one format, one place where lines go."""
+"""Logging: everything goes through loguru, in one format, to one stream."""
 
 import asyncio
 import inspect
@@ -22,50 +22,50 @@ if TYPE_CHECKING:
     import loguru
 
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
-"""Id of the request that is being answered; None outside of one."""
+"""Id of the current request; None outside of requests."""
 _PACKET: Final = 4096
-"""Bytes."""
+"""Bytes that a pipe writes atomically."""
 _SHORTEST_SECRET: Final = 4
-"""Hiding shorter ones would blot out every line, and they are no secrets."""
+"""Characters; hiding shorter strings would garble every line."""
 _TOKEN_OR_KEY: Final = re.compile(r"(?:token|key)_[A-Za-z0-9_-]{43}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# Their own lines would show request URLs and headers, and with them the keys of sources.
+# At INFO and below, they log request URLs and headers, which contain the API keys of sources.
 _QUIET: Final = ("httpx", "httpcore", "aiosqlite", "asyncio", "PIL", "alembic.runtime.plugins")
 
 
 class LogLines:
-    """Where the lines go: each at once, or many together; always in the order in which they came."""
+    """Writes lines to the log, at once or gathered, but always in order."""
 
     def __init__(self, stream: TextIO | None, hide: Callable[[str], str]) -> None:
         self._stream = stream
         self.hide = hide
-        """Takes the secrets out of a text."""
+        """Replaces the secrets in a string."""
         self._gathered: list[str] = []
-        self._lock = threading.RLock()  # what is collected as garbage meanwhile may log as well
+        self._lock = threading.RLock()  # reentrant, because a finalizer may log
 
     @property
     def target(self) -> TextIO:
-        """Looked up at each use: a progress display on the terminal puts its own stream there."""
+        """Looked up on each use, because a progress bar replaces ``sys.stderr``."""
         return self._stream or sys.stderr
 
     def write(self, line: str) -> None:
-        """Write a line in which no secret is left, behind those that wait."""
+        """Write the gathered lines, then this one, whose secrets are already hidden."""
         self.flush(f"{line}\n")
 
     def gather(self, line: str) -> bool:
-        """Keep a line until ``flush()``; True for the first that waits."""
+        """Keep a line until ``flush()``; True if it is the first."""
         self._gathered.append(f"{line}\n")
         return len(self._gathered) == 1
 
-    def flush(self, behind: str = "") -> None:
-        """Write what waits, without secrets, and then this text."""
-        with self._lock:  # other threads log as well
-            waiting = self._gathered[:]
-            del self._gathered[: len(waiting)]  # and not what came meanwhile
-            for packet in _packets(waiting):
+    def flush(self, then: str = "") -> None:
+        """Write the gathered lines with their secrets hidden, then ``then``."""
+        with self._lock:
+            gathered = self._gathered[:]
+            del self._gathered[: len(gathered)]  # not clear(), because other threads may have added lines
+            for packet in _packets(gathered):
                 self._put(self.hide(packet))
-            if behind:
-                self._put(behind)
+            if then:
+                self._put(then)
 
     def _put(self, text: str) -> None:
         self.target.write(text)
@@ -73,7 +73,7 @@ class LogLines:
 
 
 def _packets(lines: Iterable[str]) -> Iterator[str]:
-    """Join lines up to the size that a pipe keeps together, so that two processes can't mix theirs."""
+    """Join lines up to the size that a pipe writes atomically, so that processes do not mix theirs."""
     packet: list[str] = []
     size = 0
     for line in lines:
@@ -88,14 +88,14 @@ def _packets(lines: Iterable[str]) -> Iterator[str]:
 
 
 def configure_logging(settings: Settings, stream: TextIO | None = None) -> LogLines:
-    """Send every log line of the process, whoever writes it, to one sink.
+    """Send all log lines of the process, including those of libraries, to one sink.
 
     Args:
-        settings: Level, format, and the secrets that no line may show.
-        stream: Where the lines go; standard error by default.
+        settings: Level, format, and the secrets to hide.
+        stream: Destination; standard error by default.
 
     Returns:
-        The sink, for lines that are formatted elsewhere.
+        The sink, for lines that are formatted elsewhere, such as the request log.
     """
     to_line = _json_line if settings.log_format == "json" else _console_line
     hide = hiding(settings.secrets)
@@ -114,37 +114,37 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> LogLi
         logging.getLogger(name).propagate = True
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Each retry is a warning to stamina; what matters is the outcome, and that is logged where it is known.
+    # stamina warns at each retry; the outcome is logged by the caller.
     logging.getLogger("stamina").setLevel(logging.ERROR)
-    # We write a line for each request ourselves.
+    # Replaced by our request log.
     logging.getLogger("uvicorn.access").disabled = True
     return lines
 
 
 def has_colour(settings: Settings, lines: LogLines) -> bool:
-    """Whether lines for people go to a terminal."""
+    """Whether console lines go to a terminal."""
     return settings.log_format == "console" and lines.target.isatty()
 
 
 def hiding(secrets: Iterable[str]) -> Callable[[str], str]:
-    """What takes these out of a text, in each of their spellings, and every token and key of a client.
+    """Create a function that hides these secrets, however they are encoded, and all tokens and API keys of clients.
 
     Args:
-        secrets: Those shorter than four characters stay: hiding them would blot out everything.
+        secrets: Those shorter than four characters are not hidden.
     """
     spellings = _spellings(secrets)
 
     def hide(text: str) -> str:
         for secret in spellings:
             text = text.replace(secret, "********")
-        # A client's own, in a path by mistake; the pattern alone would cost each line a microsecond.
+        # Clients put them into paths by mistake. Checked first, because the pattern costs a microsecond per line.
         return _TOKEN_OR_KEY.sub("********", text) if "token_" in text or "key_" in text else text
 
     return hide
 
 
 def _spellings(secrets: Iterable[str]) -> list[str]:
-    """The forms in which secrets turn up in messages: in URLs, in JSON, as Python shows them; the longest first."""
+    """Secrets as they appear in messages: plain, in URLs, in JSON and as Python literals; longest first."""
     found: set[str] = set()
     for secret in secrets:
         if len(secret) < _SHORTEST_SECRET:
@@ -157,14 +157,14 @@ def _spellings(secrets: Iterable[str]) -> list[str]:
 
 
 class _ToLoguru(logging.Handler):
-    """Hands records of the standard library's logging over to loguru."""
+    """Forwards records of the standard library's logging to loguru."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level: str | int = record.levelname if record.levelname in logging.getLevelNamesMapping() else record.levelno
         frame, depth = inspect.currentframe(), 0
         while frame and (depth == 0 or frame.f_code.co_filename == logging.__file__):
             frame, depth = frame.f_back, depth + 1
-        # A request that a stop cancels is no fault of the code: where it stood tells nobody anything.
+        # A shutdown cancels requests; their tracebacks would say nothing.
         is_cancelled = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
         if is_cancelled:
             logger.opt(depth=depth).warning("{}: cancelled", record.getMessage().strip())
@@ -173,7 +173,7 @@ class _ToLoguru(logging.Handler):
 
 
 def one_line(text: str) -> str:
-    """Escape control characters, so that text from outside can't forge a log line."""
+    """Escape control characters, so that external text cannot forge a log line."""
     return _CONTROL.sub(lambda match: repr(match.group())[1:-1], text)
 
 
@@ -189,7 +189,7 @@ def _console_line(record: "loguru.Record", hide: Callable[[str], str], *, colour
 
 
 def console_head(stamp: str, level: str, request_id: str, *, colour: bool) -> str:
-    """What stands before the message in a line for people."""
+    """Time, level and request id: the part of a console line before the message."""
     if colour:
         return f"\x1b[2m{stamp}\x1b[0m | {_COLOURS.get(level, '')}{level:<8}\x1b[0m| \x1b[2m{request_id}\x1b[0m | "
     return f"{stamp} | {level:<8}| {request_id} | "
@@ -213,7 +213,7 @@ def _json_line(record: "loguru.Record", hide: Callable[[str], str], *, colour: b
 
 
 def to_json(value: object) -> str:
-    """One line of JSON; what some readers take for the end of a line, and terminals for a command, is escaped."""
+    """Encode as one line of JSON; escape control characters, which some readers take for line ends."""
     line = json.dumps(value, ensure_ascii=False, default=str)
     return _CONTROL.sub(lambda match: f"\\u{ord(match.group()):04x}", line)
 

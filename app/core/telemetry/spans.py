@@ -1,4 +1,4 @@
-"""What becomes of a span when it begins; imported only where traces are sent."""
+"""Cleans spans when they start; imported only if traces are sent, because the SDK takes long to import."""
 
 from collections.abc import Callable
 from typing import Final
@@ -13,7 +13,7 @@ _PATH: Final = "url.path"
 
 
 class CleanSpans(SpanProcessor):
-    """Keeps spans to the rule of the request log: the path without secrets, no query, and the request's id."""
+    """Treats spans like request log lines: path without secrets, no query, and the request id."""
 
     def __init__(self, hide: Callable[[str], str]) -> None:
         self._hide = hide

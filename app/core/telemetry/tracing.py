@@ -1,4 +1,4 @@
-"""Traces, where an operator asks FastAPI for them: which signals, and what their spans must not show."""
+"""OpenTelemetry traces through FastAPI: which signals are sent, and what spans must not show."""
 
 from collections.abc import Callable
 from typing import Final
@@ -7,19 +7,19 @@ from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
 
 TRACES_ONLY: Final[TelemetryConfig] = {"metrics": False, "logs": False}
-"""Its figures would miss all that memory answers, which ``/metrics`` has; its log would show what ours hides."""
+"""FastAPI's metrics would miss cached responses, which ``/metrics`` counts; its logs would show secrets."""
 
 
 def clean_spans(hide: Callable[[str], str]) -> None:
-    """Clean the spans of the provider that FastAPI has set up before the start; nothing where there is none.
+    """Clean the spans of the tracer provider that FastAPI set up; without one, do nothing.
 
     Args:
-        hide: Takes secrets out of a text.
+        hide: Removes secrets from a string.
     """
     provider = trace.get_tracer_provider()
     if isinstance(provider, trace.ProxyTracerProvider):
         return
-    from app.core.telemetry.spans import CleanSpans  # noqa: PLC0415  # takes long, and is needed where traces are sent only
+    from app.core.telemetry.spans import CleanSpans  # noqa: PLC0415  # slow, and needed only if traces are sent
 
     if add := getattr(provider, "add_span_processor", None):
         add(CleanSpans(hide))
