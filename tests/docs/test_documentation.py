@@ -17,7 +17,7 @@ import yaml
 from playwright.async_api import async_playwright
 
 from app.core.config.settings import Settings
-from tests.service.test_pages import CHROMIUM
+from tests.service.test_browser import CHROMIUM
 from tests.support.markdown_blocks import ROOT, Block, blocks_of, pages
 from tests.support.service import ServedProcess
 from tests.support.shell import Shell

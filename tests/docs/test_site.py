@@ -14,7 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 from playwright.async_api import Page, async_playwright
 
-from tests.service.test_pages import CHROMIUM, Visit
+from tests.service.test_browser import CHROMIUM, Visit
 from tests.support.markdown_blocks import ROOT
 
 pytestmark = pytest.mark.slow

@@ -1,9 +1,9 @@
-"""The page at / as it is sent; tests/test_pages.py opens it in a browser."""
+"""The page at / as sent; test_browser.py opens it."""
 
 import pytest
 
 from tests.conftest import COUNTRIES, Client
-from tests.core.http.test_stale_answers import client as calm  # noqa: F401  # a service whose database can be frozen
+from tests.core.http.test_stale_answers import client as calm  # noqa: F401
 from tests.core.http.test_stale_answers import frozen, monotonic, server  # noqa: F401
 from tests.support.statements import recorded
 from tests.support.upstream import FakeUpstream, document
@@ -11,7 +11,7 @@ from tests.support.upstream import FakeUpstream, document
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 
-async def test_browser_gets_the_page_and_everybody_else_json(loaded: Client):
+async def test_browsers_get_the_page_and_other_clients_json(loaded: Client):
     page = await loaded.get("/", headers=BROWSER)
     named = await loaded.get("/?format=html")
     others = [await loaded.get("/", headers=headers) for headers in ({}, {"Accept": "*/*"}, {"Accept": "text/csv"})]
@@ -23,7 +23,7 @@ async def test_browser_gets_the_page_and_everybody_else_json(loaded: Client):
     assert {answer.headers["vary"] for answer in (page, *others)} <= {"Accept, Accept-Encoding", "Accept"}
 
 
-async def test_page_is_sent_from_memory_compressed_and_only_once(loaded: Client):
+async def test_page_is_cached_compressed_and_revalidated(loaded: Client):
     page = await loaded.get("/", headers={**BROWSER, "Accept-Encoding": "br"})
     with recorded(loaded.state["database"]) as seen:
         again = await loaded.get("/", headers={**BROWSER, "If-None-Match": page.headers["etag"]})
@@ -33,7 +33,7 @@ async def test_page_is_sent_from_memory_compressed_and_only_once(loaded: Client)
     assert int(page.headers["content-length"]) < len(page.content) / 4
 
 
-async def test_page_shows_each_refresh_at_once(loaded: Client, upstream: FakeUpstream):
+async def test_page_shows_each_change_at_once(loaded: Client):
     assert "<strong>250 countries</strong>" in (await loaded.get("/", headers=BROWSER)).text
     await loaded.delete("/countries/ghana")
 
@@ -42,7 +42,7 @@ async def test_page_shows_each_refresh_at_once(loaded: Client, upstream: FakeUps
     assert "Ghana" not in page
 
 
-async def test_page_before_the_first_refresh_says_so_and_is_not_kept(client: Client):
+async def test_page_before_the_first_refresh_says_so_and_is_not_cached(client: Client):
     page = await client.get("/", headers=BROWSER)
 
     assert page.status_code == 200
@@ -50,7 +50,7 @@ async def test_page_before_the_first_refresh_says_so_and_is_not_kept(client: Cli
     assert "etag" not in page.headers
 
 
-async def test_names_of_sources_are_text_and_never_markup(client: Client, upstream: FakeUpstream):
+async def test_names_from_sources_are_escaped(client: Client, upstream: FakeUpstream):
     record = {"name": "<script>alert(1)</script>", "capital": '"><img src=x onerror=alert(2)>', "population": 5}
     upstream.answers[COUNTRIES] = document([{**record, "currencies": [{"code": "GHS"}]}])
     assert (await client.post("/countries/refresh")).status_code == 200
@@ -62,7 +62,7 @@ async def test_names_of_sources_are_text_and_never_markup(client: Client, upstre
 
 
 @pytest.mark.engines("sqlite")
-async def test_page_without_a_database_is_an_old_one_or_says_so(calm, server, monotonic):  # noqa: F811
+async def test_page_is_stale_or_503_while_the_database_is_unavailable(calm, server, monotonic):  # noqa: F811
     page = await calm.get("/", headers=BROWSER)
     server.freeze()
     try:

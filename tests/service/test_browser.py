@@ -1,7 +1,6 @@
-"""The pages as people meet them, in a real Chromium, before the service as a process of its own.
+"""The pages in a real Chromium, served by a process of its own.
 
-Some run by default, the rest with -m slow. Where there is no Chromium the run says so in one line, and under CI=true
-that is an error.
+Some tests run by default, the rest with -m slow. Without Chromium they are skipped, or fail if CI=true.
 """
 
 import os
@@ -38,26 +37,23 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 class Visit:
-    """A page, and everything about it that should not be."""
+    """A page, and the errors and requests to other hosts that it causes."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page, self.url = page, url
         self.problems: list[str] = []
         page.set_default_timeout(15_000)
-        page.on("console", self._note_said)
-        page.on("pageerror", lambda error: self._note(str(error)))
-        page.on("request", self._note_asked)
+        page.on("console", self._on_message)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("request", self._on_request)
 
-    def _note_said(self, said: ConsoleMessage) -> None:
-        if said.type == "error":
-            self._note(said.text)
+    def _on_message(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.problems.append(message.text)
 
-    def _note_asked(self, asked: Request) -> None:
-        if not asked.url.startswith((self.url, "data:", "blob:")):
-            self._note(asked.url)
-
-    def _note(self, problem: str) -> None:
-        self.problems.append(problem)
+    def _on_request(self, request: Request) -> None:
+        if not request.url.startswith((self.url, "data:", "blob:")):
+            self.problems.append(request.url)
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +64,7 @@ async def open_service(_upstream: FakeUpstream, sqlite_template: Path, tmp_path_
 
 @pytest.fixture(scope="module")
 async def closed_service(_upstream: FakeUpstream, sqlite_template: Path, tmp_path_factory: Any) -> AsyncIterator[str]:
-    folder = tmp_path_factory.mktemp("closed")
-    async with _service(_upstream, sqlite_template, folder, admin_api_key=KEY) as started:
+    async with _service(_upstream, sqlite_template, tmp_path_factory.mktemp("closed"), admin_api_key=KEY) as started:
         yield started.url
 
 
@@ -78,6 +73,18 @@ def _service(upstream: FakeUpstream, template: Path, folder: Path, **settings: o
     database = shutil.copy(template, folder / "countries.db")
     sources = {"country_sources": upstream.url(COUNTRIES), "rate_sources": upstream.url(RATES)}
     return ServiceProcess(folder, database_url=f"sqlite:///{database}", **sources, **settings)
+
+
+async def execute(page: Page, operation_id: str) -> str:
+    """Try out an operation of /docs; returns the text of its response."""
+    operation = page.locator(f"#operations-{operation_id}")
+    button = operation.get_by_role("button", name="Execute")
+    if not await button.is_visible():
+        await operation.locator(".opblock-summary-control").click()
+    await button.click()
+    response = operation.locator(".live-responses-table .response").first
+    await response.wait_for()
+    return await response.inner_text()
 
 
 @pytest.fixture
@@ -89,48 +96,31 @@ async def visit(browser: Browser, open_service: str, upstream: FakeUpstream) -> 
     await page.close()
 
 
-async def test_refresh_runs_from_the_docs(visit: Visit):
-    await visit.page.goto(f"{visit.url}/docs#/countries/refresh_countries")
-    operation = visit.page.locator("#operations-countries-refresh_countries")
-    await operation.get_by_role("button", name="Execute").click()
+async def test_docs_run_a_refresh_and_read_a_country(visit: Visit):
+    await visit.page.goto(f"{visit.url}/docs")
 
-    answer = operation.locator(".live-responses-table .response").first
-    await answer.wait_for()
-    text = await answer.inner_text()
-    assert text.startswith("200")
-    assert '"total_countries": 250' in text
-    await visit.page.goto(f"{visit.url}/docs#/countries/get_country")
-    one = visit.page.locator("#operations-countries-get_country")
-    if not await one.get_by_role("button", name="Execute").is_visible():
-        await one.locator(".opblock-summary-control").click()
-    await one.get_by_role("button", name="Execute").click()
-    found = one.locator(".live-responses-table .response").first
-    await found.wait_for()
-    assert '"name": "Ghana"' in await found.inner_text()
+    refreshed = await execute(visit.page, "countries-refresh_countries")
+    assert refreshed.startswith("200")
+    assert '"total_countries": 250' in refreshed
+    assert '"name": "Ghana"' in await execute(visit.page, "countries-get_country")
 
 
 @pytest.mark.slow
-async def test_authorize_of_the_docs_opens_what_is_closed(
-    browser: Browser, closed_service: str, upstream: FakeUpstream
-):
+async def test_docs_authorize_with_an_api_key(browser: Browser, closed_service: str, upstream: FakeUpstream):
     visit = Visit(page := await browser.new_page(), closed_service)
-    await page.goto(f"{closed_service}/docs#/countries/refresh_countries")
+    await page.goto(f"{closed_service}/docs")
     await page.get_by_role("button", name="Authorize").first.click()
     await page.get_by_role("textbox", name="Value:").fill(KEY)
     await page.locator(".auth-container", has_text="ApiKey").get_by_role("button", name="Apply credentials").click()
     await page.get_by_role("button", name="Close").first.click()
-    operation = page.locator("#operations-countries-refresh_countries")
-    await operation.get_by_role("button", name="Execute").click()
 
-    answer = operation.locator(".live-responses-table .response").first
-    await answer.wait_for()
-    assert (await answer.inner_text()).startswith("200")
+    assert (await execute(page, "countries-refresh_countries")).startswith("200")
     assert visit.problems == []
     await page.close()
 
 
 @pytest.mark.slow
-async def test_reference_shows_every_part(visit: Visit):
+async def test_reference_lists_every_tag(visit: Visit):
     await visit.page.goto(f"{visit.url}/redoc")
 
     await visit.page.get_by_role("heading", name="Refresh countries and rates").wait_for()
@@ -149,7 +139,7 @@ async def first_names(page: Page) -> list[str]:
     return [name.split(" ", 1)[1] for name in (await rows.all_inner_texts())[:3]]
 
 
-async def test_first_minute_refresh_filter_sort_and_download(visit: Visit, upstream: FakeUpstream):
+async def test_page_refreshes_filters_sorts_and_downloads(visit: Visit, upstream: FakeUpstream):
     page = visit.page
     await page.goto(visit.url)
     before = upstream.hits[COUNTRIES]
@@ -178,7 +168,7 @@ async def test_first_minute_refresh_filter_sort_and_download(visit: Visit, upstr
 
 
 @pytest.mark.slow
-async def test_conversion_shows_the_amount_the_rate_and_its_day(visit: Visit):
+async def test_converter_shows_the_result_and_the_day_of_the_rate(visit: Visit):
     page = await refreshed(visit)
     await page.get_by_label("Amount").fill("250")
     await page.get_by_label("To", exact=True).select_option("NGN")
@@ -192,27 +182,32 @@ async def test_conversion_shows_the_amount_the_rate_and_its_day(visit: Visit):
 
 
 @pytest.mark.slow
-async def test_refresh_asks_for_the_key_that_it_needs(browser: Browser, closed_service: str, upstream: FakeUpstream):
+async def test_refresh_asks_for_an_api_key_if_one_is_required(
+    browser: Browser, closed_service: str, upstream: FakeUpstream
+):
     page = await browser.new_page()
     await page.goto(closed_service)
-    await page.get_by_role("button", name="Refresh now").click()
-    await page.get_by_label("Key", exact=True).fill("wrong")
-    await page.get_by_role("dialog").get_by_role("button", name="Refresh").click()
-    await page.locator("#refresh-status", has_text="valid key").wait_for()
-    await page.get_by_role("button", name="Refresh now").click()
-    await page.get_by_label("Key", exact=True).fill(KEY)
+    refresh = page.get_by_role("button", name="Refresh now")
+    send = page.get_by_role("dialog").get_by_role("button", name="Refresh")
+    field, status = page.get_by_label("Key", exact=True), page.locator("#refresh-status")
+    await refresh.click()
+    await field.fill("wrong")
+    await send.click()
+    await status.filter(has_text="valid key").wait_for()
+    await refresh.click()
+    await field.fill(KEY)
     await page.keyboard.press("Escape")
-    await page.locator("#refresh-status", has_text="Not refreshed").wait_for()
-    await page.get_by_role("button", name="Refresh now").click()
-    await page.get_by_label("Key", exact=True).fill(KEY)
+    await status.filter(has_text="Not refreshed").wait_for()
+    await refresh.click()
+    await field.fill(KEY)
     async with page.expect_navigation():
-        await page.get_by_role("dialog").get_by_role("button", name="Refresh").click()
+        await send.click()
 
     assert await page.locator("#table tbody tr").count() == 250
     await page.close()
 
 
-async def test_page_is_whole_without_scripts_and_light(browser: Browser, open_service: str, visit: Visit):
+async def test_page_works_without_scripts_and_is_small(browser: Browser, open_service: str, visit: Visit):
     await visit.page.request.post(f"{open_service}/countries/refresh")
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
@@ -237,8 +232,8 @@ async def test_page_is_whole_without_scripts_and_light(browser: Browser, open_se
         *(pytest.param(*other, marks=pytest.mark.slow) for other in (("dark", 360), ("light", 1280), ("dark", 1280))),
     ],
 )
-async def test_page_fits_and_can_be_read(browser: Browser, visit: Visit, width: int, scheme: Any):
-    """Nothing is wider than the screen, every control has a name, text stands out, and nothing moves while it loads."""
+async def test_page_fits_the_screen_and_is_readable(browser: Browser, visit: Visit, width: int, scheme: Any):
+    """No horizontal overflow, a name for every control, enough contrast, and no layout shift while loading."""
     await visit.page.request.post(f"{visit.url}/countries/refresh")
     context = await browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = await context.new_page()
@@ -256,15 +251,6 @@ async def test_keyboard_reaches_everything_in_order(visit: Visit):
         await page.keyboard.press("Tab")
         names.append((await page.evaluate(FOCUSED)).split("\n")[0])
 
-    wanted = [
-        "Skip to the countries",
-        "Try it out",
-        "Refresh now",
-        "amount",
-        "Convert",
-        "search",
-        "Download as CSV",
-        "Country",
-    ]
-    places = [names.index(name) for name in wanted]
+    wanted = "Skip to the countries|Try it out|Refresh now|amount|Convert|search|Download as CSV|Country"
+    places = [names.index(name) for name in wanted.split("|")]
     assert places == sorted(places), names
