@@ -1,4 +1,4 @@
-"""OpenTelemetry: spans are sent where an operator asks for them, and show no secret."""
+"""OpenTelemetry traces: sent only if enabled, and without secrets."""
 
 import json
 import subprocess
@@ -20,10 +20,12 @@ KEY = "a-key-for-the-traces"
 TRACE_ID, PARENT_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 RECEIVER = "/v1/traces"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def process(tmp_path: Path, upstream: FakeUpstream) -> ServiceProcess:
-    """A service on a database of its own, told where a collector listens: the fake upstream plays that too."""
+    """A service with its own database; the fake upstream is also the trace collector."""
     upstream.answers[RECEIVER] = body(b"", Content_Type="application/x-protobuf")
     url = f"sqlite:///{tmp_path}/traced.db"
     migrate_in_thread(url)
@@ -32,8 +34,9 @@ def process(tmp_path: Path, upstream: FakeUpstream) -> ServiceProcess:
     return ServiceProcess(tmp_path, database_url=url, admin_api_key=KEY, log_format="json", **sources, **collector)
 
 
-async def visit(process: ServiceProcess) -> None:
-    """A refresh within a trace of the client's, a read that memory answers, and paths with secrets."""
+async def visit(process: ServiceProcess, **environment: str) -> None:
+    """A refresh in a trace of the client, cached reads, and a path with a secret."""
+    process.environment |= environment
     headers = {"X-API-Key": KEY, "X-Request-ID": "r-1", "traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01"}
     async with process, httpx.AsyncClient(base_url=process.url, timeout=60) as client:
         await client.post("/countries/refresh?force=true", headers=headers)
@@ -54,10 +57,8 @@ def attributes(span: Span) -> dict[str, str]:
     return {item.key: item.value.string_value for item in span.attributes}
 
 
-@pytest.mark.slow
-async def test_refresh_is_a_span_in_the_trace_of_the_client(process, upstream):
-    process.environment["FASTAPI_OTEL_AUTO_CONFIGURE"] = "true"
-    await visit(process)
+async def test_refresh_is_a_span_in_the_client_trace_and_spans_contain_no_secret(process, upstream):
+    await visit(process, FASTAPI_OTEL_AUTO_CONFIGURE="true")
 
     spans = {span.name: span for span in received(upstream) if span.trace_id.hex() == TRACE_ID}
     refresh = spans["POST /countries/refresh"]
@@ -68,43 +69,32 @@ async def test_refresh_is_a_span_in_the_trace_of_the_client(process, upstream):
     assert about["url.query"] == "REDACTED"
     assert spans["fastapi.endpoint"].parent_span_id == refresh.span_id
     lists = [span for span in received(upstream) if span.name == "GET /countries"]
-    assert len(lists) == 1, "memory answers without a span"
+    assert len(lists) == 1, "cached reads have no span"
     lines = [json.loads(line) for line in process.log.read_text().splitlines()]
     (line,) = (line for line in lines if line["message"].startswith("Refreshed 250"))
     assert (line["trace_id"], line["request_id"]) == (TRACE_ID, "r-1")
 
-
-@pytest.mark.slow
-async def test_no_span_shows_a_secret_and_nothing_but_spans_is_sent(process, upstream):
-    process.environment["FASTAPI_OTEL_AUTO_CONFIGURE"] = "true"
-    await visit(process)
-
-    spans = list(received(upstream))
-    assert "/countries/********" in {attributes(span).get("url.path") for span in spans}
-    assert not [span.name for span in spans if KEY.encode() in span.SerializeToString()]
-    assert set(upstream.hits) == {COUNTRIES, RATES, RECEIVER}
+    assert "/countries/********" in {attributes(span).get("url.path") for span in received(upstream)}
+    assert not [span.name for span in received(upstream) if KEY.encode() in span.SerializeToString()]
+    assert set(upstream.hits) == {COUNTRIES, RATES, RECEIVER}, "only spans are sent"
 
 
-@pytest.mark.slow
-async def test_nothing_is_sent_where_nobody_asks_for_it(process, upstream):
+async def test_nothing_is_sent_by_default(process, upstream):
     await visit(process)
 
     assert set(upstream.hits) == {COUNTRIES, RATES}
     assert "trace_id" not in process.log.read_text()
 
 
-@pytest.mark.slow
-async def test_collector_that_is_away_costs_no_answer_and_no_stop(process, upstream):
-    process.environment |= {"FASTAPI_OTEL_AUTO_CONFIGURE": "true", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
-    process.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{free_port()}"
-    await visit(process)
+async def test_service_runs_and_stops_without_the_collector(process, upstream):
+    endpoint = {"OTEL_EXPORTER_OTLP_TIMEOUT": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
+    await visit(process, FASTAPI_OTEL_AUTO_CONFIGURE="true", **endpoint)
 
     assert process.process.returncode in (0, -15)
     assert upstream.hits == {COUNTRIES: 1, RATES: 1}
 
 
-@pytest.mark.slow
-def test_sdk_is_not_imported_without_need():
+def test_sdk_is_not_imported_by_default():
     make = "import sys, app.main; sys.exit('opentelemetry.sdk' in sys.modules)"
     environment = {"DATABASE_URL": make_settings().database_url.get_secret_value()}
     subprocess.run([sys.executable, "-c", make], env=environment, check=True, timeout=60)
