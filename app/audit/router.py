@@ -25,5 +25,5 @@ async def list_entries(
     request: Request, session: SessionDep, filters: Annotated[AuditFilters, Query()], response: Response
 ) -> list[AuditEntryPublic]:
     entries, total = await crud.list_entries(session, filters)
-    response.headers.update(page_headers(request, total, filters))
+    response.headers.update(page_headers(request, total, filters.limit, filters.offset))
     return entries

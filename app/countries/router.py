@@ -54,8 +54,8 @@ async def list_countries(
     request: Request, session: SnapshotDep, filters: Annotated[CountryFilters, Query()]
 ) -> Response:
     countries, total = await crud.list_countries(session, filters)
+    headers = page_headers(request, total, filters.limit, filters.offset)
     rows = (tuple(country.values()) for country in countries)
-    headers = page_headers(request, total, filters)
     return table_response(filters.format, "countries", filters.columns, rows, json=countries, headers=headers)
 
 
@@ -106,7 +106,8 @@ async def get_history(
     request: Request, session: SnapshotDep, name: NameParam, query: Annotated[HistoryQuery, Query()]
 ) -> Response:
     rows, total, country = await crud.list_history(session, name, query)
-    file_name, headers = f"history-{country.alpha2_code or country.id}", page_headers(request, total, query)
+    headers = page_headers(request, total, query.limit, query.offset)
+    file_name = f"history-{country.alpha2_code or country.id}"
     return table_response(query.format, file_name, crud.HISTORY_FIELDS, rows, headers=headers)
 
 

@@ -68,12 +68,7 @@ class Group(StrEnum):
 
 
 def averages(series: Iterable[tuple[date, Decimal]], group: Group) -> Iterator[tuple[date, Decimal]]:
-    """Average the days of each week or month, dated by its first day.
-
-    Args:
-        series: Days in ascending order, with their rates.
-        group: Week or month.
-    """
+    """Average a series of ascending days by week or month, dated by its first day."""
     for first_day, days in groupby(series, key=lambda entry: group.first_day(entry[0])):
         total, number = Decimal(0), 0
         for _, rate in days:

@@ -159,15 +159,14 @@ def _quoted_query(*, of_source: bool, of_codes: bool) -> Any:
 
 
 async def write_whole(session: AsyncSession, series: Series, fmt: Format) -> bytes:
-    """Write a series of at most ``LARGEST_KEPT`` rates; raises what :func:`write_series` raises."""
+    """Write a series of at most ``LARGEST_KEPT`` rates, like :func:`write_series`."""
     return b"".join([piece async for piece in write_series(lambda: nullcontext(session), series, fmt)])
 
 
 async def start_stream(database: Database, series: Series, fmt: Format) -> AsyncIterator[bytes]:
-    """Write a long series piece by piece, and read each piece in a session of its own.
+    """Write a long series like :func:`write_series`, reading each piece in a session of its own.
 
-    The first piece is read before this returns, so that an early error becomes
-    a response and not a broken connection; raises what :func:`write_series` raises.
+    Reads the first piece before returning, so that an early error becomes a response and not a broken connection.
     """
     pieces = write_series(lambda: _uncancelled_reading(database), series, fmt)
     return _resumed(await anext(pieces), pieces)

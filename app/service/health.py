@@ -35,11 +35,7 @@ class NotReady(AppError):
 
 
 async def check_readiness(database: Database) -> Readiness:
-    """Check that the database responds and that its schema is up to date.
-
-    Raises:
-        NotReady: It does not; the details say why.
-    """
+    """Raise NotReady unless the database responds and its schema is up to date."""
     try:
         async with database.reading() as session:
             revision = await current_revision(session)

@@ -80,7 +80,7 @@ async def list_transfers(
     request: Request, tracking: TrackingDep, filters: Annotated[TransferFilters, Query()], response: Response
 ) -> list[TransferPublic]:
     transfers, total = await tracking.list_transfers(filters)
-    response.headers.update(page_headers(request, total, filters))
+    response.headers.update(page_headers(request, total, filters.limit, filters.offset))
     return transfers
 
 

@@ -69,7 +69,7 @@ async def list_users(
     request: Request, session: SessionDep, filters: Annotated[UserFilters, Query()], response: Response
 ) -> list[UserPublic]:
     users, total = await crud.list_users(session, filters)
-    response.headers.update(page_headers(request, total, filters))
+    response.headers.update(page_headers(request, total, filters.limit, filters.offset))
     return users
 
 

@@ -26,10 +26,7 @@ async def read_data_version(session: AsyncSession) -> int:
 
 
 def on_data_version(session: AsyncSession, note: Callable[[int], None]) -> None:
-    """Have a new session read its data version before anything else, and pass it to ``note``.
-
-    A session that reads nothing costs no query.
-    """
+    """Have a new session read its data version before anything else, if it reads at all, and pass it to ``note``."""
 
     def read_first(_: object, __: object, connection: Connection) -> None:
         note(connection.execute(_QUERY).scalar() or 0)

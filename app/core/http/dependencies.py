@@ -31,14 +31,9 @@ SessionDep = Annotated[AsyncSession, Depends(_session, scope="function")]
 
 @asynccontextmanager
 async def open_snapshot(request: Request, database: Database) -> AsyncIterator[AsyncSession]:
-    """Open a session whose first query reads the data version, which makes the response cacheable.
+    """Open a session that notes its data version in the request's state, which makes the response cacheable.
 
-    The version is left in ``request.state.version_read``. All later queries
-    see the same snapshot or, on engines without snapshots, data no older than
-    the version.
-
-    Raises:
-        DatabaseUnavailable: No connection or no answer in time.
+    What is read later is of the same snapshot or, on engines without snapshots, no older than the version.
     """
     async with database.reading() as session:
         on_data_version(session, lambda version: setattr(request.state, "version_read", version))

@@ -79,15 +79,9 @@ def table_response(
     json: object = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Respond with a table in the format that the client asked for.
+    """Respond with a table in the requested format, None for JSON.
 
-    Args:
-        fmt: None for JSON.
-        name: Name of a downloaded CSV file, without extension.
-        columns: Names of the columns.
-        rows: As for :func:`write_rows`.
-        json: What JSON shows if it is not an array with an object per row.
-        headers: Further headers.
+    Browsers save CSV as ``name``. ``json`` is the JSON content if that is not an array with an object per row.
     """
     fmt = fmt or Format.JSON
     content = to_json(json) if json is not None and fmt is Format.JSON else write_table(fmt, columns, rows)

@@ -1,6 +1,6 @@
 """Pagination: totals and links to neighbouring pages, in headers."""
 
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Final
 from urllib.parse import quote, urlencode
 
 from fastapi import Request
@@ -22,33 +22,21 @@ PAGE_HEADERS: Final = {
 """OpenAPI headers of a list."""
 
 
-class Page(Protocol):
-    """The part of a list that a client asks for; a list's filters satisfy it."""
-
-    @property
-    def limit(self) -> int | None:
-        """Entries per page; None for all."""
-
-    @property
-    def offset(self) -> int:
-        """Entries before this page."""
-
-
-def page_headers(request: Request, total: int, page: Page) -> dict[str, str]:
+def page_headers(request: Request, total: int, limit: int | None, offset: int) -> dict[str, str]:
     """The total number of entries and, if a page was asked for, RFC 8288 links to the pages around it.
 
     The links keep the request's other parameters, and are relative so that they work behind any proxy.
     """
     headers = {"X-Total-Count": str(total)}
-    if page.limit is None and page.offset == 0:
+    if limit is None and offset == 0:
         return headers
-    size = page.limit or min(max(total, 1), MAX_LIMIT)
+    size = limit or min(max(total, 1), MAX_LIMIT)
     last = max(0, (total - 1) // size * size)
     starts = {"first": 0, "last": last}
-    if page.offset > 0:
-        starts["prev"] = min(max(0, page.offset - size), last)
-    if page.offset + size < total:
-        starts["next"] = page.offset + size
+    if offset > 0:
+        starts["prev"] = min(max(0, offset - size), last)
+    if offset + size < total:
+        starts["next"] = offset + size
     others = {name: value for name, value in request.query_params.items() if name not in ("offset", "limit")}
     links = (
         f'<{quote(request.url.path)}?{urlencode({**others, "limit": size, "offset": start})}>; rel="{rel}"'
