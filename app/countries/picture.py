@@ -59,12 +59,12 @@ async def draw(summary: Summary, *, existing: Drawing | None = None) -> Drawing:
     """Draw a summary in a thread, or return an existing drawing of an equal summary."""
     if existing is not None and existing.summary == summary:
         return existing
-    return Drawing(summary, await asyncio.to_thread(_render_alone, summary))
 
+    def render() -> bytes:
+        with _ONE_AT_A_TIME:
+            return render_summary(summary)
 
-def _render_alone(summary: Summary) -> bytes:
-    with _ONE_AT_A_TIME:
-        return render_summary(summary)
+    return Drawing(summary, await asyncio.to_thread(render))
 
 
 def render_summary(summary: Summary) -> bytes:

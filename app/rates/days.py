@@ -26,8 +26,8 @@ def refuse_bad_range(first: date, last: date, today: date) -> None:
 
 
 def is_settled(day: date, today: date, *, found: date | None = None) -> bool:
-    """Whether refreshes no longer change the rates in force on a day, for which those of ``found`` were found.
+    """Whether refreshes can no longer change the rates in force on a day, those of the day ``found``.
 
-    If ``found`` is long before the day, the days in between may still be imported.
+    If ``found`` is long before the day, an import may still add the days in between.
     """
     return day < today - _LATEST_ARRIVAL and (found is None or day - found <= _LATEST_ARRIVAL)

@@ -26,44 +26,44 @@ _DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CODE_WANTED: Final = "a currency code of three letters, such as EUR"
 _SOURCE: Final = "open.er-api.com"
 _ATTRIBUTION: Final = "Rates By Exchange Rate API, https://www.exchangerate-api.com"
-_SHOWN: Final[JsonDict] = {"date": "2026-11-21", "source": _SOURCE, "attribution": _ATTRIBUTION}
+_EXAMPLE_DAY: Final[JsonDict] = {"date": "2026-11-21", "source": _SOURCE, "attribution": _ATTRIBUTION}
 
 
-def _code(text: str) -> str:
+def _to_code(text: str) -> str:
     # Checked before upper(), which would make "ßa" a code: SSA.
     if not _CODE.fullmatch(text.strip()):
         raise ValueError(f"must be {_CODE_WANTED}")
     return text.strip().upper()
 
 
-def _day(text: object) -> object:
+def _require_day(text: object) -> object:
     # pydantic would also accept a number of seconds, or a date with a time.
     if isinstance(text, str) and (not _DAY.fullmatch(text) or text.startswith("0000")):
         raise ValueError("must be a day, such as 2026-11-21")
     return text
 
 
-def _plain(text: object) -> object:
+def _require_plain_number(text: object) -> object:
     # Decimal would also accept underscores, blanks, and digits of other scripts.
     if isinstance(text, str) and not _NUMBER.fullmatch(text):
         raise ValueError("must be a number, such as 100 or 12.5")
     return text
 
 
-def _bounded(amount: Decimal) -> Decimal:
+def _require_bounds(amount: Decimal) -> Decimal:
     # 17 because a result has up to 17 digits, and may be converted again.
     if len(amount.normalize().as_tuple().digits) > 17 or 0 < amount < Decimal("1e-30"):
         raise ValueError("must have at most 17 digits, and be 0 or at least 1e-30")
     return abs(amount)  # -0 becomes 0
 
 
-Day = Annotated[datetime.date, BeforeValidator(_day)]
-Code = Annotated[str, AfterValidator(_code), Field(json_schema_extra={"pattern": f"^{_CODE.pattern}$"})]
+Day = Annotated[datetime.date, BeforeValidator(_require_day)]
+Code = Annotated[str, AfterValidator(_to_code), Field(json_schema_extra={"pattern": f"^{_CODE.pattern}$"})]
 Amount = Annotated[
     Decimal,
-    BeforeValidator(_plain),
+    BeforeValidator(_require_plain_number),
     Field(ge=0, le=10**15, allow_inf_nan=False),
-    AfterValidator(_bounded),
+    AfterValidator(_require_bounds),
     WithJsonSchema({"type": "number", "minimum": 0, "maximum": 10**15}),
 ]
 SourceField = Annotated[
@@ -112,7 +112,9 @@ class RatesPublic(BaseModel):
     """One source's rates for one day, against one base."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"base": "USD", **_SHOWN, "rates": {"EUR": 0.8668, "NGN": 1445.21, "USD": 1}}]}
+        json_schema_extra={
+            "examples": [{"base": "USD", **_EXAMPLE_DAY, "rates": {"EUR": 0.8668, "NGN": 1445.21, "USD": 1}}]
+        }
     )
 
     base: str
@@ -183,7 +185,7 @@ class Conversion(BaseModel):
                     "result": 0.05997743995682289,
                     "rounded": 0.06,
                     "rate": 0.000599774399568,
-                    **_SHOWN,
+                    **_EXAMPLE_DAY,
                 }
             ]
         }

@@ -46,4 +46,5 @@ async def _snapshot(request: Request, database: DatabaseDep) -> AsyncIterator[As
 
 
 SnapshotDep = Annotated[AsyncSession, Depends(_snapshot, scope="function")]
-"""A session for reading data; a 200 is cached by data version, unless the route sets another ``Cache-Control``."""
+"""A session for reading data. Its route lists ``DOCUMENTED`` among its responses; a 200 is cached by data version,
+unless the route sets another ``Cache-Control``."""
