@@ -10,7 +10,7 @@ from loguru import logger
 from prometheus_client import CollectorRegistry
 from pwdlib import PasswordHash
 
-from app.audit.delivery import Courier
+from app.audit.delivery import AuditDelivery
 from app.core.config.settings import Settings
 from app.core.db.data_version import DataVersion
 from app.core.db.database import Database
@@ -57,10 +57,10 @@ async def running(
     rate_limits = RateLimits(settings.rate_limits, settings.rate_limit_storage, counts)
     async with create_http_client() as http:
         refresher = Refresher(database, http, settings, counts=counts, draw_multiplier=draw_multiplier, clock=clock)
-        courier = Courier(database, http, settings)
+        delivery = AuditDelivery(database, http, settings)
         freshness = asyncio.create_task(keep_fresh(database, refresher, settings), name="keep fresh")
         knowledge = asyncio.create_task(keep_known(database, counts), name="keep known")
-        delivery = asyncio.create_task(courier.run(), name="audit delivery")
+        delivery.start()
         try:
             yield {
                 "database": database,
@@ -77,8 +77,7 @@ async def running(
             await _cancel(freshness)
             await _cancel(knowledge)
             await refresher.close()
-            await courier.drain()
-            await _cancel(delivery)
+            await delivery.close()
             passwords.close()
             await rate_limits.close()
             await data_version.close()

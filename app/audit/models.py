@@ -41,6 +41,9 @@ class AuditEntry(SQLModel, table=True):
     changes: str = Field(sa_type=LongText)
     """JSON: field to ``{"before": ..., "after": ...}``, of what changed."""
     logged_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    """When the log line was written; None until then."""
+    """Time of the insert. The log line is written right after the commit, by the process that made the change.
+
+    None in entries of an older version that ended before it logged them; they are sent to the webhook like others.
+    """
     delivered_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    """When nothing was left to do; None until the webhook, if there is one, has the entry too."""
+    """When the webhook accepted the entry; the time of the insert if no webhook was set. None: still to be sent."""

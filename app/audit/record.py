@@ -4,11 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from loguru import logger
 from sqlmodel import insert
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.models import AuditEntry
-from app.core.db.database import announce_audit_entry
+from app.audit.schemas import summarize
+from app.core.db.database import call_after_commit, database_of
 from app.core.db.types import ServerNow
 from app.core.http.access import ACTOR
 from app.core.telemetry.log import REQUEST_ID
@@ -38,19 +40,27 @@ async def record(
         before: Fields of the object before the change, as JSON has them; never secrets.
         after: Its fields afterwards. What differs is kept.
     """
-    actor = ACTOR.get()
+    database, actor = database_of(session), ACTOR.get()
+    shown_id = None if object_id is None else str(object_id)
     values = {
         "at": ServerNow(),
         "action": action,
         "object_type": object_type,
-        "object_id": None if object_id is None else str(object_id),
+        "object_id": shown_id,
         "actor": actor.name,
         "actor_id": actor.user_id,
         "request_id": REQUEST_ID.get(),
         "changes": json.dumps(differences(before, after), ensure_ascii=False),
+        "logged_at": ServerNow(),
+        "delivered_at": None if database.has_webhook else ServerNow(),
     }
     await session.exec(insert(AuditEntry).values(**values))
-    announce_audit_entry(session)
+
+    def announce() -> None:
+        logger.info("[AUDIT] {} | {}", action, summarize(action, object_type, shown_id))
+        database.audited.set()
+
+    call_after_commit(session, announce)
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -54,11 +54,16 @@ class AuditEntryPublic(BaseModel):
 
     @classmethod
     def of(cls, entry: AuditEntry) -> Self:
-        """What an entry looks like from outside."""
-        verb = entry.action.partition("_")[0]
-        done = _DONE.get(verb, verb.lower())  # a newer version of the service may have written it
-        summary = " ".join(part for part in (entry.object_type, entry.object_id, done) if part)
+        """Show a row of the table."""
+        summary = summarize(entry.action, entry.object_type, entry.object_id)
         return cls(**{**entry.model_dump(), "changes": json.loads(entry.changes)}, summary=summary)
+
+
+def summarize(action: str, object_type: str, object_id: str | None) -> str:
+    """Say in words what happened, such as ``User 1 created``."""
+    verb = action.partition("_")[0]
+    done = _DONE.get(verb, verb.lower())  # a newer version of the service may know other verbs
+    return " ".join(part for part in (object_type, object_id, done) if part)
 
 
 def _in_utc(time: datetime) -> datetime:

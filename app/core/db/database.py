@@ -23,7 +23,8 @@ from app.core.errors import DatabaseUnavailable
 T = TypeVar("T")
 
 _CHANGES_VERSION: Final = "changes the version of the data"
-_ADDS_ENTRY: Final = "adds an entry to the audit trail"
+_AFTER_COMMIT: Final = "called after the commit"
+_DATABASE: Final = "database"
 _ANYTHING: Final = select(literal(1))
 
 
@@ -42,7 +43,9 @@ class Database:
         self.changes = 0
         """How often this process has changed, or may have changed, the version of the data, or told of a change."""
         self.audited = asyncio.Event()
-        """Set when this process may have added entries to the audit trail; whoever delivers them clears it."""
+        """Set when this process has added entries to the audit trail; the delivery clears it."""
+        self.has_webhook = settings.audit_webhook_url is not None
+        """Whether entries of the audit trail are to be sent to a webhook."""
 
     async def close(self) -> None:
         """Close every connection."""
@@ -115,11 +118,11 @@ class Database:
             else:
                 # It has happened. Out of time while the connection goes back, it would be told as not done.
                 bound.reschedule(None)
+                for callback in session.info.get(_AFTER_COMMIT, ()):
+                    callback()
             finally:
                 if _CHANGES_VERSION in session.info:
                     self.note_change()
-                if _ADDS_ENTRY in session.info:
-                    self.audited.set()
         return result
 
     def note_change(self) -> None:
@@ -129,7 +132,9 @@ class Database:
     @asynccontextmanager
     async def _session(self, **options: bool) -> AsyncIterator[AsyncSession]:
         with self.pool.unit_of_work():
-            async with AsyncSession(self.engine, expire_on_commit=False, execution_options=options) as session:
+            async with AsyncSession(
+                self.engine, expire_on_commit=False, execution_options=options, info={_DATABASE: self}
+            ) as session:
                 try:
                     yield session
                 except (asyncio.CancelledError, OutcomeUnknown):
@@ -189,9 +194,15 @@ def announce_new_version(session: AsyncSession) -> None:
     session.info[_CHANGES_VERSION] = True
 
 
-def announce_audit_entry(session: AsyncSession) -> None:
-    """Say that the open transaction adds an entry to the audit trail, to be delivered after the commit."""
-    session.info[_ADDS_ENTRY] = True
+def call_after_commit(session: AsyncSession, callback: Callable[[], None]) -> None:
+    """Call a function once the open transaction is committed; never if it fails, or nobody knows whether it did."""
+    session.info.setdefault(_AFTER_COMMIT, []).append(callback)
+
+
+def database_of(session: AsyncSession) -> Database:
+    """Return the database that a session comes from."""
+    database: Database = session.info[_DATABASE]
+    return database
 
 
 class OutcomeUnknown(DatabaseUnavailable):
