@@ -20,8 +20,8 @@ from app.core.telemetry.prometheus import create_registry
 from app.refresh.crud import Refresher
 from app.refresh.schedule import keep_fresh, keep_known
 from app.sources.client import create_http_client
-from app.users.brake import Brake
 from app.users.passwords import Passwords
+from app.users.throttle import SignInThrottle
 
 
 class State(TypedDict):
@@ -31,7 +31,7 @@ class State(TypedDict):
     data_version: DataVersion
     refresher: Refresher
     passwords: Passwords
-    brake: Brake
+    sign_in_throttle: SignInThrottle
     rate_limits: RateLimits
     token_lifetime: timedelta
     metrics: CollectorRegistry
@@ -67,7 +67,7 @@ async def running(
                 "data_version": data_version,
                 "refresher": refresher,
                 "passwords": passwords,
-                "brake": Brake(monotonic=monotonic),
+                "sign_in_throttle": SignInThrottle(monotonic=monotonic),
                 "rate_limits": rate_limits,
                 "token_lifetime": timedelta(hours=settings.token_hours),
                 "metrics": create_registry(database.pool, counts, clock=clock, workers=settings.web_concurrency),

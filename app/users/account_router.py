@@ -9,7 +9,7 @@ from app.core.http.dependencies import DatabaseDep, SessionDep
 from app.core.http.errors import documented
 from app.core.http.openapi import links
 from app.users import crud, sign_in
-from app.users.dependencies import AccountIdDep, BrakeDep, PasswordsDep, PrincipalDep, TokenLifetimeDep
+from app.users.dependencies import AccountIdDep, PasswordsDep, PrincipalDep, ThrottleDep, TokenLifetimeDep
 from app.users.router import TAG_HEADER, answer
 from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, SignInForm, TokenPublic, UserPublic
 
@@ -31,14 +31,14 @@ KeyIdParam = Annotated[int, Path(description="Id of the API key.", ge=1, le=2**6
 async def create_token(
     database: DatabaseDep,
     passwords: PasswordsDep,
-    brake: BrakeDep,
+    throttle: ThrottleDep,
     lifetime: TokenLifetimeDep,
     form: Annotated[SignInForm, Form()],
     response: Response,
 ) -> TokenPublic:
     response.headers["Cache-Control"] = "no-store"
     return await sign_in.sign_in(
-        database, passwords, brake, form.username, form.password.get_secret_value(), lifetime=lifetime
+        database, passwords, throttle, form.username, form.password.get_secret_value(), lifetime=lifetime
     )
 
 

@@ -7,8 +7,8 @@ from fastapi import Depends, Header, Request
 from pydantic import WithJsonSchema
 
 from app.core.http.access import Principal, get_account_id, get_principal
-from app.users.brake import Brake
 from app.users.passwords import Passwords
+from app.users.throttle import SignInThrottle
 
 
 async def get_passwords(request: Request) -> Passwords:
@@ -17,10 +17,10 @@ async def get_passwords(request: Request) -> Passwords:
     return passwords
 
 
-async def get_brake(request: Request) -> Brake:
-    """The brake that the application made at its start."""
-    brake: Brake = request.state.brake
-    return brake
+async def get_throttle(request: Request) -> SignInThrottle:
+    """Return the application's throttle of sign-in attempts."""
+    throttle: SignInThrottle = request.state.sign_in_throttle
+    return throttle
 
 
 async def get_token_lifetime(request: Request) -> timedelta:
@@ -43,7 +43,7 @@ async def get_if_match(if_match: _IfMatchHeader = None) -> str | None:
 
 
 PasswordsDep = Annotated[Passwords, Depends(get_passwords)]
-BrakeDep = Annotated[Brake, Depends(get_brake)]
+ThrottleDep = Annotated[SignInThrottle, Depends(get_throttle)]
 TokenLifetimeDep = Annotated[timedelta, Depends(get_token_lifetime)]
 PrincipalDep = Annotated[Principal, Depends(get_principal)]
 AccountIdDep = Annotated[int, Depends(get_account_id)]

@@ -13,11 +13,11 @@ from app.core.db.database import Database
 from app.core.db.types import ServerNow
 from app.core.errors import AppError, DatabaseUnavailable, Unauthorized
 from app.core.http.access import Principal
-from app.users.brake import Brake
 from app.users.credentials import CHALLENGE, check_still_held, digest, end_oldest_tokens, issue
 from app.users.models import Credential, User
 from app.users.passwords import Busy, Passwords
 from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, TokenPublic, as_stored, email_key
+from app.users.throttle import SignInThrottle
 
 _MOST_KEYS: Final = 20
 _MOST_TOKENS: Final = 20
@@ -55,7 +55,7 @@ class TooManyApiKeys(AppError):
 
 
 async def sign_in(
-    database: Database, passwords: Passwords, brake: Brake, email: str, password: str, *, lifetime: timedelta
+    database: Database, passwords: Passwords, throttle: SignInThrottle, email: str, password: str, *, lifetime: timedelta
 ) -> TokenPublic:
     """Exchange e-mail address and password for a token.
 
@@ -63,18 +63,18 @@ async def sign_in(
     answer after the same work.
 
     Raises:
-        TooManyTries: It failed often, and it is too early for the next try.
+        TooManyAttempts: It failed often, and it is too early for the next try.
         WrongCredentials: They are not those of an active account.
         Busy: Too many passwords wait to be checked.
     """
     key = email_key(as_stored(email))
-    brake.admit(key)
+    throttle.admit(key)
     try:
         token = await _check_and_issue(database, passwords, key, password, lifetime)
     except (DatabaseUnavailable, Busy):
-        brake.take_back(key)
+        throttle.undo(key)
         raise
-    brake.release(key)
+    throttle.reset(key)
     return TokenPublic(access_token=token, expires_in=round(lifetime.total_seconds()))
 
 
