@@ -19,14 +19,14 @@ LARGEST_BATCH: Final = 4 * 2**20
 Store = Callable[[list[DocumentInput]], Awaitable[None]]
 
 
-class Lines:
+class LineSplitter:
     """Cuts chunks of bytes into lines, and counts them."""
 
     def __init__(self) -> None:
         self.number = 0
         self._rest = b""
 
-    def cut(self, chunk: bytes, *, is_last: bool = False) -> list[tuple[int, bytes]]:
+    def feed(self, chunk: bytes, *, is_last: bool = False) -> list[tuple[int, bytes]]:
         """The lines that are whole now, without the blank ones, each with its number, from 1 on.
 
         The mark that some programs put in front of a text in UTF-8 is no part of the first line.
@@ -61,7 +61,7 @@ async def store_stream(chunks: AsyncIterator[bytes], store: Store) -> tuple[int,
         ValidationFailed: A line can't be used; the details name it and say how many documents were stored before.
         DatabaseUnavailable: From ``store``; the details say that as well.
     """
-    lines, size, stored, batches = Lines(), 0, 0, 0
+    splitter, size, stored, batches = LineSplitter(), 0, 0, 0
     waiting: list[tuple[int, bytes]] = []
 
     async def flush() -> None:
@@ -73,7 +73,7 @@ async def store_stream(chunks: AsyncIterator[bytes], store: Store) -> tuple[int,
 
     try:
         async for chunk in chunks:
-            for number, line in lines.cut(chunk, is_last=not chunk):
+            for number, line in splitter.feed(chunk, is_last=not chunk):
                 waiting.append((number, line))
                 size += len(line)
                 if len(waiting) == MAX_DOCUMENTS or size >= LARGEST_BATCH:

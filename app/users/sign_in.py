@@ -55,7 +55,13 @@ class TooManyApiKeys(AppError):
 
 
 async def sign_in(
-    database: Database, passwords: Passwords, throttle: SignInThrottle, email: str, password: str, *, lifetime: timedelta
+    database: Database,
+    passwords: Passwords,
+    throttle: SignInThrottle,
+    email: str,
+    password: str,
+    *,
+    lifetime: timedelta,
 ) -> TokenPublic:
     """Exchange e-mail address and password for a token.
 

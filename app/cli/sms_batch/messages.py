@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from app.core.errors import ValidationFailed
 from app.core.http.problems import describe_invalid, in_one_line
 from app.tracking.schemas import DocumentInput
-from app.tracking.stream import Lines, parse_line
+from app.tracking.stream import LineSplitter, parse_line
 
 SUFFIXES: Final = (".ndjson", ".jsonl", ".csv")
 _CHUNK: Final = 65_536
@@ -73,11 +73,11 @@ def add_up(messages: Iterable[DocumentInput]) -> Sum:
 
 
 def _read_ndjson(file: BinaryIO) -> Iterator[DocumentInput]:
-    lines, is_last = Lines(), False
+    splitter, is_last = LineSplitter(), False
     while not is_last:
         chunk = file.read(_CHUNK)
         is_last = not chunk
-        for number, line in lines.cut(chunk, is_last=is_last):
+        for number, line in splitter.feed(chunk, is_last=is_last):
             yield parse_line(number, line)
 
 
