@@ -1,1 +1,1 @@
-"""The audit trail: who changed what, written with the change, told to the outside afterwards."""
+"""The audit trail: who changed what, in the table, the log and an optional webhook."""

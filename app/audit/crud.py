@@ -1,4 +1,4 @@
-"""What can be asked of the audit trail."""
+"""Queries of the audit trail."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from app.audit.schemas import AuditEntryPublic, AuditFilters
 
 
 async def list_entries(session: AsyncSession, filters: AuditFilters) -> tuple[list[AuditEntryPublic], int]:
-    """Find entries, the newest first; and how many there are on all pages together."""
+    """Return a page of entries, newest first, and the total number of matches."""
     conditions = _conditions(filters)
     query = select(AuditEntry).where(*conditions).order_by(col(AuditEntry.id).desc())
     rows = await session.exec(query.limit(filters.limit).offset(filters.offset))

@@ -1,4 +1,4 @@
-"""Sends audit entries to the webhook in the background, from the table, so that a killed process loses none."""
+"""Background delivery of audit entries to the webhook, from the table, so that a crash loses none."""
 
 import asyncio
 from contextlib import suppress
@@ -21,13 +21,13 @@ from app.sources.chain import SourceFailed
 
 WEBHOOK_LEASE: Final = "audit webhook"
 GATHER_SECONDS: Final = 0.2
-"""Pause before each turn, so that entries written close together share one."""
+"""Pause before each turn, so that entries written close together are sent in one."""
 BUSY_SECONDS: Final = 1.0
 """Pause while another process is sending."""
 FAILED_SECONDS: Final = 5.0
 """Pause after a turn that failed, most likely because the database is down; new entries do not shorten it."""
 POLL_SECONDS: Final = 10.0
-"""Interval of the search for entries of processes that ended before they could send them."""
+"""How often to look for entries of processes that ended before sending them."""
 DRAIN_SECONDS: Final = 2.0
 """Time limit for sending at a stop; the next start sends the rest."""
 WEBHOOK_SECONDS: Final = 10.0

@@ -1,4 +1,4 @@
-"""Table of the audit trail."""
+"""The table of the audit trail."""
 
 from datetime import datetime
 
@@ -9,11 +9,11 @@ from app.core.db.types import TABLE_OPTIONS, LongText, RowId, UTCDateTime
 
 
 class AuditEntry(SQLModel, table=True):
-    """One change: who, what, which object, when."""
+    """One change: what, by whom, when."""
 
     __tablename__ = "audit"
     __table_args__ = (
-        # Indexes to find entries by, which unlike others are made in the same statement as the table.
+        # Constraints, because an Index() would be created by a separate statement after the table.
         UniqueConstraint("object_type", "object_id", "id", name="uq_audit_object"),
         UniqueConstraint("request_id", "id", name="uq_audit_request_id"),
         UniqueConstraint("action", "id", name="uq_audit_action"),
@@ -26,20 +26,20 @@ class AuditEntry(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True, sa_type=RowId)
     at: datetime = Field(sa_type=UTCDateTime)
-    """By the database's clock, UTC."""
+    """Time of the change by the database's clock, UTC."""
     action: str = Field(max_length=64)
     """Verb and object, such as ``CREATE_USER``."""
     object_type: str = Field(max_length=32)
     object_id: str | None = Field(default=None, max_length=200)
-    """Id or name; None where the change is about all objects of the type."""
+    """Id or name; None if the change is about all objects of the type."""
     actor: str = Field(max_length=320)
-    """E-mail address at the time, or ``ADMIN_API_KEY``, ``anybody``, ``service``, ``command line``."""
+    """E-mail address at that time, or ``ADMIN_API_KEY``, ``anybody``, ``service`` or ``command line``."""
     actor_id: int | None = Field(default=None, sa_type=BigInteger)
-    """Id of the account; None without one. No foreign key: entries outlive accounts."""
+    """Id of the account; None if the actor has none. Not a foreign key, because entries outlive accounts."""
     request_id: str | None = Field(default=None, max_length=64)
-    """None outside of a request."""
+    """``X-Request-ID``; None outside a request."""
     changes: str = Field(sa_type=LongText)
-    """JSON: field to ``{"before": ..., "after": ...}``, of what changed."""
+    """JSON object: changed field to ``{"before": ..., "after": ...}``."""
     logged_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     """Time of the insert. The log line is written right after the commit, by the process that made the change.
 

@@ -1,4 +1,4 @@
-"""Writes entries of the audit trail, inside the transaction of the change they tell of."""
+"""Writes audit entries, in the transaction of the change."""
 
 import json
 from collections.abc import Mapping
@@ -27,18 +27,19 @@ async def record(
     before: Mapping[str, Any] = NOTHING,
     after: Mapping[str, Any] = NOTHING,
 ) -> None:
-    """Write an entry; it is there if the change is, and only then.
+    """Add an entry to the audit trail, and log it after the commit.
 
-    Runs inside the caller's transaction and does not commit. Who acts, and in
-    which request, comes from the context.
+    Runs inside the caller's transaction and does not commit, so the entry
+    exists if and only if the change does. The actor and the request id come
+    from context variables.
 
     Args:
-        session: The open transaction of the change.
+        session: Session of the transaction, from ``Database.transaction()``.
         action: Verb and object, such as ``CREATE_USER``.
         object_type: Such as ``User``.
-        object_id: Its id or name; None where all objects of the type are meant.
-        before: Fields of the object before the change, as JSON has them; never secrets.
-        after: Its fields afterwards. What differs is kept.
+        object_id: Id or name; None if the change is about all objects of the type.
+        before: Fields of the object before the change, JSON-serializable, without secrets.
+        after: Fields after the change; only differences are stored.
     """
     database, actor = database_of(session), ACTOR.get()
     shown_id = None if object_id is None else str(object_id)
@@ -64,7 +65,7 @@ async def record(
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Field to ``before`` and ``after``, where they differ; a field that one side lacks is null there."""
+    """Return ``before`` and ``after`` of each field that differs; None where one side lacks the field."""
     return {
         name: {"before": before.get(name), "after": after.get(name)}
         for name in {**before, **after}

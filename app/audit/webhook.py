@@ -1,4 +1,4 @@
-"""Sends audit entries to an address of the operator's."""
+"""Calls the audit webhook."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from app.sources.client import BadStatus
 
 
 async def post_json(http: httpx.AsyncClient, url: str, content: Mapping[str, Any], *, timeout: float) -> None:
-    """Send one JSON document, once; what comes back besides the status is not read.
+    """Send one JSON document, without retries; the body of the answer is not read.
 
     Raises:
-        SourceFailed: No answer within so many seconds, or none of success.
+        SourceFailed: No answer within ``timeout`` seconds, or not a 2xx status.
     """
     try:
         async with asyncio.timeout(timeout), http.stream("POST", url, json=content) as response:

@@ -1,4 +1,4 @@
-"""What can be asked and changed about transfers and documents: the one seam between routes and database."""
+"""Queries and changes of transfers and documents."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,63 +24,63 @@ from app.tracking.schemas import (
 )
 
 _MANY_DOCUMENTS_SECONDS: Final = 60.0
-"""Bound of a change of many documents at once. Moving 412,343 of them takes MariaDB 4 s, and of storing 5000 after
-5000 one may have to wait as long for its disk."""
+"""Time limit for a change of many documents. Advancing 412,343 of them takes MariaDB 4 s, and storing 5000 can take as
+long while its disk is busy."""
 _FEW_DOCUMENTS: Final = 100
-"""So many are stored within the general bound, or the database is not well."""
+"""Up to this many documents use ``DB_TIMEOUT_SECONDS``; larger batches get a minute."""
 _DOCUMENTS_AT_ONCE: Final = 100
-"""Read at a time for a page, so that at most 6 MiB are read beyond what a page may have."""
-_LARGEST_PAGE: Final = 4 * 2**20
-"""Characters of data after which a page ends. 5000 documents of 64 KiB on one page took 1.7 GB, and all other requests
-waited for 12 s."""
+"""Documents per query of a page, so that it reads at most 6 MiB more than it shows."""
+_MAX_PAGE: Final = 4 * 2**20
+"""Characters of data after which a page ends. A page of 5000 documents of 64 KiB took 1.7 GB, and blocked all other
+requests for 12 s."""
 _EARLIER: Final = {state: [other.value for other in State if state.value in other.later] for state in State}
 
 
 class TransferNotFound(AppError):
-    """There is no transfer with this UBID."""
+    """No transfer has this UBID."""
 
     status_code = 404
     title = "Transfer not found"
 
 
 class TransferMissing(AppError):
-    """Documents came before their transfer."""
+    """The transfer of these documents does not exist."""
 
     status_code = 409
     title = "Transfer missing"
 
     def __init__(self, ubid: str) -> None:
-        super().__init__(f"There is no transfer with the UBID '{ubid}'; create it first")
+        super().__init__(f"No transfer has the UBID '{ubid}'; create it first")
 
 
 class StepBackwards(AppError):
-    """A state only goes forward."""
+    """A state can only go forward."""
 
     status_code = 409
     title = "Step backwards"
 
     def __init__(self, state: State, is_now: str) -> None:
-        super().__init__(f"The state is {is_now} already and can't go back to {state}")
+        super().__init__(f"The state is already {is_now} and can't go back to {state}")
 
 
 class Tracking:
-    """Transfers and documents in the database; the routes get it through a dependency, which tests replace."""
+    """Transfers and documents in the database. Routes get it through a dependency, which tests override."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def put_transfer(self, given: TransferCreate) -> TransferPublic:
-        """Store a transfer; one with this UBID starts anew, and keeps its documents."""
+    async def put_transfer(self, new: TransferCreate) -> TransferPublic:
+        """Store a transfer; an existing one is reset, and keeps its documents."""
 
         async def store(session: AsyncSession) -> TransferPublic:
-            row = {**given.model_dump(), "fallbackCount": 0, "state": State.INIT, "when": await _now(session)}
+            row = {**new.model_dump(), "fallbackCount": 0, "state": State.INIT, "when": await _now(session)}
             await upsert(session, Transfer, [row], key="UBID")
             return TransferPublic(**row)
 
         return await self._database.transaction(store, repeatable=True)
 
     async def list_transfers(self, filters: TransferFilters) -> tuple[list[TransferPublic], int]:
-        """Find transfers, the newest first, and how many there are on all pages together."""
+        """Return a page of transfers, newest first, and the total number of matches."""
         conditions = [] if filters.state is None else [col(Transfer.state) == filters.state.value]
         query = select(Transfer).where(*conditions).order_by(col(Transfer.when).desc(), col(Transfer.UBID).desc())
         async with self._database.reading() as session:
@@ -90,21 +90,21 @@ class Tracking:
         return transfers, total
 
     async def get_transfer(self, ubid: str) -> TransferDetails:
-        """Read one transfer and count its documents by state.
+        """Return one transfer, with the number of its documents by state.
 
         Raises:
-            TransferNotFound: There is none.
+            TransferNotFound: No transfer has this UBID.
         """
         async with self._database.reading() as session:
             transfer = TransferPublic.model_validate(await _read(session, ubid))
             return TransferDetails(**transfer.model_dump(), states=await _count(session, ubid))
 
     async def advance_transfer(self, ubid: str, state: State) -> TransferPublic:
-        """Move a transfer forward; the state that it has already is no step.
+        """Move a transfer forward to a state; its current state changes nothing.
 
         Raises:
-            TransferNotFound: There is none.
-            StepBackwards: It is further already.
+            TransferNotFound: No transfer has this UBID.
+            StepBackwards: The transfer is in a later state.
         """
 
         async def advance(session: AsyncSession) -> TransferPublic:
@@ -117,10 +117,10 @@ class Tracking:
         return await self._database.transaction(advance, repeatable=True)
 
     async def delete_transfer(self, ubid: str) -> None:
-        """Remove a transfer with all its documents.
+        """Delete a transfer with all its documents.
 
         Raises:
-            TransferNotFound: There is none.
+            TransferNotFound: No transfer has this UBID.
         """
 
         async def remove(session: AsyncSession) -> None:
@@ -130,19 +130,19 @@ class Tracking:
         await self._database.transaction(remove, seconds=_MANY_DOCUMENTS_SECONDS)
 
     async def put_documents(self, ubid: str, documents: Sequence[DocumentInput]) -> int:
-        """Store documents of a transfer as one bulk upsert; one that is there already starts anew.
+        """Store documents of a transfer in one transaction; existing ones are reset.
 
         Args:
-            ubid: Of the transfer.
-            documents: Of several with the same id, the last counts.
+            ubid: UBID of the transfer.
+            documents: If several have the same id, the last one is stored.
 
         Returns:
-            How many were stored.
+            Number of documents stored.
 
         Raises:
-            TransferMissing: There is no such transfer.
+            TransferMissing: No transfer has this UBID.
         """
-        # In the order of their key, so that two who store the same ones do not lock each other out.
+        # Sorted by key, so that two requests with the same documents do not deadlock.
         unique = dict(sorted({document.uniqueId: document for document in documents}.items()))
 
         async def store(session: AsyncSession) -> int:
@@ -158,45 +158,45 @@ class Tracking:
         return await self._database.transaction(store, repeatable=True, seconds=seconds)
 
     async def count_documents(self, ubid: str) -> int:
-        """How many documents of a transfer are stored.
+        """Return the number of stored documents of a transfer.
 
         Raises:
-            TransferNotFound: There is no such transfer.
+            TransferNotFound: No transfer has this UBID.
         """
         async with self._database.reading() as session:
             await _read(session, ubid)
             return sum((await _count(session, ubid)).values())
 
     async def list_documents(self, ubid: str, filters: DocumentFilters) -> tuple[list[DocumentPublic], bool]:
-        """Read a page of documents in the order of their ids, however far behind it is.
+        """Return a page of documents, sorted by id.
 
         Returns:
-            At most as many as wanted, fewer where their data are large; and whether there may be more behind them.
+            At most ``filters.limit`` documents, fewer if their data are large; and whether there may be more.
 
         Raises:
-            TransferNotFound: There is no such transfer.
+            TransferNotFound: No transfer has this UBID.
         """
         page: list[Document] = []
         async with self._database.reading() as session:
             await _read(session, ubid)
-            after, size, may_go_on = filters.after, 0, True
-            while may_go_on and len(page) < filters.limit and size < _LARGEST_PAGE:
+            after, size, has_more = filters.after, 0, True
+            while has_more and len(page) < filters.limit and size < _MAX_PAGE:
                 wanted = min(_DOCUMENTS_AT_ONCE, filters.limit - len(page))
                 found = await _read_documents(session, ubid, after, wanted)
                 page += found
                 size += sum(len(document.data) for document in found)
-                after, may_go_on = found[-1].uniqueId if found else after, len(found) == wanted
-            return [DocumentPublic.model_validate(document) for document in page], may_go_on
+                after, has_more = found[-1].uniqueId if found else after, len(found) == wanted
+            return [DocumentPublic.model_validate(document) for document in page], has_more
 
     async def advance_documents(self, ubid: str, state: State) -> int:
-        """Move all documents of a transfer forward.
+        """Move all documents of a transfer forward to a state.
 
         Returns:
-            How many had an earlier state.
+            Number of documents that were in an earlier state.
 
         Raises:
-            TransferNotFound: There is no such transfer.
-            StepBackwards: One of them is further already; nothing was changed.
+            TransferNotFound: No transfer has this UBID.
+            StepBackwards: A document is in a later state; none was changed.
         """
 
         async def advance(session: AsyncSession) -> int:
@@ -232,7 +232,7 @@ async def _read_documents(session: AsyncSession, ubid: str, after: str | None, l
 
 
 async def _lock_transfer(session: AsyncSession, ubid: str) -> datetime:
-    """Keep a transfer from being deleted until the commit; the time by the database's clock."""
+    """Lock a transfer against deletion until the commit, and return the time by the database's clock."""
     columns: tuple[Any, ...] = (ServerNow(),)
     query = select_columns(*columns).where(col(Transfer.UBID) == ubid).with_for_update(read=True)
     when: datetime | None = (await (await session.connection()).execute(query)).scalar()

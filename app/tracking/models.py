@@ -1,4 +1,4 @@
-"""Tables of transfers and documents. Fields are called as the contract calls them, which is older than this service."""
+"""Tables of transfers and documents. Column names are those of the original service."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -16,7 +16,7 @@ _LARGEST: Final = 2**31 - 1
 
 
 class State(StrEnum):
-    """How far a delivery is; it only goes forward."""
+    """State of a delivery; it only goes forward."""
 
     INIT = "INIT"
     SENT = "SENT"
@@ -24,48 +24,48 @@ class State(StrEnum):
 
     @property
     def later(self) -> list[str]:
-        """The states behind this one."""
+        """The states after this one."""
         states = list(State)
         return [state.value for state in states[states.index(self) + 1 :]]
 
 
-# In the annotation: SQLModel takes a regex of its Field, and does nothing with it.
+# In the annotation, because SQLModel ignores a regex given to Field().
 Ubid = Annotated[str, StringConstraints(pattern=UBID_PATTERN)]
 StateText = Annotated[str, StringConstraints(pattern="^(INIT|SENT|DONE)$")]
 
 
 class Transfer(Validated, table=True):
-    """One batch of SMS."""
+    """A batch of SMS."""
 
     __tablename__ = "sms_transfers"
     __table_args__ = (
-        # An index for the list, newest first; unlike others it is made in the same statement as the table.
+        # For the list, newest first. A constraint, because an Index() would be created after the table.
         UniqueConstraint("when", "UBID", name="uq_sms_transfers_when"),
         TABLE_OPTIONS,
     )
 
     UBID: Ubid = Field(primary_key=True, max_length=36)
-    """UUID that the customer made for the batch."""
+    """UUID of the batch, chosen by the customer."""
     SMScount: int = Field(gt=0, le=_LARGEST)
-    """SMS in the batch; a long message is several."""
+    """Number of SMS in the batch; a long message takes several."""
     documents: int = Field(gt=0, le=_LARGEST)
-    """Messages in the batch, as announced."""
+    """Number of messages in the batch, as announced."""
     fileName: str = Field(max_length=55)
     origName: str = Field(max_length=50)
     fallbackCount: int = Field(default=0, ge=0, le=_LARGEST)
-    """Messages that went another way than by SMS."""
+    """Number of messages delivered by other means than SMS."""
     when: datetime = Field(sa_type=UTCDateTime)
-    """When it was taken in, by the database's clock, UTC."""
+    """Time at which it was stored, by the database's clock, UTC."""
     state: StateText = Field(default=State.INIT.value, max_length=4)
 
 
 class Document(Validated, table=True):
-    """One message of a batch; it goes with its transfer."""
+    """A message of a batch; deleted with its transfer."""
 
     __tablename__ = "sms_documents"
     __table_args__ = (
         ForeignKeyConstraint(["UBID"], ["sms_transfers.UBID"], name="fk_sms_documents_transfer", ondelete="CASCADE"),
-        # For the counts by state.
+        # For counting by state.
         UniqueConstraint("UBID", "state", "uniqueId", name="uq_sms_documents_state"),
         TABLE_OPTIONS,
     )
@@ -74,9 +74,9 @@ class Document(Validated, table=True):
     uniqueId: str = Field(primary_key=True, min_length=1, max_length=10)
     """Id of the message within its batch."""
     SMScount: int = Field(gt=0, le=_LARGEST)
-    """SMS that the message takes."""
+    """Number of SMS that the message takes."""
     state: StateText = Field(default=State.INIT.value, max_length=4)
     when: datetime = Field(sa_type=UTCDateTime)
-    """When it was taken in, by the database's clock, UTC."""
+    """Time at which it was stored, by the database's clock, UTC."""
     data: str = Field(sa_type=LongText)
-    """A JSON object, whatever the customer wants to find again."""
+    """Any JSON object of the customer's."""

@@ -1,4 +1,4 @@
-"""What clients send and see about transfers and documents. The names are those of the contract."""
+"""Request and response schemas of transfers and documents. Field names are those of the original service."""
 
 import json
 from collections.abc import Iterable
@@ -49,15 +49,17 @@ def _canonical(ubid: str) -> str:
 
 
 def _as_json(value: object) -> str:
-    """Write an object down at once: it is stored as text, and nothing here looks into it."""
+    """Serialize an object: it is stored as text, and the service never looks into it."""
     if not isinstance(value, dict):
         raise ValueError("must be an object")
     try:
-        # What this can't write, an answer could not show: half of a character, and what is nested without end.
+        # This refuses what no response could show: unpaired surrogates and extreme nesting.
         text = to_json(value, inf_nan_mode="constants")
     except ValueError as error:
-        raise ValueError("must not have half of a character" if "surrogate" in str(error) else _TOO_DEEP) from error
-    # Readers of JSON give up at different depths. Levels are counted only where there may be enough of them.
+        raise ValueError(
+            "must not contain an unpaired surrogate" if "surrogate" in str(error) else _TOO_DEEP
+        ) from error
+    # JSON parsers have different depth limits. Counting brackets first is cheaper than measuring the depth.
     if len(text) > 2 * MAX_DEPTH and text.count(b"{") + text.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise ValueError(_TOO_DEEP)
     if b"NaN" in text or b"Infinity" in text:
@@ -68,7 +70,7 @@ def _as_json(value: object) -> str:
 
 
 def _depth(value: object) -> int:
-    """How many levels of objects and lists there are."""
+    """Return the number of nested levels of objects and lists."""
     depth, level = 0, [value]
     while level:
         depth += 1
@@ -84,7 +86,7 @@ def _refuse_not_a_number(value: object) -> None:
     try:
         json.dumps(value, allow_nan=False)
     except ValueError as error:
-        raise ValueError("must not have NaN or Infinity, which are no JSON") from error
+        raise ValueError("must not contain NaN or Infinity, which JSON does not allow") from error
 
 
 JsonText = Annotated[str, BeforeValidator(_as_json), WithJsonSchema({"type": "object"})]
@@ -98,19 +100,19 @@ Count = Annotated[int, Field(gt=0, le=2**31 - 1, strict=True), BeforeValidator(w
 
 
 class TransferCreate(Given):
-    """A batch of SMS as its customer announces it."""
+    """A batch of SMS, as announced by the customer."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_TRANSFER]})
 
     UBID: Ubid
-    SMScount: Count = Field(description="SMS in the batch; a long message is several.")
-    documents: Count = Field(description="Messages in the batch.")
+    SMScount: Count = Field(description="Number of SMS in the batch; a long message takes several.")
+    documents: Count = Field(description="Number of messages in the batch.")
     fileName: Name = Field(max_length=55)
     origName: Name = Field(max_length=50)
 
 
 class TransferPublic(BaseModel):
-    """A batch of SMS and how far it is."""
+    """A batch of SMS and its state."""
 
     model_config = ConfigDict(
         from_attributes=True,
@@ -118,17 +120,17 @@ class TransferPublic(BaseModel):
     )
 
     UBID: str
-    SMScount: int = Field(description="SMS in the batch; a long message is several.")
-    documents: int = Field(description="Messages in the batch, as announced.")
+    SMScount: int = Field(description="Number of SMS in the batch; a long message takes several.")
+    documents: int = Field(description="Number of messages in the batch, as announced.")
     fileName: str
     origName: str
-    fallbackCount: int = Field(description="Messages that went another way than by SMS.")
-    when: datetime = Field(description="When it was taken in, UTC.")
+    fallbackCount: int = Field(description="Number of messages delivered by other means than SMS.")
+    when: datetime = Field(description="Time at which it was stored, UTC.")
     state: State
 
 
 class TransferDetails(TransferPublic):
-    """A batch of SMS with the number of its stored documents."""
+    """A batch of SMS with the number of its stored documents by state."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -144,32 +146,31 @@ class TransferDetails(TransferPublic):
         },
     )
 
-    states: dict[State, int] = Field(description="Stored documents by state.")
+    states: dict[State, int] = Field(description="Number of stored documents by state.")
 
 
 class TransferFilters(BaseModel):
-    """Which transfers a client wants; the newest come first."""
+    """Filters of the list of transfers, which is sorted newest first."""
 
-    state: State | None = Field(default=None, description="Only those in this state.")
+    state: State | None = Field(default=None, description="Only transfers in this state.")
     limit: LimitField = 100
     offset: OffsetField = 0
 
 
 class DocumentInput(BaseModel):
-    """One message of a batch."""
+    """A message of a batch."""
 
-    # No Given, which would cost something for each of very many: their mistakes are counted by the batch, and a line of
-    # a stream is short.
+    # Not a Given: its limit of errors would cost time for each of thousands. The batch has one, and lines are short.
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_DOCUMENT]})
 
-    SMScount: Count = Field(description="SMS that the message takes.")
-    # MariaDB takes an id and the same one with a space behind it for equal, SQLite does not.
+    SMScount: Count = Field(description="Number of SMS that the message takes.")
+    # Stripped, because MariaDB ignores trailing spaces when comparing ids and SQLite does not.
     uniqueId: Name = Field(max_length=10, description="Id of the message within its batch.")
-    data: JsonText = Field(description="Whatever the customer wants to find again; 64 KiB as JSON.")
+    data: JsonText = Field(description="Any object of the customer's, at most 64 KiB as JSON.")
 
 
 class DocumentBatch(Given):
-    """Some messages of one batch."""
+    """Messages of a batch."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"UBID": _UBID, "documents": [_DOCUMENT]}]})
 
@@ -178,7 +179,7 @@ class DocumentBatch(Given):
 
 
 class DocumentPublic(BaseModel):
-    """One message and how far it is."""
+    """A message and its state."""
 
     model_config = ConfigDict(
         from_attributes=True,
@@ -189,7 +190,7 @@ class DocumentPublic(BaseModel):
     uniqueId: str
     SMScount: int
     state: State
-    when: datetime = Field(description="When it was taken in, UTC.")
+    when: datetime = Field(description="Time at which it was stored, UTC.")
     data: dict[str, Any]
 
     @field_validator("data", mode="before")
@@ -199,14 +200,14 @@ class DocumentPublic(BaseModel):
 
 
 class DocumentFilters(BaseModel):
-    """A page of documents in the order of their ids."""
+    """A page of documents, sorted by `uniqueId`."""
 
-    after: str | None = Field(default=None, max_length=10, description="The last `uniqueId` of the page before.")
-    limit: int = Field(default=1000, ge=1, le=MAX_DOCUMENTS, description="At most so many.")
+    after: str | None = Field(default=None, max_length=10, description="Last `uniqueId` of the previous page.")
+    limit: int = Field(default=1000, ge=1, le=MAX_DOCUMENTS, description="Maximum number of documents.")
 
 
 class DocumentsResult(BaseModel):
-    """What was done, in words."""
+    """The result in words."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -218,10 +219,12 @@ class DocumentsResult(BaseModel):
 
 
 class StreamResult(BaseModel):
-    """What was read and stored of a stream."""
+    """The result of a stream."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"UBID": _UBID, "lines": 412343, "batches": 83}]})
 
     UBID: str
-    lines: int = Field(description="Documents read and stored; of several with one `uniqueId` the last counts.")
-    batches: int = Field(description="Transactions in which that was done.")
+    lines: int = Field(
+        description="Number of documents read. If several have the same `uniqueId`, the last one is stored."
+    )
+    batches: int = Field(description="Number of transactions that stored them.")

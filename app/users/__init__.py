@@ -1,1 +1,1 @@
-"""Accounts with addresses, sign-in, API keys."""
+"""Accounts with addresses, sign-in and API keys."""

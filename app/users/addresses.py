@@ -1,4 +1,4 @@
-"""What can be asked and changed about the addresses of an account."""
+"""Queries and changes of the addresses of an account."""
 
 from collections.abc import Sequence
 
@@ -23,20 +23,20 @@ class AddressNotFound(AppError):
 
 
 class TooManyAddresses(AppError):
-    """The account has as many addresses as it may have."""
+    """The account has the maximum number of addresses."""
 
     status_code = 409
     title = "Too many addresses"
 
     def __init__(self) -> None:
-        super().__init__(f"An account has at most {MAX_ADDRESSES} addresses; delete one first")
+        super().__init__(f"An account can have at most {MAX_ADDRESSES} addresses; delete one first")
 
 
 async def list_addresses(session: AsyncSession, user_id: int) -> list[AddressPublic]:
-    """Read the addresses of an account, in the order in which they were added.
+    """Return the addresses of an account in the order in which they were added.
 
     Raises:
-        UserNotFound: There is no such account.
+        UserNotFound: No account has this id.
     """
     if (await session.exec(select(User.id).where(User.id == user_id))).first() is None:
         raise UserNotFound
@@ -44,10 +44,10 @@ async def list_addresses(session: AsyncSession, user_id: int) -> list[AddressPub
 
 
 async def get_address(session: AsyncSession, user_id: int, address_id: int) -> AddressPublic:
-    """Read one address.
+    """Return one address.
 
     Raises:
-        AddressNotFound: This account has no such address.
+        AddressNotFound: The account has no address with this id.
     """
     query = select(Address).where(Address.id == address_id, Address.user_id == user_id)
     address = (await session.exec(query)).first()
@@ -56,60 +56,60 @@ async def get_address(session: AsyncSession, user_id: int, address_id: int) -> A
     return AddressPublic.model_validate(address)
 
 
-async def add_address(database: Database, user_id: int, given: AddressInput) -> AddressPublic:
+async def add_address(database: Database, user_id: int, new: AddressInput) -> AddressPublic:
     """Add an address to an account.
 
     Raises:
-        UserNotFound: There is no such account.
-        TooManyAddresses: It has enough.
+        UserNotFound: No account has this id.
+        TooManyAddresses: It has the maximum number.
     """
 
     async def store(session: AsyncSession) -> AddressPublic:
         await _lock(session, user_id)
         if len(await _addresses(session, user_id)) >= MAX_ADDRESSES:
             raise TooManyAddresses
-        address = Address(user_id=user_id, **given.model_dump())
+        address = Address(user_id=user_id, **new.model_dump())
         session.add(address)
         await session.flush()
         added = AddressPublic.model_validate(address)
-        await _note(session, "CREATE_ADDRESS", added, after=added)
+        await _record(session, "CREATE_ADDRESS", added, after=added)
         return added
 
     return await database.transaction(store)
 
 
 async def replace_address(
-    database: Database, user_id: int, address_id: int, given: AddressInput, *, if_match: str | None
+    database: Database, user_id: int, address_id: int, new: AddressInput, *, if_match: str | None
 ) -> AddressPublic:
     """Replace an address.
 
     Raises:
-        UserNotFound: There is no such account.
-        AddressNotFound: It has no such address.
-        PreconditionFailed: The address has changed; see ``crud.update_user()``.
+        UserNotFound: No account has this id.
+        AddressNotFound: The account has no address with this id.
+        PreconditionFailed: The address does not match ``if_match``; see ``crud.update_user()``.
     """
 
     async def store(session: AsyncSession) -> AddressPublic:
         await _lock(session, user_id)
         before = await get_address(session, user_id, address_id)
         before.require_match(if_match)
-        after = before.model_copy(update=given.model_dump())
+        after = before.model_copy(update=new.model_dump())
         if after != before:
-            statement = update(Address).where(col(Address.id) == address_id).values(**given.model_dump())
+            statement = update(Address).where(col(Address.id) == address_id).values(**new.model_dump())
             await session.exec(statement.execution_options(synchronize_session=False))
-            await _note(session, "UPDATE_ADDRESS", after, before=before, after=after)
+            await _record(session, "UPDATE_ADDRESS", after, before=before, after=after)
         return after
 
     return await database.transaction(store)
 
 
 async def delete_address(database: Database, user_id: int, address_id: int, *, if_match: str | None) -> None:
-    """Remove an address.
+    """Delete an address.
 
     Raises:
-        UserNotFound: There is no such account.
-        AddressNotFound: It has no such address.
-        PreconditionFailed: The address has changed; see ``crud.update_user()``.
+        UserNotFound: No account has this id.
+        AddressNotFound: The account has no address with this id.
+        PreconditionFailed: The address does not match ``if_match``; see ``crud.update_user()``.
     """
 
     async def remove(session: AsyncSession) -> None:
@@ -117,7 +117,7 @@ async def delete_address(database: Database, user_id: int, address_id: int, *, i
         address = await get_address(session, user_id, address_id)
         address.require_match(if_match)
         await session.exec(delete(Address).where(col(Address.id) == address_id))
-        await _note(session, "DELETE_ADDRESS", address, before=address)
+        await _record(session, "DELETE_ADDRESS", address, before=address)
 
     await database.transaction(remove)
 
@@ -127,15 +127,15 @@ async def _addresses(session: AsyncSession, user_id: int) -> Sequence[Address]:
 
 
 async def _lock(session: AsyncSession, user_id: int) -> None:
-    """Keep everybody else from changing the account until the commit."""
+    """Lock the account until the commit."""
     query = select(User.id).where(User.id == user_id).with_for_update()
     if (await session.exec(query)).first() is None:
         raise UserNotFound
     await check_still_held(session)
 
 
-async def _note(session: AsyncSession, action: str, address: AddressPublic, **states: AddressPublic) -> None:
-    """Note a change of an address at its account, and in the audit trail."""
+async def _record(session: AsyncSession, action: str, address: AddressPublic, **states: AddressPublic) -> None:
+    """Set the account's ``updated_at``, and add an entry to the audit trail."""
     statement = update(User).where(col(User.id) == address.user_id).values(updated_at=ServerNow())
     await session.exec(statement.execution_options(synchronize_session=False))
     shown = {when: state.model_dump(exclude={"id", "user_id"}) for when, state in states.items()}

@@ -1,4 +1,4 @@
-"""Sign-in tokens and API keys: random, shown once, kept as hashes."""
+"""Sign-in tokens and API keys: random, shown once, stored as hashes."""
 
 import asyncio
 import hashlib
@@ -24,42 +24,42 @@ Kind = Literal["token", "key"]
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="countries"'}
 
-_FORM: Final = re.compile(rb"(token|key)_[A-Za-z0-9_-]{43}")
-_USE_NOTED_SECONDS: Final = 60
-"""So long one note of a key's use counts: a write for every request would be dear."""
-_NOTE_SECONDS: Final = 0.5
-"""For which a request waits until its use is noted."""
+_SECRET: Final = re.compile(rb"(token|key)_[A-Za-z0-9_-]{43}")
+_LAST_USE_SECONDS: Final = 60
+"""``last_used_at`` of a key is written at most once in this time."""
+_WRITE_SECONDS: Final = 0.5
+"""How long a request waits for that write."""
 
 
 class CredentialEnded(Unauthorized):
-    """The token or key that came with the request has ended while it was under way."""
+    """The caller's token or key was revoked while the request was running."""
 
     def __init__(self) -> None:
-        super().__init__("The token or key has just ended; sign in again", headers=CHALLENGE)
+        super().__init__("The token or API key has just been revoked; sign in again", headers=CHALLENGE)
 
 
 def new_secret(kind: Kind) -> str:
-    """256 random bits; the prefix tells people, and scanners for leaked secrets, what it is."""
+    """Return 256 random bits as text, with a prefix for people and for scanners of leaked secrets."""
     return f"{kind}_{secrets.token_urlsafe(32)}"
 
 
 def digest(secret: str) -> str:
-    """What is stored of a secret. Random ones can't be guessed, so a plain hash is enough."""
+    """Return the hash of a secret. A random secret can't be guessed, so SHA-256 is enough."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 async def issue(
     session: AsyncSession, user_id: int, kind: Kind, lifetime: timedelta, *, name: str | None = None
 ) -> str:
-    """Give an account a new secret; its expired ones go.
+    """Create a token or key for an account, and delete its expired ones.
 
     Runs inside the caller's transaction and does not commit.
 
     Returns:
-        The secret, which is nowhere kept.
+        The secret, which is not stored.
     """
     query = select(Credential.id).where(Credential.user_id == user_id, col(Credential.expires_at) <= ServerNow())
-    # By id: a DELETE that finds nothing would lock the gap in the index, and the INSERTs of others with it.
+    # By id: a DELETE that finds nothing would lock a gap in the index, and block the INSERTs of others.
     if expired := (await session.exec(query)).all():
         await session.exec(delete(Credential).where(col(Credential.id).in_(expired)))
     secret = new_secret(kind)
@@ -69,10 +69,9 @@ async def issue(
 
 
 async def end_oldest_tokens(session: AsyncSession, user_id: int, *, keep: int) -> None:
-    """End the sign-in tokens of an account but for its newest, inside the caller's transaction.
+    """Delete all but the newest ``keep`` sign-in tokens of an account, inside the caller's transaction.
 
-    Who signs in without end would otherwise fill the table, and forgotten tokens
-    would live on unseen.
+    Otherwise a client that keeps signing in would fill the table.
     """
     tokens = select(Credential.id).where(Credential.user_id == user_id, Credential.kind == "token")
     # By id, as above.
@@ -81,20 +80,20 @@ async def end_oldest_tokens(session: AsyncSession, user_id: int, *, keep: int) -
 
 
 async def revoke_all(session: AsyncSession, user_id: int) -> None:
-    """End every token and key of an account, inside the caller's transaction."""
+    """Delete every token and key of an account, inside the caller's transaction."""
     await session.exec(delete(Credential).where(col(Credential.user_id) == user_id))
 
 
 async def check_still_held(session: AsyncSession) -> None:
-    """Make sure that the token or key with which a request came has not ended while it was under way.
+    """Check that the caller's token or key still exists.
 
-    A body may be held back for as long as somebody likes, so what a stolen token
-    began could come after the new password that ended it. To be called behind
-    the lock of the account that is changed, so that nothing comes in between
-    where it is the own one.
+    A client can send a body slowly, so a request with a stolen token could
+    finish after the owner has changed the password. Call this after locking
+    the account to change: if it is the caller's, its credentials can't change
+    any more until the commit.
 
     Raises:
-        CredentialEnded: It is not there any more.
+        CredentialEnded: The token or key was revoked during the request.
     """
     credential_id = ACTOR.get().credential_id
     if credential_id is None:
@@ -104,23 +103,23 @@ async def check_still_held(session: AsyncSession) -> None:
 
 
 async def find_principal(database: Database, kind: str, secret: bytes) -> Principal | None:
-    """Whose token or key this is.
+    """Look up the owner of a token or key.
 
     Returns:
-        None where it is unknown, expired or revoked, or its account is not active.
+        None if the secret is unknown, expired or revoked, or its account is inactive.
 
     Raises:
-        DatabaseUnavailable: Nobody can be looked up.
+        DatabaseUnavailable: The database did not answer.
     """
-    if not _FORM.fullmatch(secret):
+    if not _SECRET.fullmatch(secret):
         return None
     hashed = digest(secret.decode())
     async with database.reading() as session:
         row = (await (await session.connection()).execute(_owner_of(kind, hashed))).first()
     if row is None or not hmac.compare_digest(row.digest, hashed):
         return None
-    if row.is_use_to_be_noted:
-        await _note_use(database, row.credential_id)
+    if row.is_use_old:
+        await _write_last_use(database, row.credential_id)
     return Principal(row.email, Role(row.role), row.user_id, row.credential_id)
 
 
@@ -129,7 +128,7 @@ def _owner_of(kind: str, hashed: str) -> Any:
     columns: tuple[Any, ...] = (
         Credential.digest,
         col(Credential.id).label("credential_id"),
-        and_(col(Credential.kind) == "key", _use_is_old()).label("is_use_to_be_noted"),
+        and_(col(Credential.kind) == "key", _use_is_old()).label("is_use_old"),
         col(User.id).label("user_id"),
         User.email,
         User.role,
@@ -139,18 +138,18 @@ def _owner_of(kind: str, hashed: str) -> Any:
 
 
 def _use_is_old() -> ColumnElement[bool]:
-    return or_(col(Credential.last_used_at).is_(None), col(Credential.last_used_at) <= ServerNow(-_USE_NOTED_SECONDS))
+    return or_(col(Credential.last_used_at).is_(None), col(Credential.last_used_at) <= ServerNow(-_LAST_USE_SECONDS))
 
 
-async def _note_use(database: Database, credential_id: int) -> None:
-    """Note when a key was used; where that fails, as on a server that is read-only for a time, its use goes on."""
+async def _write_last_use(database: Database, credential_id: int) -> None:
+    """Write ``last_used_at`` of a key; if that fails, as on a read-only server, the key works all the same."""
 
-    async def note(session: AsyncSession) -> None:
+    async def write(session: AsyncSession) -> None:
         statement = update(Credential).where(col(Credential.id) == credential_id, _use_is_old())
         await session.exec(statement.values(last_used_at=ServerNow()).execution_options(synchronize_session=False))
 
     try:
-        async with asyncio.timeout(_NOTE_SECONDS):
-            await database.transaction(note, repeatable=True)
+        async with asyncio.timeout(_WRITE_SECONDS):
+            await database.transaction(write, repeatable=True)
     except (DatabaseUnavailable, TimeoutError):
-        logger.warning("The last use of API key {} could not be noted", credential_id)
+        logger.warning("Could not write the last use of API key {}", credential_id)

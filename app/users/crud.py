@@ -1,4 +1,4 @@
-"""What can be asked and changed about accounts, one use case a function."""
+"""Queries and changes of accounts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
@@ -18,20 +18,20 @@ from app.users.models import Address, User
 from app.users.passwords import Passwords
 from app.users.schemas import UserCreate, UserFilters, UserPublic, UserReplace, UserSort, UserUpdate, email_key
 
-_FOR_ADMINS: Final = ("role", "is_active")
-_LONGEST_NAME_KEY: Final = 450
-_ALL_AT_ONCE: Final = selectinload(User.addresses, chunksize=1000)  # type: ignore[arg-type]  # SQLModel types it as a list
+_ADMIN_FIELDS: Final = ("role", "is_active")
+_MAX_NAME_KEY: Final = 450
+_WITH_ADDRESSES: Final = selectinload(User.addresses, chunksize=1000)  # type: ignore[arg-type]  # SQLModel types it as a list
 
 
 class UserNotFound(AppError):
-    """There is no account with this id."""
+    """No account has this id."""
 
     status_code = 404
     title = "User not found"
 
 
 class EmailTaken(AppError):
-    """Another account has this e-mail address."""
+    """Another account uses this e-mail address."""
 
     status_code = 409
     title = "E-mail taken"
@@ -41,9 +41,9 @@ class EmailTaken(AppError):
 
 
 async def list_users(session: AsyncSession, filters: UserFilters) -> tuple[list[UserPublic], int]:
-    """Find accounts with their addresses, and how many there are on all pages together."""
+    """Return a page of accounts with their addresses, and the total number of matches."""
     conditions = _conditions(filters)
-    query = select(User).where(*conditions).order_by(*_order(filters.sort)).options(_ALL_AT_ONCE)
+    query = select(User).where(*conditions).order_by(*_order(filters.sort)).options(_WITH_ADDRESSES)
     users = (await session.exec(query.limit(filters.limit).offset(filters.offset))).all()
     total = (await session.exec(select(func.count()).select_from(User).where(*conditions))).one()
     return [UserPublic.of(user) for user in users], total
@@ -52,7 +52,7 @@ async def list_users(session: AsyncSession, filters: UserFilters) -> tuple[list[
 def _conditions(filters: UserFilters) -> Sequence[Any]:
     if filters.q is None:
         return ()
-    # Not LIKE: SQLite's ends at a NUL, so that such a search would find everything.
+    # Not LIKE: in SQLite it ignores what follows a NUL, so a search for a NUL would find everything.
     by_name = func.instr(User.name_key, name_key(filters.q)) > 0
     return (or_(by_name, func.instr(User.email_key, email_key(filters.q)) > 0),)
 
@@ -65,34 +65,34 @@ def _order(sort: UserSort) -> Sequence[Any]:
 
 
 async def get_user(session: AsyncSession, user_id: int) -> UserPublic:
-    """Read one account with its addresses.
+    """Return one account with its addresses.
 
     Raises:
-        UserNotFound: There is none.
+        UserNotFound: No account has this id.
     """
     return UserPublic.of(await _read(session, user_id))
 
 
 async def _read(session: AsyncSession, user_id: int, *, lock: bool = False) -> User:
-    query = select(User).where(User.id == user_id).options(_ALL_AT_ONCE).execution_options(populate_existing=True)
+    query = select(User).where(User.id == user_id).options(_WITH_ADDRESSES).execution_options(populate_existing=True)
     user = (await session.exec(query.with_for_update() if lock else query)).first()
     if user is None:
         raise UserNotFound
     return user
 
 
-async def create_user(database: Database, passwords: Passwords, given: UserCreate) -> UserPublic:
-    """Add an account, with its addresses.
+async def create_user(database: Database, passwords: Passwords, new: UserCreate) -> UserPublic:
+    """Create an account with its addresses.
 
     Raises:
-        EmailTaken: Another account has the e-mail address, whatever its case.
+        EmailTaken: Another account uses the e-mail address, in any case.
     """
-    password_hash = await passwords.hash(given.password.get_secret_value())
+    password_hash = await passwords.hash(new.password.get_secret_value())
 
     async def store(session: AsyncSession) -> UserPublic:
         await check_still_held(session)
-        fields = given.model_dump(exclude={"password", "addresses"})
-        addresses = [Address(**address.model_dump()) for address in given.addresses]
+        fields = new.model_dump(exclude={"password", "addresses"})
+        addresses = [Address(**address.model_dump()) for address in new.addresses]
         user = User(**fields, **_keys(fields), password_hash=password_hash, addresses=addresses)
         session.add(user)
         await _flush(session)
@@ -107,32 +107,32 @@ async def update_user(
     database: Database,
     passwords: Passwords,
     user_id: int,
-    given: UserReplace | UserUpdate,
+    changes: UserReplace | UserUpdate,
     *,
     by: Principal,
     if_match: str | None,
 ) -> UserPublic:
-    """Change an account. A new password or role ends its tokens and keys, and so does deactivating it.
+    """Change an account. A new password, a new role or deactivation revokes its tokens and keys.
 
     Args:
-        database: Where.
+        database: The database.
         passwords: Hashes a new password.
-        user_id: Which account.
-        given: Fields that were not set stay.
-        by: Who asks; only admins change role and activity.
-        if_match: Change it only if it still has one of these entity tags; None in any case.
+        user_id: Id of the account.
+        changes: Unset fields keep their values.
+        by: The caller; only admins may change ``role`` and ``is_active``.
+        if_match: An ``If-Match`` header: change the account only if it has one of these entity tags. None: always.
 
     Raises:
-        UserNotFound: There is none.
-        PreconditionFailed: It has changed.
-        CredentialEnded: What the asking account showed has ended meanwhile.
-        Forbidden: Only an admin may change this.
-        EmailTaken: Another account has the new e-mail address.
+        UserNotFound: No account has this id.
+        PreconditionFailed: The account does not match ``if_match``.
+        CredentialEnded: The caller's token or key has been revoked.
+        Forbidden: Only an admin may change these fields.
+        EmailTaken: Another account uses the new e-mail address.
     """
-    fields = given.model_dump(exclude_unset=True, exclude={"password"})
-    is_new_password = "password" in given.model_fields_set
+    fields = changes.model_dump(exclude_unset=True, exclude={"password"})
+    is_new_password = "password" in changes.model_fields_set
     if is_new_password:
-        fields["password_hash"] = await passwords.hash(given.password.get_secret_value())
+        fields["password_hash"] = await passwords.hash(changes.password.get_secret_value())
 
     async def store(session: AsyncSession) -> UserPublic:
         user = await _read(session, user_id, lock=True)
@@ -153,20 +153,20 @@ async def update_user(
 
 
 def _check(before: UserPublic, fields: Mapping[str, Any], by: Principal, if_match: str | None) -> None:
-    """Hold a change against the entity tag and against what the asking account may change."""
+    """Check the entity tag, and that the caller may change these fields."""
     before.require_match(if_match)
     if by.role is not Role.ADMIN:
-        wrong = [name for name in _FOR_ADMINS if fields.get(name, getattr(before, name)) != getattr(before, name)]
+        wrong = [name for name in _ADMIN_FIELDS if fields.get(name, getattr(before, name)) != getattr(before, name)]
         if wrong:
             raise Forbidden(dict.fromkeys(wrong, "only an admin may change this"))
 
 
 async def delete_user(database: Database, user_id: int, *, if_match: str | None) -> None:
-    """Remove an account with its addresses, tokens and keys.
+    """Delete an account with its addresses, tokens and keys.
 
     Raises:
-        UserNotFound: There is none.
-        PreconditionFailed: It has changed; see ``update_user()``.
+        UserNotFound: No account has this id.
+        PreconditionFailed: The account does not match ``if_match``; see ``update_user()``.
     """
 
     async def remove(session: AsyncSession) -> None:
@@ -180,15 +180,15 @@ async def delete_user(database: Database, user_id: int, *, if_match: str | None)
 
 
 def _shown(user: UserPublic) -> dict[str, Any]:
-    """What the audit trail tells of an account."""
+    """Return the fields of an account that the audit trail shows."""
     return user.model_dump(mode="json", exclude={"id", "created_at", "updated_at"})
 
 
 def _keys(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The folded columns that belong to a name and an e-mail address."""
+    """Return the columns by which names and e-mail addresses are searched and compared."""
     return {
-        # Folding makes up to eighteen characters of one, and MySQL refuses what is longer than the column.
-        "name_key": name_key(f"{fields['fname']} {fields['lname']}")[:_LONGEST_NAME_KEY],
+        # Folding turns one character into up to 18, and MySQL refuses a value longer than the column.
+        "name_key": name_key(f"{fields['fname']} {fields['lname']}")[:_MAX_NAME_KEY],
         "email_key": email_key(fields["email"]),
     }
 
@@ -196,5 +196,5 @@ def _keys(fields: Mapping[str, Any]) -> dict[str, Any]:
 async def _flush(session: AsyncSession) -> None:
     try:
         await session.flush()
-    except IntegrityError as error:  # the only constraint that values of a client can break
+    except IntegrityError as error:  # no other constraint can fail because of a client
         raise EmailTaken from error

@@ -1,4 +1,4 @@
-"""What routes of accounts take from the application and from the request."""
+"""FastAPI dependencies of the routes of accounts."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -12,7 +12,7 @@ from app.users.throttle import SignInThrottle
 
 
 async def get_passwords(request: Request) -> Passwords:
-    """The hasher that the application made at its start."""
+    """Return the application's password hasher."""
     passwords: Passwords = request.state.passwords
     return passwords
 
@@ -24,21 +24,21 @@ async def get_throttle(request: Request) -> SignInThrottle:
 
 
 async def get_token_lifetime(request: Request) -> timedelta:
-    """How long sign-in tokens live."""
+    """Return the lifetime of sign-in tokens."""
     lifetime: timedelta = request.state.token_lifetime
     return lifetime
 
 
 _IfMatchHeader = Annotated[
     list[str] | None,
-    Header(alias="If-Match", description="Only if what is changed still has one of these `ETag`s."),
-    # Repeated fields are one, joined by commas; generators of clients refuse a list in a header.
+    Header(alias="If-Match", description="Make the change only if the current `ETag` is one of these."),
+    # In OpenAPI a string: client generators refuse a list in a header.
     WithJsonSchema({"type": "string"}),
 ]
 
 
 async def get_if_match(if_match: _IfMatchHeader = None) -> str | None:
-    """The header field, repeated ones joined (RFC 9110, 5.3); None where there is none."""
+    """Return the header, repeated ones joined by commas (RFC 9110, 5.3); None without one."""
     return None if if_match is None else ", ".join(if_match)
 
 

@@ -1,4 +1,4 @@
-"""Tables of accounts, of their addresses, and of what they sign in with."""
+"""Tables of accounts, their addresses and their credentials."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -11,13 +11,13 @@ from app.core.db.types import TABLE_OPTIONS, RowId, ServerNow, UTCDateTime
 
 _OF_USER: Final[dict[str, Any]] = {"columns": ["user_id"], "refcolumns": ["user.id"], "ondelete": "CASCADE"}
 _TABLE_OPTIONS: Final[dict[str, Any]] = {**TABLE_OPTIONS, "sqlite_autoincrement": True}
-"""SQLite would give the id of a deleted account to the next one."""
+"""Otherwise SQLite gives the id of a deleted account to the next one."""
 _CREATED: Final = {"default": ServerNow()}
 _UPDATED: Final = {"default": ServerNow(), "onupdate": ServerNow()}
 
 
 class User(SQLModel, table=True):
-    """One account."""
+    """An account."""
 
     __tablename__ = "user"
     __table_args__ = (UniqueConstraint("email_key", name="uq_user_email_key"), _TABLE_OPTIONS)
@@ -26,35 +26,35 @@ class User(SQLModel, table=True):
     fname: str = Field(max_length=100)
     lname: str = Field(max_length=100)
     name_key: str = Field(max_length=450)
-    """Both names folded by ``name_key()``: searched and sorted by this."""
+    """Both names folded by ``name_key()``, for searching and sorting."""
     email: str = Field(max_length=254)
-    """As it was given."""
+    """As the client sent it, normalized."""
     email_key: str = Field(max_length=320)
-    """The address in one case: unique, and what a sign-in is compared with."""
+    """The address folded by ``email_key()``: unique, and compared at sign-in."""
     password_hash: str = Field(max_length=255)
     """argon2id with its parameters and salt."""
     role: str = Field(max_length=16)
     """A value of ``access.Role``."""
     is_active: bool = Field(sa_type=Boolean)
-    """An account that is not active can't sign in, and nothing it was given works."""
+    """An inactive account can't sign in, and its keys do not work."""
     created_at: datetime | None = Field(default=None, nullable=False, sa_type=UTCDateTime, sa_column_kwargs=_CREATED)
-    """By the database's clock, UTC; None only until the row is written."""
+    """By the database's clock, UTC; None only before the insert."""
     updated_at: datetime | None = Field(default=None, nullable=False, sa_type=UTCDateTime, sa_column_kwargs=_UPDATED)
-    """Last change of the account or its addresses, by the database's clock, UTC; None only until the row is written."""
+    """Last change of the account or its addresses, by the database's clock, UTC; None only before the insert."""
 
-    # Loaded by the query that wants them; a lazy load would be hidden I/O, which asynchronous sessions refuse.
+    # Queries load them explicitly: asynchronous sessions refuse lazy loading.
     addresses: list["Address"] = Relationship(
         sa_relationship=relationship(back_populates="user", lazy="raise", passive_deletes=True, order_by="Address.id")
     )
 
 
 class Address(SQLModel, table=True):
-    """One postal address of an account; it goes with the account."""
+    """A postal address; deleted with its account."""
 
     __tablename__ = "address"
     __table_args__ = (
         ForeignKeyConstraint(**_OF_USER, name="fk_address_user"),
-        # An index to find them by, which unlike others is made in the same statement as the table.
+        # A constraint, because an Index() would be created by a separate statement after the table.
         UniqueConstraint("user_id", "id", name="uq_address_user_id"),
         _TABLE_OPTIONS,
     )
@@ -64,15 +64,15 @@ class Address(SQLModel, table=True):
     street: str = Field(max_length=200)
     city: str = Field(max_length=100)
     postal_code: str | None = Field(default=None, max_length=20)
-    """None where the country has none."""
+    """None if the country has no postal codes."""
     country: str = Field(max_length=2)
-    """Alpha-2 code."""
+    """Alpha-2 code of the country."""
 
     user: User = Relationship(sa_relationship=relationship(back_populates="addresses", lazy="raise"))
 
 
 class Credential(SQLModel, table=True):
-    """A sign-in token or an API key; of the secret only the hash is kept."""
+    """A sign-in token or an API key; only the hash of the secret is stored."""
 
     __tablename__ = "credential"
     __table_args__ = (
@@ -87,10 +87,10 @@ class Credential(SQLModel, table=True):
     kind: str = Field(max_length=8)
     """``token`` or ``key``."""
     name: str | None = Field(default=None, max_length=100)
-    """What the owner calls a key; None for tokens."""
+    """The owner's name for a key; None for tokens."""
     digest: str = Field(max_length=64)
-    """SHA-256 of the secret, hexadecimal."""
+    """SHA-256 of the secret, in hexadecimal."""
     created_at: datetime = Field(sa_type=UTCDateTime)
     expires_at: datetime = Field(sa_type=UTCDateTime)
     last_used_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    """Last use of a key, to the minute; None before the first, and for tokens."""
+    """Last use of a key, accurate to a minute; None before the first use, and for tokens."""

@@ -1,4 +1,4 @@
-"""Password hashes: argon2 in threads of its own, a few at a time."""
+"""Password hashes: argon2, in a few threads of its own."""
 
 import asyncio
 import secrets
@@ -13,56 +13,60 @@ from app.core.errors import AppError
 T = TypeVar("T")
 
 _THREADS: Final = 2
-"""Each hash takes 64 MiB and a core for some 50 ms."""
-_MOST_WAITING: Final = 40
+"""Each hash takes 64 MiB and about 50 ms of a core."""
+_MAX_WAITING: Final = 40
 
 
 class Busy(AppError):
-    """More people sign in than hashes can be computed for."""
+    """More passwords are waiting than can be hashed soon."""
 
     status_code = 503
     title = "Too busy"
     retry_after_seconds = 2
 
     def __init__(self) -> None:
-        super().__init__("Too many passwords wait to be checked")
+        super().__init__("Too many passwords are waiting to be checked")
 
 
 class Passwords:
     """Hashes and checks passwords off the event loop."""
 
     def __init__(self, hasher: PasswordHash | None = None) -> None:
-        """Take argon2 with recommended parameters, or another hasher."""
+        """Use this hasher; by default, argon2 with pwdlib's recommended parameters."""
         self._hasher = hasher or PasswordHash.recommended()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="passwords")
         self.waiting = 0
-        """Passwords that are being hashed or checked, or will be."""
-        # The first work of the threads, so it is there before anybody asks.
-        self._hash_of_nobody = self._threads.submit(self._hasher.hash, secrets.token_hex())
+        """Number of passwords that are being hashed or checked, or wait for it."""
+        # Submitted first, so that it is ready before the first check.
+        self._dummy_hash = self._threads.submit(self._hasher.hash, secrets.token_hex())
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Stop the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def hash(self, password: str) -> str:
-        """Hash a new password, with a salt of its own.
+        """Hash a password with a new salt.
 
         Raises:
-            Busy: Too many wait already.
+            Busy: Too many passwords are waiting.
         """
         return await self._run(lambda: self._hasher.hash(password))
 
     async def verify(self, password: str, hashed: str | None) -> bool:
-        """Check a password; None for an account that does not exist takes as long, and is False.
+        """Check a password against a hash.
+
+        Args:
+            password: The password to check.
+            hashed: None for an account that does not exist: takes as long, and returns False.
 
         Raises:
-            Busy: Too many wait already.
+            Busy: Too many passwords are waiting.
         """
-        is_right = await self._run(lambda: self._hasher.verify(password, hashed or self._hash_of_nobody.result()))
+        is_right = await self._run(lambda: self._hasher.verify(password, hashed or self._dummy_hash.result()))
         return is_right and hashed is not None
 
     async def _run(self, work: Callable[[], T]) -> T:
-        if self.waiting >= _MOST_WAITING:
+        if self.waiting >= _MAX_WAITING:
             raise Busy
         self.waiting += 1
         try:

@@ -1,4 +1,4 @@
-"""What clients send and see about accounts."""
+"""Request and response schemas of accounts, sign-in and API keys."""
 
 import unicodedata
 from datetime import datetime
@@ -27,14 +27,14 @@ from app.core.http.cache.conditional import entity_tag, require_match
 from app.core.http.paging import LimitField, OffsetField
 from app.users.models import User
 
-_NO_PLACES: Final = frozenset({"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"})
-"""Unions, remote islands as a group, test codes, and "unknown"."""
+_NOT_PLACES: Final = frozenset({"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"})
+"""Unions, "outlying Oceania", test codes and "unknown region"."""
 
 
 @cache
 def territories() -> frozenset[str]:
-    """The alpha-2 codes of CLDR's territories."""
-    return frozenset(str(code) for code in Locale("en").territories if len(str(code)) == 2) - _NO_PLACES
+    """Return the alpha-2 codes of the territories in CLDR."""
+    return frozenset(str(code) for code in Locale("en").territories if len(str(code)) == 2) - _NOT_PLACES
 
 
 MAX_ADDRESSES: Final = 50
@@ -59,23 +59,23 @@ _TIMES: Final[JsonDict] = {
 
 
 def _encodable(secret: SecretStr) -> SecretStr:
-    # Half of a surrogate pair, which JSON can spell; of other texts pydantic checks it by itself.
+    # JSON can spell one. Other texts are checked by pydantic.
     if any(unicodedata.category(char) == "Cs" for char in secret.get_secret_value()):
-        raise ValueError("has half of a character")
+        raise ValueError("contains an unpaired surrogate")
     return secret
 
 
 def _email(text: str) -> str:
     try:
-        # Asking the network whether the domain takes mail would hang on it, and says nothing about the person.
-        # Strict: not more than 64 characters before the @, which many mail servers refuse.
+        # Without DNS queries: they would make the response depend on the network.
+        # Strict: at most 64 characters before the @, because many mail servers refuse more.
         return validate_email(text, check_deliverability=False, strict=True).normalized
     except EmailNotValidError as error:
-        raise ValueError(f"is no e-mail address: {error}") from None
+        raise ValueError(f"is not a valid email address: {error}") from None
 
 
 def as_stored(email: str) -> str:
-    """The spelling in which an account would have this address; any other text is given back as it is."""
+    """Return an e-mail address in the spelling in which it is stored; any other text unchanged."""
     try:
         return _email(email.strip())
     except ValueError:
@@ -83,13 +83,13 @@ def as_stored(email: str) -> str:
 
 
 def email_key(email: str) -> str:
-    """The form in which two spellings of an e-mail address are equal: the case does not count."""
+    """Return an e-mail address in a form that ignores case and Unicode composition, for comparing."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", email.strip()).casefold())
 
 
 _SHOWN: Final[JsonDict] = {"pattern": SHOWN_LINE}
 Line = Annotated[str, Field(min_length=1, json_schema_extra=_SHOWN), AfterValidator(shown_line)]
-# No Lines with a length: that would be measured without the blanks around them.
+# Not `Line` with a length: the length would be measured after stripping.
 PostalCode = Annotated[str, Field(min_length=1, max_length=20, json_schema_extra=_SHOWN), AfterValidator(shown_line)]
 PersonName = Annotated[str, Field(min_length=1, max_length=100, json_schema_extra=_SHOWN), AfterValidator(shown_line)]
 Email = Annotated[
@@ -104,24 +104,24 @@ Password = Annotated[
 
 
 class Tagged(BaseModel):
-    """Something that is shown with an entity tag, and changed with ``If-Match``."""
+    """An object that is shown with an ``ETag``, and changed with ``If-Match``."""
 
     @property
     def tag(self) -> str:
-        """Entity tag of its JSON."""
+        """Entity tag of the object as JSON."""
         return entity_tag(self.model_dump_json().encode()).decode()
 
     def require_match(self, if_match: str | None) -> None:
-        """Hold it against an ``If-Match``; None always holds.
+        """Check an ``If-Match`` header; None always matches.
 
         Raises:
-            PreconditionFailed: It has changed.
+            PreconditionFailed: The tag is not one of those in the header.
         """
         require_match(if_match.encode("latin-1") if if_match is not None else None, self.tag.encode())
 
 
 class AddressInput(Given):
-    """A postal address as clients send it."""
+    """A postal address, as sent by a client."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_ADDRESS]})
 
@@ -129,7 +129,7 @@ class AddressInput(Given):
     city: Line = Field(max_length=100)
     postal_code: PostalCode | None = None
     country: str = Field(
-        description="Alpha-2 code; small letters are taken as well.",
+        description="Alpha-2 code of the country, in upper or lower case.",
         max_length=10,
         json_schema_extra=lambda schema: schema.update(enum=[*sorted(territories())]),
     )
@@ -138,7 +138,7 @@ class AddressInput(Given):
     @classmethod
     def _known(cls, value: str) -> str:
         code = value.strip().upper()
-        # Some letters become two: the German sharp s would be South Sudan.
+        # upper() can lengthen a text: "ß" would become "SS", South Sudan.
         if len(code) != len(value.strip()) or code not in territories():
             raise ValueError("must be the alpha-2 code of a country, such as GH")
         return code
@@ -154,13 +154,13 @@ class AddressPublic(Tagged):
     id: int
     street: str
     city: str
-    postal_code: str | None = Field(description="Null where the country has none.")
-    country: str = Field(description="Alpha-2 code.")
+    postal_code: str | None = Field(description="Null if the country has no postal codes.")
+    country: str = Field(description="Alpha-2 code of the country.")
     user_id: int
 
 
 class UserReplace(Given):
-    """All that can be changed about an account; a password that is left out stays."""
+    """All changeable fields of an account; without `password`, the password stays."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{**_ADA, "is_active": True}]})
 
@@ -169,16 +169,16 @@ class UserReplace(Given):
     email: Email
     role: Role
     is_active: bool = Field(strict=True)
-    # Not part of what GET shows, so it can't be demanded of those who send that back.
+    # Optional, because clients send back what GET shows, which has no password.
     password: Password = Field(default_factory=lambda: SecretStr(""))
 
 
 class UserUpdate(Given):
-    """What to change about an account; what is left out stays."""
+    """Fields to change; missing fields keep their values."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"lname": "Owusu"}]})
 
-    # The defaults are never used: what was not sent is left out. None would make null look allowed.
+    # The defaults are never used, because unset fields are ignored. None would allow null in OpenAPI.
     fname: PersonName = Field(default_factory=str)
     lname: PersonName = Field(default_factory=str)
     email: Email = Field(default_factory=str)
@@ -204,7 +204,7 @@ class UserCreate(Given):
 
 
 class UserPublic(Tagged):
-    """An account; the password never leaves the service."""
+    """An account, without its password."""
 
     model_config = ConfigDict(
         from_attributes=True,
@@ -218,11 +218,11 @@ class UserPublic(Tagged):
     id: int
     fname: str
     lname: str
-    email: str = Field(description="Unique, whatever its case.")
+    email: str = Field(description="Unique, ignoring case.")
     role: Role
-    is_active: bool = Field(description="Whether it can sign in, and its keys work.")
-    created_at: datetime = Field(description="UTC.")
-    updated_at: datetime = Field(description="Last change of the account or its addresses, UTC.")
+    is_active: bool = Field(description="Whether the account can sign in and its API keys work.")
+    created_at: datetime = Field(description="Time of creation, UTC.")
+    updated_at: datetime = Field(description="Time of the last change of the account or its addresses, UTC.")
     addresses: list[AddressPublic]
 
     @classmethod
@@ -232,7 +232,7 @@ class UserPublic(Tagged):
 
 
 class UserSort(StrEnum):
-    """Orders of the list."""
+    """Sort orders of the list."""
 
     NAME_ASC = "name_asc"
     NAME_DESC = "name_desc"
@@ -243,10 +243,10 @@ class UserSort(StrEnum):
 
 
 class UserFilters(BaseModel):
-    """Which accounts a client wants, in which order."""
+    """Filters and order of the list of accounts."""
 
     q: str | None = Field(default=None, max_length=200, description="Part of the name or the e-mail address.")
-    sort: UserSort = Field(default=UserSort.CREATED_ASC, description="Order of the list.")
+    sort: UserSort = Field(default=UserSort.CREATED_ASC, description="Sort order.")
     limit: LimitField = 100
     offset: OffsetField = 0
 
@@ -259,15 +259,15 @@ class UserFilters(BaseModel):
 
 
 class SignInForm(BaseModel):
-    """OAuth2's password flow; what else such a form may carry does not matter here."""
+    """The form of OAuth2's password flow; other fields of it are ignored."""
 
     grant_type: Literal["password"] = "password"
-    username: str = Field(min_length=1, max_length=320, description="The e-mail address, in any case.")
+    username: str = Field(min_length=1, max_length=320, description="E-mail address, in any case.")
     password: SecretStr = Field(min_length=1, max_length=128)
 
 
 class TokenPublic(BaseModel):
-    """A sign-in token, to be sent as ``Authorization: Bearer <access_token>``."""
+    """A sign-in token, sent as ``Authorization: Bearer <access_token>``."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -275,9 +275,9 @@ class TokenPublic(BaseModel):
         }
     )
 
-    access_token: str = Field(description="Shown once; the service keeps a hash of it.")
+    access_token: str = Field(description="Shown only once; the service stores a hash.")
     token_type: Literal["bearer"] = "bearer"  # noqa: S105  # the name of the scheme
-    expires_in: int = Field(description="Seconds.")
+    expires_in: int = Field(description="Lifetime in seconds.")
 
 
 class ApiKeyCreate(Given):
@@ -285,12 +285,12 @@ class ApiKeyCreate(Given):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "nightly refresh"}]})
 
-    name: PersonName = Field(description="What it is for.")
+    name: PersonName = Field(description="Purpose of the key.")
     expires_in_days: Annotated[int, BeforeValidator(whole)] = Field(default=365, ge=1, le=3650, strict=True)
 
 
 class ApiKeyPublic(BaseModel):
-    """An API key, without the key."""
+    """An API key, without its secret."""
 
     model_config = ConfigDict(
         from_attributes=True,
@@ -301,14 +301,14 @@ class ApiKeyPublic(BaseModel):
     name: str
     created_at: datetime
     expires_at: datetime
-    last_used_at: datetime | None = Field(description="To the minute; null before the first use.")
+    last_used_at: datetime | None = Field(description="Accurate to a minute; null before the first use.")
 
 
 class ApiKeyCreated(ApiKeyPublic):
-    """A new API key, with the key."""
+    """A new API key, with its secret."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{**_KEY, "key": "key_QnT4x..."}]},
     )
 
-    key: str = Field(description="Sent as `X-API-Key`. Shown once; the service keeps a hash of it.")
+    key: str = Field(description="The secret, to send as `X-API-Key`. Shown only once; the service stores a hash.")

@@ -1,4 +1,4 @@
-"""Sign-in with e-mail address and password, and the API keys of an account."""
+"""Sign-in with e-mail address and password, sign-out, and API keys."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -19,19 +19,19 @@ from app.users.passwords import Busy, Passwords
 from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, TokenPublic, as_stored, email_key
 from app.users.throttle import SignInThrottle
 
-_MOST_KEYS: Final = 20
-_MOST_TOKENS: Final = 20
+_MAX_KEYS: Final = 20
+_MAX_TOKENS: Final = 20
 
 
 class WrongCredentials(Unauthorized):
-    """No active account has this address and this password."""
+    """No active account has this e-mail address and password."""
 
     def __init__(self) -> None:
         super().__init__("Wrong e-mail address or password", headers=CHALLENGE)
 
 
 class TokenNotFound(AppError):
-    """The request came with an API key, or its token has just ended."""
+    """The caller used an API key, or its token was just revoked."""
 
     status_code = 404
     title = "Token not found"
@@ -45,13 +45,13 @@ class ApiKeyNotFound(AppError):
 
 
 class TooManyApiKeys(AppError):
-    """The account has as many API keys as it may have."""
+    """The account has the maximum number of API keys."""
 
     status_code = 409
     title = "Too many API keys"
 
     def __init__(self) -> None:
-        super().__init__(f"An account has at most {_MOST_KEYS} API keys; revoke one first")
+        super().__init__(f"An account can have at most {_MAX_KEYS} API keys; revoke one first")
 
 
 async def sign_in(
@@ -66,12 +66,12 @@ async def sign_in(
     """Exchange e-mail address and password for a token.
 
     Unknown addresses, wrong passwords and inactive accounts get the same
-    answer after the same work.
+    response after the same work.
 
     Raises:
-        TooManyAttempts: It failed often, and it is too early for the next try.
-        WrongCredentials: They are not those of an active account.
-        Busy: Too many passwords wait to be checked.
+        TooManyAttempts: Sign-in failed often for this address, and the next attempt comes too early.
+        WrongCredentials: No active account has this address and password.
+        Busy: Too many passwords are waiting to be checked.
     """
     key = email_key(as_stored(email))
     throttle.admit(key)
@@ -93,10 +93,10 @@ async def _check_and_issue(
         raise WrongCredentials
 
     async def give_token(session: AsyncSession) -> str:
-        # What was true before the password was checked may have changed meanwhile, with all tokens ended.
+        # The account may have changed during the password check, and its tokens have been revoked.
         if await _account(session, key, lock=True) != account:
             raise WrongCredentials
-        await end_oldest_tokens(session, account.id, keep=_MOST_TOKENS - 1)
+        await end_oldest_tokens(session, account.id, keep=_MAX_TOKENS - 1)
         return await issue(session, account.id, "token", lifetime)
 
     return await database.transaction(give_token)
@@ -109,10 +109,10 @@ async def _account(session: AsyncSession, key: str, *, lock: bool = False) -> An
 
 
 async def sign_out(database: Database, principal: Principal) -> None:
-    """End the token with which a request came.
+    """Delete the caller's token.
 
     Raises:
-        TokenNotFound: It came with a key, or another request ended the token first.
+        TokenNotFound: The caller used an API key, or another request deleted the token first.
     """
 
     async def end(session: AsyncSession) -> None:
@@ -124,21 +124,21 @@ async def sign_out(database: Database, principal: Principal) -> None:
     await database.transaction(end)
 
 
-async def create_api_key(database: Database, user_id: int, given: ApiKeyCreate) -> ApiKeyCreated:
-    """Give an account an API key.
+async def create_api_key(database: Database, user_id: int, new: ApiKeyCreate) -> ApiKeyCreated:
+    """Create an API key for an account.
 
     Raises:
-        CredentialEnded: What the account showed has ended since.
-        TooManyApiKeys: It has enough.
+        CredentialEnded: The caller's token or key was revoked during the request.
+        TooManyApiKeys: The account has the maximum number.
     """
 
     async def store(session: AsyncSession) -> ApiKeyCreated:
         await session.exec(select(User.id).where(User.id == user_id).with_for_update())
         await check_still_held(session)
-        key = await issue(session, user_id, "key", timedelta(days=given.expires_in_days), name=given.name)
+        key = await issue(session, user_id, "key", timedelta(days=new.expires_in_days), name=new.name)
         if (
             await session.exec(select(func.count()).select_from(Credential).where(*_keys_of(user_id)))
-        ).one() > _MOST_KEYS:
+        ).one() > _MAX_KEYS:
             raise TooManyApiKeys
         stored = (await session.exec(select(Credential).where(Credential.digest == digest(key)))).one()
         created = ApiKeyCreated(**stored.model_dump(), key=key)
@@ -150,7 +150,7 @@ async def create_api_key(database: Database, user_id: int, given: ApiKeyCreate) 
 
 
 async def list_api_keys(session: AsyncSession, user_id: int) -> list[ApiKeyPublic]:
-    """Read the API keys of an account that have not expired, without the keys."""
+    """Return the API keys of an account that have not expired, without their secrets."""
     usable = (*_keys_of(user_id), col(Credential.expires_at) > ServerNow())
     keys: Sequence[Credential] = (
         await session.exec(select(Credential).where(*usable).order_by(col(Credential.id)))
@@ -159,10 +159,10 @@ async def list_api_keys(session: AsyncSession, user_id: int) -> list[ApiKeyPubli
 
 
 async def revoke_api_key(database: Database, user_id: int, key_id: int) -> None:
-    """End an API key.
+    """Delete an API key.
 
     Raises:
-        ApiKeyNotFound: The account has no such key.
+        ApiKeyNotFound: The account has no key with this id.
     """
 
     async def revoke(session: AsyncSession) -> None:

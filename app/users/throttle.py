@@ -17,7 +17,7 @@ _MAX_NAMES: Final = 10_000
 
 
 class TooManyAttempts(AppError):
-    """Sign-in failed too often for this address."""
+    """Too many sign-in attempts for this address."""
 
     status_code = 429
     title = "Too many requests"

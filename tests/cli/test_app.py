@@ -164,7 +164,7 @@ def test_admin_with_a_wrong_address_or_password_is_not_made(monkeypatch, tmp_pat
 
     assert (wrong.code, missing.code) == (1, 1)
     assert wrong.err == (
-        "Validation failed: email is no e-mail address: An email address must have an @-sign.; "
+        "Validation failed: email is not a valid email address: An email address must have an @-sign.; "
         "password must have at least 12 characters\n"
     )
     assert missing.err == "Validation failed: password must have at least 12 characters\n"

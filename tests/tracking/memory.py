@@ -36,10 +36,10 @@ class TrackingInMemory:
             raise TransferNotFound
         return self.transfers[ubid]
 
-    async def put_transfer(self, given: TransferCreate) -> TransferPublic:
-        stored = TransferPublic(**given.model_dump(), fallbackCount=0, when=self._now(), state=State.INIT)
-        self.documents.setdefault(given.UBID, {})
-        self.transfers[given.UBID] = stored
+    async def put_transfer(self, new: TransferCreate) -> TransferPublic:
+        stored = TransferPublic(**new.model_dump(), fallbackCount=0, when=self._now(), state=State.INIT)
+        self.documents.setdefault(new.UBID, {})
+        self.transfers[new.UBID] = stored
         return stored
 
     async def list_transfers(self, filters: TransferFilters) -> tuple[list[TransferPublic], int]:

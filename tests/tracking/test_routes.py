@@ -165,10 +165,10 @@ async def test_wrong_document_is_refused_by_place_and_field(filled, store, data)
 @pytest.mark.parametrize(
     ("written", "why"),
     [
-        ('{"a": NaN}', "must not have NaN or Infinity, which are no JSON"),
-        ('{"a": [-Infinity]}', "must not have NaN or Infinity, which are no JSON"),
-        ('{"a": 1e999}', "must not have NaN or Infinity, which are no JSON"),
-        (r'{"a": "\ud83d"}', "must not have half of a character"),
+        ('{"a": NaN}', "must not contain NaN or Infinity, which JSON does not allow"),
+        ('{"a": [-Infinity]}', "must not contain NaN or Infinity, which JSON does not allow"),
+        ('{"a": 1e999}', "must not contain NaN or Infinity, which JSON does not allow"),
+        (r'{"a": "\ud83d"}', "must not contain an unpaired surrogate"),
         ('{"a":' + "[" * 300 + "]" * 300 + "}", "must be nested at most 100 levels deep"),
         ('{"a":' + "[" * 100 + "]" * 100 + "}", "must be nested at most 100 levels deep"),
         (json.dumps({"a": "x" * 65_529}), "must have at most 65536 bytes as JSON"),
@@ -264,7 +264,7 @@ async def test_unknown_transfer_is_not_found_and_takes_no_documents(filled, data
 
     missing = {
         "error": "Transfer missing",
-        "details": f"There is no transfer with the UBID '{other}'; create it first",
+        "details": f"No transfer has the UBID '{other}'; create it first",
     }
     batch = {"UBID": other, "documents": data["documents"]}
     headers = {"Content-Type": "application/x-ndjson"}
@@ -288,7 +288,7 @@ async def test_stream_that_the_database_ends_tells_what_was_stored_before(filled
     headers = {"Content-Type": "application/x-ndjson"}
     answer = await filled.post(f"{DOCUMENTS}/{data['ubid']}/stream", content=lines, headers=headers)
 
-    details = "No answer from the database within 60 s; stored: 10000 document(s) of the lines before"
+    details = "No answer from the database within 60 s; stored: 10000 document(s) from earlier lines"
     assert result(answer) == (503, {"error": "Database unavailable", "details": details})
     assert answer.headers["Retry-After"] == "2"
     assert calls == [5000, 5000, 2000]
@@ -304,7 +304,7 @@ async def test_states_only_go_forward(filled, data):
 
         assert result(backwards) == (
             409,
-            {"error": "Step backwards", "details": "The state is DONE already and can't go back to INIT"},
+            {"error": "Step backwards", "details": "The state is already DONE and can't go back to INIT"},
         )
 
 

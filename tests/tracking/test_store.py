@@ -130,7 +130,7 @@ async def test_transfer_does_not_go_back(tracking, transfer):
 
         with pytest.raises(StepBackwards) as caught:
             await tracking.advance_transfer(UBID, State(after))
-        assert caught.value.details == f"The state is {before} already and can't go back to {after}"
+        assert caught.value.details == f"The state is already {before} and can't go back to {after}"
         assert (await tracking.get_transfer(UBID)).state == before
 
 
@@ -142,7 +142,7 @@ async def test_documents_go_forward_all_or_none(tracking, transfer):
 
     with pytest.raises(StepBackwards) as caught:
         await tracking.advance_documents(UBID, State.INIT)
-    assert caught.value.details == "The state is SENT already and can't go back to INIT"
+    assert caught.value.details == "The state is already SENT and can't go back to INIT"
     assert await counts(tracking) == {"INIT": 2, "SENT": 2, "DONE": 0}
 
     assert await tracking.advance_documents(UBID, State.SENT) == 2

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from app.tracking.stream import LARGEST_BATCH, LONGEST_LINE
+from app.tracking.stream import MAX_BATCH, MAX_LINE
 from tests.conftest import Client, opened_database
 from tests.support.service import ServiceProcess
 
@@ -49,7 +49,7 @@ def stored(lines: int, batches: int) -> tuple[int, Any]:
 
 
 def refused(details: dict[str, str], before: int = 0) -> tuple[int, Any]:
-    told = {**details, "stored": f"{before} document(s) of the lines before"}
+    told = {**details, "stored": f"{before} document(s) from earlier lines"}
     return 400, {"error": "Validation failed", "details": told}
 
 
@@ -102,7 +102,7 @@ async def test_empty_stream_stores_nothing(ready):
 async def test_stream_for_no_transfer_is_refused(client):
     missing = {
         "error": "Transfer missing",
-        "details": f"There is no transfer with the UBID '{UBID}'; create it first",
+        "details": f"No transfer has the UBID '{UBID}'; create it first",
     }
     for body in (b"", b"".join(numbered(3))):
         assert await send(client, body) == (409, missing)
@@ -166,23 +166,23 @@ async def test_first_wrong_line_is_the_one_that_is_named(ready):
 
 @pytest.mark.parametrize("end", [b"", b"\n"], ids=["without an end", "with its end"])
 async def test_line_that_is_too_long_is_refused(ready, end):
-    body = numbered(1)[0] + b" " * (LONGEST_LINE + 1) + end
+    body = numbered(1)[0] + b" " * (MAX_LINE + 1) + end
     for size in (60_000, len(body)):
         answer = await send(ready, in_pieces(body, size))
 
-        assert answer == refused({"line 2": f"must have at most {LONGEST_LINE} bytes"})
+        assert answer == refused({"line 2": f"must have at most {MAX_LINE} bytes"})
     assert await found(ready) == 0
 
 
 async def test_longest_line_is_taken(ready):
     line = numbered(1)[0].rstrip()
 
-    assert await send(ready, line + b" " * (LONGEST_LINE - len(line)) + b"\n") == stored(1, 1)
+    assert await send(ready, line + b" " * (MAX_LINE - len(line)) + b"\n") == stored(1, 1)
 
 
 async def test_long_lines_make_smaller_batches(ready):
     lines = [b'{"SMScount":1,"uniqueId":"%d","data":{"a":"%s"}}\n' % (number, b"x" * 60_000) for number in range(100)]
-    assert LARGEST_BATCH < sum(map(len, lines)) < 2 * LARGEST_BATCH
+    assert MAX_BATCH < sum(map(len, lines)) < 2 * MAX_BATCH
 
     assert await send(ready, in_pieces(b"".join(lines), 65_536)) == stored(100, 2)
     assert await found(ready) == 100

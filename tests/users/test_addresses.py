@@ -7,7 +7,7 @@ import pytest
 from tests.users.accounts import ADA, QUAY, RIDGE, create, failing, stored
 
 USER_NOT_FOUND, ADDRESS_NOT_FOUND = {"error": "User not found"}, {"error": "Address not found"}
-TOO_MANY = {"error": "Too many addresses", "details": "An account has at most 50 addresses; delete one first"}
+TOO_MANY = {"error": "Too many addresses", "details": "An account can have at most 50 addresses; delete one first"}
 
 
 async def test_addresses_come_and_go(client):

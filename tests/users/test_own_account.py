@@ -123,7 +123,7 @@ async def test_change_that_a_new_password_overtakes_is_refused(client):
         ("PUT", address, QUAY),
         ("DELETE", address, None),
     ]
-    ended = {"error": "Unauthorized", "details": "The token or key has just ended; sign in again"}
+    ended = {"error": "Unauthorized", "details": "The token or API key has just been revoked; sign in again"}
     for number, (method, url, body) in enumerate(requests):
         token = await sign_in(client, password=f"the owner's new one {number - 1}" if number else PASSWORD)
         before: dict[str, Any] = {}

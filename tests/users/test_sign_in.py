@@ -20,7 +20,7 @@ UNAUTHORIZED = {
     "error": "Unauthorized",
     "details": "This request needs a valid key in the header X-API-Key, or a valid token in Authorization: Bearer",
 }
-BUSY = {"error": "Too busy", "details": "Too many passwords wait to be checked"}
+BUSY = {"error": "Too busy", "details": "Too many passwords are waiting to be checked"}
 ENDINGS: list[dict[str, Any] | None] = [
     {"password": NEW_PASSWORD},
     {"password": PASSWORD},

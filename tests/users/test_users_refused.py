@@ -8,7 +8,7 @@ import pytest
 from tests.users.accounts import ADA, PASSWORD, QUAY, RIDGE, create, stored
 
 TEXT, BLANK, UNKNOWN = "must be text", "must not be blank", "is not a field of this request"
-CONTROL, HALF = "must not contain control characters", "has half of a character"
+CONTROL, HALF = "must not contain control characters", "contains an unpaired surrogate"
 TRUTH, NUMBER, OBJECT = "must be true or false", "must be a whole number", "must be an object"
 REQUIRED, ROLE = "is required", "must be one of: reader, editor, admin"
 COUNTRY = "must be the alpha-2 code of a country, such as GH"
@@ -113,7 +113,7 @@ async def test_text_that_is_no_email_address_is_told_why(client):
     before = await stored(client)
 
     for email, reason in EMAILS.items():
-        expected = refused(email=f"is no e-mail address: {reason}")
+        expected = refused(email=f"is not a valid email address: {reason}")
         assert (email, await send(client, "POST", "/users", {**ADA, "email": email})) == (email, expected)
         assert (email, await send(client, "PATCH", path, {"email": email})) == (email, expected)
     assert await stored(client) == before

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from app.cli.sms_batch.api import Refused, call_api, create_api_client
 from app.sources.chain import SourceFailed
 from app.tracking.schemas import MAX_DOCUMENTS, DocumentInput, TransferCreate, TransferDetails
-from app.tracking.stream import LARGEST_BATCH
+from app.tracking.stream import MAX_BATCH
 
 MAX_IN_FLIGHT: Final = 16
 
@@ -50,7 +50,7 @@ def sub_batches(messages: Iterable[DocumentInput]) -> Iterator[list[DocumentInpu
     size = 0
     for message in messages:
         length = len(message.data) if message.data.isascii() else len(message.data.encode())
-        if len(batch) == MAX_DOCUMENTS or (batch and size + length > LARGEST_BATCH):
+        if len(batch) == MAX_DOCUMENTS or (batch and size + length > MAX_BATCH):
             yield batch
             batch, size = [], 0
         batch.append(message)

@@ -43,7 +43,7 @@ _SENTENCES: Final = {
     "dict_type": "must be an object",
     "list_type": "must be a list",
     "string_type": "must be text",
-    "string_unicode": "has half of a character",
+    "string_unicode": "contains an unpaired surrogate",
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
     "int_type": "must be a whole number",
