@@ -163,9 +163,7 @@ class Tracking:
         Raises:
             TransferNotFound: No transfer has this UBID.
         """
-        async with self._database.reading() as session:
-            await _read(session, ubid)
-            return sum((await _count(session, ubid)).values())
+        return sum((await self.get_transfer(ubid)).states.values())
 
     async def list_documents(self, ubid: str, filters: DocumentFilters) -> tuple[list[DocumentPublic], bool]:
         """Return a page of documents, sorted by id.

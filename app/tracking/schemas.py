@@ -1,7 +1,6 @@
 """Request and response schemas of transfers and documents. Field names are those of the original service."""
 
 import json
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -63,30 +62,23 @@ def _as_json(value: object) -> str:
     if len(text) > 2 * MAX_DEPTH and text.count(b"{") + text.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise ValueError(_TOO_DEEP)
     if b"NaN" in text or b"Infinity" in text:
-        _refuse_not_a_number(value)
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError as error:
+            raise ValueError("must not contain NaN or Infinity, which JSON does not allow") from error
     if len(text) > MAX_DATA:
         raise ValueError(f"must have at most {MAX_DATA} bytes as JSON")
     return text.decode()
 
 
-def _depth(value: object) -> int:
+def _depth(value: dict[Any, Any]) -> int:
     """Return the number of nested levels of objects and lists."""
-    depth, level = 0, [value]
+    depth, level = 0, list[Any]([value])
     while level:
         depth += 1
-        level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, (dict, list))]
+        inside = (outer.values() if isinstance(outer, dict) else outer for outer in level)
+        level = [inner for values in inside for inner in values if isinstance(inner, (dict, list))]
     return depth
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value
-
-
-def _refuse_not_a_number(value: object) -> None:
-    try:
-        json.dumps(value, allow_nan=False)
-    except ValueError as error:
-        raise ValueError("must not contain NaN or Infinity, which JSON does not allow") from error
 
 
 JsonText = Annotated[str, BeforeValidator(_as_json), WithJsonSchema({"type": "object"})]

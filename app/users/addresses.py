@@ -1,7 +1,5 @@
 """Queries and changes of the addresses of an account."""
 
-from collections.abc import Sequence
-
 from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -9,8 +7,7 @@ from app.audit.record import record
 from app.core.db.database import Database
 from app.core.db.types import ServerNow
 from app.core.errors import AppError
-from app.users.credentials import check_still_held
-from app.users.crud import UserNotFound
+from app.users.crud import get_user, lock_user
 from app.users.models import Address, User
 from app.users.schemas import MAX_ADDRESSES, AddressInput, AddressPublic
 
@@ -38,9 +35,7 @@ async def list_addresses(session: AsyncSession, user_id: int) -> list[AddressPub
     Raises:
         UserNotFound: No account has this id.
     """
-    if (await session.exec(select(User.id).where(User.id == user_id))).first() is None:
-        raise UserNotFound
-    return [AddressPublic.model_validate(address) for address in await _addresses(session, user_id)]
+    return (await get_user(session, user_id)).addresses
 
 
 async def get_address(session: AsyncSession, user_id: int, address_id: int) -> AddressPublic:
@@ -65,8 +60,7 @@ async def add_address(database: Database, user_id: int, new: AddressInput) -> Ad
     """
 
     async def store(session: AsyncSession) -> AddressPublic:
-        await _lock(session, user_id)
-        if len(await _addresses(session, user_id)) >= MAX_ADDRESSES:
+        if len((await lock_user(session, user_id)).addresses) >= MAX_ADDRESSES:
             raise TooManyAddresses
         address = Address(user_id=user_id, **new.model_dump())
         session.add(address)
@@ -90,7 +84,7 @@ async def replace_address(
     """
 
     async def store(session: AsyncSession) -> AddressPublic:
-        await _lock(session, user_id)
+        await lock_user(session, user_id)
         before = await get_address(session, user_id, address_id)
         before.require_match(if_match)
         after = before.model_copy(update=new.model_dump())
@@ -113,25 +107,13 @@ async def delete_address(database: Database, user_id: int, address_id: int, *, i
     """
 
     async def remove(session: AsyncSession) -> None:
-        await _lock(session, user_id)
+        await lock_user(session, user_id)
         address = await get_address(session, user_id, address_id)
         address.require_match(if_match)
         await session.exec(delete(Address).where(col(Address.id) == address_id))
         await _record(session, "DELETE_ADDRESS", address, before=address)
 
     await database.transaction(remove)
-
-
-async def _addresses(session: AsyncSession, user_id: int) -> Sequence[Address]:
-    return (await session.exec(select(Address).where(Address.user_id == user_id).order_by(col(Address.id)))).all()
-
-
-async def _lock(session: AsyncSession, user_id: int) -> None:
-    """Lock the account until the commit."""
-    query = select(User.id).where(User.id == user_id).with_for_update()
-    if (await session.exec(query)).first() is None:
-        raise UserNotFound
-    await check_still_held(session)
 
 
 async def _record(session: AsyncSession, action: str, address: AddressPublic, **states: AddressPublic) -> None:

@@ -46,7 +46,7 @@ async def list_users(session: AsyncSession, filters: UserFilters) -> tuple[list[
     query = select(User).where(*conditions).order_by(*_order(filters.sort)).options(_WITH_ADDRESSES)
     users = (await session.exec(query.limit(filters.limit).offset(filters.offset))).all()
     total = (await session.exec(select(func.count()).select_from(User).where(*conditions))).one()
-    return [UserPublic.of(user) for user in users], total
+    return [UserPublic.model_validate(user) for user in users], total
 
 
 def _conditions(filters: UserFilters) -> Sequence[Any]:
@@ -70,7 +70,7 @@ async def get_user(session: AsyncSession, user_id: int) -> UserPublic:
     Raises:
         UserNotFound: No account has this id.
     """
-    return UserPublic.of(await _read(session, user_id))
+    return UserPublic.model_validate(await _read(session, user_id))
 
 
 async def _read(session: AsyncSession, user_id: int, *, lock: bool = False) -> User:
@@ -78,6 +78,18 @@ async def _read(session: AsyncSession, user_id: int, *, lock: bool = False) -> U
     user = (await session.exec(query.with_for_update() if lock else query)).first()
     if user is None:
         raise UserNotFound
+    return user
+
+
+async def lock_user(session: AsyncSession, user_id: int) -> User:
+    """Lock an account until the commit, and return it with its addresses.
+
+    Raises:
+        UserNotFound: No account has this id.
+        CredentialEnded: The caller's token or key was revoked during the request.
+    """
+    user = await _read(session, user_id, lock=True)
+    await check_still_held(session)
     return user
 
 
@@ -135,9 +147,8 @@ async def update_user(
         fields["password_hash"] = await passwords.hash(changes.password.get_secret_value())
 
     async def store(session: AsyncSession) -> UserPublic:
-        user = await _read(session, user_id, lock=True)
-        before = UserPublic.of(user)
-        await check_still_held(session)
+        user = await lock_user(session, user_id)
+        before = UserPublic.model_validate(user)
         _check(before, fields, by, if_match)
         user.sqlmodel_update(fields | _keys({**before.model_dump(), **fields}))
         await _flush(session)
@@ -170,8 +181,7 @@ async def delete_user(database: Database, user_id: int, *, if_match: str | None)
     """
 
     async def remove(session: AsyncSession) -> None:
-        user = UserPublic.of(await _read(session, user_id, lock=True))
-        await check_still_held(session)
+        user = UserPublic.model_validate(await lock_user(session, user_id))
         user.require_match(if_match)
         await session.exec(delete(User).where(col(User.id) == user_id))
         await record(session, "DELETE_USER", "User", user_id, before=_shown(user))

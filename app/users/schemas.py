@@ -4,7 +4,7 @@ import unicodedata
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal
 
 from babel import Locale
 from email_validator import EmailNotValidError, validate_email
@@ -25,7 +25,6 @@ from app.core.http.access import Role
 from app.core.http.bodies import SHOWN_LINE, Given, shown_line, whole
 from app.core.http.cache.conditional import entity_tag, require_match
 from app.core.http.paging import LimitField, OffsetField
-from app.users.models import User
 
 _NOT_PLACES: Final = frozenset({"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"})
 """Unions, "outlying Oceania", test codes and "unknown region"."""
@@ -224,11 +223,6 @@ class UserPublic(Tagged):
     created_at: datetime = Field(description="Time of creation, UTC.")
     updated_at: datetime = Field(description="Time of the last change of the account or its addresses, UTC.")
     addresses: list[AddressPublic]
-
-    @classmethod
-    def of(cls, user: User) -> Self:
-        """What an account with its addresses looks like from outside."""
-        return cls.model_validate(user)
 
 
 class UserSort(StrEnum):

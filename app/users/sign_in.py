@@ -1,6 +1,5 @@
 """Sign-in with e-mail address and password, sign-out, and API keys."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -55,13 +54,7 @@ class TooManyApiKeys(AppError):
 
 
 async def sign_in(
-    database: Database,
-    passwords: Passwords,
-    throttle: SignInThrottle,
-    email: str,
-    password: str,
-    *,
-    lifetime: timedelta,
+    database: Database, passwords: Passwords, throttle: SignInThrottle, email: str, password: str, lifetime: timedelta
 ) -> TokenPublic:
     """Exchange e-mail address and password for a token.
 
@@ -136,9 +129,8 @@ async def create_api_key(database: Database, user_id: int, new: ApiKeyCreate) ->
         await session.exec(select(User.id).where(User.id == user_id).with_for_update())
         await check_still_held(session)
         key = await issue(session, user_id, "key", timedelta(days=new.expires_in_days), name=new.name)
-        if (
-            await session.exec(select(func.count()).select_from(Credential).where(*_keys_of(user_id)))
-        ).one() > _MAX_KEYS:
+        count = select(func.count()).select_from(Credential).where(*_keys_of(user_id))
+        if (await session.exec(count)).one() > _MAX_KEYS:
             raise TooManyApiKeys
         stored = (await session.exec(select(Credential).where(Credential.digest == digest(key)))).one()
         created = ApiKeyCreated(**stored.model_dump(), key=key)
@@ -151,10 +143,8 @@ async def create_api_key(database: Database, user_id: int, new: ApiKeyCreate) ->
 
 async def list_api_keys(session: AsyncSession, user_id: int) -> list[ApiKeyPublic]:
     """Return the API keys of an account that have not expired, without their secrets."""
-    usable = (*_keys_of(user_id), col(Credential.expires_at) > ServerNow())
-    keys: Sequence[Credential] = (
-        await session.exec(select(Credential).where(*usable).order_by(col(Credential.id)))
-    ).all()
+    query = select(Credential).where(*_keys_of(user_id), col(Credential.expires_at) > ServerNow())
+    keys = await session.exec(query.order_by(col(Credential.id)))
     return [ApiKeyPublic.model_validate(key) for key in keys]
 
 
