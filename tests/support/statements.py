@@ -1,6 +1,5 @@
 """What a service asks of its database."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -18,18 +17,13 @@ class Statement(NamedTuple):
 
 
 @contextmanager
-def recorded(database: Database, *, deliveries: bool = False) -> Iterator[list[Statement]]:
-    """Every statement while the block runs, but only if asked those that deliver audit entries whenever they get to it.
-
-    A bulk statement counts once, BEGIN and what sets a connection up not at all.
-    """
+def recorded(database: Database) -> Iterator[list[Statement]]:
+    """Every statement while the block runs; a bulk statement counts once, BEGIN and PRAGMA not at all."""
     statements: list[Statement] = []
     engine = database.engine.sync_engine
 
     def record(_connection: Any, _cursor: Any, sql: str, parameters: Any, *_: Any) -> None:
-        task = asyncio.current_task()
-        is_delivery = task is not None and task.get_name().startswith("audit delivery")
-        if (deliveries or not is_delivery) and not sql.startswith(("BEGIN", "PRAGMA")):
+        if not sql.startswith(("BEGIN", "PRAGMA")):
             statements.append(Statement(sql, parameters))
 
     event.listen(engine, "before_cursor_execute", record)
