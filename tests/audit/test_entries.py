@@ -1,4 +1,4 @@
-"""The audit trail: each change leaves one entry, in its own transaction, and what changes nothing leaves none."""
+"""The audit trail: each change leaves one entry, in its own transaction; other requests leave none."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.audit.models import AuditEntry
 from tests.conftest import COUNTRIES, RATES
 from tests.support import payloads
-from tests.support.upstream import after, document, status
+from tests.support.upstream import document, status
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,7 +23,7 @@ KEY = "key-of-the-operator"
 OPERATOR = {"X-API-Key": KEY}
 PASSWORD, NEW_PASSWORD = "correct horse battery", "another horse, another battery"
 ADA = {"fname": "Ada", "lname": "Mensah", "email": "Ada@example.com", "password": PASSWORD, "role": "editor"}
-ACCRA = {"street": "12 Ridge Road", "city": "Accra", "postal_code": "GA-144-1239", "country": "GH"}
+ACCRA: dict[str, Any] = {"street": "12 Ridge Road", "city": "Accra", "postal_code": "GA-144-1239", "country": "GH"}
 SHOWN = {"fname": "Ada", "lname": "Mensah", "email": "Ada@example.com", "role": "editor", "is_active": True}
 
 
@@ -73,103 +73,73 @@ async def sign_in(client, *, password: str = PASSWORD, request_id: str = "r-2") 
     return {"Authorization": f"Bearer {response.json()['access_token']}", "X-Request-ID": request_id}
 
 
-async def test_creating_an_account_is_one_entry_with_its_addresses_and_without_its_password(closed):
-    user = await create(closed, addresses=[ACCRA])
+async def left_by(client, method: str, path: str, body: Any = None, *, headers: Any = OPERATOR) -> tuple[Any, Any]:
+    """Make a change; the answer, and the one entry that it left."""
+    number = len(await trail(client))
+    response = await client.request(method, path, json=body, headers={"X-Request-ID": "r-1", **headers})
+    assert response.is_success, response.text
+    (told,) = (await trail(client))[number:]
+    return (response.json() if response.content else None), told
 
-    changes = added({**SHOWN, "addresses": user["addresses"]})
-    assert await trail(closed) == [
-        entry("CREATE_USER", "User", user["id"], f"User {user['id']} created", changes=changes)
-    ]
 
+async def test_changes_of_an_account_are_entries_with_what_changed_and_never_a_password(closed):
+    user, told = await left_by(closed, "POST", "/users", {**ADA, "addresses": [ACCRA]})
+    about, one, summary = ("User", user["id"]), f"/users/{user['id']}", f"User {user['id']} "
+    created = {**SHOWN, "addresses": user["addresses"]}
+    assert told == entry("CREATE_USER", *about, f"{summary}created", changes=added(created))
 
-async def test_changing_an_account_is_one_entry_with_only_what_changed(closed):
-    user = await create(closed)
     own = await sign_in(closed)
+    herself = {"actor": "Ada@example.com", "actor_id": user["id"], "request_id": "r-2"}
+    _, told = await left_by(closed, "PATCH", one, {"lname": "Owusu", "fname": "Ada"}, headers=own)
+    changes: dict[str, Any] = {"lname": {"before": "Mensah", "after": "Owusu"}}
+    assert told == entry("UPDATE_USER", *about, f"{summary}updated", **herself, changes=changes)
+    _, told = await left_by(closed, "PUT", one, {**SHOWN, "fname": "Adwoa", "lname": "Owusu"}, headers=own)
+    changes = {"fname": {"before": "Ada", "after": "Adwoa"}}
+    assert told == entry("UPDATE_USER", *about, f"{summary}updated", **herself, changes=changes)
 
-    patched = await closed.patch(f"/users/{user['id']}", json={"lname": "Owusu", "fname": "Ada"}, headers=own)
-    full = {**SHOWN, "fname": "Adwoa", "lname": "Owusu"}
-    put = await closed.put(f"/users/{user['id']}", json=full, headers={**own, "X-Request-ID": "r-3"})
-
-    assert (patched.status_code, put.status_code) == (200, 200)
-    by_herself = {"actor": "Ada@example.com", "actor_id": user["id"]}
-    changes = [{"lname": {"before": "Mensah", "after": "Owusu"}}, {"fname": {"before": "Ada", "after": "Adwoa"}}]
-    assert (await trail(closed))[1:] == [
-        entry("UPDATE_USER", "User", user["id"], f"User {user['id']} updated", **by_herself, request_id=sent, changes=c)
-        for sent, c in zip(("r-2", "r-3"), changes, strict=True)
-    ]
-
-
-async def test_new_password_and_role_are_one_entry_that_does_not_show_the_password(closed):
-    user = await create(closed)
-
-    given = {"password": NEW_PASSWORD, "role": "reader", "is_active": False}
-    response = await closed.patch(f"/users/{user['id']}", json=given, headers={**OPERATOR, "X-Request-ID": "r-1"})
-
-    assert response.status_code == 200
+    _, told = await left_by(closed, "PATCH", one, {"password": NEW_PASSWORD, "role": "admin", "fname": "Ada"})
     changes = {
-        "role": {"before": "editor", "after": "reader"},
-        "is_active": {"before": True, "after": False},
+        "fname": {"before": "Adwoa", "after": "Ada"},
+        "role": {"before": "editor", "after": "admin"},
         "password": {"before": None, "after": "changed"},
     }
-    assert (await trail(closed))[1:] == [
-        entry("UPDATE_USER", "User", user["id"], f"User {user['id']} updated", changes=changes)
-    ]
+    assert told == entry("UPDATE_USER", *about, f"{summary}updated", changes=changes)
 
-
-async def test_deleting_an_account_is_one_entry_and_all_entries_outlive_it(closed):
-    user = await create(closed, addresses=[ACCRA])
-    before = await trail(closed)
-
-    response = await closed.delete(f"/users/{user['id']}", headers=await sign_in(closed))
-
-    assert response.status_code == 204
-    by_herself = {"actor": "Ada@example.com", "actor_id": user["id"], "request_id": "r-2"}
-    changes = removed({**SHOWN, "addresses": user["addresses"]})
-    assert await trail(closed) == [
-        *before,
-        entry("DELETE_USER", "User", user["id"], f"User {user['id']} deleted", **by_herself, changes=changes),
-    ]
+    before, own = await trail(closed), await sign_in(closed, password=NEW_PASSWORD)
+    _, told = await left_by(closed, "DELETE", one, headers=own)
+    changes = removed({**created, "lname": "Owusu", "role": "admin"})
+    assert told == entry("DELETE_USER", *about, f"{summary}deleted", **herself, changes=changes)
+    assert await trail(closed) == [*before, told]  # entries outlive the account
 
 
 async def test_each_change_of_an_address_is_one_entry(closed):
     user = await create(closed)
-    headers, addresses = {**OPERATOR, "X-Request-ID": "r-1"}, f"/users/{user['id']}/addresses"
+    path = f"/users/{user['id']}/addresses"
+    changed = {**ACCRA, "street": "1 Castle Road", "postal_code": None}
 
-    address = (await closed.post(addresses, json=ACCRA, headers=headers)).json()
-    one = f"{addresses}/{address['id']}"
-    put = await closed.put(one, json={**ACCRA, "street": "1 Castle Road", "postal_code": None}, headers=headers)
-    deleted = await closed.delete(one, headers=headers)
-
-    assert (put.status_code, deleted.status_code) == (200, 204)
-    number = f"{user['id']}/{address['id']}"
-    name, after_put = f"Address {number}", {**ACCRA, "street": "1 Castle Road", "postal_code": None}
-    updated = {
-        "street": {"before": "12 Ridge Road", "after": "1 Castle Road"},
-        "postal_code": {"before": "GA-144-1239", "after": None},
-    }
-    gone = {field: change for field, change in removed(after_put).items() if change["before"] is not None}
-    assert (await trail(closed))[1:] == [
-        entry("CREATE_ADDRESS", "Address", number, f"{name} created", changes=added(ACCRA)),
-        entry("UPDATE_ADDRESS", "Address", number, f"{name} updated", changes=updated),
-        entry("DELETE_ADDRESS", "Address", number, f"{name} deleted", changes=gone),
-    ]
+    address, told = await left_by(closed, "POST", path, ACCRA)
+    about, summary = ("Address", f"{user['id']}/{address['id']}"), f"Address {user['id']}/{address['id']} "
+    assert told == entry("CREATE_ADDRESS", *about, f"{summary}created", changes=added(ACCRA))
+    _, told = await left_by(closed, "PUT", f"{path}/{address['id']}", changed)
+    changes = {name: {"before": ACCRA[name], "after": changed[name]} for name in ("street", "postal_code")}
+    assert told == entry("UPDATE_ADDRESS", *about, f"{summary}updated", changes=changes)
+    _, told = await left_by(closed, "DELETE", f"{path}/{address['id']}")
+    changes = removed({name: value for name, value in changed.items() if value is not None})
+    assert told == entry("DELETE_ADDRESS", *about, f"{summary}deleted", changes=changes)
 
 
 async def test_creating_and_revoking_an_api_key_is_one_entry_each(closed):
     user = await create(closed)
-    own = await sign_in(closed)
+    own, path = await sign_in(closed), "/users/me/api-keys"
+    herself = {"actor": "Ada@example.com", "actor_id": user["id"], "request_id": "r-2"}
 
-    key = (await closed.post("/users/me/api-keys", json={"name": "nightly refresh"}, headers=own)).json()
-    revoked = await closed.delete(f"/users/me/api-keys/{key['id']}", headers=own)
-
-    assert revoked.status_code == 204
-    about = {"actor": "Ada@example.com", "actor_id": user["id"], "request_id": "r-2"}
+    key, told = await left_by(closed, "POST", path, {"name": "nightly refresh"}, headers=own)
     changes = added({"name": "nightly refresh", "expires_at": key["expires_at"]})
-    name, gone = f"API key {key['id']}", removed({"name": "nightly refresh"})
-    assert (await trail(closed))[1:] == [
-        entry("CREATE_API_KEY", "API key", key["id"], f"{name} created", **about, changes=changes),
-        entry("REVOKE_API_KEY", "API key", key["id"], f"{name} revoked", **about, changes=gone),
-    ]
+    about, summary = ("API key", key["id"]), f"API key {key['id']} "
+    assert told == entry("CREATE_API_KEY", *about, f"{summary}created", **herself, changes=changes)
+    _, told = await left_by(closed, "DELETE", f"{path}/{key['id']}", headers=own)
+    changes = removed({"name": "nightly refresh"})
+    assert told == entry("REVOKE_API_KEY", *about, f"{summary}revoked", **herself, changes=changes)
 
 
 async def test_no_password_hash_token_or_key_is_in_the_trail(closed):
@@ -218,78 +188,84 @@ async def test_each_refresh_and_deletion_of_a_country_is_one_entry(closed):
     ]
 
 
-async def test_refresh_tells_what_was_stored_when_it_was_stored(loaded, upstream):
-    """And not what was stored when it began to fetch."""
-    upstream.answers[RATES] = after(0.3, document(payloads.er_api()))
+async def test_entry_of_a_refresh_compares_with_what_was_stored_at_its_end(loaded, upstream):
+    """And not with what was stored when it began to fetch."""
+    asked, deleted = asyncio.Event(), asyncio.Event()
+
+    async def answer(*request: Any) -> None:
+        asked.set()
+        await deleted.wait()
+        await document(payloads.er_api())(*request)
+
+    upstream.answers[RATES] = answer
     waiting = asyncio.create_task(loaded.post("/countries/refresh"))
-    while upstream.hits[RATES] < 2:
-        await asyncio.sleep(0.01)
+    await asked.wait()
     assert (await loaded.delete("/countries/gh")).status_code == 200
+    deleted.set()
     assert (await waiting).status_code == 200
 
     last = (await trail(loaded, headers={}))[-1]
-
     assert last["action"] == "REFRESH_COUNTRIES"
     assert last["changes"]["total_countries"] == {"before": 249, "after": 250}
 
 
-async def test_joined_refreshes_are_one_entry(closed, upstream):
-    upstream.answers[RATES] = after(0.2, document(payloads.er_api()))
+async def test_shared_refresh_is_one_entry(service, upstream, monkeypatch):
+    calls: list[None] = []
 
-    answers = await asyncio.gather(*(closed.post("/countries/refresh", headers=OPERATOR) for _ in range(5)))
+    async def answer(*request: Any) -> None:
+        while len(calls) < 5:
+            await asyncio.sleep(0.01)
+        await document(payloads.er_api())(*request)
 
-    assert [answer.status_code for answer in answers] == [200] * 5
-    assert [told["action"] for told in await trail(closed)] == ["REFRESH_COUNTRIES"]
+    upstream.answers[RATES] = answer
+    async with service(upstream_timeout_seconds=25) as client:
+        refresher = client.state["refresher"]
+        refresh = refresher.refresh
+
+        async def refresh_counted(*arguments: Any, **options: Any) -> Any:
+            calls.append(None)
+            return await refresh(*arguments, **options)
+
+        monkeypatch.setattr(refresher, "refresh", refresh_counted)
+        answers = await asyncio.gather(*(client.post("/countries/refresh") for _ in range(5)))
+
+        assert [answer.status_code for answer in answers] == [200] * 5
+        assert [told["action"] for told in await trail(client, headers={})] == ["REFRESH_COUNTRIES"]
 
 
-async def test_what_fails_leaves_no_entry(closed, upstream):
+async def test_failed_request_leaves_no_entry(closed, upstream):
     user, other = await create(closed), await create(closed, email="kofi@example.com")
     own, one = await sign_in(closed), f"/users/{user['id']}"
     before = await trail(closed)
     stale = {**OPERATOR, "If-Match": '"stale"'}
     upstream.answers[COUNTRIES] = status(404)
 
-    answers = {
-        "taken at creation": await closed.post("/users", json=ADA, headers=OPERATOR),
-        "taken at change": await closed.patch(one, json={"email": other["email"]}, headers=OPERATOR),
-        "stale change": await closed.patch(one, json={"lname": "Owusu"}, headers=stale),
-        "stale deletion": await closed.delete(one, headers=stale),
-        "role of herself": await closed.patch(one, json={"role": "admin"}, headers=own),
-        "account of another": await closed.delete(f"/users/{other['id']}", headers=own),
-        "stranger": await closed.delete(one),
-        "invalid": await closed.patch(one, json={"lname": ""}, headers=OPERATOR),
-        "no account": await closed.delete("/users/999999", headers=OPERATOR),
-        "no account to change": await closed.patch("/users/999999", json={"lname": "O"}, headers=OPERATOR),
-        "no account for an address": await closed.post("/users/999999/addresses", json=ACCRA, headers=OPERATOR),
-        "no address": await closed.put(f"{one}/addresses/999999", json=ACCRA, headers=OPERATOR),
-        "no address to delete": await closed.delete(f"{one}/addresses/999999", headers=OPERATOR),
-        "no key": await closed.delete("/users/me/api-keys/999999", headers=own),
-        "no country": await closed.delete("/countries/nowhere", headers=OPERATOR),
-        "no source": await closed.post("/countries/refresh", headers=OPERATOR),
-    }
+    requests: list[tuple[int, str, str, Any, Any]] = [
+        (409, "POST", "/users", ADA, OPERATOR),
+        (409, "PATCH", one, {"email": other["email"]}, OPERATOR),
+        (412, "PATCH", one, {"lname": "Owusu"}, stale),
+        (412, "DELETE", one, None, stale),
+        (403, "PATCH", one, {"role": "admin"}, own),
+        (403, "DELETE", f"/users/{other['id']}", None, own),
+        (401, "DELETE", one, None, {}),
+        (400, "PATCH", one, {"lname": ""}, OPERATOR),
+        (404, "DELETE", "/users/999999", None, OPERATOR),
+        (404, "PATCH", "/users/999999", {"lname": "O"}, OPERATOR),
+        (404, "POST", "/users/999999/addresses", ACCRA, OPERATOR),
+        (404, "PUT", f"{one}/addresses/999999", ACCRA, OPERATOR),
+        (404, "DELETE", f"{one}/addresses/999999", None, OPERATOR),
+        (404, "DELETE", "/users/me/api-keys/999999", None, own),
+        (404, "DELETE", "/countries/nowhere", None, OPERATOR),
+        (503, "POST", "/countries/refresh", None, OPERATOR),
+    ]
 
-    assert {name: answer.status_code for name, answer in answers.items()} == {
-        "taken at creation": 409,
-        "taken at change": 409,
-        "stale change": 412,
-        "stale deletion": 412,
-        "role of herself": 403,
-        "account of another": 403,
-        "stranger": 401,
-        "invalid": 400,
-        "no account": 404,
-        "no account to change": 404,
-        "no account for an address": 404,
-        "no address": 404,
-        "no address to delete": 404,
-        "no key": 404,
-        "no country": 404,
-        "no source": 503,
-    }
+    for number, method, path, body, headers in requests:
+        answer = await closed.request(method, path, json=body, headers=headers)
+        assert (method, path, answer.status_code) == (method, path, number)
     assert await trail(closed) == before
 
 
-async def test_of_many_who_delete_at_once_one_succeeds_and_leaves_an_entry(closed):
+async def test_of_several_deletions_at_once_one_succeeds_and_leaves_an_entry(closed):
     user = await create(closed, addresses=[ACCRA])
     own = await sign_in(closed)
     key = (await closed.post("/users/me/api-keys", json={"name": "k"}, headers=own)).json()
@@ -311,7 +287,7 @@ async def test_of_many_who_delete_at_once_one_succeeds_and_leaves_an_entry(close
     assert actions == ["REVOKE_API_KEY", "DELETE_ADDRESS", "DELETE_COUNTRY", "DELETE_USER"]
 
 
-async def test_what_changes_nothing_leaves_no_entry(closed):
+async def test_request_that_changes_nothing_leaves_no_entry(closed):
     user = await create(closed, addresses=[ACCRA])
     one, before = f"/users/{user['id']}", await trail(closed)
 
@@ -328,7 +304,7 @@ async def test_what_changes_nothing_leaves_no_entry(closed):
     assert answers[-1].json() == user
 
 
-async def test_who_acts_in_an_open_development_service_is_anybody(client):
+async def test_actor_in_an_open_development_service_is_anybody(client):
     await client.post("/users", json=ADA, headers={"X-Request-ID": "r-1"})
 
     (told,) = await trail(client, headers={})
@@ -336,7 +312,7 @@ async def test_who_acts_in_an_open_development_service_is_anybody(client):
     assert (told["actor"], told["actor_id"], told["request_id"]) == ("anybody", None, "r-1")
 
 
-async def test_request_id_of_our_own_making_is_in_the_entry(closed):
+async def test_generated_request_id_is_in_the_entry(closed):
     response = await closed.post("/users", json=ADA, headers=OPERATOR)
 
     (told,) = await trail(closed)
@@ -371,11 +347,7 @@ async def test_command_line_is_named_as_such(closed, database_url, tmp_path):
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "app", "create-admin", "ada@example.com"),
         cwd=tmp_path,
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
-            "DATABASE_URL": database_url,
-        },
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": database_url},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -416,34 +388,34 @@ async def all_there_is(client) -> list[Any]:
         return [users, countries, [tuple(row) for row in await (await session.connection()).exec_driver_sql(keys)]]
 
 
-async def test_change_whose_entry_can_not_be_written_does_not_happen(closed, monkeypatch):
+async def fail(*_: object, **__: object) -> None:
+    raise RuntimeError("on purpose")
+
+
+async def fail_where_audited(session: AsyncSession, commit: Any = AsyncSession.commit) -> None:
+    if "called after the commit" in session.info:
+        await fail()
+    await commit(session)
+
+
+USERS_OF_RECORD = ("users.crud", "users.addresses", "users.sign_in", "countries.crud", "refresh.crud")
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        {f"app.{module}.record": fail for module in USERS_OF_RECORD},
+        {f"{__name__}.AsyncSession.commit": fail_where_audited},
+    ],
+    ids=["entry", "commit"],
+)
+async def test_change_happens_with_its_entry_or_not_at_all(closed, monkeypatch, faults):
     user = await create(closed, addresses=[ACCRA])
     await closed.post("/countries/refresh", headers=OPERATOR)
     before, told = await all_there_is(closed), await trail(closed)
 
-    async def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("on purpose")
-
-    for module in ("users.crud", "users.addresses", "users.sign_in", "countries.crud", "refresh.crud"):
-        monkeypatch.setattr(f"app.{module}.record", fail)
-    statuses = await write_all(closed, user)
-
-    assert statuses == [500] * 9
-    assert await all_there_is(closed) == before
-    assert await trail(closed) == told
-
-
-async def test_change_whose_commit_fails_leaves_no_entry(closed, monkeypatch):
-    user = await create(closed, addresses=[ACCRA])
-    await closed.post("/countries/refresh", headers=OPERATOR)
-    before, told, commit = await all_there_is(closed), await trail(closed), AsyncSession.commit
-
-    async def fail_where_audited(session: AsyncSession) -> None:
-        if "called after the commit" in session.info:
-            raise RuntimeError("on purpose")
-        await commit(session)
-
-    monkeypatch.setattr(AsyncSession, "commit", fail_where_audited)
+    for name, fault in faults.items():
+        monkeypatch.setattr(name, fault)
     statuses = await write_all(closed, user)
 
     assert statuses == [500] * 9
@@ -470,7 +442,7 @@ async def found(client, query: str) -> list[str]:
     return [entry["request_id"] for entry in response.json()]
 
 
-async def test_filters_find_what_they_name_and_combine(closed):
+async def test_filters_match_exactly_and_combine(closed):
     await put_into_trail(
         closed,
         row(request_id="a"),
@@ -535,7 +507,7 @@ async def test_wrong_parameters_are_refused(closed):
     }
 
 
-async def test_pages_are_told_in_headers(closed):
+async def test_headers_describe_the_pages(closed):
     await put_into_trail(closed, *(row(request_id=str(number)) for number in range(5)))
     await put_into_trail(closed, row(request_id="other", action="UPDATE_USER"))
 
