@@ -1,8 +1,7 @@
 """Addresses of an account: listed, added, replaced, deleted, and nobody else's."""
 
 import asyncio
-
-import pytest
+from typing import Any
 
 from tests.users.accounts import ADA, QUAY, RIDGE, create, failing, stored
 
@@ -48,32 +47,25 @@ async def test_country_is_taken_in_any_case_and_the_postal_code_may_be_left_out(
     assert replaced.json() == {"id": added["id"], **RIDGE, "user_id": ada["id"]}
 
 
-async def test_address_of_another_account_is_not_there(client):
+async def test_address_of_another_account_or_without_an_account_is_not_found(client):
     ada = await create(client, addresses=[RIDGE])
     grace = await create(client, email="grace@example.com", addresses=[QUAY])
     before = await stored(client)
-    hers = grace["addresses"][0]["id"]
+    hers, nowhere = grace["addresses"][0]["id"], "/users/987654/addresses"
 
-    for path in (f"/users/{ada['id']}/addresses/{hers}", f"/users/{ada['id']}/addresses/987654"):
-        answers = [await client.get(path), await client.put(path, json=RIDGE), await client.delete(path)]
-        assert [(answer.status_code, answer.json()) for answer in answers] == [(404, ADDRESS_NOT_FOUND)] * 3
-    assert await stored(client) == before
-
-
-async def test_addresses_of_nobody_are_not_there(client):
-    ada = await create(client, addresses=[RIDGE])
-    before = await stored(client)
-    path = f"/users/987654/addresses/{ada['addresses'][0]['id']}"
-
-    answers = [
-        await client.get("/users/987654/addresses"),
-        await client.post("/users/987654/addresses", json=RIDGE),
-        await client.put(path, json=QUAY),
-        await client.delete(path),
+    requests: list[tuple[str, str, Any, Any]] = [
+        *(("GET", f"/users/{ada['id']}/addresses/{number}", None, ADDRESS_NOT_FOUND) for number in (hers, 987654)),
+        *(("PUT", f"/users/{ada['id']}/addresses/{number}", RIDGE, ADDRESS_NOT_FOUND) for number in (hers, 987654)),
+        *(("DELETE", f"/users/{ada['id']}/addresses/{number}", None, ADDRESS_NOT_FOUND) for number in (hers, 987654)),
+        ("GET", nowhere, None, USER_NOT_FOUND),
+        ("POST", nowhere, RIDGE, USER_NOT_FOUND),
+        ("PUT", f"{nowhere}/{hers}", QUAY, USER_NOT_FOUND),
+        ("DELETE", f"{nowhere}/{hers}", None, USER_NOT_FOUND),
+        ("GET", f"{nowhere}/{hers}", None, ADDRESS_NOT_FOUND),
     ]
-    assert [(answer.status_code, answer.json()) for answer in answers] == [(404, USER_NOT_FOUND)] * 4
-    one = await client.get(path)
-    assert (one.status_code, one.json()) == (404, ADDRESS_NOT_FOUND)
+    for method, path, body, missing in requests:
+        answer = await client.request(method, path, json=body)
+        assert (method, path, answer.status_code, answer.json()) == (method, path, 404, missing)
     assert await stored(client) == before
 
 
@@ -110,13 +102,12 @@ async def test_change_of_an_address_is_a_change_of_its_account(client):
     assert (await client.get(path)).headers["ETag"] == tags[-1]
 
 
-@pytest.mark.parametrize("beginning", ["UPDATE user", "INSERT INTO audit"])
-async def test_change_of_an_address_that_fails_half_way_changes_nothing(client, beginning):
+async def test_change_of_an_address_that_fails_half_way_changes_nothing(client):
     ada = await create(client, addresses=[RIDGE])
     path = f"/users/{ada['id']}/addresses"
     one = f"{path}/{ada['addresses'][0]['id']}"
     before = await stored(client)
-    with failing(client, beginning):
+    with failing(client, "UPDATE user"):
         answers = [await client.post(path, json=QUAY), await client.put(one, json=QUAY), await client.delete(one)]
 
     assert [answer.status_code for answer in answers] == [500, 500, 500]

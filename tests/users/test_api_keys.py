@@ -39,16 +39,8 @@ async def test_key_is_shown_once_and_works_in_its_own_header_only(client, token)
     created = response.json()
     key = created.pop("key")
     assert re.fullmatch(r"key_[A-Za-z0-9_-]{43}", key)
-    assert (response.status_code, created) == (
-        201,
-        {
-            "id": created["id"],
-            "name": "nightly refresh",
-            "created_at": created["created_at"],
-            "expires_at": created["expires_at"],
-            "last_used_at": None,
-        },
-    )
+    assert list(created) == ["id", "name", "created_at", "expires_at", "last_used_at"]
+    assert (response.status_code, created["name"], created["last_used_at"]) == (201, "nightly refresh", None)
     assert response.headers["Cache-Control"] == "no-store"
     life = datetime.fromisoformat(created["expires_at"]) - datetime.fromisoformat(created["created_at"])
     assert life == timedelta(days=365)
@@ -56,23 +48,15 @@ async def test_key_is_shown_once_and_works_in_its_own_header_only(client, token)
 
     assert (await client.get("/users/me", headers={"X-API-Key": key})).json() == ada
     secret = token["Authorization"].removeprefix("Bearer ")
-    wrong: list[dict[str, str]] = [
-        {"Authorization": f"Bearer {key}"},
-        {"Authorization": secret},
-        {"Authorization": f"Basic {secret}"},
-        {"X-API-Key": secret},
-        {"X-API-Key": secret.replace("token_", "key_")},
-        {"X-API-Key": key[:-1]},
-        {"X-API-Key": key.swapcase()},
-        {"X-API-Key": key, **token},
-        {},
-    ]
-    for headers in wrong:
+    wrong_keys = (secret, secret.replace("token_", "key_"), key[:-1], key.swapcase())
+    wrong: list[dict[str, str]] = [{"X-API-Key": text} for text in wrong_keys]
+    wrong += [{"Authorization": text} for text in (f"Bearer {key}", secret, f"Basic {secret}")]
+    for headers in [*wrong, {"X-API-Key": key, **token}, {}]:
         answer = await client.get("/users/me", headers=headers)
         assert (headers, answer.status_code, answer.json()) == (headers, 401, UNAUTHORIZED)
 
 
-async def test_use_of_a_key_is_noted_once_a_minute(client, token):
+async def test_last_use_of_a_key_is_written_once_a_minute(client, token):
     headers = {"X-API-Key": (await add(client, token))["key"]}
     await add(client, token, "never used")
 
@@ -95,7 +79,7 @@ async def test_use_of_a_key_is_noted_once_a_minute(client, token):
         assert (await last_use() > at) == is_noted
 
 
-async def test_expired_key_is_of_no_use_and_not_listed(client, token):
+async def test_expired_key_is_refused_and_not_listed(client, token):
     expired = await add(client, token, expires_in_days=1)
     kept = await add(client, token, "longest", expires_in_days=3650)
     at = "2020-01-01 00:00:00.000000"
@@ -109,7 +93,7 @@ async def test_expired_key_is_of_no_use_and_not_listed(client, token):
     assert names == [{"name": "longest"}, {"name": "new"}]
 
 
-async def test_revoked_key_is_of_no_use(client, token):
+async def test_revoked_key_is_refused(client, token):
     first, second = await add(client, token), await add(client, token, "second")
 
     response = await client.delete(f"{PATH}/{first['id']}", headers=token)
@@ -123,7 +107,7 @@ async def test_revoked_key_is_of_no_use(client, token):
     assert (await client.get("/users/me", headers=token)).status_code == 200
 
 
-async def test_key_is_revoked_once_also_by_many_at_once(client, token):
+async def test_one_of_several_revocations_at_once_succeeds(client, token):
     key = await add(client, token)
 
     answers = await asyncio.gather(*(client.delete(f"{PATH}/{key['id']}", headers=token) for _ in range(5)))
@@ -132,7 +116,7 @@ async def test_key_is_revoked_once_also_by_many_at_once(client, token):
     assert len(await rows(client, "SELECT id FROM audit WHERE action = 'REVOKE_API_KEY'")) == 1
 
 
-async def test_key_of_another_account_is_not_there(client, token):
+async def test_key_of_another_account_is_not_found(client, token):
     hers = await add(client, token)
     await create(client, email="grace@example.com")
     grace = await sign_in(client, "grace@example.com")
@@ -158,7 +142,7 @@ async def test_account_has_at_most_twenty_keys(client, token):
     await add(client, token)
 
 
-async def test_key_whose_request_a_new_password_overtakes_is_not_made(client, token):
+async def test_key_is_not_created_after_a_new_password_or_a_deletion(client, token):
     path = f"/users/{(await client.get('/users/me', headers=token)).json()['id']}"
     for ending in ("patch", "delete"):
         headers = await sign_in(client) if ending == "delete" else token
@@ -219,7 +203,7 @@ async def test_key_does_what_its_account_may(client, token):
         assert (await client.get("/users/me", headers=ended)).status_code == 401
 
 
-async def test_key_works_also_where_its_use_cannot_be_noted(client, token, monkeypatch):
+async def test_key_works_although_its_use_cannot_be_written(client, token, monkeypatch):
     key = (await add(client, token))["key"]
     transaction = Database.transaction
     for failure in ("refused", "slow"):
