@@ -1,4 +1,4 @@
-"""What the tests of this folder share: each module has its data in a JSON file with its name beside it."""
+"""Test data: each module has a JSON file of the same name beside it."""
 
 import json
 from pathlib import Path
@@ -9,5 +9,5 @@ import pytest
 
 @pytest.fixture
 def data(request: pytest.FixtureRequest) -> Any:
-    """The data of the test module, read anew, so that a test may change it."""
+    """The data of the test module, read for each test, so that it may change them."""
     return json.loads(Path(request.path).with_suffix(".json").read_text(encoding="utf-8"))

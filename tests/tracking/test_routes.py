@@ -1,4 +1,4 @@
-"""The routes of transfers and documents over a store in memory: there is no database in these tests."""
+"""The routes of transfers and documents, with a store in memory instead of a database."""
 
 import inspect
 import json
@@ -17,9 +17,15 @@ from tests.conftest import make_settings
 from tests.tracking.memory import TrackingInMemory
 
 TRANSFERS, DOCUMENTS = "/tracking/sms_transfers", "/tracking/sms_documents"
+UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 NOT_FOUND = {"error": "Transfer not found"}
 NO_UUID = "must be a UUID, such as 0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 STATES = "must be one of: INIT, SENT, DONE"
+NO_PARAMETERS = "is not a parameter; this request takes none"
+OF_ONE_TRANSFER = (
+    *((method, f"{TRANSFERS}/{{}}{end}") for method, end in (("GET", ""), ("PUT", "/SENT"), ("DELETE", ""))),
+    *((method, f"{DOCUMENTS}/{{}}{end}") for method, end in (("GET", ""), ("GET", "/items"), ("PUT", "/SENT"))),
+)
 
 
 @pytest.fixture
@@ -104,7 +110,7 @@ async def test_every_route_answers_as_the_contract_says(api, data, slash):
     assert result(await api.get(f"{TRANSFERS}/{ubid}{slash}")) == (404, NOT_FOUND)
 
 
-async def test_stored_transfer_starts_anew_and_keeps_its_documents(filled, data):
+async def test_existing_transfer_is_reset_and_keeps_its_documents(filled, data):
     await filled.put(f"{TRANSFERS}/{data['ubid']}/DONE")
 
     again = await filled.post(TRANSFERS, json={**data["transfer"], "SMScount": 9})
@@ -114,7 +120,7 @@ async def test_stored_transfer_starts_anew_and_keeps_its_documents(filled, data)
     assert (await filled.get(f"{TRANSFERS}/{data['ubid']}")).json()["states"] == {"INIT": 2, "SENT": 0, "DONE": 0}
 
 
-async def test_id_in_capitals_is_the_same_transfer(api, data):
+async def test_ubid_ignores_case(api, data):
     ubid = data["ubid"].upper()
     created = await api.post(TRANSFERS, json={**data["transfer"], "UBID": ubid})
     inserted = await api.post(DOCUMENTS, json={"UBID": ubid, "documents": data["documents"]})
@@ -126,18 +132,17 @@ async def test_id_in_capitals_is_the_same_transfer(api, data):
     assert (await api.delete(f"{TRANSFERS}/{ubid}")).status_code == 204
 
 
-async def test_names_lose_the_blanks_around_them(api, data):
-    created = await api.post(TRANSFERS, json={**data["transfer"], "fileName": f" {'x' * 53} ", "origName": "é" * 50})
+@pytest.mark.parametrize(
+    ("change", "changed"),
+    [
+        ({"fileName": f" {'x' * 53} ", "origName": "é" * 50}, {"fileName": "x" * 53, "origName": "é" * 50}),
+        ({"SMScount": 3.0}, {"SMScount": 3}),  # to JSON one number
+    ],
+)
+async def test_names_are_stripped_and_numbers_may_end_in_point_zero(api, data, change, changed):
+    created = await api.post(TRANSFERS, json={**data["transfer"], **change})
 
-    expected = {**data["transfer_stored"], "fileName": "x" * 53, "origName": "é" * 50}
-    assert result(created) == (201, expected)
-
-
-async def test_whole_numbers_may_be_written_with_a_point(api, data):
-    """To JSON 3 and 3.0 are one number."""
-    created = await api.post(TRANSFERS, json={**data["transfer"], "SMScount": 3.0})
-
-    assert result(created) == (201, {**data["transfer_stored"], "SMScount": 3})
+    assert result(created) == (201, {**data["transfer_stored"], **changed})
 
 
 async def test_wrong_transfer_is_refused_by_field(api, store, data):
@@ -176,7 +181,7 @@ async def test_wrong_document_is_refused_by_place_and_field(filled, store, data)
     ],
     ids=["NaN", "Infinity", "1e999", "half", "endless", "deep", "large", "large in bytes"],
 )
-async def test_data_that_no_answer_could_show_is_refused(filled, data, written, why):
+async def test_data_that_no_response_could_show_are_refused(filled, data, written, why):
     body = f'{{"UBID": "{data["ubid"]}", "documents": [{{"SMScount": 1, "uniqueId": "A", "data": {written}}}]}}'
     response = await filled.post(DOCUMENTS, content=body, headers={"Content-Type": "application/json"})
 
@@ -195,7 +200,7 @@ async def test_data_that_no_answer_could_show_is_refused(filled, data, written, 
     ],
     ids=["large", "large in bytes", "words", "number", "nested", "brackets"],
 )
-async def test_data_comes_back_as_it_was_sent(filled, data, given):
+async def test_data_are_returned_as_they_were_sent(filled, data, given):
     document = {"SMScount": 1, "uniqueId": "A", "data": given}
     sent = await filled.post(DOCUMENTS, json={"UBID": data["ubid"], "documents": [document]})
 
@@ -234,7 +239,7 @@ async def test_body_of_a_batch_is_an_object_with_two_fields(filled, data):
         assert result(await filled.post(DOCUMENTS, json=body)) == refused(details)
 
 
-async def test_countless_mistakes_are_refused_as_a_whole(filled, data):
+async def test_thousands_of_mistakes_are_refused_as_one(filled, data):
     unknown = {f"a{number}": 0 for number in range(20_001)}
     document = {**data["documents"][0], **unknown}
     batch = {"UBID": data["ubid"], "documents": data["documents"]}
@@ -250,17 +255,11 @@ async def test_countless_mistakes_are_refused_as_a_whole(filled, data):
     assert len(all_wrong.json()["details"]) == 100
 
 
-async def test_unknown_transfer_is_not_found_and_takes_no_documents(filled, data):
+async def test_unknown_transfer_is_not_found_and_accepts_no_documents(filled, data):
     other = data["other_ubid"]
-    for method, path in (
-        ("GET", f"{TRANSFERS}/{other}"),
-        ("PUT", f"{TRANSFERS}/{other}/SENT"),
-        ("DELETE", f"{TRANSFERS}/{other}"),
-        ("GET", f"{DOCUMENTS}/{other}"),
-        ("GET", f"{DOCUMENTS}/{other}/items"),
-        ("PUT", f"{DOCUMENTS}/{other}/SENT"),
-    ):
-        assert (path, *result(await filled.request(method, path))) == (path, 404, NOT_FOUND)
+    for method, path in OF_ONE_TRANSFER:
+        answer = await filled.request(method, path.format(other))
+        assert (path, *result(answer)) == (path, 404, NOT_FOUND)
 
     missing = {
         "error": "Transfer missing",
@@ -274,7 +273,7 @@ async def test_unknown_transfer_is_not_found_and_takes_no_documents(filled, data
     assert result(streamed) == (409, missing)
 
 
-async def test_stream_that_the_database_ends_tells_what_was_stored_before(filled, store, data, monkeypatch):
+async def test_database_error_in_a_stream_names_what_was_stored_before(filled, store, data, monkeypatch):
     put_documents, calls = store.put_documents, []
 
     async def failing(ubid: str, documents: Any) -> Any:
@@ -308,65 +307,46 @@ async def test_states_only_go_forward(filled, data):
         )
 
 
-@pytest.mark.parametrize("state", ["sent", "LOST", "%20", "SENT,DONE", "0"])
-async def test_unknown_state_is_refused(filled, data, state):
+async def test_unknown_state_is_refused(filled):
     for kind in (TRANSFERS, DOCUMENTS):
-        assert result(await filled.put(f"{kind}/{data['ubid']}/{state}")) == refused({"state": STATES})
+        for state in ("sent", "LOST", "%20", "SENT,DONE", "0"):
+            assert result(await filled.put(f"{kind}/{UBID}/{state}")) == refused({"state": STATES})
 
 
-async def test_path_with_no_uuid_is_refused(api):
-    for method, path in (
-        ("GET", f"{TRANSFERS}/nonsense"),
-        ("PUT", f"{TRANSFERS}/nonsense/SENT"),
-        ("DELETE", f"{TRANSFERS}/nonsense"),
-        ("GET", f"{DOCUMENTS}/nonsense"),
-        ("GET", f"{DOCUMENTS}/nonsense/items"),
-        ("PUT", f"{DOCUMENTS}/nonsense/SENT"),
-    ):
-        assert (path, *result(await api.request(method, path))) == (path, *refused({"ubid": NO_UUID}))
+async def test_path_without_a_uuid_is_refused(api):
+    for method, path in OF_ONE_TRANSFER:
+        answer = await api.request(method, path.format("nonsense"))
+        assert (path, *result(answer)) == (path, *refused({"ubid": NO_UUID}))
 
 
-@pytest.mark.parametrize(
-    ("query", "details"),
-    [
-        ("limit=0", {"limit": "must be at least 1"}),
-        ("limit=1001", {"limit": "must be at most 1000"}),
-        ("limit=x", {"limit": "must be a whole number"}),
-        ("offset=-1", {"offset": "must be at least 0"}),
-        ("state=sent", {"state": STATES}),
-        ("state=", {"state": "must not be blank"}),
-        ("stat=SENT", {"stat": "is not a parameter; known are: state, limit, offset"}),
-        ("limit=1&limit=2", {"limit": "is given more than once"}),
-    ],
-)
-async def test_wrong_parameter_of_the_list_of_transfers_is_refused(api, query, details):
-    assert result(await api.get(f"{TRANSFERS}?{query}")) == refused(details)
+PARAMETERS = {
+    TRANSFERS: {
+        "limit=0": {"limit": "must be at least 1"},
+        "limit=1001": {"limit": "must be at most 1000"},
+        "limit=x": {"limit": "must be a whole number"},
+        "offset=-1": {"offset": "must be at least 0"},
+        "state=sent": {"state": STATES},
+        "state=": {"state": "must not be blank"},
+        "stat=SENT": {"stat": "is not a parameter; known are: state, limit, offset"},
+        "limit=1&limit=2": {"limit": "is given more than once"},
+    },
+    f"{DOCUMENTS}/{UBID}/items": {
+        "limit=0": {"limit": "must be at least 1"},
+        "limit=5001": {"limit": "must be at most 5000"},
+        "after=A0000000010": {"after": "must have at most 10 characters"},
+        "after=": {"after": "must not be blank"},
+        "offset=1": {"offset": "is not a parameter; known are: after, limit"},
+    },
+    **{path: {"force=1": {"force": NO_PARAMETERS}} for path in (f"{TRANSFERS}/{UBID}", f"{DOCUMENTS}/{UBID}")},
+}
 
 
-@pytest.mark.parametrize(
-    ("query", "details"),
-    [
-        ("limit=0", {"limit": "must be at least 1"}),
-        ("limit=5001", {"limit": "must be at most 5000"}),
-        ("after=A0000000010", {"after": "must have at most 10 characters"}),
-        ("after=", {"after": "must not be blank"}),
-        ("offset=1", {"offset": "is not a parameter; known are: after, limit"}),
-    ],
-)
-async def test_wrong_parameter_of_the_list_of_documents_is_refused(filled, data, query, details):
-    assert result(await filled.get(f"{DOCUMENTS}/{data['ubid']}/items?{query}")) == refused(details)
-
-
-async def test_other_routes_take_no_parameters(filled, data):
-    ubid = data["ubid"]
-    for method, path in (
-        ("GET", f"{TRANSFERS}/{ubid}"),
-        ("DELETE", f"{TRANSFERS}/{ubid}"),
-        ("GET", f"{DOCUMENTS}/{ubid}"),
-    ):
-        response = await filled.request(method, f"{path}?force=1")
-
-        assert result(response) == refused({"force": "is not a parameter; this request takes none"})
+async def test_wrong_parameters_are_refused(filled):
+    for path, queries in PARAMETERS.items():
+        for query, details in queries.items():
+            answer = await filled.get(f"{path}?{query}")
+            assert (path, query, *result(answer)) == (path, query, *refused(details))
+    assert result(await filled.delete(f"{TRANSFERS}/{UBID}?force=1")) == refused({"force": NO_PARAMETERS})
 
 
 async def test_transfers_are_listed_by_page_and_state(api, data):
@@ -387,7 +367,7 @@ async def test_transfers_are_listed_by_page_and_state(api, data):
     assert ([transfer["UBID"] for transfer in sent.json()], sent.headers["X-Total-Count"]) == ([ubids[1]], "1")
 
 
-async def test_link_leads_from_page_to_page_of_documents(api, data):
+async def test_link_header_leads_through_the_pages_of_documents(api, data):
     ids = ["1", "a&b", "a+b", "a/?#é", "ü 1"]
     await api.post(TRANSFERS, json=data["transfer"])
     documents = [{"SMScount": 1, "uniqueId": unique_id, "data": {}} for unique_id in ids]
@@ -420,7 +400,7 @@ async def test_body_of_another_type_is_refused(filled, data):
     assert streamed.status_code == 415
 
 
-async def test_wrong_method_is_told_the_right_ones(api, data):
+async def test_wrong_method_is_refused_with_the_allowed_ones(api, data):
     for path, allowed in (
         (TRANSFERS, "GET, HEAD, POST"),
         (f"{TRANSFERS}/{data['ubid']}", "DELETE, GET, HEAD"),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -68,7 +69,7 @@ async def test_stored_transfer_is_read_as_it_was_answered(tracking, data):
     assert await tracking.list_transfers(TransferFilters()) == ([stored], 1)
 
 
-async def test_transfer_that_is_sent_again_starts_anew_with_its_documents(tracking, database, transfer, data):
+async def test_existing_transfer_is_reset_and_keeps_its_documents(tracking, database, transfer, data):
     await tracking.put_documents(UBID, [DocumentInput(**document) for document in data["documents"]])
     await tracking.advance_documents(UBID, State.SENT)
     await tracking.advance_transfer(UBID, State.DONE)
@@ -114,22 +115,18 @@ async def test_transfers_are_listed_newest_first_by_page_and_state(tracking, dat
     assert await listed(state="DONE") == ([], 0)
 
 
-async def test_transfer_goes_forward_or_stays(tracking, transfer):
-    for before, after in (("INIT", "INIT"), ("INIT", "SENT"), ("INIT", "DONE"), ("SENT", "DONE"), ("DONE", "DONE")):
+async def test_transfer_goes_forward_or_stays_but_not_back(tracking, transfer):
+    states = list(State)
+    for before, after in product(states, states):
         await tracking.put_transfer(transfer)
-        await tracking.advance_transfer(UBID, State(before))
+        await tracking.advance_transfer(UBID, before)
 
-        assert (await tracking.advance_transfer(UBID, State(after))).state == after
-        assert (await tracking.get_transfer(UBID)).state == after
-
-
-async def test_transfer_does_not_go_back(tracking, transfer):
-    for before, after in (("SENT", "INIT"), ("DONE", "INIT"), ("DONE", "SENT")):
-        await tracking.put_transfer(transfer)
-        await tracking.advance_transfer(UBID, State(before))
-
+        if states.index(after) >= states.index(before):
+            assert (await tracking.advance_transfer(UBID, after)).state == after
+            assert (await tracking.get_transfer(UBID)).state == after
+            continue
         with pytest.raises(StepBackwards) as caught:
-            await tracking.advance_transfer(UBID, State(after))
+            await tracking.advance_transfer(UBID, after)
         assert caught.value.details == f"The state is already {before} and can't go back to {after}"
         assert (await tracking.get_transfer(UBID)).state == before
 
@@ -192,7 +189,7 @@ async def test_5000_documents_are_written_a_thousand_at_a_time_also_when_sent_ag
 
 
 @pytest.mark.engines("mariadb")
-async def test_5000_documents_travel_to_the_server_in_pieces_not_one_by_one(tracking, database, transfer):
+async def test_5000_documents_reach_the_server_in_pieces_not_one_by_one(tracking, database, transfer):
     async def inserts() -> int:
         async with database.reading() as session:
             connection = await session.connection()
@@ -204,7 +201,7 @@ async def test_5000_documents_travel_to_the_server_in_pieces_not_one_by_one(trac
     assert await inserts() - before <= 5
 
 
-async def test_of_several_documents_with_one_id_the_last_counts(tracking, transfer):
+async def test_last_of_several_documents_with_one_id_is_stored(tracking, transfer):
     documents = [*documents_of("ab", SMScount=1), *documents_of("ba", SMScount=2), *documents_of("b", SMScount=3)]
 
     assert await tracking.put_documents(UBID, documents) == 2
@@ -212,7 +209,7 @@ async def test_of_several_documents_with_one_id_the_last_counts(tracking, transf
     assert [(document.uniqueId, document.SMScount) for document in stored] == [("a", 2), ("b", 3)]
 
 
-async def test_ids_that_differ_in_case_accent_or_blanks_around_are_told_apart_alike_on_both_engines(tracking, transfer):
+async def test_ids_are_compared_by_case_and_accent_but_not_by_surrounding_spaces_on_both_engines(tracking, transfer):
     ids = ["a", "A", "á", "a ", " a", "ß", "ss", "a b"]
 
     assert await tracking.put_documents(UBID, documents_of(ids)) == 6
@@ -221,7 +218,7 @@ async def test_ids_that_differ_in_case_accent_or_blanks_around_are_told_apart_al
     assert [document.uniqueId for document in stored] == ["A", "a", "a b", "ss", "ß", "á"]
 
 
-async def test_document_that_is_sent_again_starts_anew(tracking, database, transfer):
+async def test_existing_document_is_reset(tracking, database, transfer):
     await tracking.put_documents(UBID, documents_of("ab", data={"old": 1}))
     await tracking.advance_documents(UBID, State.DONE)
     await execute(database, f"UPDATE sms_documents SET {quoted(database, 'when')} = '2020-01-01 00:00:00.000000'")
@@ -234,7 +231,7 @@ async def test_document_that_is_sent_again_starts_anew(tracking, database, trans
     assert abs(datetime.now(UTC) - b.when) < timedelta(minutes=1)
 
 
-async def test_what_there_is_not_can_not_be_read_changed_or_filled(tracking, database, transfer):
+async def test_missing_transfer_can_not_be_read_changed_or_filled(tracking, database, transfer):
     for call in (
         tracking.get_transfer(NOWHERE),
         tracking.advance_transfer(NOWHERE, State.SENT),
@@ -251,23 +248,18 @@ async def test_what_there_is_not_can_not_be_read_changed_or_filled(tracking, dat
     assert (await count(database), await count(database, "sms_transfers")) == (0, 1)
 
 
-async def test_deleted_transfer_takes_its_documents_with_it(tracking, database, transfer):
+async def test_documents_are_deleted_with_their_transfer_also_by_other_programs(tracking, database, transfer):
     await tracking.put_documents(UBID, many(2500))
-
     await tracking.delete_transfer(UBID)
-
     assert (await count(database), await count(database, "sms_transfers")) == (0, 0)
 
-
-async def test_transfer_that_is_deleted_by_other_hands_takes_its_documents_with_it(tracking, database, transfer):
+    await tracking.put_transfer(transfer)
     await tracking.put_documents(UBID, many(100))
-
     await execute(database, "DELETE FROM sms_transfers WHERE UBID = :ubid", ubid=UBID)
-
     assert await count(database) == 0
 
 
-async def test_document_without_a_transfer_can_not_be_stored_by_other_hands_either(tracking, database, transfer):
+async def test_database_refuses_a_document_without_a_transfer(tracking, database, transfer):
     await tracking.put_documents(UBID, documents_of("B"))
     attempts = [INSERT_DOCUMENT, *(f"UPDATE {table} SET UBID = :ubid" for table in ("sms_documents", "sms_transfers"))]
     for attempt in attempts:
@@ -279,7 +271,7 @@ async def test_document_without_a_transfer_can_not_be_stored_by_other_hands_eith
     assert await tracking.count_documents(UBID) == 2
 
 
-async def test_transfer_that_is_deleted_while_documents_come_leaves_no_orphan(tracking, database, transfer):
+async def test_deletion_during_inserts_leaves_no_orphan(tracking, database, transfer):
     """Again and again, so that the two meet in either order."""
     for _ in range(5):
         await tracking.put_transfer(transfer)
@@ -292,7 +284,7 @@ async def test_transfer_that_is_deleted_while_documents_come_leaves_no_orphan(tr
         assert (await count(database), await count(database, "sms_transfers")) == (0, 0)
 
 
-async def test_two_who_store_the_same_documents_at_once_both_succeed(tracking, database, transfer):
+async def test_two_requests_that_store_the_same_documents_at_once_succeed(tracking, database, transfer):
     documents = many(1000)
 
     async with asyncio.timeout(20):
@@ -312,7 +304,7 @@ async def test_pages_by_id_miss_nothing_while_documents_come_and_go(tracking, da
         page, may_go_on = await tracking.list_documents(UBID, DocumentFilters(after=after, limit=300))
         seen += [document.uniqueId for document in page]
         after = seen[-1]
-        # One comes before and one behind what was read, and one that was read goes.
+        # One is added before and one after the last read, and one already read is deleted.
         number = int(after)
         await tracking.put_documents(UBID, documents_of([f"{number - 1:05}", f"{number + 1:05}"]))
         await execute(database, "DELETE FROM sms_documents WHERE uniqueId = :first", first=seen[0])
@@ -322,7 +314,7 @@ async def test_pages_by_id_miss_nothing_while_documents_come_and_go(tracking, da
     assert len(seen) == 2500 + 8
 
 
-async def test_page_far_behind_is_two_statements(tracking, database, transfer):
+async def test_last_page_is_two_statements(tracking, database, transfer):
     await tracking.put_documents(UBID, many(2500))
 
     with recorded(database) as statements:

@@ -58,7 +58,8 @@ async def found(client: httpx.AsyncClient) -> int:
     return int(response.json()["result"].split()[1])
 
 
-async def test_stream_of_any_length_is_stored_in_batches_of_5000_also_when_sent_again(ready):
+async def test_stream_is_stored_in_batches_of_5000_also_when_sent_again(ready):
+    assert await send(ready, b"".join(numbered(5000))) == stored(5000, 1)
     body = b"".join(numbered(12_345))
 
     for _ in range(2):
@@ -70,12 +71,8 @@ async def test_stream_of_any_length_is_stored_in_batches_of_5000_also_when_sent_
     ]
 
 
-async def test_exactly_5000_lines_are_one_batch(ready):
-    assert await send(ready, b"".join(numbered(5000))) == stored(5000, 1)
-
-
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
-async def test_chunks_may_be_cut_anywhere(ready, data, newline):
+async def test_chunks_may_end_anywhere(ready, data, newline):
     lines = [json.dumps(document, ensure_ascii=False).encode() for document in data["documents"]]
     body = newline.join(lines)
 
@@ -86,20 +83,17 @@ async def test_chunks_may_be_cut_anywhere(ready, data, newline):
         assert sorted(read, key=lambda document: document["SMScount"]) == data["documents"]
 
 
-async def test_blank_lines_are_no_documents_and_the_last_newline_is_no_matter(ready):
+async def test_blank_lines_and_the_last_newline_do_not_count(ready):
+    for body in (b"", b"\n", b"\r\n \n"):
+        assert await send(ready, body) == stored(0, 0)
+    assert await found(ready) == 0
     one, two = numbered(2)
     for body in (one + two, one + two.rstrip(), b"\n \n" + one + b"\r\n\t\n" + two + b"\n\n  "):
         assert await send(ready, body) == stored(2, 1)
     assert await found(ready) == 2
 
 
-async def test_empty_stream_stores_nothing(ready):
-    for body in (b"", b"\n", b"\r\n \n"):
-        assert await send(ready, body) == stored(0, 0)
-    assert await found(ready) == 0
-
-
-async def test_stream_for_no_transfer_is_refused(client):
+async def test_stream_for_an_unknown_transfer_is_refused(client):
     missing = {
         "error": "Transfer missing",
         "details": f"No transfer has the UBID '{UBID}'; create it first",
@@ -138,7 +132,7 @@ async def test_stream_that_stops_in_the_middle_is_ended(ready, monkeypatch):
 
 
 @pytest.mark.engines("sqlite")
-async def test_lines_that_only_make_sense_together_are_refused(ready, data):
+async def test_lines_that_are_valid_only_together_are_refused(ready, data):
     for lines in data["sense_only_together"]:
         status, body = await send(ready, "\n".join(lines).encode())
 
@@ -146,7 +140,11 @@ async def test_lines_that_only_make_sense_together_are_refused(ready, data):
     assert await found(ready) == 0
 
 
-async def test_wrong_line_far_behind_tells_what_was_stored_before_it(ready):
+async def test_error_names_the_first_wrong_line_and_what_was_stored_before(ready):
+    assert await send(ready, b"".join([*numbered(3), b"wrong\n", b"wrong too\n"])) == refused(
+        {"line 4": "is not valid JSON"}
+    )
+    assert await found(ready) == 0
     lines = numbered(12_000)
     lines[10_500] = b'{"SMScount":0,"uniqueId":"x","data":{}}\n'
     lines.insert(100, b"\n")  # a blank line counts as a line
@@ -157,27 +155,16 @@ async def test_wrong_line_far_behind_tells_what_was_stored_before_it(ready):
     assert await found(ready) == 10_000
 
 
-async def test_first_wrong_line_is_the_one_that_is_named(ready):
-    lines = [*numbered(3), b"wrong\n", b"wrong too\n"]
-
-    assert await send(ready, b"".join(lines)) == refused({"line 4": "is not valid JSON"})
-    assert await found(ready) == 0
-
-
 @pytest.mark.parametrize("end", [b"", b"\n"], ids=["without an end", "with its end"])
-async def test_line_that_is_too_long_is_refused(ready, end):
+async def test_line_has_a_maximum_length(ready, end):
     body = numbered(1)[0] + b" " * (MAX_LINE + 1) + end
     for size in (60_000, len(body)):
         answer = await send(ready, in_pieces(body, size))
 
         assert answer == refused({"line 2": f"must have at most {MAX_LINE} bytes"})
     assert await found(ready) == 0
-
-
-async def test_longest_line_is_taken(ready):
     line = numbered(1)[0].rstrip()
-
-    assert await send(ready, line + b" " * (MAX_LINE - len(line)) + b"\n") == stored(1, 1)
+    assert await send(ready, line + b" " * (MAX_LINE - len(line)) + end) == stored(1, 1)
 
 
 async def test_long_lines_make_smaller_batches(ready):
@@ -202,9 +189,7 @@ async def test_stream_may_be_larger_than_other_bodies(service, data):
 
 
 @pytest.mark.slow("sqlite")
-async def test_connection_that_is_cut_leaves_whole_batches_and_sending_again_completes_them(
-    database_url, data, tmp_path
-):
+async def test_lost_connection_leaves_whole_batches_and_sending_again_completes_them(database_url, data, tmp_path):
     lines = numbered(7500)
     head = f"POST {STREAM} HTTP/1.1\r\nHost: service\r\nContent-Type: application/x-ndjson\r\n"
     async with (
