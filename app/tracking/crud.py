@@ -230,7 +230,7 @@ async def _read_documents(session: AsyncSession, ubid: str, after: str | None, l
 
 
 async def _lock_transfer(session: AsyncSession, ubid: str) -> datetime:
-    """Lock a transfer against deletion until the commit, and return the time by the database's clock."""
+    """Keep a transfer from being deleted until the commit; the time by the database's clock."""
     columns: tuple[Any, ...] = (ServerNow(),)
     query = select_columns(*columns).where(col(Transfer.UBID) == ubid).with_for_update(read=True)
     when: datetime | None = (await (await session.connection()).execute(query)).scalar()

@@ -52,7 +52,7 @@ async def list_users(session: AsyncSession, filters: UserFilters) -> tuple[list[
 def _conditions(filters: UserFilters) -> Sequence[Any]:
     if filters.q is None:
         return ()
-    # Not LIKE: in SQLite it ignores what follows a NUL, so a search for a NUL would find everything.
+    # Not LIKE: SQLite's ends at a NUL, so that such a search would find everything.
     by_name = func.instr(User.name_key, name_key(filters.q)) > 0
     return (or_(by_name, func.instr(User.email_key, email_key(filters.q)) > 0),)
 

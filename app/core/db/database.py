@@ -132,9 +132,8 @@ class Database:
     @asynccontextmanager
     async def _session(self, **options: bool) -> AsyncIterator[AsyncSession]:
         with self.pool.unit_of_work():
-            async with AsyncSession(
-                self.engine, expire_on_commit=False, execution_options=options, info={_DATABASE: self}
-            ) as session:
+            async with AsyncSession(self.engine, expire_on_commit=False, execution_options=options) as session:
+                session.info[_DATABASE] = self
                 try:
                     yield session
                 except (asyncio.CancelledError, OutcomeUnknown):

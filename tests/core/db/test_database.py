@@ -127,10 +127,13 @@ async def test_connection_lost_at_commit_is_repeated_only_where_that_is_harmless
     commit = AsyncSession.commit
 
     async def lose_first_answer(session):
+        if "audit delivery" in repr(asyncio.current_task()):
+            return await commit(session)
         commits.append(1)
         await commit(session)
         if len(commits) == 1:
             raise lost_connection(number)
+        return None
 
     monkeypatch.setattr(AsyncSession, "commit", lose_first_answer)
 
