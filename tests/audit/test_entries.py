@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import os
-import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +12,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.audit.models import AuditEntry
 from tests.conftest import COUNTRIES, RATES
 from tests.support import payloads
+from tests.support.command import start
 from tests.support.upstream import document, status
-
-ROOT = Path(__file__).resolve().parents[2]
 
 KEY = "key-of-the-operator"
 OPERATOR = {"X-API-Key": KEY}
@@ -344,22 +340,16 @@ async def test_refresh_that_nobody_asked_for_is_by_the_service(service):
 
 @pytest.mark.engines("sqlite")  # the engine makes no difference, and a process takes its time
 async def test_command_line_is_named_as_such(closed, database_url, tmp_path):
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app", "create-admin", "ada@example.com"),
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": database_url},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _ = await process.communicate(f"{PASSWORD}\n".encode())
+    process = await start(tmp_path, "create-admin", "ada@example.com", DATABASE_URL=database_url)
+    _, log = await process.communicate(f"{PASSWORD}\n".encode())
 
-    assert process.returncode == 0, out.decode()
+    assert process.returncode == 0, log.decode()
     (told,) = await trail(closed)
     changes = {**SHOWN, "fname": "Admin", "lname": "Admin", "email": "ada@example.com", "role": "admin"}
     about = {"actor": "command line", "request_id": None, "changes": added({**changes, "addresses": []})}
     number = told["object_id"]
     assert told == entry("CREATE_USER", "User", number, f"User {number} created", **about)
+    assert f"[AUDIT] CREATE_USER | User {number} created" in log.decode()
 
 
 async def write_all(client, user: dict[str, Any]) -> list[int]:
@@ -451,15 +441,18 @@ async def test_filters_match_exactly_and_combine(closed):
         row(request_id="d", object_id="2", actor="ada@example.com"),
     )
 
-    assert await found(closed, "") == ["d", "c", "b", "a"]
-    assert await found(closed, "?action=CREATE_USER") == ["d", "a"]
-    assert await found(closed, "?action=create_user") == []
-    assert await found(closed, "?object_type=User") == ["d", "b", "a"]
-    assert await found(closed, "?object_id=1") == ["b", "a"]
-    assert await found(closed, "?object_id=C%C3%B4te%20d%E2%80%99Ivoire") == ["c"]
-    assert await found(closed, "?actor=ada@example.com") == ["d"]
-    assert await found(closed, "?request_id=b") == ["b"]
-    assert await found(closed, "?object_type=User&object_id=1&action=CREATE_USER") == ["a"]
+    queries = {
+        "": ["d", "c", "b", "a"],
+        "action=CREATE_USER": ["d", "a"],
+        "action=create_user": [],
+        "object_type=User": ["d", "b", "a"],
+        "object_id=1": ["b", "a"],
+        "object_id=C%C3%B4te%20d%E2%80%99Ivoire": ["c"],
+        "actor=ada@example.com": ["d"],
+        "request_id=b": ["b"],
+        "object_type=User&object_id=1&action=CREATE_USER": ["a"],
+    }
+    assert {query: await found(closed, f"?{query}") for query in queries} == queries
 
 
 async def test_since_is_inclusive_until_is_not_and_zones_count(closed):
@@ -475,15 +468,13 @@ async def test_since_is_inclusive_until_is_not_and_zones_count(closed):
     assert await found(closed, "?until=0001-01-01T00:00:00Z") == []
 
 
+NOT_A_TIME = "must be a time, such as 2026-11-21T09:17:00Z"
 WRONG = {
     "since=2026-01-01T12:00:00": {"since": "must have a zone, such as Z or +02:00"},
     "until=2026-01-01": {"until": "must have a zone, such as Z or +02:00"},
-    "since=0.5&until=1767225600": {
-        "since": "must be a time, such as 2026-11-21T09:17:00Z",
-        "until": "must be a time, such as 2026-11-21T09:17:00Z",
-    },
-    "since=yesterday": {"since": "must be a time, such as 2026-11-21T09:17:00Z"},
-    "since=2026-01-01T12:00:00+02:00": {"since": "must be a time, such as 2026-11-21T09:17:00Z"},
+    "since=0.5&until=1767225600": {"since": NOT_A_TIME, "until": NOT_A_TIME},
+    "since=yesterday": {"since": NOT_A_TIME},
+    "since=2026-01-01T12:00:00+02:00": {"since": NOT_A_TIME},
     "since=0001-01-01T00:00:00%2B14:00": {"since": "is out of range"},
     "until=9999-12-31T23:59:59-14:00": {"until": "is out of range"},
     "limit=0&offset=-1": {"limit": "must be at least 1", "offset": "must be at least 0"},

@@ -1,4 +1,4 @@
-"""Accounts that the tests of this folder create, and looks into the database past the service."""
+"""Accounts for the tests of this folder, and direct access to the database."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ OPERATOR = {"X-API-Key": OPERATOR_KEY}
 
 
 async def create(client: Client, headers: Mapping[str, str] | None = None, **changes: Any) -> dict[str, Any]:
-    """Create Ada, or somebody a little different; the account as the service answers it."""
+    """Create Ada, with some fields changed; the account as the service shows it."""
     response = await client.post("/users", json={**ADA, **changes}, headers=headers)
     assert response.status_code == 201, response.text
     account: dict[str, Any] = response.json()
@@ -40,14 +40,14 @@ async def rows(client: Client, query: str) -> list[dict[str, Any]]:
 
 
 async def write(client: Client, statement: str, parameters: Any = None) -> None:
-    """Change rows behind the service's back."""
+    """Change rows directly in the database."""
     database: Database = client.state["database"]
     async with database.writing() as connection:
         await connection.execute(text(statement), parameters)
 
 
 async def stored(client: Client) -> dict[str, list[dict[str, Any]]]:
-    """All that requests of this feature may change, for comparing before and after."""
+    """Everything that requests of this feature can change, for comparing before and after."""
     columns = {
         "user": "*",
         "address": "*",
@@ -59,7 +59,7 @@ async def stored(client: Client) -> dict[str, list[dict[str, Any]]]:
 
 @contextmanager
 def failing(client: Client, beginning: str) -> Iterator[None]:
-    """While the block runs, statements that begin so fail in a way nobody foresaw."""
+    """While the block runs, statements that begin like this raise an unexpected error."""
     engine = client.state["database"].engine.sync_engine
 
     def fail(_connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
@@ -75,7 +75,7 @@ def failing(client: Client, beginning: str) -> Iterator[None]:
 
 @contextmanager
 def overtaken(client: Client, first: Callable[[], Awaitable[None]]) -> Iterator[None]:
-    """While the block runs, the change that a request is about to make has to wait until something else was done."""
+    """While the block runs, something else is done before the next change of a request."""
     database: Database = client.state["database"]
     transaction = database.transaction
 

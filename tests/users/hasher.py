@@ -1,4 +1,4 @@
-"""A hasher of passwords that counts what it does, and waits where a test wants something to happen meanwhile."""
+"""A password hasher that records its work, and waits where a test needs it to."""
 
 import asyncio
 import threading
@@ -10,12 +10,12 @@ from tests.conftest import CHEAP
 
 
 class WatchedHasher(PasswordHash):
-    """Stands in for the real one; ``go_on`` is set unless a test holds it back."""
+    """Replaces the real one; ``go_on`` is set unless a test clears it."""
 
     def __init__(self) -> None:
         super().__init__(CHEAP.hashers)
         self.checked: list[Any] = []
-        """The hashes that passwords were held against."""
+        """The hashes that passwords were checked against."""
         self.go_on = threading.Event()
         self.go_on.set()
 

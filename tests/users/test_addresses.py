@@ -1,4 +1,4 @@
-"""Addresses of an account: listed, added, replaced, deleted, and nobody else's."""
+"""Addresses of an account: listed, added, replaced and deleted."""
 
 import asyncio
 from typing import Any
@@ -9,7 +9,7 @@ USER_NOT_FOUND, ADDRESS_NOT_FOUND = {"error": "User not found"}, {"error": "Addr
 TOO_MANY = {"error": "Too many addresses", "details": "An account can have at most 50 addresses; delete one first"}
 
 
-async def test_addresses_come_and_go(client):
+async def test_addresses_are_added_replaced_and_deleted(client):
     ada = await create(client)
     path = f"/users/{ada['id']}/addresses"
     assert (await client.get(path)).json() == []
@@ -34,7 +34,7 @@ async def test_addresses_come_and_go(client):
     assert (await client.get(path)).json() == [second]
 
 
-async def test_country_is_taken_in_any_case_and_the_postal_code_may_be_left_out(client):
+async def test_country_ignores_case_and_the_postal_code_is_optional(client):
     ada = await create(client)
     path = f"/users/{ada['id']}/addresses"
 
@@ -114,7 +114,7 @@ async def test_change_of_an_address_that_fails_half_way_changes_nothing(client):
     assert await stored(client) == before
 
 
-async def test_change_of_an_address_needs_the_tag_it_asks_for(client):
+async def test_change_of_an_address_is_made_if_a_tag_of_if_match_is_current(client):
     ada = await create(client, addresses=[RIDGE, QUAY])
     paths = [f"/users/{ada['id']}/addresses/{address['id']}" for address in ada["addresses"]]
     stale = (await client.get(paths[0])).headers["ETag"]

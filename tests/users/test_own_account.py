@@ -1,4 +1,4 @@
-"""What accounts may do with themselves, and that they can do nothing with others."""
+"""What accounts may do with themselves and with others."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tests.users.accounts import ADA, OPERATOR, OPERATOR_KEY, PASSWORD, QUAY, RI
 REPLACEMENT = {"fname": "Eve", "lname": "Eve", "email": "eve@example.com", "role": "reader", "is_active": True}
 
 
-async def test_nobody_reads_or_changes_another_account(service):
+async def test_accounts_can_not_read_or_change_others(service):
     async with service(admin_api_key=OPERATOR_KEY) as client:
         victim = await create(client, OPERATOR, addresses=[RIDGE])
         owner, address = f"/users/{victim['id']}", f"/users/{victim['id']}/addresses/{victim['addresses'][0]['id']}"
@@ -41,7 +41,7 @@ async def test_nobody_reads_or_changes_another_account(service):
 
 
 @pytest.mark.engines("sqlite")  # the layer in front of everything refuses
-async def test_stranger_reads_and_changes_no_account(service):
+async def test_request_without_a_key_can_not_read_or_change_accounts(service):
     async with service(admin_api_key=OPERATOR_KEY) as client:
         victim = await create(client, OPERATOR, addresses=[RIDGE])
         before = await stored(client)
@@ -55,7 +55,7 @@ async def test_stranger_reads_and_changes_no_account(service):
         assert await stored(client) == before
 
 
-async def test_account_looks_after_itself_but_not_its_role_and_activity(service):
+async def test_account_changes_itself_except_for_its_role_and_activity(service):
     async with service(admin_api_key=OPERATOR_KEY) as client:
         for role in ("reader", "editor"):
             ada = await create(client, OPERATOR, email=f"{role}@example.com", role=role, addresses=[RIDGE])
@@ -86,7 +86,7 @@ async def test_account_looks_after_itself_but_not_its_role_and_activity(service)
             assert (await client.get("/users/me", headers=token)).status_code == 401
 
 
-async def test_admin_looks_after_all(service):
+async def test_admin_changes_all_accounts(service):
     async with service(admin_api_key=OPERATOR_KEY) as client:
         await create(client, OPERATOR, email="admin@example.com", role="admin")
         token = await sign_in(client, "admin@example.com")
@@ -109,8 +109,8 @@ async def test_operator_has_no_account(service):
             assert (answer.status_code, answer.json()) == (403, {"error": "Forbidden", "details": details})
 
 
-async def test_change_that_a_new_password_overtakes_is_refused(client):
-    """A body may be held back; the password of whoever stole a token must not come after that of the owner."""
+async def test_change_with_a_token_revoked_during_the_request_is_refused(client):
+    """A client can send a body slowly; a stolen token must not outlive the owner's new password."""
     ada = await create(client, role="admin", addresses=[RIDGE])
     path = f"/users/{ada['id']}"
     address = f"{path}/addresses/{ada['addresses'][0]['id']}"
@@ -140,7 +140,7 @@ async def test_change_that_a_new_password_overtakes_is_refused(client):
         assert await stored(client) == before
 
 
-async def test_own_account_has_the_tag_that_a_change_takes(client):
+async def test_users_me_has_the_etag_that_a_change_needs(client):
     path = f"/users/{(await create(client))['id']}"
     token = await sign_in(client)
     own, other = await client.get("/users/me", headers=token), await client.get(path)

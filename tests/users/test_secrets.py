@@ -1,4 +1,4 @@
-"""Passwords, tokens and keys are in no answer, no log line, no audit entry and no column."""
+"""Passwords, tokens and keys never appear in responses, the log, the audit trail or a table."""
 
 import io
 import json

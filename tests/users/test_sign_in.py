@@ -1,4 +1,4 @@
-"""Sign-in: who gets a token, what ends it, and what slows down those who guess."""
+"""Sign-in: tokens, what revokes them, and the throttle of attempts."""
 
 import asyncio
 import re
@@ -21,14 +21,9 @@ UNAUTHORIZED = {
     "details": "This request needs a valid key in the header X-API-Key, or a valid token in Authorization: Bearer",
 }
 BUSY = {"error": "Too busy", "details": "Too many passwords are waiting to be checked"}
-ENDINGS: list[dict[str, Any] | None] = [
-    {"password": NEW_PASSWORD},
-    {"password": PASSWORD},
-    {"role": "editor"},
-    {"is_active": False},
-    None,
-]
-"""Changes of an account that end what it was given; None deletes it."""
+ENDINGS: list[dict[str, Any] | None] = [{"password": NEW_PASSWORD}, {"password": PASSWORD}, {"role": "editor"}]
+ENDINGS += [{"is_active": False}, None]
+"""Changes of an account that revoke its tokens and keys; None deletes it."""
 
 
 @pytest.fixture
@@ -72,7 +67,7 @@ async def test_right_password_gives_a_token_that_works(client):
             assert me.headers["Cache-Control"] == "no-store"
 
 
-async def test_domain_in_either_spelling_signs_in(client):
+async def test_domain_may_be_in_unicode_or_punycode(client):
     created = await create(client, email="ada@xn--bcher-kva.example")
 
     assert created["email"] == "ada@bücher.example"
@@ -80,7 +75,7 @@ async def test_domain_in_either_spelling_signs_in(client):
         assert (await attempt(client, email, PASSWORD)).status_code == 200
 
 
-async def test_who_may_not_sign_in_is_not_told_why(watched, hasher):
+async def test_refused_sign_in_does_not_say_why(watched, hasher):
     await create(watched)
     await create(watched, email="gone@example.com", is_active=False)
     before = await stored(watched)
@@ -114,26 +109,27 @@ async def test_who_may_not_sign_in_is_not_told_why(watched, hasher):
 async def test_form_without_its_fields_is_refused(client):
     await create(client)
     both = {"username": ADA["email"], "password": PASSWORD}
-    required, one = "is required", "must be one of: password"
-    cases: tuple[tuple[dict[str, str], dict[str, str]], ...] = (
-        ({}, {"username": required, "password": required}),
-        ({"username": ADA["email"]}, {"password": required}),
-        ({"username": ADA["email"], "password": ""}, {"password": required}),
-        ({"password": PASSWORD}, {"username": required}),
-        ({**both, "grant_type": "client_credentials"}, {"grant_type": one}),
-        ({**both, "username": "a" * 321}, {"username": "must have at most 320 characters"}),
-        ({**both, "password": "a" * 129}, {"password": "must have at most 128 characters"}),
-    )
-    for form, details in cases:
+    cases: list[tuple[dict[str, str], str, str]] = [
+        ({"username": ADA["email"]}, "password", "is required"),
+        ({"username": ADA["email"], "password": ""}, "password", "is required"),
+        ({"password": PASSWORD}, "username", "is required"),
+        ({**both, "grant_type": "client_credentials"}, "grant_type", "must be one of: password"),
+        ({**both, "username": "a" * 321}, "username", "must have at most 320 characters"),
+        ({**both, "password": "a" * 129}, "password", "must have at most 128 characters"),
+    ]
+    for form, name, why in cases:
+        details = {name: why}
         response = await client.post("/auth/token", data=form)
         expected = (400, {"error": "Validation failed", "details": details})
         assert (form, response.status_code, response.json()) == (form, *expected)
+    nothing = (await client.post("/auth/token", data={})).json()
+    assert nothing["details"] == {"username": "is required", "password": "is required"}
     assert (await client.post("/auth/token", json=both)).status_code == 415
     full = {**both, "grant_type": "password", "scope": "", "client_id": "swagger", "client_secret": ""}
     assert (await client.post("/auth/token", data=full)).status_code == 200
 
 
-async def test_token_ends_by_itself(service):
+async def test_token_expires(service):
     async with service(token_hours=1e-6) as client:
         await create(client)
         token = await sign_in(client)
@@ -146,7 +142,7 @@ async def test_token_ends_by_itself(service):
         assert len(await rows(client, "SELECT id FROM credential")) == 1  # the ended one went
 
 
-async def test_tokens_and_keys_end_with_what_they_were_given_for(client):
+async def test_changes_of_an_account_revoke_its_tokens_and_keys(client):
     for turn, ending in enumerate(ENDINGS):
         email = f"ada{turn}@example.com"
         path = f"/users/{(await create(client, email=email))['id']}"
@@ -171,7 +167,7 @@ async def test_tokens_and_keys_end_with_what_they_were_given_for(client):
     assert len(await rows(client, "SELECT id FROM credential")) == accounts
 
 
-async def test_sign_in_that_a_change_overtakes_gives_no_token(watched, hasher):
+async def test_sign_in_during_such_a_change_gives_no_token(watched, hasher):
     for turn, ending in enumerate(ENDINGS):
         email = f"ada{turn}@example.com"
         path = f"/users/{(await create(watched, email=email))['id']}"
@@ -187,7 +183,7 @@ async def test_sign_in_that_a_change_overtakes_gives_no_token(watched, hasher):
     assert await rows(watched, "SELECT id FROM credential") == []
 
 
-async def test_sixth_try_has_to_wait_and_each_further_one_twice_as_long(service):
+async def test_sixth_attempt_must_wait_and_each_further_one_twice_as_long(service):
     now = [1000.0]
     async with service(monotonic=lambda: now[0]) as client:
         await create(client)
@@ -199,15 +195,10 @@ async def test_sixth_try_has_to_wait_and_each_further_one_twice_as_long(service)
                 for passed, left in ((0, pause), (pause / 2, (pause + 1) // 2), (pause / 2 - 0.25, 1)):
                     now[0] += passed
                     early = await attempt(client, email.title(), PASSWORD)
-                    seconds = str(left)
-                    assert (early.status_code, early.json()) == (
-                        429,
-                        {
-                            "error": "Too many requests",
-                            "details": f"Sign-in failed too often; try again in {seconds} s",
-                        },
-                    )
-                    assert (early.headers["Retry-After"], early.headers["Cache-Control"]) == (seconds, "no-store")
+                    details = f"Sign-in failed too often; try again in {left} s"
+                    refused = {"error": "Too many requests", "details": details}
+                    assert (early.status_code, early.json()) == (429, refused)
+                    assert (early.headers["Retry-After"], early.headers["Cache-Control"]) == (str(left), "no-store")
                 now[0] += 0.25
                 assert (await attempt(client, email, "wrong")).status_code == 401
             await sign_in(client, "grace@example.com")  # nobody else waits
@@ -219,7 +210,7 @@ async def test_sixth_try_has_to_wait_and_each_further_one_twice_as_long(service)
         assert (await attempt(client, "ada@example.com", PASSWORD)).status_code == 429
 
 
-async def test_many_tries_at_once_are_no_way_around_the_pause(service):
+async def test_attempts_at_once_do_not_avoid_the_pause(service):
     async with service(monotonic=lambda: 1000.0) as client:
         await create(client)
         for email in ("ada@example.com", "nobody@example.com"):
@@ -227,7 +218,7 @@ async def test_many_tries_at_once_are_no_way_around_the_pause(service):
             assert sorted(answer.status_code for answer in answers) == [401] * 5 + [429] * 15
 
 
-async def test_too_many_waiting_passwords_are_503_and_nobody_else_waits(watched, hasher):
+async def test_too_many_waiting_passwords_are_503_and_other_requests_do_not_wait(watched, hasher):
     ada = await create(watched)
     hasher.go_on.clear()
     tries, passwords = set(), watched.state["passwords"]
@@ -253,7 +244,7 @@ async def test_too_many_waiting_passwords_are_503_and_nobody_else_waits(watched,
     assert len(await rows(watched, "SELECT id FROM user")) == 1
 
 
-async def test_tries_that_fail_for_a_reason_of_ours_do_not_count(service, monkeypatch):
+async def test_attempts_that_the_database_fails_do_not_count(service, monkeypatch):
     async with service(monotonic=lambda: 0.0) as client:
         await create(client)
         reading = Database.reading
@@ -269,7 +260,7 @@ def unavailable(_: Database) -> Any:
     raise DatabaseUnavailable("The database can't be reached or refused the work")
 
 
-async def test_form_of_a_stranger_is_small(client):
+async def test_sign_in_form_is_limited_to_16_kib(client):
     form = b"username=a&password=b&" + b"&" * 20_000
     answer = await client.post("/auth/token", content=form, headers={"Content-Type": FORM})
 

@@ -1,4 +1,4 @@
-"""The list of accounts: pages, search, order, and what it asks of the database."""
+"""The list of accounts: pages, search, order and database queries."""
 
 import pytest
 from sqlalchemy import text
@@ -58,13 +58,13 @@ async def test_list_shows_whole_accounts(people):
     assert listed.headers["Cache-Control"] == "no-store"
 
 
-async def test_list_of_nobody_is_empty(client):
+async def test_list_without_accounts_is_empty(client):
     listed = await client.get("/users")
 
     assert (listed.status_code, listed.json(), listed.headers["X-Total-Count"]) == (200, [], "0")
 
 
-async def test_each_order_is_total(people):
+async def test_each_sort_order_is_total(people):
     by_name = ["second", "First", "ÉMILE", "jose", "zoe"]
     by_email = ["First", "jose", "second", "zoe", "ÉMILE"]
     by_creation = ["jose", "second", "First", "zoe", "ÉMILE"]
@@ -102,7 +102,7 @@ async def test_search_finds_parts_of_names_and_addresses_in_any_case(people):
     assert {q: await firsts(people, f"?q={q}") for q in found} == found
 
 
-async def test_pages_tell_of_their_neighbours(people):
+async def test_headers_link_to_other_pages(people):
     page = await people.get("/users?limit=2&offset=2&sort=email_asc&q=example")
 
     assert [user["email"] for user in page.json()] == ["second@example.com", "zoe@neill.example"]
@@ -132,7 +132,7 @@ async def test_wrong_parameters_are_refused_by_name(client):
     assert await stored(client) == before
 
 
-async def test_thousand_accounts_with_three_addresses_each_are_two_statements_and_the_count(client):
+async def test_thousand_accounts_with_three_addresses_each_take_three_queries(client):
     async with client.state["database"].writing() as connection:
         await connection.execute(
             text(

@@ -1,4 +1,4 @@
-"""Bodies that are refused, field by field, with the whole answer; nothing of them is stored."""
+"""Requests that are refused: each wrong field is named, and nothing is stored."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ from tests.users.accounts import ADA, PASSWORD, QUAY, RIDGE, create, stored
 
 TEXT, BLANK, UNKNOWN = "must be text", "must not be blank", "is not a field of this request"
 CONTROL, HALF = "must not contain control characters", "contains an unpaired surrogate"
-TRUTH, NUMBER, OBJECT = "must be true or false", "must be a whole number", "must be an object"
+BOOLEAN, NUMBER, OBJECT = "must be true or false", "must be a whole number", "must be an object"
 REQUIRED, ROLE = "is required", "must be one of: reader, editor, admin"
 COUNTRY = "must be the alpha-2 code of a country, such as GH"
 LONE = "a\ud800b"
@@ -18,11 +18,11 @@ LONE = "a\ud800b"
 pytestmark = pytest.mark.engines("sqlite")
 
 # Wrong in every request that may carry the field.
-NO_TEXT: list[Any] = [None, 5, True, [], {}]
-NO_TRUTH: list[Any] = [None, "yes", "true", 1, 0, "", []]
+NOT_TEXT: list[Any] = [None, 5, True, [], {}]
+NOT_BOOLEAN: list[Any] = [None, "yes", "true", 1, 0, "", []]
 
 FIELDS: list[tuple[str, Any, str]] = [
-    *((name, value, TEXT) for name in ("fname", "lname", "email", "password") for value in NO_TEXT),
+    *((name, value, TEXT) for name in ("fname", "lname", "email", "password") for value in NOT_TEXT),
     *((name, value, BLANK) for name in ("fname", "lname") for value in ("", "  \t\n")),
     *((name, f"a{char}b", CONTROL) for name in ("fname", "lname") for char in "\0\n\x1b\x7f\x80"),
     *((name, "a" * 101, "must have at most 100 characters") for name in ("fname", "lname")),
@@ -33,7 +33,7 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("password", "a" * 129, "must have at most 128 characters"),
     ("password", LONE * 4, HALF),
     *(("role", value, ROLE) for value in (None, "root", "Reader", "", 1)),
-    *(("is_active", value, TRUTH) for value in NO_TRUTH),
+    *(("is_active", value, BOOLEAN) for value in NOT_BOOLEAN),
     ("id", 1, UNKNOWN),
     ("created_at", "2026-11-21T09:17:00Z", UNKNOWN),
     ("password_hash", "x", UNKNOWN),
@@ -58,7 +58,7 @@ EMAILS = {
     f"{'a' * 65}@example.com": "The email address is too long before the @-sign (1 character too many).",
 }
 ADDRESSES: list[tuple[str, Any, str]] = [
-    *((name, value, TEXT) for name in ("street", "city", "country") for value in NO_TEXT),
+    *((name, value, TEXT) for name in ("street", "city", "country") for value in NOT_TEXT),
     ("postal_code", 5, TEXT),
     *((name, " ", BLANK) for name in ("street", "city", "postal_code")),
     *((name, "a\0b", CONTROL) for name in ("street", "city", "postal_code")),
@@ -108,7 +108,7 @@ async def test_wrong_fields_of_an_account_are_named(client):
     assert await stored(client) == before
 
 
-async def test_text_that_is_no_email_address_is_told_why(client):
+async def test_invalid_email_address_is_refused_with_the_reason(client):
     path = f"/users/{(await create(client))['id']}"
     before = await stored(client)
 
@@ -167,7 +167,7 @@ async def test_list_of_addresses_is_a_list_of_at_most_fifty_and_only_of_a_new_ac
     assert await stored(client) == before
 
 
-async def test_body_that_is_no_object_is_refused(client):
+async def test_body_that_is_not_an_object_is_refused(client):
     ada = await create(client, addresses=[RIDGE])
     path = f"/users/{ada['id']}"
     addresses = f"{path}/addresses"
@@ -184,7 +184,7 @@ async def test_body_that_is_no_object_is_refused(client):
     assert await stored(client) == before
 
 
-async def test_id_that_is_no_number_in_range_is_refused(client):
+async def test_id_that_is_not_a_number_in_range_is_refused(client):
     least, most = "must be at least 1", f"must be at most {2**63 - 1}"
     for text, sentence in (("0", least), ("-1", least), (str(2**63), most), ("x", NUMBER), ("1.5", NUMBER)):
         for path in ("/users/{}", "/users/{}/addresses", "/users/1/addresses/{}"):
@@ -197,7 +197,7 @@ async def test_id_that_is_no_number_in_range_is_refused(client):
     }
 
 
-async def test_countless_unknown_fields_are_refused_as_a_whole(client):
+async def test_thousands_of_unknown_fields_are_refused_as_one(client):
     unknown = {f"a{number}": 0 for number in range(20_001)}
     for method, target in (("POST", "/users"), ("PATCH", "/users/1"), ("POST", "/users/1/addresses")):
         response = await client.request(method, target, json=unknown)
