@@ -41,8 +41,8 @@ _BATCH: Final = 100
 class AuditDelivery:
     """Sends entries to the webhook, each at least once and in the order of their ids.
 
-    A lease makes sure that only one process sends. If the webhook fails, the
-    same entry is sent again after a pause, and later entries wait.
+    A lease ensures that one process sends at a time. If the webhook fails, the
+    entry is sent again after a pause, and later entries wait.
     """
 
     def __init__(self, database: Database, http: httpx.AsyncClient, settings: Settings) -> None:
@@ -57,15 +57,15 @@ class AuditDelivery:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Send in the background from now on, first the entries that are already there."""
+        """Start sending in the background, beginning with entries of earlier processes."""
         if self._url:
             self._task = asyncio.create_task(self._run(), name="audit delivery")
 
     async def close(self) -> None:
-        """Send what is left, for at most two seconds, and stop.
+        """Send the remaining entries, for at most ``DRAIN_SECONDS``, and stop.
 
-        A call of the webhook that has begun is not cancelled before, because
-        its entry would be sent again after the next start.
+        A call that is running may finish in that time: if it were cancelled,
+        the next start would send its entry again.
         """
         if self._task is None:
             return
@@ -83,7 +83,7 @@ class AuditDelivery:
             self._database.audited.clear()
             try:
                 pause = await self.take_turn()
-            except Exception as error:  # whatever fails, later turns must come
+            except Exception as error:  # later turns must still come
                 _log_failure(error)
                 await asyncio.sleep(FAILED_SECONDS)
                 continue
@@ -141,7 +141,7 @@ class AuditDelivery:
             return [AuditEntryPublic.of(entry) for entry in await session.exec(query.limit(limit))]
 
     async def _mark_delivered(self, lease: Lease, entry_id: int) -> None:
-        """Mark an entry; a process that has lost the lease learns it here, and stops."""
+        """Mark an entry as delivered; raises LeaseLost if another process has taken over."""
 
         async def mark(session: AsyncSession) -> None:
             await renew_in(session, lease)

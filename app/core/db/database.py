@@ -43,9 +43,9 @@ class Database:
         self.changes = 0
         """How often this process has changed, or may have changed, the version of the data, or told of a change."""
         self.audited = asyncio.Event()
-        """Set when this process has added entries to the audit trail; the delivery clears it."""
+        """Set when this process has added audit entries; cleared by their delivery."""
         self.has_webhook = settings.audit_webhook_url is not None
-        """Whether entries of the audit trail are to be sent to a webhook."""
+        """Whether AUDIT_WEBHOOK_URL is set, so that audit entries must be sent to it."""
 
     async def close(self) -> None:
         """Close every connection."""
@@ -194,7 +194,7 @@ def announce_new_version(session: AsyncSession) -> None:
 
 
 def call_after_commit(session: AsyncSession, callback: Callable[[], None]) -> None:
-    """Call a function once the open transaction is committed; never if it fails, or nobody knows whether it did."""
+    """Call a function right after the commit of the open transaction; not if it fails or its outcome is unknown."""
     session.info.setdefault(_AFTER_COMMIT, []).append(callback)
 
 
