@@ -109,7 +109,7 @@ def announced(documents: int, ubid: str = UBID) -> TransferCreate:
 
 
 def known(count: int, *, documents: int) -> dict[str, Any]:
-    """A transfer as a service shows it that has so many of its documents."""
+    """A transfer as the service shows it, with this number of documents stored."""
     states = {"INIT": count, "SENT": 0, "DONE": 0}
     return {**announced(documents).model_dump(), "fallbackCount": 0, "when": WHEN, "state": "INIT", "states": states}
 
@@ -325,7 +325,7 @@ async def test_resumed_run_leaves_out_what_is_certainly_there(upstream):
         await client.store(announced(100_500), generate_messages(100_500), tally, resume=True)
 
     sent = [request.json()["documents"] for request in upstream.requests if request.method == "POST"]
-    assert TRANSFERS not in upstream.hits  # it would start anew
+    assert TRANSFERS not in upstream.hits  # it would be reset
     assert sent[0][0]["uniqueId"] == "A000020001"  # 16 requests of 5000 may have been under way
     assert [len(documents) for documents in sent] == [5000] * 16 + [500]
     assert (tally.skipped, tally.done) == (20_000, 100_500)
