@@ -5,13 +5,13 @@ from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Select
-from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
 from sqlmodel import case, col, delete, false, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.record import record
 from app.core.db.database import Database
 from app.core.db.keys import name_key
+from app.core.db.queries import execute, select_columns
 from app.core.errors import AppError, ValidationFailed
 from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCache
 from app.countries.picture import draw
@@ -57,7 +57,7 @@ async def list_countries(session: AsyncSession, filters: CountryFilters) -> tupl
     if filters.is_paged:
         # MySQL knows OFFSET only behind a LIMIT.
         query = query.limit(filters.limit or 2**31 - 1).offset(filters.offset)
-    rows = await (await session.connection()).execute(query)
+    rows = await execute(session, query)
     # No model objects: rows of our own database need no validation, and building objects took a quarter of the time.
     countries = [dict(zip(filters.columns, row, strict=True)) for row in rows]
     if not filters.is_paged:
@@ -202,6 +202,6 @@ async def list_history(
     is_its_own = col(CountryHistory.country_id) == country.id
     columns = (getattr(CountryHistory, field) for field in HISTORY_FIELDS)
     page = select_columns(*columns).where(is_its_own).order_by(col(CountryHistory.refreshed_at).desc())
-    rows = await (await session.connection()).execute(page.limit(query.limit).offset(query.offset))
+    rows = await execute(session, page.limit(query.limit).offset(query.offset))
     total = (await session.exec(select(func.count()).select_from(CountryHistory).where(is_its_own))).one()
     return [tuple(row) for row in rows], total, country

@@ -2,14 +2,13 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import literal
-from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
 from sqlmodel import case, col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.database import announce_new_version
+from app.core.db.queries import execute, select_columns
 from app.core.db.upsert import upsert_from
 from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCache
 from app.countries.picture import Drawing
@@ -34,23 +33,22 @@ async def read_stored(session: AsyncSession, *, lock: bool = False) -> list[Stor
         session: Any session.
         lock: Keep everybody else from changing countries until the commit.
     """
-    columns: tuple[Any, ...] = (Country.id, Country.name, Country.name_key, Country.alpha2_code, Country.estimated_gdp)
-    query = select_columns(*columns).order_by(columns[0])
-    rows = await (await session.connection()).execute(query.with_for_update() if lock else query)
+    query = select_columns(Country.id, Country.name, Country.name_key, Country.alpha2_code, Country.estimated_gdp)
+    query = query.order_by(col(Country.id))
+    rows = await execute(session, query.with_for_update() if lock else query)
     return [StoredCountry(*row) for row in rows]
 
 
 async def read_summary(session: AsyncSession) -> Summary | None:
     """Read the summary of the last refresh, without the top five; None before the first one."""
-    columns: tuple[Any, ...] = (
+    query = select_columns(
         SummaryCache.total_countries,
         col(SummaryCache.last_refreshed_at).label("refreshed_at"),
         SummaryCache.country_source,
         SummaryCache.rate_source,
         SummaryCache.rates_date,
-    )
-    query = select_columns(*columns).where(col(SummaryCache.id) == SUMMARY_ID)
-    row = (await (await session.connection()).execute(query)).mappings().first()
+    ).where(col(SummaryCache.id) == SUMMARY_ID)
+    row = (await execute(session, query)).mappings().first()
     return Summary(top=(), **row) if row else None
 
 
@@ -108,7 +106,7 @@ async def record_history(session: AsyncSession, summary: Summary) -> None:
         session: Of the open transaction.
         summary: Of the refresh; its time tells which countries it wrote.
     """
-    columns: tuple[Any, ...] = (
+    written = select_columns(
         col(Country.id).label("country_id"),
         col(Country.last_refreshed_at).label("refreshed_at"),
         Country.currency_code,
@@ -116,6 +114,5 @@ async def record_history(session: AsyncSession, summary: Summary) -> None:
         Country.estimated_gdp,
         literal(summary.rate_source).label("rate_source"),
         literal(summary.rates_date).label("rates_date"),
-    )
-    written = select_columns(*columns).where(col(Country.last_refreshed_at) == summary.refreshed_at)
+    ).where(col(Country.last_refreshed_at) == summary.refreshed_at)
     await upsert_from(session, CountryHistory, written, key="country_id,refreshed_at")

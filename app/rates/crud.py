@@ -4,12 +4,12 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import date
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.db.queries import execute, select_columns
 from app.core.errors import AppError, ValidationFailed
 from app.countries.models import Country
 from app.rates.currencies import currency_facts, minor_units
@@ -139,8 +139,7 @@ async def find_rates(
 
 async def _find_day(session: AsyncSession, on: date | None, sources: Collection[str]) -> DayKey:
     """The day in force, of these sources, or, where there are none, of all."""
-    columns: tuple[Any, ...] = (RateDay.source, RateDay.day)
-    query = select_columns(*columns).limit(1)
+    query = select_columns(RateDay.source, RateDay.day).limit(1)
     if on is not None:
         query = query.where(col(RateDay.day) <= on)
     if sources:
@@ -151,7 +150,7 @@ async def _find_day(session: AsyncSession, on: date | None, sources: Collection[
         query = query.order_by(day)
     else:
         query = query.order_by(*((recorded_at, day) if on is None else (day, recorded_at)), name)
-    row = (await (await session.connection()).execute(query)).first()
+    row = (await execute(session, query)).first()
     if row is None:
         raise RatesNotFound(await _what_is_known(session, *sources))
     return DayKey(*row)
@@ -159,19 +158,18 @@ async def _find_day(session: AsyncSession, on: date | None, sources: Collection[
 
 async def _sources_that_quote(session: AsyncSession, codes: Collection[str], on: date) -> list[str]:
     """Those that quote the most of these currencies, then or before."""
-    columns: tuple[Any, ...] = (CurrencySpan.source, func.count())
-    query = select_columns(*columns).where(col(CurrencySpan.quote).in_(codes), col(CurrencySpan.first_day) <= on)
-    rows = (await (await session.connection()).execute(query.group_by(col(CurrencySpan.source)))).all()
+    query = select_columns(CurrencySpan.source, func.count()).group_by(col(CurrencySpan.source))
+    quoting = query.where(col(CurrencySpan.quote).in_(codes), col(CurrencySpan.first_day) <= on)
+    rows = (await execute(session, quoting)).all()
     most = max((number for _, number in rows), default=0)
     return [name for name, number in rows if number == most]
 
 
 async def _what_is_known(session: AsyncSession, source: str | None = None) -> str:
-    columns: tuple[Any, ...] = (func.min(RateDay.day), func.max(RateDay.day))
-    query = select_columns(*columns)
+    query = select_columns(func.min(RateDay.day), func.max(RateDay.day))
     if source is not None:
         query = query.where(col(RateDay.source) == source)
-    first, last = (await (await session.connection()).execute(query)).one()
+    first, last = (await execute(session, query)).one()
     whose = f" of the source {source}" if source is not None else ""
     if first is None and source is not None:
         names = (await session.exec(select(RateDay.source).distinct().order_by(col(RateDay.source)))).all()
@@ -189,12 +187,11 @@ async def read_rates(session: AsyncSession, key: DayKey, codes: Collection[str] 
         key: The day.
         codes: Only these, as far as they are quoted; None reads all.
     """
-    columns: tuple[Any, ...] = (ExchangeRate.quote, ExchangeRate.rate)
-    query = select_columns(*columns).where(col(ExchangeRate.source) == key.source, col(ExchangeRate.day) == key.day)
+    query = select_columns(ExchangeRate.quote, ExchangeRate.rate).order_by(col(ExchangeRate.quote))
+    query = query.where(col(ExchangeRate.source) == key.source, col(ExchangeRate.day) == key.day)
     if codes is not None:
         query = query.where(col(ExchangeRate.quote).in_(codes))
-    rows = await (await session.connection()).execute(query.order_by(col(ExchangeRate.quote)))
-    return dict(rows.all())
+    return dict((await execute(session, query)).all())
 
 
 CURRENCY_FIELDS: Final = tuple(CurrencyPublic.model_fields)
@@ -225,16 +222,15 @@ def _rows(spans: Mapping[str, Span], users: Mapping[str, list[str]]) -> list[tup
 
 async def _read_spans(session: AsyncSession) -> dict[str, Span]:
     """First and last day of each currency over all sources."""
-    columns: tuple[Any, ...] = (CurrencySpan.quote, func.min(CurrencySpan.first_day), func.max(CurrencySpan.last_day))
-    query = select_columns(*columns).group_by(col(CurrencySpan.quote))
-    return {code: (first, last) for code, first, last in await (await session.connection()).execute(query)}
+    query = select_columns(CurrencySpan.quote, func.min(CurrencySpan.first_day), func.max(CurrencySpan.last_day))
+    rows = await execute(session, query.group_by(col(CurrencySpan.quote)))
+    return {code: (first, last) for code, first, last in rows}
 
 
 async def _read_users(session: AsyncSession) -> dict[str, list[str]]:
     """The stored countries that use each currency."""
-    columns: tuple[Any, ...] = (Country.currency_code, func.coalesce(Country.alpha2_code, Country.name))
-    query = select_columns(*columns).where(col(Country.currency_code).is_not(None))
+    query = select_columns(Country.currency_code, func.coalesce(Country.alpha2_code, Country.name))
     users: dict[str, list[str]] = defaultdict(list)
-    for code, country in await (await session.connection()).execute(query):
+    for code, country in await execute(session, query.where(col(Country.currency_code).is_not(None))):
         users[code].append(country)
     return users

@@ -13,13 +13,13 @@ from anyio import CancelScope
 from anyio.lowlevel import checkpoint_if_cancelled
 from pydantic_core import to_json
 from sqlalchemy import bindparam
-from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
 from sqlmodel import col, func
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.budget import leave_request
 from app.core.db.database import Database
 from app.core.db.dialects.mysql import read_by_day
+from app.core.db.queries import execute, select_columns
 from app.core.errors import AppError
 from app.core.http.formats import Format, write_heading, write_rows
 from app.rates.crud import RatesNotFound, require_quoted
@@ -36,9 +36,7 @@ READ_AT_ONCE: Final = 2_500
 """Rates that are read and computed at once, in some 10 ms in which nobody else has a turn."""
 COLUMNS: Final = ("date", "base", "quote", "rate", "source")
 
-
-_COLUMNS_BY_DAY: tuple[Any, ...] = (ExchangeRate.quote, ExchangeRate.day, ExchangeRate.rate)
-_RATES: Final = select_columns(*_COLUMNS_BY_DAY).where(
+_RATES: Final = select_columns(ExchangeRate.quote, ExchangeRate.day, ExchangeRate.rate).where(
     col(ExchangeRate.source) == bindparam("source"),
     col(ExchangeRate.quote).in_(bindparam("codes", expanding=True)),
     col(ExchangeRate.day).between(bindparam("first"), bindparam("last")),
@@ -126,11 +124,11 @@ async def _choose_source(
 
 async def _count_days(session: AsyncSession, first: date, last: date, sources: Collection[str]) -> dict[str, int]:
     """Days by source that lie in the range; of these sources, or, where there are none, of all."""
-    columns: tuple[Any, ...] = (RateDay.source, func.count())
-    query = select_columns(*columns).where(col(RateDay.day).between(first, last)).group_by(col(RateDay.source))
+    query = select_columns(RateDay.source, func.count()).group_by(col(RateDay.source))
+    query = query.where(col(RateDay.day).between(first, last))
     if sources:
         query = query.where(col(RateDay.source).in_(sources))
-    return dict((await (await session.connection()).execute(query)).all())
+    return dict((await execute(session, query)).all())
 
 
 async def _quoted(
@@ -140,15 +138,14 @@ async def _quoted(
     query = _quoted_query(of_source=source is not None, of_codes=codes is not None)
     wanted = {"source": source, "codes": list(codes or ()), "first": first, "last": last}
     quoted: dict[str, list[str]] = defaultdict(list)
-    for name, code in await (await session.connection()).execute(query, wanted):
+    for name, code in await execute(session, query, wanted):
         quoted[name].append(code)
     return quoted
 
 
 @cache
 def _quoted_query(*, of_source: bool, of_codes: bool) -> Any:
-    columns: tuple[Any, ...] = (CurrencySpan.source, CurrencySpan.quote)
-    query = select_columns(*columns).where(
+    query = select_columns(CurrencySpan.source, CurrencySpan.quote).where(
         col(CurrencySpan.first_day) <= bindparam("last"), col(CurrencySpan.last_day) >= bindparam("first")
     )
     if of_source:

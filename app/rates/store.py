@@ -3,12 +3,11 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import date, datetime
-from typing import Any
 
-from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
 from sqlmodel import and_, col, func
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.db.queries import execute, select_columns
 from app.core.db.upsert import upsert, upsert_from
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.sources.rate_shapes import Quotes
@@ -20,14 +19,14 @@ async def last_known_rates(session: AsyncSession, sources: Collection[str]) -> M
     Newest per currency, not of the newest day: a rate that was not believed
     that day leaves a hole there, and must still be compared with the one before.
     """
-    columns: tuple[Any, ...] = (ExchangeRate.source, ExchangeRate.quote, ExchangeRate.rate)
     newest = and_(
         col(ExchangeRate.source) == col(CurrencySpan.source),
         col(ExchangeRate.quote) == col(CurrencySpan.quote),
         col(ExchangeRate.day) == col(CurrencySpan.last_day),
     )
-    query = select_columns(*columns).join_from(CurrencySpan, ExchangeRate, newest)
-    rows = await (await session.connection()).execute(query.where(col(CurrencySpan.source).in_(sources)))
+    query = select_columns(ExchangeRate.source, ExchangeRate.quote, ExchangeRate.rate)
+    query = query.join_from(CurrencySpan, ExchangeRate, newest).where(col(CurrencySpan.source).in_(sources))
+    rows = await execute(session, query)
     known: dict[str, dict[str, float]] = defaultdict(dict)
     for source, quote, rate in rows:
         known[source][quote] = rate
@@ -64,15 +63,12 @@ async def _record(session: AsyncSession, source: str, days: Mapping[date, Mappin
     rates = sorted((quote, day, rate) for day, quoted in days.items() for quote, rate in quoted.items())
     rows = [{"source": source, "quote": quote, "day": day, "rate": rate} for quote, day, rate in rates]
     await upsert(session, ExchangeRate, rows, key="source,quote,day")
-    columns: tuple[Any, ...] = (
+    written = select_columns(
         ExchangeRate.quote,
         ExchangeRate.source,
         func.min(ExchangeRate.day).label("first_day"),
         func.max(ExchangeRate.day).label("last_day"),
-    )
-    written = select_columns(*columns).where(
-        col(ExchangeRate.source) == source, col(ExchangeRate.day).between(min(days), max(days))
-    )
+    ).where(col(ExchangeRate.source) == source, col(ExchangeRate.day).between(min(days), max(days)))
     # On the server: the rows are there, and need not be sent once more.
     await upsert_from(
         session,
@@ -88,6 +84,5 @@ async def imported_days(
     session: AsyncSession, source: str, *, first: date = date.min, last: date = date.max
 ) -> set[date]:
     """The days of a source that are stored, of all or from a first to a last one."""
-    columns: tuple[Any, ...] = (RateDay.day,)
-    query = select_columns(*columns).where(col(RateDay.source) == source, col(RateDay.day).between(first, last))
-    return set((await (await session.connection()).execute(query)).scalars())
+    query = select_columns(RateDay.day).where(col(RateDay.source) == source, col(RateDay.day).between(first, last))
+    return set((await execute(session, query)).scalars())

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
 from sqlmodel import col, delete, func, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.database import Database
+from app.core.db.queries import execute, select_columns
 from app.core.db.types import ServerNow
 from app.core.db.upsert import upsert
 from app.core.errors import AppError
@@ -231,21 +231,19 @@ async def _read_documents(session: AsyncSession, ubid: str, after: str | None, l
 
 async def _lock_transfer(session: AsyncSession, ubid: str) -> datetime:
     """Keep a transfer from being deleted until the commit; the time by the database's clock."""
-    columns: tuple[Any, ...] = (ServerNow(),)
-    query = select_columns(*columns).where(col(Transfer.UBID) == ubid).with_for_update(read=True)
-    when: datetime | None = (await (await session.connection()).execute(query)).scalar()
+    query = select_columns(ServerNow()).where(col(Transfer.UBID) == ubid).with_for_update(read=True)
+    when: datetime | None = (await execute(session, query)).scalar()
     if when is None:
         raise TransferMissing(ubid)
     return when
 
 
 async def _now(session: AsyncSession) -> datetime:
-    when: datetime = (await (await session.connection()).execute(select_columns(ServerNow()))).scalar_one()
+    when: datetime = (await execute(session, select_columns(ServerNow()))).scalar_one()
     return when
 
 
 async def _count(session: AsyncSession, ubid: str) -> dict[State, int]:
-    columns: tuple[Any, ...] = (Document.state, func.count())
-    query = select_columns(*columns).where(col(Document.UBID) == ubid).group_by(col(Document.state))
-    found = {State(state): number for state, number in await (await session.connection()).execute(query)}
+    query = select_columns(Document.state, func.count()).where(col(Document.UBID) == ubid).group_by(col(Document.state))
+    found = {State(state): number for state, number in await execute(session, query)}
     return {state: found.get(state, 0) for state in State}

@@ -10,11 +10,11 @@ from typing import Any, Final, Literal
 
 from loguru import logger
 from sqlalchemy import ColumnElement, and_, or_
-from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
 from sqlmodel import col, delete, insert, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.database import Database
+from app.core.db.queries import execute, select_columns
 from app.core.db.types import ServerNow
 from app.core.errors import DatabaseUnavailable, Unauthorized
 from app.core.http.access import ACTOR, Principal, Role
@@ -115,7 +115,7 @@ async def find_principal(database: Database, kind: str, secret: bytes) -> Princi
         return None
     hashed = digest(secret.decode())
     async with database.reading() as session:
-        row = (await (await session.connection()).execute(_owner_of(kind, hashed))).first()
+        row = (await execute(session, _owner_of(kind, hashed))).first()
     if row is None or not hmac.compare_digest(row.digest, hashed):
         return None
     if row.is_use_old:
@@ -125,15 +125,14 @@ async def find_principal(database: Database, kind: str, secret: bytes) -> Princi
 
 def _owner_of(kind: str, hashed: str) -> Any:
     is_usable = (col(Credential.expires_at) > ServerNow(), col(User.is_active).is_(True))
-    columns: tuple[Any, ...] = (
+    query = select_columns(
         Credential.digest,
         col(Credential.id).label("credential_id"),
         and_(col(Credential.kind) == "key", _use_is_old()).label("is_use_old"),
         col(User.id).label("user_id"),
         User.email,
         User.role,
-    )
-    query = select_columns(*columns).join_from(Credential, User, col(Credential.user_id) == col(User.id))
+    ).join_from(Credential, User, col(Credential.user_id) == col(User.id))
     return query.where(col(Credential.digest) == hashed, col(Credential.kind) == kind, *is_usable)
 
 

@@ -3,12 +3,12 @@
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import select as select_columns  # takes any number of columns, which sqlmodel's does not
 from sqlmodel import col, delete, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.record import record
 from app.core.db.database import Database
+from app.core.db.queries import execute, select_columns
 from app.core.db.types import ServerNow
 from app.core.errors import AppError, DatabaseUnavailable, Unauthorized
 from app.core.http.access import Principal
@@ -96,9 +96,8 @@ async def _check_and_issue(
 
 
 async def _account(session: AsyncSession, key: str, *, lock: bool = False) -> Any:
-    columns: tuple[Any, ...] = (User.id, User.password_hash, User.is_active, User.role)
-    query = select_columns(*columns).where(col(User.email_key) == key)
-    return (await (await session.connection()).execute(query.with_for_update() if lock else query)).first()
+    query = select_columns(User.id, User.password_hash, User.is_active, User.role).where(col(User.email_key) == key)
+    return (await execute(session, query.with_for_update() if lock else query)).first()
 
 
 async def sign_out(database: Database, principal: Principal) -> None:

@@ -11,6 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.core.config.settings import Settings
 from app.core.db.budget import leave_request
 from app.core.db.database import Database, announce_new_version
+from app.core.db.queries import execute
 from app.core.errors import DatabaseUnavailable
 
 # The model belongs to the countries; here only this one column of its one row matters.
@@ -22,7 +23,7 @@ _ASK_AGAIN_SECONDS: Final = 1.0
 
 async def read_data_version(session: AsyncSession) -> int:
     """The version that this session sees; 0 before the first refresh."""
-    return (await (await session.connection()).execute(_QUERY)).scalar() or 0
+    return (await execute(session, _QUERY)).scalar() or 0
 
 
 def on_data_version(session: AsyncSession, note: Callable[[int], None]) -> None:
@@ -153,4 +154,4 @@ async def raise_version(session: AsyncSession) -> None:
     """Say that the open transaction changes what is shown besides countries; answers of before end with the commit."""
     announce_new_version(session)
     change = update(_SUMMARY).where(_SUMMARY.c.id == 1).values(data_version=_SUMMARY.c.data_version + 1)
-    await (await session.connection()).execute(change)
+    await execute(session, change)

@@ -18,6 +18,7 @@ from app.core.db.budget import _SPENT
 from app.core.db.engine import create_engine
 from app.core.db.faults import as_unavailable, is_lost_connection, is_worth_a_retry
 from app.core.db.pool import Pool
+from app.core.db.queries import execute
 from app.core.errors import DatabaseUnavailable
 
 T = TypeVar("T")
@@ -178,7 +179,7 @@ class Database:
             await asyncio.sleep(self.timeout / 4)
             try:
                 async with asyncio.timeout(self.timeout / 2), self._session() as session:
-                    await (await session.connection()).execute(_ANYTHING)
+                    await execute(session, _ANYTHING)
                     await session.rollback()
             except TimeoutError:
                 break
