@@ -11,6 +11,7 @@ from alembic import context
 from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings, load_settings
 from app.core.db.database import Database
+from app.core.db.dialects import dialect_for
 from app.core.db.lease import Lease, acquire, held, release
 from app.core.errors import DatabaseUnavailable
 from app.core.telemetry.log import configure_logging
@@ -36,7 +37,7 @@ def run_migrations(connection: Connection) -> None:
         connection=connection,
         target_metadata=metadata,
         transaction_per_migration=True,
-        transactional_ddl=connection.dialect.name == "sqlite",
+        transactional_ddl=dialect_for(connection.dialect).transactional_ddl,
     )
     with context.begin_transaction():
         context.run_migrations()
@@ -70,7 +71,7 @@ async def migrate_online(settings: Settings) -> None:
     try:
         lease = await take_turn(database)
         async with held(database, lease), database.engine.connect() as plain:
-            connection = await plain.execution_options(writes=True)
+            connection = await plain.execution_options(**database.dialect.writing)
             await connection.run_sync(run_migrations)
         await release(database, lease)
     finally:

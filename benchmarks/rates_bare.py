@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.config.settings import Settings
+from app.core.db.dialects import dialect_for
 from app.core.db.engine import create_engine
-from app.core.db.upsert import upsert_statement
 from app.rates.history import pieces
 from app.rates.models import ExchangeRate
 from app.sources.ecb_file import read_history
@@ -50,7 +50,8 @@ async def store(url: str, file: Path) -> float:
 
 def _statement(connection: AsyncConnection) -> str:
     """The service's upsert as the driver takes it."""
-    upsert = upsert_statement(ExchangeRate.__table__, ["rate"], COLUMNS[:3], connection.dialect.name)  # type: ignore[attr-defined]
+    dialect = dialect_for(connection.dialect)
+    upsert = dialect.upsert_statement(ExchangeRate.__table__, ["rate"], COLUMNS[:3])  # type: ignore[attr-defined]
     compiled = upsert.compile(dialect=connection.dialect, column_keys=COLUMNS)
     if compiled.positiontup != list(COLUMNS):
         raise AssertionError(f"the columns are in another order: {compiled.positiontup}")

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.config.settings import Settings
+from app.core.db.dialects import dialect_for
 from app.core.db.engine import create_engine
-from app.core.db.upsert import upsert_statement
 from app.tracking.models import Document, Transfer
 from benchmarks.tracking_rows import STATE, batches
 
@@ -42,7 +42,8 @@ async def store(url: str, documents: int) -> float:
 
 def _statement(connection: AsyncConnection) -> str:
     """The service's upsert as the driver takes it."""
-    upsert = upsert_statement(Document.__table__, COLUMNS[2:], COLUMNS[:2], connection.dialect.name)  # type: ignore[attr-defined]
+    dialect = dialect_for(connection.dialect)
+    upsert = dialect.upsert_statement(Document.__table__, COLUMNS[2:], COLUMNS[:2])  # type: ignore[attr-defined]
     compiled = upsert.compile(dialect=connection.dialect, column_keys=COLUMNS)
     if compiled.positiontup != list(COLUMNS):
         raise AssertionError(f"the columns are in another order: {compiled.positiontup}")

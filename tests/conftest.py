@@ -36,10 +36,8 @@ from sqlalchemy.util import LRUCache
 from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings
 from app.core.db import database as databases
-from app.core.db import engine as engines
 from app.core.db.database import Database
-from app.core.db.dialects.mysql import mysql_connect_arguments
-from app.core.db.dialects.sqlite import prepare_sqlite
+from app.core.db.dialects import mysql, sqlite
 from app.core.db.engine import create_engine
 from app.core.db.migrations import migrate
 from app.countries import picture
@@ -202,11 +200,12 @@ def hasty_sqlite() -> Iterator[None]:
         connection.cursor().execute("PRAGMA synchronous = OFF")
 
     def prepare_and_hurry(engine: AsyncEngine, **bounds: float) -> None:
-        prepare_sqlite(engine, **bounds)
+        prepare(engine, **bounds)
         event.listen(engine.sync_engine, "connect", hurry)
 
+    prepare = sqlite.prepare
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "prepare_sqlite", prepare_and_hurry)
+        patch.setattr(sqlite, "prepare", prepare_and_hurry)
         yield
 
 
@@ -274,7 +273,7 @@ def database_url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) ->
 
 def empty_mysql(url: str) -> None:
     """By the bare driver, and only what has rows: an engine of its own and thirteen statements took 10 ms."""
-    bare, tls = mysql_connect_arguments(normalize_database_url(url))
+    bare, tls = mysql.connect_arguments(normalize_database_url(url))
     place = {"host": bare.host, "port": bare.port or 3306, "database": bare.database}
     with pymysql.connect(**place, user=bare.username, password=bare.password or "", **tls) as connection:
         cursor = connection.cursor()

@@ -12,6 +12,7 @@ from app.audit.record import record
 from app.core.db.database import Database
 from app.core.db.keys import name_key
 from app.core.db.queries import execute, select_columns
+from app.core.db.types import Contains
 from app.core.errors import AppError, ValidationFailed
 from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCache
 from app.countries.picture import draw
@@ -79,8 +80,7 @@ def _conditions(filters: CountryFilters) -> list[Any]:
     if filters.currency is not None:
         conditions.append(col(Country.currency_code) == filters.currency.strip().upper())
     if filters.q is not None:
-        # Not LIKE: SQLite's ends at a NUL, so that such a search would find everything.
-        conditions.append(_has_key(filters.q, lambda key: func.instr(Country.name_key, key) > 0))
+        conditions.append(_has_key(filters.q, lambda key: Contains(Country.name_key, key)))
     return conditions
 
 

@@ -18,8 +18,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.budget import leave_request
 from app.core.db.database import Database
-from app.core.db.dialects.mysql import read_by_day
-from app.core.db.queries import execute, select_columns
+from app.core.db.queries import execute, read_by_day, select_columns
 from app.core.errors import AppError
 from app.core.http.formats import Format, write_heading, write_rows
 from app.rates.crud import RatesNotFound, require_quoted

@@ -11,6 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.audit.record import record
 from app.core.db.database import Database
 from app.core.db.keys import name_key
+from app.core.db.types import Contains
 from app.core.errors import AppError
 from app.core.http.access import Forbidden, Principal, Role
 from app.users.credentials import check_still_held, revoke_all
@@ -52,9 +53,8 @@ async def list_users(session: AsyncSession, filters: UserFilters) -> tuple[list[
 def _conditions(filters: UserFilters) -> Sequence[Any]:
     if filters.q is None:
         return ()
-    # Not LIKE: SQLite's ends at a NUL, so that such a search would find everything.
-    by_name = func.instr(User.name_key, name_key(filters.q)) > 0
-    return (or_(by_name, func.instr(User.email_key, email_key(filters.q)) > 0),)
+    by_name = Contains(User.name_key, name_key(filters.q))
+    return (or_(by_name, Contains(User.email_key, email_key(filters.q))),)
 
 
 def _order(sort: UserSort) -> Sequence[Any]:

@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, select
 from sqlmodel import col
 
 from app.core.db.database import Database
-from app.core.db.dialects.mysql import read_by_day
+from app.core.db.queries import read_by_day
 from app.rates import series
 from app.rates.models import ExchangeRate
 from app.rates.store import import_days

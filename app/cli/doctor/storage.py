@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from sqlalchemy import delete, false, insert, literal_column, select, update
+from sqlalchemy import delete, false, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -16,7 +16,7 @@ from app.cli.doctor.findings import Finding, Verdict, failed, ok, warn, worst
 from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings
 from app.core.db.database import Database
-from app.core.db.dialects.mysql import error_number
+from app.core.db.dialects import Dialect, dialect_for
 from app.core.db.lease import LeaseRow
 from app.core.db.migrations import current_revision, head_revision, is_behind
 from app.core.errors import AppError, DatabaseUnavailable
@@ -31,15 +31,6 @@ _REFRESH: Final = "run: python -m app refresh"
 _OLD_DATA: Final = timedelta(days=2)
 """Where no refresh is scheduled."""
 _OLD_RATES: Final = timedelta(days=7)
-_ADVICE: Final = {
-    1044: "grant the user all rights on the database of DATABASE_URL",
-    1045: "correct user and password in DATABASE_URL",
-    1049: "make the database that DATABASE_URL names, or correct the name",
-    1142: "grant the user all rights on the database of DATABASE_URL",
-    1290: "the server is read-only: name the primary in DATABASE_URL",
-    2003: "start the database, or correct host and port in DATABASE_URL",
-}
-"""By the server's number of the error."""
 
 
 class Known(NamedTuple):
@@ -54,8 +45,9 @@ class Known(NamedTuple):
 async def check_storage(settings: Settings) -> tuple[list[Finding], Known]:
     """Check the database, its schema and its data; what can't be asked any more is left out."""
     url = normalize_database_url(settings.database_url.get_secret_value())
-    where = f"{url.host}:{url.port or 3306}/{url.database}" if url.host else str(url.database)
-    if url.drivername.startswith("sqlite") and not await asyncio.to_thread(Path(where).exists):
+    port = dialect_for(url).default_port
+    where = f"{url.host}:{url.port or port}/{url.database}" if url.host else str(url.database)
+    if port is None and not await asyncio.to_thread(Path(where).exists):
         return [failed("database", f"{where} is not there yet", _MIGRATE)], Known()
     database = Database(settings)
     try:
@@ -69,23 +61,15 @@ async def _check(database: Database, where: str, settings: Settings, now: dateti
     started = time.monotonic()
     try:
         async with database.reading() as session:
-            server, revision = await _server(session), await current_revision(session)
+            server = await database.dialect.version(await session.connection())
+            revision = await current_revision(session)
     except (AppError, SQLAlchemyError) as error:
-        return [_explained(where, error)]
+        return [_explained(database.dialect, where, error)]
     reached = ok("database", f"{server} at {where}, answered in {(time.monotonic() - started) * 1000:.0f} ms")
     if is_behind(revision):
         return [reached, failed("migrations", f"revision {revision}, not {head_revision()}", _MIGRATE)]
     written = await _writable(database, where)
     return [written or reached, _migrated(str(revision)), await _data(database, where, settings, now)]
-
-
-async def _server(session: AsyncSession) -> str:
-    connection = await session.connection()
-    if connection.dialect.name == "sqlite":
-        return f"SQLite {await connection.scalar(select(literal_column('sqlite_version()')))}"
-    version = str(await connection.scalar(select(literal_column("version()"))))
-    number = version.partition("-")[0]
-    return f"MariaDB {number}" if "mariadb" in version.lower() else f"MySQL {number}"
 
 
 async def _writable(database: Database, where: str) -> Finding | None:
@@ -102,17 +86,16 @@ async def _writable(database: Database, where: str) -> Finding | None:
     try:
         await database.transaction(change_nothing, repeatable=True)
     except (AppError, SQLAlchemyError) as error:
-        return _explained(where, error)
+        return _explained(database.dialect, where, error)
     return None
 
 
-def _explained(where: str, error: Exception, *, check: str = "database") -> Finding:
+def _explained(dialect: Dialect, where: str, error: Exception, *, check: str = "database") -> Finding:
     """What the database said, and what to do about it."""
     fault = error.__cause__ if isinstance(error, DatabaseUnavailable) and error.__cause__ else error
     told = getattr(fault, "orig", None)
     reason = " ".join(str(told.args[-1] if told is not None and told.args else error).split())
-    advice = _ADVICE.get(error_number(fault) or 0, "start the database, or correct DATABASE_URL")
-    return failed(check, f"{where}: {reason}", advice)
+    return failed(check, f"{where}: {reason}", dialect.advice(fault) or "start the database, or correct DATABASE_URL")
 
 
 def _migrated(revision: str) -> Finding:
@@ -129,7 +112,7 @@ async def _data(database: Database, where: str, settings: Settings, now: datetim
     except CountryNotFound:
         return warn("data", "nothing is stored yet", _REFRESH)
     except (AppError, SQLAlchemyError) as error:
-        return _explained(where, error, check="data")
+        return _explained(database.dialect, where, error, check="data")
     return judge_data(status, now, settings.refresh_interval_minutes)
 
 

@@ -1,5 +1,9 @@
-"""Database URLs as hosting providers hand them out, made ready for the async drivers."""
+"""Database URLs as hosting providers hand them out, made ready for the async drivers.
 
+The only engine-specific code outside ``core/db``: settings check the URL before any driver is imported.
+"""
+
+import ssl
 from typing import Final
 
 from sqlalchemy import URL, make_url
@@ -35,37 +39,30 @@ _SECONDS: Final = ("connect_timeout", "read_timeout")
 
 
 def normalize_database_url(raw: str) -> URL:
-    """Fill in the asynchronous driver and, for MySQL, charset and TLS mode.
+    """Make a provider's URL one that SQLAlchemy can use with an asynchronous driver.
 
-    Applying it to its own result changes nothing.
+    User, password and host are kept character by character. Normalising twice
+    changes nothing.
 
     Raises:
-        ValueError: The scheme, an option or a TLS mode is not supported.
-        ArgumentError: The text is no database URL at all.
+        ValueError: The scheme, an option or a TLS mode is not supported, or no database is named.
+        ArgumentError: The text is not a URL.
     """
     url = make_url(raw.strip())
     driver = _DRIVERS.get(url.drivername)
     if driver is None:
         raise ValueError(f"scheme {url.drivername}:// is not supported; use mysql://, mariadb:// or sqlite://")
-    if driver.startswith("sqlite"):
-        if url.database in (None, "", ":memory:"):
-            raise ValueError("names no file; write sqlite:///countries.db, with a fourth slash for an absolute path")
-        return url.set(drivername=driver)
-    return normalize_mysql_url(raw)
+    return _NORMALIZERS[driver.partition("+")[0]](url.set(drivername=driver))
 
 
-def normalize_mysql_url(raw: str) -> URL:
-    """Make a provider's MySQL or MariaDB URL one that SQLAlchemy can use.
+def _normalize_sqlite(url: URL) -> URL:
+    if url.database in (None, "", ":memory:"):
+        raise ValueError("names no file; write sqlite:///countries.db, with a fourth slash for an absolute path")
+    return url
 
-    ``mysql://`` and ``mariadb://`` get the driver aiomysql (an explicit one
-    stays), the charset is utf8mb4 unless the URL names another, and the many
-    spellings of the TLS mode become one ``ssl_mode``. User, password and host
-    are kept character by character.
 
-    Raises:
-        ValueError: An option or a TLS mode is not supported, or no database is named.
-    """
-    url = make_url(raw.strip())
+def _normalize_mysql(url: URL) -> URL:
+    """Default to the charset utf8mb4, and give the TLS options one spelling."""
     options = {name: _single(value) for name, value in url.query.items()}
     query = {"charset": "utf8mb4"}
     for name, value in options.items():
@@ -73,21 +70,23 @@ def normalize_mysql_url(raw: str) -> URL:
             query["ssl_mode"] = _ssl_mode(value)
         elif name in _SSL_CA_NAMES:
             query["ssl_ca"] = value
-            # Who names an authority wants it to be asked.
+            # Naming an authority means that it has to be asked.
             query.setdefault("ssl_mode", "verify_ca")
         elif name in _SECONDS and not value.isdigit():
             raise ValueError(f"option {name} must be a number of seconds")
         elif name == "read_timeout" and "asyncmy" not in url.drivername:
-            raise ValueError(
-                "option read_timeout is known to the driver asyncmy only; DB_TIMEOUT_SECONDS bounds the rest"
-            )
+            raise ValueError("option read_timeout needs the driver asyncmy; DB_TIMEOUT_SECONDS bounds the rest")
         elif name in _OTHER_OPTIONS:
             query[name] = value
         else:
-            raise ValueError(f"option {name} is not supported; known are ssl-mode, ssl-ca, {', '.join(_OTHER_OPTIONS)}")
+            known = ", ".join(_OTHER_OPTIONS)
+            raise ValueError(f"option {name} is not supported; supported are ssl-mode, ssl-ca, {known}")
     if not url.database:
         raise ValueError("names no database; write mysql://user:password@host/name")
-    return url.set(drivername=_DRIVERS[url.drivername], query=query)
+    return url.set(query=query)
+
+
+_NORMALIZERS: Final = {"mysql": _normalize_mysql, "sqlite": _normalize_sqlite}
 
 
 def _single(value: str | tuple[str, ...]) -> str:
@@ -98,6 +97,32 @@ def _ssl_mode(value: str) -> str:
     mode = _SSL_MODES.get(value.lower().replace("-", "_"))
     if mode is None:
         raise ValueError(
-            f"ssl-mode {value} is not known; use DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY"
+            f"ssl-mode {value} is not supported; use DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY"
         )
     return mode
+
+
+def tls_context(url: URL) -> ssl.SSLContext | None:
+    """The TLS context that a normalised URL asks for; None for a plain connection.
+
+    Raises:
+        OSError: ``ssl-ca`` does not name a file of certificates.
+    """
+    mode = url.query.get("ssl_mode")
+    if mode is None or mode == "disabled":
+        return None
+    context = ssl.create_default_context(cafile=_single(url.query["ssl_ca"]) if "ssl_ca" in url.query else None)
+    context.check_hostname = mode == "verify_identity"
+    if mode in ("preferred", "required"):
+        # MySQL's own meaning of these modes: encrypted, but nobody is authenticated.
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def requires_tls(url: URL) -> bool:
+    """Whether a connection without encryption must be refused.
+
+    The drivers go on in plain text when the server, or somebody in between,
+    says that it has no TLS, so the caller has to check.
+    """
+    return url.query.get("ssl_mode") in ("required", "verify_ca", "verify_identity")

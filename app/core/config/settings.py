@@ -9,8 +9,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.core.config.addresses import is_http_url, parse_chain, parse_networks, without_secrets
-from app.core.config.database_url import normalize_database_url
-from app.core.db.dialects.mysql import mysql_connect_arguments
+from app.core.config.database_url import normalize_database_url, tls_context
 
 COUNTRY_SOURCE_NAMES = ("restcountries", "restcountries-static", "countries.dev", "bundled")
 RATE_SOURCE_NAMES = ("open.er-api.com", "currency-api", "frankfurter", "bundled")
@@ -123,14 +122,14 @@ class Settings(BaseSettings):
     @classmethod
     def _usable_address(cls, value: str) -> str:
         if not is_http_url(value):
-            raise ValueError("is no http(s) URL")
+            raise ValueError("must be an http:// or https:// URL")
         return value
 
     @field_validator("audit_webhook_url")
     @classmethod
     def _usable_webhook(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not is_http_url(value.get_secret_value()):
-            raise ValueError("is no http(s) URL")
+            raise ValueError("must be an http:// or https:// URL")
         return value
 
     @field_validator("admin_api_key")
@@ -186,13 +185,15 @@ class Settings(BaseSettings):
             host = make_url(url.strip()).host or ""
         except (ArgumentError, ValueError):
             # SQLAlchemy's own message quotes the URL, password and all.
-            raise ValueError("is no database URL; write mysql://user:password@host/name or sqlite:///file.db") from None
+            raise ValueError(
+                "is not a database URL; use mysql://user:password@host/name or sqlite:///file.db"
+            ) from None
         if "@" in host:
             raise ValueError("has an @ in its user or password; write it as %40")
         try:
-            mysql_connect_arguments(normalize_database_url(url))
+            tls_context(normalize_database_url(url))
         except OSError:
-            raise ValueError("ssl-ca names no file of certificates") from None
+            raise ValueError("ssl-ca must name a file of certificates") from None
         return value
 
     @model_validator(mode="after")

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import stamina
 from loguru import logger
@@ -15,8 +15,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config.settings import Settings
 from app.core.db.budget import _SPENT
+from app.core.db.dialects import dialect_for
 from app.core.db.engine import create_engine
-from app.core.db.faults import as_unavailable, is_lost_connection, is_worth_a_retry
+from app.core.db.faults import RETRIED, Fault, as_unavailable
 from app.core.db.pool import Pool
 from app.core.db.queries import execute
 from app.core.errors import DatabaseUnavailable
@@ -38,6 +39,7 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         self.engine = create_engine(settings)
+        self.dialect = dialect_for(self.engine.dialect)
         self.pool = Pool(self.engine, max_overflow=settings.db_max_overflow)
         """Tells how many connections there are, and how many are wanted."""
         self.timeout = settings.db_timeout_seconds
@@ -59,7 +61,7 @@ class Database:
         Raises:
             DatabaseUnavailable: No connection or no answer in time.
         """
-        async with self._bounded(), self._session() as session:
+        async with self._bounded(), self._session(self.dialect.reading) as session:
             yield session
             # Within the bound: closing would send the ROLLBACK outside of it, and wait for the answer without end.
             await session.rollback()
@@ -73,7 +75,7 @@ class Database:
         """
         with self.pool.unit_of_work():
             async with self._bounded(), self.engine.connect() as plain:
-                connection = await plain.execution_options(writes=True)
+                connection = await plain.execution_options(**self.dialect.writing)
                 try:
                     async with connection.begin():
                         yield connection
@@ -99,21 +101,25 @@ class Database:
         """
         async with self._bounded(seconds) as bound:
             async for attempt in stamina.retry_context(
-                on=is_worth_a_retry, attempts=5, timeout=None, wait_initial=0.02, wait_max=0.5, wait_jitter=0.1
+                on=self._is_passing, attempts=5, timeout=None, wait_initial=0.02, wait_max=0.5, wait_jitter=0.1
             ):
                 with attempt:
                     return await self._once(work, bound, repeatable=repeatable)
         raise AssertionError("the last attempt returns or raises")
 
+    def _is_passing(self, error: Exception) -> bool:
+        return self.dialect.fault(error) in RETRIED
+
     async def _once(
         self, work: Callable[[AsyncSession], Awaitable[T]], bound: asyncio.Timeout, *, repeatable: bool
     ) -> T:
-        async with self._session(writes=True) as session:
+        async with self._session(self.dialect.writing) as session:
             result = await work(session)
             try:
                 await session.commit()
             except (DBAPIError, asyncio.CancelledError) as error:
-                if not repeatable and (is_lost_connection(error) or isinstance(error, asyncio.CancelledError)):
+                is_unknown = isinstance(error, asyncio.CancelledError) or self.dialect.fault(error) is Fault.LOST
+                if is_unknown and not repeatable:
                     raise OutcomeUnknown from error
                 raise
             else:
@@ -131,7 +137,7 @@ class Database:
         self.changes += 1
 
     @asynccontextmanager
-    async def _session(self, **options: bool) -> AsyncIterator[AsyncSession]:
+    async def _session(self, options: Mapping[str, Any]) -> AsyncIterator[AsyncSession]:
         with self.pool.unit_of_work():
             async with AsyncSession(self.engine, expire_on_commit=False, execution_options=options) as session:
                 session.info[_DATABASE] = self
@@ -158,7 +164,7 @@ class Database:
             logger.error("Database work gave up after {:g} s", seconds)
             raise DatabaseUnavailable(f"No answer from the database within {seconds:g} s") from error
         except SQLAlchemyError as error:
-            unavailable = as_unavailable(error)
+            unavailable = as_unavailable(error, self.dialect.fault(error))
             if unavailable is None:
                 raise
             logger.error("Database: {}", _first_line(error))
@@ -178,7 +184,7 @@ class Database:
         while True:
             await asyncio.sleep(self.timeout / 4)
             try:
-                async with asyncio.timeout(self.timeout / 2), self._session() as session:
+                async with asyncio.timeout(self.timeout / 2), self._session(self.dialect.reading) as session:
                     await execute(session, _ANYTHING)
                     await session.rollback()
             except TimeoutError:

@@ -7,6 +7,8 @@ import sqlalchemy
 from sqlalchemy import CursorResult, Executable, Select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.db.dialects import dialect_for
+
 
 def select_columns(*columns: Any) -> Select[*tuple[Any, ...]]:
     """Build a SELECT of any number of columns; sqlmodel's ``select`` is typed for four at most."""
@@ -22,3 +24,17 @@ async def execute(
     which takes longer than a small query.
     """
     return await (await session.connection()).execute(statement, parameters)
+
+
+async def read_by_day(
+    session: AsyncSession, query: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]
+) -> dict[str, list[tuple[str, str]]]:
+    """Read a day and a number of each row, both as text, by group and in the order of the days.
+
+    Args:
+        session: For reading.
+        query: Selects (group, day, number). Build it once: the form that is sent is cached by identity.
+        parameters: Of the query. Some ten thousand rows at most, because MySQL limits the length of a text.
+    """
+    connection = await session.connection()
+    return await dialect_for(connection.dialect).read_by_day(connection, query, parameters)

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     DateTime,
     Dialect,
     Integer,
@@ -16,7 +17,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.types import TypeDecorator
 
 TABLE_OPTIONS: Final = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 """For every table: text compares byte by byte, as SQLite does, whatever the server's defaults."""
@@ -26,23 +27,19 @@ RowId: Final = BigInteger().with_variant(Integer(), "sqlite")
 """64-bit surrogate key; SQLite numbers rows by itself only in a column that is called INTEGER."""
 
 
-LongText: Final = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
+LongText: Final = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
 """Text of up to 16 MiB; a plain TEXT ends at 64 KiB on MySQL."""
 
 
-LongBlob: Final = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb")
+LongBlob: Final = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
 """Bytes, up to 16 MiB; a plain BLOB ends at 64 KiB on MySQL."""
 
 
 class UTCDateTime(TypeDecorator[datetime]):
     """An aware time in UTC with microseconds, which a bare DATETIME would drop."""
 
-    impl = DateTime
+    impl = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
     cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Ask MySQL and MariaDB for microseconds."""
-        return dialect.type_descriptor(mysql.DATETIME(fsp=6) if dialect.name in ("mysql", "mariadb") else DateTime())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Store UTC; a naive time is a mistake of the caller."""
@@ -58,7 +55,7 @@ class UTCDateTime(TypeDecorator[datetime]):
 
 
 class ServerNow(FunctionElement[datetime]):
-    """The database's own clock, so many seconds from now: one clock for all processes."""
+    """The database's own clock, plus some seconds: one clock for all processes."""
 
     inherit_cache = True
     type = UTCDateTime()
@@ -68,14 +65,19 @@ class ServerNow(FunctionElement[datetime]):
         super().__init__(literal(round(plus_seconds * 1_000_000)))
 
 
-@compiles(ServerNow, "mysql")
-@compiles(ServerNow, "mariadb")
-def _mysql_now(element: ServerNow, compiler: SQLCompiler, **options: Any) -> str:
-    return f"UTC_TIMESTAMP(6) + INTERVAL {compiler.process(element.clauses, **options)} MICROSECOND"
+class Contains(FunctionElement[bool]):
+    """Whether one text has another in it, compared byte by byte.
+
+    Not LIKE: SQLite's stops at a NUL, so that such a search would find everything.
+    """
+
+    inherit_cache = True
+    type = Boolean()
+
+    def __init__(self, text: Any, part: str) -> None:
+        super().__init__(text, literal(part))
 
 
-@compiles(ServerNow, "sqlite")
-def _sqlite_now(element: ServerNow, compiler: SQLCompiler, **options: Any) -> str:
-    shift = f"({compiler.process(element.clauses, **options)} / 1000000.0) || ' seconds'"
-    # SQLite counts milliseconds; the three zeros make it the form in which times are stored.
-    return f"strftime('%Y-%m-%d %H:%M:%f', 'now', {shift}) || '000'"
+@compiles(Contains)
+def _contains(element: Contains, compiler: SQLCompiler, **options: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **options)}) > 0"

@@ -1,22 +1,15 @@
-"""What the database engines do differently: column types, the server's clock, upserts."""
+"""Bulk writes that replace rows whose key is stored."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import (
-    Dialect,
-    Select,
-    Table,
-    column,
-    func,
-)
-from sqlalchemy.dialects import mysql, sqlite
-from sqlalchemy.dialects.mysql.dml import OnDuplicateClause
-from sqlalchemy.ext.compiler import compiles
+from sqlalchemy import Dialect, Select, Table
 from sqlalchemy.types import TypeEngine
 from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.core.db.dialects import dialect_for
 
 _ROWS_AT_ONCE: Final = 1000
 """In one statement: MySQL's driver writes all of it down before it lets others have their turn."""
@@ -67,7 +60,7 @@ async def upsert_from(
     connection = await session.connection()
     names, keys = [column.name for column in query.selected_columns], key.split(",")
     columns = [name for name in names if name not in keys]
-    statement = upsert_statement(table, columns, keys, connection.dialect.name, least=least, greatest=greatest)
+    statement = dialect_for(connection.dialect).upsert_statement(table, columns, keys, least=least, greatest=greatest)
     await connection.execute(statement.from_select(names, query))
 
 
@@ -75,7 +68,7 @@ async def upsert_from(
 def _compiled_upsert(table: Table, names: tuple[str, ...], key: str, dialect: Dialect) -> Any:
     keys = key.split(",")
     columns = [name for name in names if name not in keys] or keys[:1]  # something has to be updated
-    statement = upsert_statement(table, columns, keys, dialect.name)
+    statement = dialect_for(dialect).upsert_statement(table, columns, keys)
     return statement.compile(dialect=dialect, column_keys=names)
 
 
@@ -86,34 +79,3 @@ def _for_driver(values: list[Any], kind: TypeEngine[Any], dialect: Dialect) -> l
         return values
     converted = {key: convert(value) for key, value in {id(value): value for value in values}.items()}
     return [converted[id(value)] for value in values]
-
-
-def upsert_statement(
-    table: Table, columns: Sequence[str], keys: Sequence[str], dialect: str, *, least: str = "", greatest: str = ""
-) -> Any:
-    """Compile-ready INSERT that updates on a duplicate key, for one engine; see ``upsert_from()``.
-
-    On MySQL it is the VALUES(column) form: MySQL 8.4 and MariaDB both take it,
-    and aiomysql turns only this form into one multi-row statement.
-    """
-    if dialect == "sqlite":
-        insert = sqlite.insert(table)
-        values: dict[str, Any] = {name: insert.excluded[name] for name in columns}
-        choose: dict[str, Any] = {least: func.min, greatest: func.max}  # which compare two values as well
-        return insert.on_conflict_do_update(index_elements=keys, set_=_chosen(table, values, choose))
-    values = {name: func.VALUES(column(name)) for name in columns}
-    choose = {least: func.least, greatest: func.greatest}
-    return mysql.insert(table).on_duplicate_key_update(_chosen(table, values, choose))
-
-
-def _chosen(table: Table, values: Mapping[str, Any], choose: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: choose[name](table.columns[name], value) if name in choose else value for name, value in values.items()
-    }
-
-
-@compiles(OnDuplicateClause, "mysql")
-def _without_row_alias(clause: OnDuplicateClause, compiler: Any, **options: Any) -> str:
-    """Leave out the ``AS new`` that SQLAlchemy writes for MySQL 8: aiomysql would send such a bulk row by row."""
-    sql: str = compiler.visit_on_duplicate_key_update(clause, **options)
-    return sql.removeprefix("AS new ")

@@ -100,7 +100,7 @@ def test_level_is_taken_in_any_case(monkeypatch):
 
 
 KNOWN = ", ".join(COUNTRY_SOURCE_NAMES)
-NO_URL = "is no database URL; write mysql://user:password@host/name or sqlite:///file.db"
+NO_URL = "is not a database URL; use mysql://user:password@host/name or sqlite:///file.db"
 WRONG = [
     ("PORT", "eighty", "Input should be a valid integer, unable to parse string as an integer"),
     ("PORT", "65536", "Input should be less than or equal to 65535"),
@@ -121,8 +121,8 @@ WRONG = [
     ("COUNTRY_SOURCES", f"http://u:{HUSH}@host:99999/", f"entry 1 is neither an http(s) URL nor one of: {KNOWN}"),
     ("COUNTRY_SOURCES", f"host/?key={HUSH}", f"entry 1 is neither an http(s) URL nor one of: {KNOWN}"),
     ("COUNTRY_SOURCES", f"http://[{HUSH}/", f"entry 1 is neither an http(s) URL nor one of: {KNOWN}"),
-    ("RESTCOUNTRIES_URL", "api.example", "is no http(s) URL"),
-    ("RESTCOUNTRIES_URL", "https://[::1", "is no http(s) URL"),
+    ("RESTCOUNTRIES_URL", "api.example", "must be an http:// or https:// URL"),
+    ("RESTCOUNTRIES_URL", "https://[::1", "must be an http:// or https:// URL"),
     ("RESTCOUNTRIES_API_KEY", f"{HUSH}–", "has characters that no HTTP header can carry"),
     ("DATABASE_URL", f"root:{HUSH}@host", NO_URL),
     ("DATABASE_URL", f"mysql://user:p@x:{HUSH}@host/db", NO_URL),
@@ -131,12 +131,12 @@ WRONG = [
     (
         "DATABASE_URL",
         f"mysql://u:{HUSH}@h/db?sslmode=verify-ca&ssl-ca=/no/file",
-        "ssl-ca names no file of certificates",
+        "ssl-ca must name a file of certificates",
     ),
     (
         "DATABASE_URL",
         f"mysql://u:{HUSH}@h/db?sslmode=verify-ca&ssl-ca=/dev/null",
-        "ssl-ca names no file of certificates",
+        "ssl-ca must name a file of certificates",
     ),
     ("DATABASE_URL", f"mysql://user:{HUSH}@host", "names no database; write mysql://user:password@host/name"),
     (
@@ -145,7 +145,7 @@ WRONG = [
     ),
     (
         *("DATABASE_URL", f"mysql://user:{HUSH}@host/db?ssl-mode=maybe"),
-        "ssl-mode maybe is not known; use DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY",
+        "ssl-mode maybe is not supported; use DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY",
     ),
 ]
 

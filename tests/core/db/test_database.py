@@ -9,7 +9,7 @@ from sqlmodel import col, select, text, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.database import Database, OutcomeUnknown
-from app.core.db.dialects.sqlite import prepare_sqlite
+from app.core.db.dialects.sqlite import prepare
 from app.core.errors import DatabaseUnavailable
 from app.countries.models import Country
 from tests.conftest import make_settings, opened_database, serving
@@ -69,31 +69,37 @@ async def test_mistake_of_ours_is_no_outage(stored):
         await stored.transaction(collide)
 
 
-def lost_connection(number: int) -> OperationalError:
-    return OperationalError("COMMIT", None, Exception(number, "gone"))
+def lost_connection() -> OperationalError:
+    return OperationalError("COMMIT", None, Exception("gone"), connection_invalidated=True)
 
 
-@pytest.mark.parametrize("number", [1213, 1205, 1020, 1047, 1180, 2006, 2013])
-async def test_passing_fault_is_tried_again(database, number):
+def passing_fault() -> OperationalError:
+    """A deadlock to MySQL, and a lock held by another writer to SQLite."""
+    error = Exception(1213, "Deadlock found")
+    error.sqlite_errorcode = 5  # type: ignore[attr-defined]
+    return OperationalError("UPDATE", None, error)
+
+
+@pytest.mark.parametrize("fault", [lost_connection, passing_fault])
+async def test_passing_fault_is_tried_again(database, fault):
     tries = []
 
     async def work(session):
         tries.append(1)
         if len(tries) < 3:
-            raise lost_connection(number)
+            raise fault()
         return "done"
 
     assert await database.transaction(work) == "done"
     assert len(tries) == 3
 
 
-@pytest.mark.parametrize("number", [1062, 1064, 1264, 1406, 1452])
-async def test_fault_that_would_come_again_is_not_tried_again(database, number):
+async def test_fault_that_would_come_again_is_not_tried_again(database):
     tries = []
 
     async def work(session):
         tries.append(1)
-        raise lost_connection(number)
+        raise OperationalError("INSERT", None, Exception(1264, "out of range"))
 
     with pytest.raises(DatabaseUnavailable):
         await database.transaction(work)
@@ -118,11 +124,8 @@ async def test_change_that_is_committed_is_never_told_as_not_done(database_url, 
         monkeypatch.undo()
 
 
-@pytest.mark.parametrize("number", [1180, 2013])
 @pytest.mark.parametrize("repeatable", [True, False])
-async def test_connection_lost_at_commit_is_repeated_only_where_that_is_harmless(
-    stored, monkeypatch, repeatable, number
-):
+async def test_connection_lost_at_commit_is_repeated_only_where_that_is_harmless(stored, monkeypatch, repeatable):
     commits = []
     commit = AsyncSession.commit
 
@@ -132,7 +135,7 @@ async def test_connection_lost_at_commit_is_repeated_only_where_that_is_harmless
         commits.append(1)
         await commit(session)
         if len(commits) == 1:
-            raise lost_connection(number)
+            raise lost_connection()
         return None
 
     monkeypatch.setattr(AsyncSession, "commit", lose_first_answer)
@@ -151,7 +154,7 @@ async def test_connection_lost_at_commit_is_repeated_only_where_that_is_harmless
 
 async def test_sqlite_keeps_what_it_acknowledged_through_a_power_cut(tmp_path):
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/x.db")
-    prepare_sqlite(engine, busy_seconds=2)
+    prepare(engine, busy_seconds=2)
     async with engine.connect() as connection:
         names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         found = [(await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one() for name in names]

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.dialects import mysql
 from sqlmodel import SQLModel, insert, literal, select, update
 
-from app.core.db.upsert import upsert_statement
+from app.core.db.dialects.mysql import upsert_statement
 from app.core.errors import DatabaseUnavailable
 from app.countries.models import Country
 from app.rates.models import ExchangeRate
@@ -265,7 +265,7 @@ def test_drivers_send_the_upsert_for_mysql_8_4_as_one_statement(model: type[SQLM
     dialect._requires_alias_for_on_duplicate_key = True  # what SQLAlchemy finds out when it connects
 
     plain_columns = [column.name for column in table.columns]
-    sql = str(upsert_statement(table, columns, keys, "mysql").compile(dialect=dialect, column_keys=plain_columns))
+    sql = str(upsert_statement(table, columns, keys).compile(dialect=dialect, column_keys=plain_columns))
     plain = str(insert(table).compile(dialect=dialect, column_keys=plain_columns))
 
     assert f"{columns[0]} = VALUES({columns[0]})" in sql

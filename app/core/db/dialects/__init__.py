@@ -1,1 +1,65 @@
-"""One file per database engine."""
+"""One module per database engine, each with the same functions and constants."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from sqlalchemy import URL, Select, Table
+from sqlalchemy import Dialect as SQLAlchemyDialect
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.core.config.settings import Settings
+from app.core.db.dialects import mysql, sqlite
+from app.core.db.faults import Fault
+
+
+class Dialect(Protocol):
+    """What each module in this folder offers. Nothing outside ``core/db`` and ``alembic/`` asks which one it has.
+
+    SQL that an engine spells in its own way is a construct of ``core/db/types``, which the modules compile.
+    """
+
+    @property
+    def default_port(self) -> int | None:
+        """Of the server where the URL names none; None where the database is a file."""
+
+    @property
+    def transactional_ddl(self) -> bool:
+        """Whether a revision that fails leaves nothing behind. Elsewhere each DDL statement commits."""
+
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """Execution options of a unit of work that only reads."""
+
+    @property
+    def writing(self) -> Mapping[str, Any]:
+        """Execution options of a unit of work that may write."""
+
+    def create_engine(self, url: URL, settings: Settings, **options: Any) -> AsyncEngine:
+        """Build an engine for a normalised URL; nothing is connected yet. ``options`` are those of all engines."""
+
+    def fault(self, error: BaseException) -> Fault:
+        """Classify an error of SQLAlchemy or a driver; what did not come from the database is ``OURS``."""
+
+    def advice(self, error: BaseException) -> str | None:
+        """Tell an operator how to mend what an error reports; None without better advice than to look there."""
+
+    def upsert_statement(
+        self, table: Table, columns: Sequence[str], keys: Sequence[str], *, least: str = "", greatest: str = ""
+    ) -> Any:
+        """Build an INSERT that updates ``columns`` where ``keys`` are stored already; see ``upsert_from()``."""
+
+    async def read_by_day(
+        self, connection: AsyncConnection, query: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]
+    ) -> dict[str, list[tuple[str, str]]]:
+        """Run a query of group, day and number; see ``queries.read_by_day()``."""
+
+    async def version(self, connection: AsyncConnection) -> str:
+        """Name and version of the server, such as ``MariaDB 10.11.19``."""
+
+
+_DIALECTS: Mapping[str, Dialect] = {"mysql": mysql, "sqlite": sqlite}
+
+
+def dialect_for(database: URL | SQLAlchemyDialect) -> Dialect:
+    """The module for a normalised URL, or for what SQLAlchemy calls the dialect of a connection."""
+    return _DIALECTS[database.get_backend_name() if isinstance(database, URL) else database.name]

@@ -1,90 +1,99 @@
-"""MySQL and MariaDB: connections, session settings, bulk reads."""
+"""MySQL and MariaDB: connections, session settings, and their SQL."""
 
 import asyncio
 import math
-import ssl
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 import aiomysql
-from sqlalchemy import (
-    URL,
-    Select,
-    event,
-    func,
-)
+from sqlalchemy import URL, Select, Table, column, event, func, literal_column, select
+from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects.mysql.dml import OnDuplicateClause
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
-from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 
-from app.core.config.database_url import _single
+from app.core.config.database_url import requires_tls, tls_context
+from app.core.config.settings import Settings
+from app.core.db.faults import Fault
+from app.core.db.types import ServerNow
+
+default_port: Final = 3306
+transactional_ddl: Final = False
+reading: Final[Mapping[str, Any]] = {}
+writing: Final[Mapping[str, Any]] = {}
 
 _LONGEST_TEXT: Final = 2**20
-"""Bytes that MySQL may put together from many rows; its own default is 1024."""
-
-
+"""Bytes that GROUP_CONCAT may return; the server's default is 1024."""
 _SCALE: Final = 2.0**40
-"""MySQL writes small numbers with zeros in front, and cuts their digits off at 22 signs. A power of 2 costs none."""
-
-
-_MYSQL_SILENCE: Final = 60
-"""Seconds after which MySQL ends an idle connection."""
-
-
+"""MySQL writes small numbers with leading zeros and stops after 22 characters. Scaling by a power of 2 is exact."""
+_IDLE_SECONDS: Final = 60
+"""After which MySQL closes an idle connection."""
 _PING_SECONDS: Final = 1.0
-"""For the answer of a connection that was idle. One without gives all others of its age away, so that after a failover
-only the first request has to wait for a machine that is no more."""
+"""Wait for the answer of an idle connection. A failed ping invalidates all older connections, so that only the first
+request after a failover waits."""
+
+_NO_QUORUM: Final = frozenset({1047, 1180})
+"""A Galera node without quorum refuses every statement (1047), and a COMMIT under way (1180), which the other nodes may
+have received all the same."""
+_READ_ONLY_NODE: Final = frozenset({1290, 1836})
+"""A former primary after a failover; another connection reaches the new one."""
+_FAULTS: Final = {
+    # Deadlock, lock wait, changed record, and TiDB's write conflicts.
+    Fault.AGAIN: {1213, 1205, 1020, 8002, 8005, 8022, 8028, 9007},
+    Fault.LOST: {
+        *(1053, 1927, 2003, 2006, 2013, 2014, 2055, 4031, 9001, 9002, 9003, 9004, 9005),
+        *(*_NO_QUORUM, *_READ_ONLY_NODE),
+    },
+    Fault.BUSY: {1040, 1203},
+    Fault.NO_SCHEMA: {1054, 1146},
+}
+_FAULT_OF: Final = {number: fault for fault, numbers in _FAULTS.items() for number in numbers}
+_GRANT: Final = "grant the user all rights on the database of DATABASE_URL"
+_ADVICE: Final = {
+    1044: _GRANT,
+    1045: "correct user and password in DATABASE_URL",
+    1049: "make the database that DATABASE_URL names, or correct the name",
+    1142: _GRANT,
+    1290: "the server is read-only: name the primary in DATABASE_URL",
+    2003: "start the database, or correct host and port in DATABASE_URL",
+}
 
 
-async def read_by_day(
-    session: AsyncSession, query: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]
-) -> dict[str, list[tuple[str, str]]]:
-    """Read a day and a number of each row, as texts: by group, in the order of the days.
-
-    aiomysql takes 5 us to make objects of one row, so MySQL puts the rows of a
-    group into one text: a third of the time for a year. The numbers come back
-    digit by digit, from 1e-12 on; SQLite would write 15 digits.
-
-    Args:
-        session: For reading.
-        query: Of three columns: the group, the day and the number. Made once, because so is what becomes of it.
-        parameters: Of the query; ten thousand rows or so at most, because a text has a limit on the server.
-    """
-    connection = await session.connection()
-    rows = await connection.execute(_by_day_query(query, connection.dialect.name), parameters)
-    if connection.dialect.name != "sqlite":
-        return {name: _unpacked(packed, size) for name, packed, size in rows}
-    found: dict[str, list[tuple[str, str]]] = {}
-    for name, day, number in rows:
-        found.setdefault(name, []).append((str(day), repr(number)))
-    return found
+def create_engine(url: URL, settings: Settings, **options: Any) -> AsyncEngine:
+    """Build the engine of a server, with TLS as the URL asks for it."""
+    bare_url, connect_args = connect_arguments(url)
+    if bare_url.get_driver_name() == "aiomysql":
+        timeout = {"connect_timeout": settings.db_timeout_seconds}
+        connect_args = {**timeout, **connect_args, "async_creator_fn": _connect}
+    # reading() promises one view of the data, whatever the server's default.
+    engine = create_async_engine(bare_url, connect_args=connect_args, isolation_level="REPEATABLE READ", **options)
+    event.listen(engine.sync_engine, "handle_error", _mark_disconnects)
+    _prepare(engine, seconds=settings.db_timeout_seconds)
+    # MySQL 8.4 warns at each upsert that VALUES() is deprecated, and aiomysql makes a Python warning of it.
+    warnings.filterwarnings("ignore", message=".*VALUES function.* is deprecated")
+    if requires_tls(url):
+        event.listen(engine.sync_engine, "connect", _refuse_plain_text)
+    return engine
 
 
-@lru_cache(maxsize=16)
-def _by_day_query(query: Select[*tuple[Any, ...]], dialect: str) -> Select[Any]:
-    group, day, number = query.selected_columns
-    if dialect == "sqlite":
-        return query.order_by(group, day)
-    text = func.group_concat(func.concat(day, " ", number * _SCALE).op("ORDER BY")(day))
-    return query.with_only_columns(group, text, func.count()).group_by(group)
-
-
-def _unpacked(packed: str, size: int) -> list[tuple[str, str]]:
-    found = (pair.partition(" ") for pair in packed.split(","))
-    pairs = [(day, repr(float(number) / _SCALE)) for day, _, number in found]
-    if len(pairs) != size:
-        raise ValueError(f"the server cut the text of {size} rows off at {len(packed)} characters")
-    return pairs
+def connect_arguments(url: URL) -> tuple[URL, dict[str, Any]]:
+    """Split a normalised URL into the URL without TLS options and the driver's arguments for TLS."""
+    context = tls_context(url)
+    return url.difference_update_query(["ssl_mode", "ssl_ca"]), {"ssl": context} if context else {}
 
 
 class _Connection(aiomysql.Connection):  # type: ignore[misc]  # the package has no types
-    """Knows what to do where the server has hung up; uvloop tells it by a RuntimeError, which aiomysql lets pass."""
+    """Reports each way in which a server can vanish as a lost connection."""
 
     def _write_bytes(self, data: bytes) -> None:
         try:
             super()._write_bytes(data)
-        except RuntimeError as error:
+        except RuntimeError as error:  # from uvloop, where the server has hung up
             raise aiomysql.OperationalError(2006, "MySQL server has gone away") from error
 
     async def _read_query_result(self, unbuffered: bool = False) -> None:
@@ -92,7 +101,7 @@ class _Connection(aiomysql.Connection):  # type: ignore[misc]  # the package has
             await super()._read_query_result(unbuffered)
         except aiomysql.Error:
             raise
-        except Exception as error:  # an answer that can't be read; who reads on would read rows of another query
+        except Exception as error:  # an unreadable answer: reading on would give the rows of another query
             self.close()
             raise aiomysql.OperationalError(2013, f"Lost connection to MySQL server: {error!r}") from error
 
@@ -111,12 +120,12 @@ class _Connection(aiomysql.Connection):  # type: ignore[misc]  # the package has
             self.close()
 
 
-async def open_aiomysql(*arguments: Any, connect_timeout: float | None = None, **options: Any) -> aiomysql.Connection:
-    """Connect as ``aiomysql.connect`` does; who is cancelled meanwhile, say in a TLS handshake, leaves nothing open.
+async def _connect(*arguments: Any, connect_timeout: float | None = None, **options: Any) -> aiomysql.Connection:
+    """Connect as ``aiomysql.connect`` does; a cancelled call, say in a TLS handshake, leaves nothing open.
 
     ``connect_timeout`` bounds the handshake as well: work with a long bound
-    would otherwise wait for a greeting that got lost. aiomysql does not get it, because it would use wait_for(), and
-    Python 3.11's sometimes forgets to be cancelled.
+    would otherwise wait for a greeting that got lost. aiomysql does not get it,
+    because its wait_for() sometimes swallows a cancellation on Python 3.11.
     """
     connection = _Connection(*arguments, **options)
     try:
@@ -132,104 +141,131 @@ async def open_aiomysql(*arguments: Any, connect_timeout: float | None = None, *
     return connection
 
 
-def prepare_mysql(engine: AsyncEngine, *, seconds: float) -> None:
-    """Make MySQL give up waiting for a row's lock after so many seconds, rounded up, where it would not do so earlier.
+def _prepare(engine: AsyncEngine, *, seconds: float) -> None:
+    """Bound lock waits and silent clients on the server, for each new connection.
 
-    While it waits it does not see that its client has left. Without this, every
-    unit of work that gave up on a locked row would leave a connection behind on
-    the server, for the 50 seconds that are the default. And let it put texts together, for ``read_by_day()``.
+    While MySQL waits for a row's lock it does not see that its client has left:
+    each unit of work that gave up would leave a connection behind for the 50
+    seconds that are the default. The bound is rounded up to whole seconds.
 
-    It also takes the locks from a client that has fallen silent in a transaction, because its process is frozen or its
-    machine gone: after half of that time where something was written, so that those who wait still get their turn.
-    MySQL only knows a bound for idle connections in general; those in the pool are opened again when it has ended them.
+    A client that falls silent in a transaction, because its process is frozen
+    or its machine gone, loses its locks: after half of that time if it has
+    written, so that those who wait for it get their turn. MariaDB has a bound
+    for exactly that; MySQL only one for all idle connections, and those of the
+    pool are opened again.
     """
     bound = math.ceil(seconds)
     silence = f"idle_transaction_timeout = {bound}, idle_write_transaction_timeout = {math.ceil(seconds / 2)}"
 
     @event.listens_for(engine.sync_engine, "connect")
-    def set_bound(connection: DBAPIConnection, _: object) -> None:
+    def set_bounds(connection: DBAPIConnection, _: object) -> None:
         cursor = connection.cursor()
         cursor.execute(
             f"SET innodb_lock_wait_timeout = LEAST(@@innodb_lock_wait_timeout, {bound}), "
             f"group_concat_max_len = {_LONGEST_TEXT} "
-            f"/*M!100300 , {silence} */ /*!80000 , wait_timeout = LEAST(@@wait_timeout, {_MYSQL_SILENCE}) */"
+            f"/*M!100300 , {silence} */ /*!80000 , wait_timeout = LEAST(@@wait_timeout, {_IDLE_SECONDS}) */"
         )
         cursor.close()
 
 
-def mysql_connect_arguments(url: URL) -> tuple[URL, dict[str, Any]]:
-    """Split a normalised MySQL URL into what the URL and what ``connect_args`` must carry.
-
-    Returns:
-        The URL without TLS options, and the arguments with a real TLS context
-        where the mode asks for one. Without a mode the connection is plain.
-    """
-    bare = url.difference_update_query(["ssl_mode", "ssl_ca"])
-    context = _tls_context(url.query)
-    return bare, {"ssl": context} if context else {}
-
-
-def requires_tls(url: URL) -> bool:
-    """Whether a connection without encryption must be refused.
-
-    The drivers go on in plain text when the server (or somebody between)
-    says that it has no TLS, so the caller has to check.
-    """
-    return url.query.get("ssl_mode") in ("required", "verify_ca", "verify_identity")
+def _refuse_plain_text(connection: DBAPIConnection, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
+    row = cursor.fetchone()
+    cursor.close()
+    if not row or not row[1]:
+        connection.close()  # the pool does not know it yet, and would leave it open
+        message = "ssl-mode asks for TLS, but the server offers none"
+        raise OperationalError("connect", None, ConnectionError(message))
 
 
-def _tls_context(query: Mapping[str, str | tuple[str, ...]]) -> ssl.SSLContext | None:
-    mode = query.get("ssl_mode")
-    if mode is None or mode == "disabled":
-        return None
-    context = ssl.create_default_context(cafile=_single(query["ssl_ca"]) if "ssl_ca" in query else None)
-    context.check_hostname = mode == "verify_identity"
-    if mode in ("preferred", "required"):
-        # MySQL's own meaning of these modes: encrypted, but nobody is authenticated.
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-TRY_AGAIN: Final = frozenset({1213, 1205, 1020, 8002, 8005, 8022, 8028, 9007})
-"""Deadlock, lock wait, changed record, and TiDB's write conflicts: the transaction did not happen."""
-
-
-NO_QUORUM: Final = frozenset({1047, 1180})
-"""A Galera node that lost most others refuses every statement (1047), and a COMMIT under way (1180), which the others
-may have received all the same."""
-
-
-READ_ONLY_NODE: Final = frozenset({1290, 1836})
-"""After a failover the old primary answers so; another connection reaches the new one."""
-
-
-CONNECT_AGAIN: Final = frozenset(
-    {1053, 1927, 2003, 2006, 2013, 2014, 2055, 4031, 9001, 9002, 9003, 9004, 9005, *NO_QUORUM, *READ_ONLY_NODE}
-)
-"""The connection is of no use any more; a new one may be."""
-
-
-TOO_MANY_CONNECTIONS: Final = frozenset({1040, 1203})
-
-
-SCHEMA_MISSING: Final = frozenset({1054, 1146})
-
-
-def error_number(error: BaseException) -> int | None:
-    """The server's number of an error; None where it has none, as on SQLite."""
-    args = getattr(getattr(error, "orig", None), "args", ())
-    return args[0] if args and isinstance(args[0], int) else None
-
-
-def mark_disconnects(context: ExceptionContext) -> None:
-    """Listener: throw away connections that SQLAlchemy would keep in the pool.
-
-    A Galera node without quorum and a former primary go on answering errors
-    for as long as one keeps asking them.
-    """
+def _mark_disconnects(context: ExceptionContext) -> None:
+    """Drop connections to a node without quorum or a former primary, which SQLAlchemy would keep in the pool."""
     number = getattr(context.original_exception, "args", (None,))[:1]
-    if number and number[0] in (*NO_QUORUM, *READ_ONLY_NODE):
+    if number and number[0] in (*_NO_QUORUM, *_READ_ONLY_NODE):
         context.is_disconnect = True
-        # The others find out for themselves. On a server that is read-only for a time all reads would connect anew, and
-        # again after each change that is tried.
+        # Only this one: on a server that is read-only for a time all reads would connect again after each change.
         context.invalidate_pool_on_disconnect = False
+
+
+def fault(error: BaseException) -> Fault:
+    """Classify by the server's error number."""
+    if not isinstance(error, DBAPIError):
+        return Fault.OURS
+    if error.connection_invalidated:
+        return Fault.LOST
+    if known := _FAULT_OF.get(_number(error)):
+        return known
+    # A server too busy for the handshake, in the driver's words and without a number.
+    if "Packet sequence number wrong" in str(error.orig):
+        return Fault.AGAIN
+    return Fault.OUTAGE if isinstance(error, (OperationalError, InterfaceError, InternalError)) else Fault.OURS
+
+
+def advice(error: BaseException) -> str | None:
+    """Advice by the server's error number."""
+    return _ADVICE.get(_number(error))
+
+
+def _number(error: BaseException) -> int:
+    """The server's number of an error; 0 without one."""
+    args = getattr(getattr(error, "orig", None), "args", ())
+    return args[0] if args and isinstance(args[0], int) else 0
+
+
+def upsert_statement(
+    table: Table, columns: Sequence[str], keys: Sequence[str], *, least: str = "", greatest: str = ""
+) -> Any:
+    """Build an INSERT with ON DUPLICATE KEY UPDATE, in the VALUES(column) form.
+
+    MySQL 8.4 and MariaDB both take it, and aiomysql turns only this form into one multi-row statement.
+    """
+    values: dict[str, Any] = {name: func.VALUES(column(name)) for name in columns}
+    for name, choose in ((least, func.least), (greatest, func.greatest)):
+        if name:
+            values[name] = choose(table.columns[name], values[name])
+    return mysql.insert(table).on_duplicate_key_update(values)
+
+
+@compiles(OnDuplicateClause, "mysql")
+def _without_row_alias(clause: OnDuplicateClause, compiler: Any, **options: Any) -> str:
+    """Leave out the ``AS new`` that SQLAlchemy writes for MySQL 8: aiomysql would send such a bulk row by row."""
+    sql: str = compiler.visit_on_duplicate_key_update(clause, **options)
+    return sql.removeprefix("AS new ")
+
+
+async def read_by_day(
+    connection: AsyncConnection, query: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]
+) -> dict[str, list[tuple[str, str]]]:
+    """Read each group as one text, in a third of the time for a year: aiomysql needs 5 us for each row.
+
+    Numbers come back digit by digit, from 1e-12 on.
+    """
+    rows = await connection.execute(_packed(query), parameters)
+    return {name: _unpack(packed, size) for name, packed, size in rows}
+
+
+@lru_cache(maxsize=16)
+def _packed(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    group, day, number = query.selected_columns
+    text = func.group_concat(func.concat(day, " ", number * _SCALE).op("ORDER BY")(day))
+    return query.with_only_columns(group, text, func.count()).group_by(group)
+
+
+def _unpack(packed: str, size: int) -> list[tuple[str, str]]:
+    found = (pair.partition(" ") for pair in packed.split(","))
+    pairs = [(day, repr(float(number) / _SCALE)) for day, _, number in found]
+    if len(pairs) != size:
+        raise ValueError(f"the server cut the text of {size} rows off at {len(packed)} characters")
+    return pairs
+
+
+async def version(connection: AsyncConnection) -> str:
+    """Name and version of the server."""
+    found = str(await connection.scalar(select(literal_column("version()"))))
+    return f"{'MariaDB' if 'mariadb' in found.lower() else 'MySQL'} {found.partition('-')[0]}"
+
+
+@compiles(ServerNow, "mysql")
+def _now(element: ServerNow, compiler: SQLCompiler, **options: Any) -> str:
+    return f"UTC_TIMESTAMP(6) + INTERVAL {compiler.process(element.clauses, **options)} MICROSECOND"

@@ -1,19 +1,52 @@
-"""SQLite: connections and their settings."""
+"""SQLite: connections, their settings, and its SQL."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 import aiosqlite
-from sqlalchemy import (
-    Connection,
-    event,
-)
+from sqlalchemy import URL, Connection, Select, Table, event, func, literal_column, select
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from app.core.config.settings import Settings
+from app.core.db.faults import Fault
+from app.core.db.types import ServerNow
+from app.core.errors import DatabaseUnavailable
+
+default_port: Final = None
+transactional_ddl: Final = True
+reading: Final[Mapping[str, Any]] = {}
+writing: Final[Mapping[str, Any]] = {"writes": True}
+
+_BUSY_CODES: Final = frozenset({5, 6})
+_SCHEMA_HINTS: Final = ("no such table", "no such column", "has no column named")
 
 
-async def open_sqlite(*arguments: Any, **options: Any) -> aiosqlite.Connection:
-    """Connect to a SQLite file; who is cancelled meanwhile leaves no open file behind, as aiosqlite itself would."""
+def create_engine(url: URL, settings: Settings, **options: Any) -> AsyncEngine:
+    """Build the engine of a file; its folder is made.
+
+    Raises:
+        DatabaseUnavailable: The folder can't be made.
+    """
+    folder = Path(str(url.database)).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseUnavailable(f"The folder {folder} of the SQLite file can't be made: {error.strerror}") from error
+    engine = create_async_engine(url, connect_args={"async_creator_fn": _connect}, **options)
+    prepare(engine, busy_seconds=settings.db_timeout_seconds / 2)
+    return engine
+
+
+async def _connect(*arguments: Any, **options: Any) -> aiosqlite.Connection:
+    """Open the file; a cancelled call leaves nothing open, as aiosqlite's own would."""
     connection = aiosqlite.connect(*arguments, **options)
     connection._thread.daemon = True  # as SQLAlchemy does: a forgotten connection must not hold up an exit
     opening = asyncio.ensure_future(connection)
@@ -25,8 +58,8 @@ async def open_sqlite(*arguments: Any, **options: Any) -> aiosqlite.Connection:
         raise
 
 
-def prepare_sqlite(engine: AsyncEngine, *, busy_seconds: float) -> None:
-    """Make SQLite keep its promises: foreign keys, durable commits, readers beside one writer."""
+def prepare(engine: AsyncEngine, *, busy_seconds: float) -> None:
+    """Set foreign keys, durable commits, and readers beside one writer, for each new connection."""
 
     @event.listens_for(engine.sync_engine, "connect")
     def set_pragmas(connection: DBAPIConnection, _: object) -> None:
@@ -45,13 +78,61 @@ def prepare_sqlite(engine: AsyncEngine, *, busy_seconds: float) -> None:
         connection.exec_driver_sql(f"BEGIN {mode}")
 
 
-_SQLITE_BUSY: Final = frozenset({5, 6})
+def fault(error: BaseException) -> Fault:
+    """Classify by SQLite's error code, and by its message where the code says too little."""
+    if not isinstance(error, DBAPIError):
+        return Fault.OURS
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if error.connection_invalidated:
+        return Fault.LOST
+    if code is not None and code & 0xFF in _BUSY_CODES:
+        return Fault.AGAIN
+    if any(hint in str(error.orig) for hint in _SCHEMA_HINTS):
+        return Fault.NO_SCHEMA
+    return Fault.OUTAGE if isinstance(error, (OperationalError, InterfaceError, InternalError)) else Fault.OURS
 
 
-_SQLITE_SCHEMA_HINTS: Final = ("no such table", "no such column", "has no column named")
+def advice(error: BaseException) -> str | None:
+    """None: SQLite's own messages say enough."""
+    return None
 
 
-def is_busy_sqlite(error: BaseException) -> bool:
-    """Whether SQLite gave up waiting for another writer."""
-    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in _SQLITE_BUSY
+def upsert_statement(
+    table: Table, columns: Sequence[str], keys: Sequence[str], *, least: str = "", greatest: str = ""
+) -> Any:
+    """Build an INSERT with ON CONFLICT DO UPDATE."""
+    insert = sqlite.insert(table)
+    values: dict[str, Any] = {name: insert.excluded[name] for name in columns}
+    # Here min() and max() also compare two values.
+    for name, choose in ((least, func.min), (greatest, func.max)):
+        if name:
+            values[name] = choose(table.columns[name], values[name])
+    return insert.on_conflict_do_update(index_elements=keys, set_=values)
+
+
+async def read_by_day(
+    connection: AsyncConnection, query: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]
+) -> dict[str, list[tuple[str, str]]]:
+    """Read row by row: SQLite would write numbers with 15 digits only."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, day, number in await connection.execute(_in_order(query), parameters):
+        found.setdefault(name, []).append((str(day), repr(number)))
+    return found
+
+
+@lru_cache(maxsize=16)
+def _in_order(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    group, day, _ = query.selected_columns
+    return query.order_by(group, day)
+
+
+async def version(connection: AsyncConnection) -> str:
+    """Name and version of the library."""
+    return f"SQLite {await connection.scalar(select(literal_column('sqlite_version()')))}"
+
+
+@compiles(ServerNow, "sqlite")
+def _now(element: ServerNow, compiler: SQLCompiler, **options: Any) -> str:
+    shift = f"({compiler.process(element.clauses, **options)} / 1000000.0) || ' seconds'"
+    # SQLite counts milliseconds; the three zeros make it the form in which times are stored.
+    return f"strftime('%Y-%m-%d %H:%M:%f', 'now', {shift}) || '000'"

@@ -1,0 +1,86 @@
+"""Dialects: what each makes of an error, and that nothing else asks which engine it has."""
+
+import ast
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import DBAPIError, IntegrityError, InternalError, OperationalError, ProgrammingError
+
+from app.core.db.dialects import mysql, sqlite
+from app.core.db.faults import Fault
+
+APP = Path(__file__).resolve().parents[3] / "app"
+MYSQL = {
+    Fault.AGAIN: [1213, 1205, 1020, 8002, 9007],
+    Fault.LOST: [1047, 1180, 1290, 1836, 2003, 2006, 2013, 9005],
+    Fault.BUSY: [1040, 1203],
+    Fault.NO_SCHEMA: [1054, 1146],
+    Fault.OUTAGE: [1264, 1406, 1045],
+}
+
+
+@pytest.mark.parametrize(("fault", "number"), [(fault, number) for fault, found in MYSQL.items() for number in found])
+def test_mysql_faults_are_told_apart_by_their_numbers(fault, number):
+    assert mysql.fault(OperationalError("COMMIT", None, Exception(number, "gone"))) is fault
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (IntegrityError("INSERT", None, Exception(1062, "Duplicate entry")), Fault.OURS),
+        (ProgrammingError("SELEC", None, Exception(1064, "error in your SQL syntax")), Fault.OURS),
+        (InternalError("connect", None, Exception("Packet sequence number wrong - got 0 expected 1")), Fault.AGAIN),
+        (DBAPIError("SELECT", None, Exception(), connection_invalidated=True), Fault.LOST),
+        (LookupError(1213), Fault.OURS),
+    ],
+)
+def test_mysql_faults_are_told_apart_by_more_than_a_number(error, fault):
+    assert mysql.fault(error) is fault
+
+
+@pytest.mark.parametrize(
+    ("sql", "fault"),
+    [
+        ("SELECT 1 FROM nowhere", Fault.NO_SCHEMA),
+        ("SELECT other FROM one", Fault.NO_SCHEMA),
+        ("INSERT INTO one (other) VALUES (1)", Fault.NO_SCHEMA),
+        ("INSERT INTO one (id) VALUES (2)", Fault.AGAIN),
+        ("ATTACH '/nowhere/x.db' AS other", Fault.OUTAGE),
+    ],
+)
+def test_sqlite_faults_are_told_apart(tmp_path, sql, fault):
+    with sqlite3.connect(tmp_path / "x.db", timeout=0) as writer:
+        writer.execute("CREATE TABLE one (id INTEGER PRIMARY KEY)")
+        writer.commit()
+        writer.execute("INSERT INTO one VALUES (1)")
+        reader = sqlite3.connect(tmp_path / "x.db", timeout=0)
+        with pytest.raises(sqlite3.OperationalError) as error:
+            reader.execute(sql)
+        reader.close()
+    writer.close()
+
+    assert sqlite.fault(OperationalError(sql, None, error.value)) is fault
+
+
+def engine_names(path: Path) -> Iterator[str]:
+    """Where a file looks at which engine it has, or uses a function that only some engines have."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value="sqlite" | "mysql" | "mariadb"):
+                yield f"{path.relative_to(APP)}:{node.lineno} names an engine"
+            case ast.Attribute(attr="drivername") | ast.Attribute(attr="name", value=ast.Attribute(attr="dialect")):
+                yield f"{path.relative_to(APP)}:{node.lineno} asks for the engine"
+            case ast.Attribute(attr="instr" | "group_concat", value=ast.Name(id="func")):
+                yield f"{path.relative_to(APP)}:{node.lineno} uses a function of some engines"
+            case ast.ImportFrom(module="app.core.db.dialects.mysql" | "app.core.db.dialects.sqlite"):
+                yield f"{path.relative_to(APP)}:{node.lineno} imports a dialect"
+
+
+def test_only_the_database_folder_and_the_check_of_its_url_know_an_engine():
+    knowing = {APP / "core/config/database_url.py", *(APP / "core/db").rglob("*.py")}
+
+    assert [found for path in sorted(set(APP.rglob("*.py")) - knowing) for found in engine_names(path)] == []
+    assert list(engine_names(APP / "core/db/dialects/mysql.py"))
