@@ -1,8 +1,9 @@
-"""Runs migrations: asynchronous, on every engine, in one process at a time."""
+"""Runs migrations: asynchronously, on every engine, in one process at a time."""
 
 import asyncio
 
 import stamina
+from alembic.util import CommandError
 from loguru import logger
 from sqlalchemy import Connection, inspect
 from sqlalchemy.schema import CreateTable
@@ -13,6 +14,7 @@ from app.core.config.settings import Settings, load_settings
 from app.core.db.database import Database
 from app.core.db.dialects import dialect_for
 from app.core.db.lease import Lease, acquire, held, release
+from app.core.db.migrations import EARLIER_FIRST, find_revision, is_too_old
 from app.core.errors import DatabaseUnavailable
 from app.core.telemetry.log import configure_logging
 from app.models import metadata
@@ -32,7 +34,15 @@ def read_settings() -> Settings:
 
 
 def run_migrations(connection: Connection) -> None:
-    """Run what the alembic command asks for, each revision in a transaction of its own."""
+    """Run what the alembic command asks for, each revision in a transaction of its own.
+
+    Raises:
+        CommandError: The database is older than the first revision.
+    """
+    with connection.begin():  # Alembic commits nothing in a transaction that it finds open
+        revision = find_revision(connection)
+    if is_too_old(revision):
+        raise CommandError(f"the database is at revision {revision}, too old for this version; {EARLIER_FIRST}")
     context.configure(
         connection=connection,
         target_metadata=metadata,

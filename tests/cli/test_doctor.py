@@ -12,8 +12,9 @@ from pydantic import TypeAdapter
 
 from app.cli.doctor.findings import Finding, Verdict
 from app.cli.doctor.storage import judge_data
+from app.core.db.migrations import head_revision
 from app.countries.schemas import SourcesPublic, StatusPublic
-from tests.conftest import COUNTRIES, RATES, START, Client, migrate_in_thread
+from tests.conftest import COUNTRIES, RATES, START, Client
 from tests.support import payloads
 from tests.support.command import Run, run
 from tests.support.mariadb import PrivateMariaDB, free_port
@@ -21,7 +22,7 @@ from tests.support.upstream import FakeUpstream, document, status
 
 SQLITE = pytest.mark.engines("sqlite")
 HUSH = "hush-hush-hush"
-HEAD = "0018"
+HEAD = head_revision()
 
 
 @pytest.fixture(autouse=True)
@@ -79,16 +80,25 @@ async def test_missing_database_is_told_and_not_made(tmp_path: Path):
     assert not (tmp_path / "data").exists()
 
 
-async def test_schema_that_is_behind_fails(tmp_path: Path):
-    migrate_in_thread(f"sqlite:///{tmp_path}/old.db", revision="0001")
+@pytest.mark.parametrize(
+    ("revision", "advice"),
+    [
+        (None, "run: python -m app migrate (serve does it by itself)"),
+        ("0001", "run the migrations of an earlier version of the service first, see CHANGELOG.md"),
+    ],
+)
+@SQLITE
+async def test_schema_that_is_behind_fails(database_url: str, revision: str | None, advice: str):
+    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as connection:
+        connection.execute("DELETE FROM alembic_version")
+        if revision is not None:
+            connection.execute("INSERT INTO alembic_version VALUES (?)", (revision,))
+        connection.commit()
 
-    result = await run("doctor", DATABASE_URL=f"sqlite:///{tmp_path}/old.db", **BUNDLED)
+    result = await run("doctor", DATABASE_URL=database_url, **BUNDLED)
 
     assert result.code == 1
-    assert of(result, "migrations") == (
-        "fail",
-        f"revision 0001, not {HEAD}; run: python -m app migrate (serve does it by itself)",
-    )
+    assert of(result, "migrations") == ("fail", f"revision {revision}, not {HEAD}; {advice}")
 
 
 @SQLITE

@@ -5,12 +5,10 @@ import re
 from typing import Any
 
 import pytest
-from sqlmodel import delete, func, select
+from sqlmodel import func, select
 
-from alembic import command
-from app.core.db.migrations import alembic_config, migrate
 from app.countries.models import CountryHistory
-from tests.conftest import COUNTRIES, RATES, START, make_settings, serving
+from tests.conftest import COUNTRIES, RATES, START, serving
 from tests.support.statements import explained, recorded
 from tests.support.upstream import document, status
 
@@ -237,21 +235,6 @@ async def test_history_is_written_by_one_statement_and_read_by_the_key_alone(twi
         assert re.search(by_key, plan), plan
         assert "filesort" not in plan
         assert "TEMP B-TREE" not in plan
-
-
-async def test_what_was_stored_before_there_was_a_history_becomes_its_first_entry(twice, database_url):
-    await twice.delete("/countries/togo")
-    async with twice.state["database"].writing() as connection:
-        await connection.execute(delete(CountryHistory))
-    config = alembic_config(make_settings(database_url=database_url))
-    await asyncio.to_thread(command.stamp, config, "0017", purge=True)
-
-    # Not by a thread that is waited for: the service here would stop with its own change half done.
-    await asyncio.to_thread(migrate, make_settings(database_url=database_url))
-
-    async with twice.state["database"].reading() as session:
-        stored = (await session.exec(select(CountryHistory.exchange_rate).order_by("country_id"))).all()
-    assert stored == [12.0, None, None]
 
 
 async def test_pages_can_be_followed_whatever_the_country_is_called(loaded):

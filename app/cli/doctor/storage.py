@@ -18,7 +18,7 @@ from app.core.config.settings import Settings
 from app.core.db.database import Database
 from app.core.db.dialects import Dialect, dialect_for
 from app.core.db.lease import LeaseRow
-from app.core.db.migrations import current_revision, head_revision, is_behind
+from app.core.db.migrations import EARLIER_FIRST, current_revision, head_revision, is_behind, is_too_old
 from app.core.errors import AppError, DatabaseUnavailable
 from app.countries.crud import CountryNotFound, get_status
 from app.countries.schemas import StatusPublic
@@ -67,7 +67,8 @@ async def _check(database: Database, where: str, settings: Settings, now: dateti
         return [_explained(database.dialect, where, error)]
     reached = ok("database", f"{server} at {where}, answered in {(time.monotonic() - started) * 1000:.0f} ms")
     if is_behind(revision):
-        return [reached, failed("migrations", f"revision {revision}, not {head_revision()}", _MIGRATE)]
+        advice = EARLIER_FIRST if is_too_old(revision) else _MIGRATE
+        return [reached, failed("migrations", f"revision {revision}, not {head_revision()}", advice)]
     written = await _writable(database, where)
     return [written or reached, _migrated(str(revision)), await _data(database, where, settings, now)]
 

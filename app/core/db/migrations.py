@@ -1,37 +1,53 @@
-"""Runs migrations from code; ``alembic/env.py`` runs them on a database."""
+"""Runs migrations from code, and makes the DDL of revisions safe to run again.
+
+``alembic/env.py`` is what Alembic itself calls.
+"""
 
 import argparse
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from alembic.config import Config
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Column, Connection, inspect, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from alembic import command
+from alembic import command, op
 from app.core.config.settings import Settings
 
-_INI: Final = Path(__file__).resolve().parents[3] / "alembic.ini"
+EARLIER_FIRST: Final = "run the migrations of an earlier version of the service first, see CHANGELOG.md"
+"""Advice for a database that is older than the first revision here."""
+
+_ROOT: Final = Path(__file__).resolve().parents[3]
 
 
 def alembic_config(settings: Settings | None = None) -> Config:
     """Alembic's configuration; ``alembic/env.py`` takes the settings from its attributes."""
-    config = Config(_INI, cmd_opts=argparse.Namespace())
+    config = Config(_ROOT / "alembic.ini", cmd_opts=argparse.Namespace())
     config.attributes["settings"] = settings
     return config
 
 
 def migrate(settings: Settings, *, revision: str = "head") -> None:
-    """Bring the schema to a revision. Blocks, and starts an event loop of its own."""
+    """Bring the schema to a revision. Blocks, and starts an event loop of its own.
+
+    Raises:
+        CommandError: This version has no way from the revision of the database to the wanted one.
+        DatabaseUnavailable: No answer from the database.
+    """
     command.upgrade(alembic_config(settings), revision)
 
 
 @cache
+def _revisions() -> list[str]:
+    """The revisions of this version of the service, the oldest first; their files start with their ids."""
+    return sorted(path.name.partition("_")[0] for path in (_ROOT / "alembic" / "versions").glob("[0-9]*.py"))
+
+
 def head_revision() -> str:
     """The newest revision that this version of the service knows."""
-    versions = Path(__file__).resolve().parents[3] / "alembic" / "versions"
-    return max(path.name.partition("_")[0] for path in versions.glob("[0-9]*.py"))
+    return _revisions()[-1]
 
 
 def is_behind(revision: str | None) -> bool:
@@ -39,13 +55,37 @@ def is_behind(revision: str | None) -> bool:
     return revision is None or revision < head_revision()
 
 
+def is_too_old(revision: str | None) -> bool:
+    """Whether only an earlier version of the service can migrate a database at this revision."""
+    return revision is not None and revision < _revisions()[0]
+
+
 async def current_revision(session: AsyncSession) -> str | None:
     """The revision of the database; None where no migration ever ran."""
-    return await (await session.connection()).run_sync(_revision)
+    return await (await session.connection()).run_sync(find_revision)
 
 
-def _revision(connection: Connection) -> str | None:
+def find_revision(connection: Connection) -> str | None:
+    """The same over a connection."""
     # Alembic's own way to ask writes two log lines, and readiness is asked every few seconds.
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def add_column(table: str, column: Column[Any]) -> None:
+    """Add a column in a revision, unless a run that was killed has added it.
+
+    For ``upgrade()``. MySQL commits after each DDL statement, so the column may
+    be there while the revision is not noted.
+    """
+    if op.get_context().as_sql or column.name not in {
+        found["name"] for found in inspect(op.get_bind()).get_columns(table)
+    }:
+        op.add_column(table, column)
+
+
+def create_index(name: str, table: str, columns: Sequence[str]) -> None:
+    """Create an index in a revision, unless a run that was killed has created it: MySQL has no IF NOT EXISTS here."""
+    if op.get_context().as_sql or name not in {found["name"] for found in inspect(op.get_bind()).get_indexes(table)}:
+        op.create_index(name, table, columns)

@@ -10,6 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.database import Database, OutcomeUnknown
 from app.core.db.dialects.sqlite import prepare
+from app.core.db.migrations import head_revision
 from app.core.errors import DatabaseUnavailable
 from app.countries.models import Country
 from tests.conftest import make_settings, opened_database, serving
@@ -184,7 +185,7 @@ async def test_database_without_tables_says_what_to_do(tmp_path):
     assert (listed.status_code, listed.json()) == (503, {"error": "Database unavailable", "details": advice})
     assert ready.json() == {
         "error": "Not ready",
-        "details": {"migrations": "revision None, not 0018; run: python -m app migrate"},
+        "details": {"migrations": f"revision None, not {head_revision()}; run: python -m app migrate"},
     }
 
 
