@@ -1,4 +1,4 @@
-"""Who a request comes from: the address of the client, as far as the proxies in between are trusted."""
+"""Addresses in settings: networks of proxies, and the URLs of sources."""
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -27,14 +27,14 @@ def parse_chain(words: tuple[str, ...], *, known: tuple[str, ...]) -> tuple[str,
         raise ValueError("names no source")
     for position, word in enumerate(words, start=1):
         if word not in known and not is_http_url(word):
-            # What is not a plain word may be a mistyped URL with a key in it.
+            # Anything but a plain word may be a mistyped URL with a key in it.
             shown = repr(word) if re.fullmatch(r"[\w.-]+", word) else f"entry {position}"
             raise ValueError(f"{shown} is neither an http(s) URL nor one of: {', '.join(known)}")
     return words
 
 
 def is_http_url(word: str) -> bool:
-    """Whether the text is a URL that can be asked for something."""
+    """Whether the text is a URL that can be requested."""
     if not re.fullmatch(r"[\x21-\x7e]+", word):
         return False
     try:
@@ -45,11 +45,11 @@ def is_http_url(word: str) -> bool:
 
 
 def host_of(url: str) -> str:
-    """The host of a URL: all of it that errors and logs may show."""
+    """The host of a URL: the only part that errors and logs may show."""
     return urlsplit(url).hostname or "unknown host"
 
 
 def without_secrets(entry: str) -> str:
-    """An entry of a chain as an operator may see it: a URL without user, password and query."""
+    """An entry of a chain as operators see it: a URL without user, password and query."""
     parts = urlsplit(entry)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")) if parts.netloc else entry

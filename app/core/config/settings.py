@@ -15,7 +15,7 @@ COUNTRY_SOURCE_NAMES = ("restcountries", "restcountries-static", "countries.dev"
 RATE_SOURCE_NAMES = ("open.er-api.com", "currency-api", "frankfurter", "bundled")
 
 _SHORTEST_KEY = 16
-"""Characters; of random ones nobody guesses that many, whatever the limits."""
+"""Characters; a random key of this length can't be guessed, whatever the rate limits."""
 _LIMITS_OF_PRODUCTION = {"rate_limit_refresh": "10/minute", "rate_limit_sign_in": "5/minute"}
 
 Words = Annotated[tuple[str, ...], NoDecode]
@@ -30,11 +30,11 @@ class Settings(BaseSettings):
     environment: Literal["development", "production"] = "development"
     """``production`` refuses to start without ``ADMIN_API_KEY``, and with a short one."""
     admin_api_key: SecretStr | None = None
-    """Key of an admin, sent in ``X-API-Key``; None leaves a development service open."""
+    """Key of an admin, sent in ``X-API-Key``; without one a development service is open."""
     token_hours: float = Field(default=12, gt=0, le=8760)
     """Life of a sign-in token."""
     audit_webhook_url: SecretStr | None = None
-    """Where every audit entry is sent as JSON; None sends none. Secret, because such addresses carry keys."""
+    """URL that gets every audit entry as JSON; None sends none. Secret, because such URLs carry keys."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
@@ -52,46 +52,46 @@ class Settings(BaseSettings):
     """Bound of one whole unit of database work: connection, retries and commit."""
 
     country_sources: Words = COUNTRY_SOURCE_NAMES
-    """Tried in order until one gives a usable answer: known names or http(s) URLs."""
+    """Names or http(s) URLs, tried in order until one gives a usable answer."""
     rate_sources: Words = RATE_SOURCE_NAMES[:-1]
     restcountries_api_key: SecretStr | None = None
     """Key of REST Countries v5; None leaves ``restcountries`` out of the chain."""
     restcountries_url: str = "https://api.restcountries.com/countries/v5"
     """The only address to which the key is sent."""
     upstream_timeout_seconds: float = Field(default=10, gt=0, le=25)
-    """Whole time of one source, retries included."""
+    """Time limit of one source, retries included."""
     upstream_max_bytes: int = Field(default=4 * 2**20, ge=1024)
-    """Size of one answer of a source, after decompression."""
+    """Maximum size of one response of a source, after decompression."""
 
     rate_limit_refresh: str = "off"
-    """Refreshes that one client may start, such as ``10/minute``, which is the default in production; or ``off``."""
+    """Refreshes per client, such as ``10/minute``, the default in production; or ``off``."""
     rate_limit_sign_in: str = "off"
-    """Tries to sign in of one client; ``5/minute`` in production."""
+    """Sign-in attempts per client; ``5/minute`` in production."""
     rate_limit_reads: str = "off"
-    """Reads of one client, the service's own health and metrics not counted."""
+    """Reads per client, without health and metrics."""
     rate_limit_storage: SecretStr = SecretStr("memory")
-    """Where the counters are: in the memory of each process, or in a Redis or Valkey that all share, by its URL."""
+    """``memory`` of each process, or the URL of a Redis or Valkey that all processes share."""
     trusted_proxies: Words = ()
-    """Addresses and networks of proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed."""
+    """Addresses and networks of proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are trusted."""
 
     max_body_bytes: int = Field(default=8 * 2**20, ge=0)
-    """Size of a request body."""
+    """Maximum size of a request body."""
     refresh_on_start: Literal["never", "if-empty", "always"] = "if-empty"
-    """Whether to load data in the background after the start; bundled rates count as empty."""
+    """Whether to refresh in the background after the start; bundled rates count as empty."""
     refresh_interval_minutes: float = Field(default=0, ge=0, le=525_600)
-    """Time between scheduled refreshes, at most a year; 0 schedules none."""
+    """Interval of scheduled refreshes, at most a year; 0 schedules none."""
 
     cache_max_bytes: int = Field(default=64 * 2**20, ge=0, le=2**40)
-    """Memory for finished answers in each process; 0 keeps none."""
+    """Memory for cached responses in each process; 0 caches none."""
     cache_revalidate_seconds: float = Field(default=1, ge=0, le=3600)
-    """How old an answer may be after another process changed the data; 0 asks the database at each request."""
+    """How long a cached response may be out of date after a change by another process; 0 checks each time."""
     cache_max_stale_seconds: float = Field(default=300, ge=0, le=86_400)
-    """How long the last good answer is shown while the database is away; 0 shows none."""
+    """How long the last response is served while the database is away; 0 serves none."""
     cache_shared_max_age_seconds: int = Field(default=0, ge=0, le=31_536_000)
-    """``s-maxage``: how long a proxy or CDN may serve an answer without asking; 0 lets it ask each time."""
+    """``s-maxage``: how long a proxy or CDN may serve a response without revalidation; 0 revalidates each time."""
 
     cors_origins: Words = ("*",)
-    """Origins of pages that may call the service; ``*`` allows reading only."""
+    """Origins of pages that may call the service; ``*`` allows reads only."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "console"
     log_requests: Literal["all", "errors", "off"] = "all"
@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     def _sendable_key(cls, value: SecretStr | None) -> SecretStr | None:
         key = value.get_secret_value() if value is not None else None
         if key is not None and (not key.isprintable() or not key or key != key.strip()):
-            raise ValueError("must be one line without white space around it, or no request could ever carry it")
+            raise ValueError("must be one line without white space around it, or no request could carry it")
         return value
 
     @field_validator("restcountries_api_key")
@@ -199,7 +199,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _keyed_source_has_its_key(self) -> Self:
         if self.country_sources == ("restcountries",) and self.restcountries_api_key is None:
-            raise ValueError("RESTCOUNTRIES_API_KEY: is required where restcountries is the only source of countries")
+            raise ValueError("RESTCOUNTRIES_API_KEY: is required when restcountries is the only source of countries")
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Which version of the data is in force: asked of the database seldom, known for sure in time."""
+"""The current data version, cached for CACHE_REVALIDATE_SECONDS."""
 
 import asyncio
 import time
@@ -14,11 +14,11 @@ from app.core.db.database import Database, announce_new_version
 from app.core.db.queries import execute
 from app.core.errors import DatabaseUnavailable
 
-# The model belongs to the countries; here only this one column of its one row matters.
+# The model belongs to countries; only this column of its one row matters here.
 _SUMMARY: Final = table("summarycache", column("id"), column("data_version"))
 _QUERY: Final = select(_SUMMARY.c.data_version).where(_SUMMARY.c.id == 1)
 _ASK_AGAIN_SECONDS: Final = 1.0
-"""Pause between two questions to a database that is away."""
+"""Pause between two queries to a database that does not answer."""
 
 
 async def read_data_version(session: AsyncSession) -> int:
@@ -36,20 +36,20 @@ def on_data_version(session: AsyncSession, note: Callable[[int], None]) -> None:
 
 
 class Moment(NamedTuple):
-    """When something was read: a point in time, and how much this process had changed by then."""
+    """When something was read: a point in time, and the number of writes by this process until then."""
 
     time: float
     """Monotonic seconds."""
     changes: int
-    """``Database.changes``: what was read before an own change says nothing about the time after it."""
+    """``Database.changes``: a value read before this process's own write is stale after it."""
 
 
 class DataVersion:
-    """What this process knows about the version of the data.
+    """The data version as this process knows it.
 
-    The knowledge counts for ``CACHE_REVALIDATE_SECONDS``, and ends at once when
-    this process itself changes data. All who need newer knowledge at the same
-    time share one query for one row.
+    A known version is valid for ``CACHE_REVALIDATE_SECONDS``, and until this
+    process itself changes data. Callers that need a newer one at the same time
+    share one query for one row.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class DataVersion:
         self._monotonic = monotonic
         self._known = -1
         self._known_at = Moment(float("-inf"), -1)
-        self._question: asyncio.Task[None] | None = None
+        self._query: asyncio.Task[None] | None = None
         self._asked_at = 0.0
         self._open: set[asyncio.Task[None]] = set()
         self._failure: DatabaseUnavailable | None = None
@@ -72,7 +72,7 @@ class DataVersion:
         return Moment(self._monotonic(), self._database.changes)
 
     def is_known(self, version: int) -> bool:
-        """Whether this version is in force, as far as that can be told without asking."""
+        """Whether this version is current, without asking the database."""
         known_at, changes = self._known_at
         return (
             version == self._known
@@ -81,7 +81,7 @@ class DataVersion:
         )
 
     async def is_in_force(self, version: int) -> bool:
-        """Whether this version is in force, asking the database where the knowledge is too old.
+        """Whether this version is current; asks the database if the known one is too old.
 
         Raises:
             DatabaseUnavailable: It could not be asked.
@@ -89,7 +89,7 @@ class DataVersion:
         now = self.now()
         while self._known_at.time < now.time - self._revalidate_seconds or self._known_at.changes < now.changes:
             if self._failure is not None and self.stale_age(version) is not None:
-                # It was away a moment ago, and there is something to show: nobody waits for it again.
+                # The database was away a moment ago, and there is an answer to show: do not wait for it again.
                 silence = self._monotonic() - self._failed_at
                 if silence >= _ASK_AGAIN_SECONDS:
                     self._ask()
@@ -99,15 +99,15 @@ class DataVersion:
         return version == self._known
 
     def learn(self, version: int, read_at: Moment) -> bool:
-        """Take note of a version that was read after this moment; True where it is the one in force."""
+        """Note a version that was read after this moment. Returns whether it is the current one."""
         if read_at >= self._known_at:
             self._known, self._known_at, self._failure = version, read_at, None
         return version == self._known
 
     def stale_age(self, version: int) -> int | None:
-        """Seconds since this version was known to be in force, for use while the database is away.
+        """Seconds since this version was known to be current, for use while the database is away.
 
-        None where it must not be shown: this process knows of a later change, or it is too long ago.
+        None if it must not be shown: this process knows of a later change, or it is too long ago.
         """
         known_at, changes = self._known_at
         age = self._monotonic() - known_at
@@ -116,26 +116,26 @@ class DataVersion:
         return int(age)
 
     async def close(self) -> None:
-        """End the questions that are still open."""
-        for question in self._open:
-            question.cancel()
+        """Cancel the queries that are still running."""
+        for query in self._open:
+            query.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
 
     def _ask(self) -> asyncio.Task[None]:
-        """Ask, or join who asks already. Of a database that was away that one may wait for ever: the next may not."""
+        """Start a query, or join the running one, unless it is late: it may never end where the database was away."""
         asked_ago = self._monotonic() - self._asked_at
         is_late = self._failure is not None and asked_ago >= _ASK_AGAIN_SECONDS
-        if self._question is None or self._question.done() or is_late:
-            self._question = asyncio.create_task(self._read(), name="data version")
+        if self._query is None or self._query.done() or is_late:
+            self._query = asyncio.create_task(self._read(), name="data version")
             self._asked_at = self._monotonic()
-            self._open.add(self._question)
-            self._question.add_done_callback(self._forget)
-        return self._question
+            self._open.add(self._query)
+            self._query.add_done_callback(self._forget)
+        return self._query
 
-    def _forget(self, question: asyncio.Task[None]) -> None:
-        self._open.discard(question)
-        if not question.cancelled():
-            question.exception()  # in the background nobody may wait for it; what went wrong is kept and logged
+    def _forget(self, query: asyncio.Task[None]) -> None:
+        self._open.discard(query)
+        if not query.cancelled():
+            query.exception()  # nobody may be waiting for it; the failure is kept and logged
 
     async def _read(self) -> None:
         leave_request()
@@ -144,14 +144,14 @@ class DataVersion:
             async with self._database.reading() as session:
                 version = await read_data_version(session)
         except DatabaseUnavailable as error:
-            if now.time >= self._known_at.time:  # else another question had its answer meanwhile
+            if now.time >= self._known_at.time:  # else a later query has succeeded
                 self._failure, self._failed_at = error, self._monotonic()
             raise
         self.learn(version, now)
 
 
 async def raise_version(session: AsyncSession) -> None:
-    """Say that the open transaction changes what is shown besides countries; answers of before end with the commit."""
+    """Bump the data version in the open transaction; cached answers expire on commit."""
     announce_new_version(session)
     change = update(_SUMMARY).where(_SUMMARY.c.id == 1).values(data_version=_SUMMARY.c.data_version + 1)
     await execute(session, change)

@@ -41,10 +41,10 @@ class Database:
         self.engine = create_engine(settings)
         self.dialect = dialect_for(self.engine.dialect)
         self.pool = Pool(self.engine, max_overflow=settings.db_max_overflow)
-        """Tells how many connections there are, and how many are wanted."""
+        """Counts connections, and units of work that want one."""
         self.timeout = settings.db_timeout_seconds
         self.changes = 0
-        """How often this process has changed, or may have changed, the version of the data, or told of a change."""
+        """Number of writes by this process that may have changed the data version."""
         self.audited = asyncio.Event()
         """Set when this process has added audit entries; cleared by their delivery."""
         self.has_webhook = settings.audit_webhook_url is not None
@@ -63,7 +63,7 @@ class Database:
         """
         async with self._bounded(), self._session(self.dialect.reading) as session:
             yield session
-            # Within the bound: closing would send the ROLLBACK outside of it, and wait for the answer without end.
+            # Within the bound: closing would send the ROLLBACK outside of it, and wait without limit for the answer.
             await session.rollback()
 
     @asynccontextmanager
@@ -86,18 +86,18 @@ class Database:
     async def transaction(
         self, work: Callable[[AsyncSession], Awaitable[T]], *, repeatable: bool = False, seconds: float | None = None
     ) -> T:
-        """Run a change as one transaction, again where a passing fault undid it.
+        """Run a change as one transaction, and again if a passing fault undid it.
 
         Args:
             work: Gets the session of the open transaction; never commits. It
                 may run several times, so it must not change anything else.
             repeatable: Doing it twice leaves the same as doing it once. Only
                 then is it repeated after a connection that broke at COMMIT.
-            seconds: Its bound, where it has so much to do that the general one is not for it; never a shorter one.
+            seconds: A longer bound than DB_TIMEOUT_SECONDS, for work that is known to be large.
 
         Raises:
-            DatabaseUnavailable: No connection or no answer in time, or nobody
-                knows whether the change was committed (the details say so).
+            DatabaseUnavailable: No connection or no answer in time, or the outcome
+                of the commit is unknown (the details say so).
         """
         async with self._bounded(seconds) as bound:
             async for attempt in stamina.retry_context(
@@ -123,7 +123,7 @@ class Database:
                     raise OutcomeUnknown from error
                 raise
             else:
-                # It has happened. Out of time while the connection goes back, it would be told as not done.
+                # Committed: lift the deadline, or a slow return to the pool would report a failure.
                 bound.reschedule(None)
                 for callback in session.info.get(_AFTER_COMMIT, ()):
                     callback()
@@ -133,7 +133,7 @@ class Database:
         return result
 
     def note_change(self) -> None:
-        """End what is known of the version of the data, so that whoever was told of a change can read it here."""
+        """Invalidate the known data version, so that a caller reads its own write."""
         self.changes += 1
 
     @asynccontextmanager
@@ -150,7 +150,7 @@ class Database:
 
     @asynccontextmanager
     async def _bounded(self, seconds: float | None = None) -> AsyncIterator[asyncio.Timeout]:
-        """Bound a unit of work; a longer bound than the general one counts only while the database answers others."""
+        """Bound a unit of work; one beyond DB_TIMEOUT_SECONDS holds only while the database answers other queries."""
         started, spent = time.monotonic(), None if seconds else _SPENT.get()
         seconds = max(self.timeout, seconds or 0)
         watch: asyncio.Task[None] | None = None
@@ -177,9 +177,9 @@ class Database:
                 await asyncio.gather(watch, return_exceptions=True)
 
     async def _end_at_silence(self, bound: asyncio.Timeout) -> None:
-        """Keep asking the database something, and let the time of a unit of work be over when no answer comes.
+        """End a unit of work once the database leaves a trivial query without an answer.
 
-        Other faults say nothing about the unit: it meets those itself, or has what the question could not get.
+        Other faults say nothing about the unit: it meets them itself, or has the connection that the query lacks.
         """
         while True:
             await asyncio.sleep(self.timeout / 4)
@@ -191,12 +191,12 @@ class Database:
                 break
             except SQLAlchemyError:
                 continue
-        if bound.when() is not None:  # else it is committed, and has no bound any more
+        if bound.when() is not None:  # None: it is committed, and has no bound any more
             bound.reschedule(0)
 
 
 def announce_new_version(session: AsyncSession) -> None:
-    """Say that the open transaction changes the version of the data: what was known of it ends with the commit."""
+    """Mark the open transaction as one that changes the data version: the known one is invalid after the commit."""
     session.info[_CHANGES_VERSION] = True
 
 

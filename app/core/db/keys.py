@@ -1,4 +1,4 @@
-"""How names of countries, regions and people are compared, and what none may contain."""
+"""Keys by which names of countries, regions and people are compared."""
 
 import unicodedata
 
@@ -15,7 +15,7 @@ def name_key(name: str) -> str:
     Returns:
         The key; empty where the name is blank.
     """
-    if name.isascii():  # a tenth of the time, for nine names of ten
+    if name.isascii():  # nine names of ten, in a tenth of the time
         return " ".join(name.replace("`", "'").lower().split())
     # Before NFKD, which turns the acute accent into a space and a mark.
     unified = unicodedata.normalize("NFKD", name.translate(_APOSTROPHES).casefold())

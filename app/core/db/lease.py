@@ -1,9 +1,9 @@
-"""Leases: what must happen once happens in one process, and a dead one does not block the rest.
+"""Leases: work that must happen once runs in one process, and a dead process does not block the rest.
 
-A lease is a row that its holder keeps renewing. Whoever finds it expired takes
-it over and raises its fence number, so that the former holder, should it wake
-up, is recognised as late by the transaction that checks the number. All times
-are the database's own. Named locks of the server are not used: clusters do not
+A lease is a row that its holder keeps renewing. A process that finds it expired
+takes it over and raises its fence number, so that a former holder that wakes up
+is recognised as late by the transaction that checks the number. All times are
+the database's own. Named locks of the server are not used: clusters do not
 replicate them.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from loguru import logger
@@ -32,7 +33,7 @@ _GIVE_BACK_SECONDS: Final = 0.5
 
 
 class LeaseRow(SQLModel, table=True):
-    """Who does a thing at the moment, and until when."""
+    """The current holder of a lease, and until when."""
 
     __tablename__ = "lease"
     __table_args__ = TABLE_OPTIONS
@@ -70,7 +71,7 @@ async def acquire(database: Database, name: str, *, seconds: float = LEASE_SECON
     """Take a lease that is free or expired.
 
     Returns:
-        The lease; None while somebody else holds it.
+        The lease; None while another process holds it.
 
     Raises:
         DatabaseUnavailable: The database gave no answer.
@@ -100,36 +101,19 @@ async def acquire(database: Database, name: str, *, seconds: float = LEASE_SECON
         return None  # another process created the row in the same moment, and holds it
 
 
-async def renew(database: Database, lease: Lease, *, seconds: float = LEASE_SECONDS) -> None:
-    """Move the end of a held lease.
+async def renew_in(session: AsyncSession, lease: Lease) -> None:
+    """Move the end of a lease by LEASE_SECONDS, as part of an open transaction, which is thereby fenced.
 
     Raises:
-        LeaseLost: It expired and somebody else took it.
+        LeaseLost: Another process took it; the transaction must not commit.
     """
-
-    async def extend(session: AsyncSession) -> None:
-        await renew_in(session, lease, seconds=seconds)
-
-    await database.transaction(extend, repeatable=True)
-
-
-async def renew_in(session: AsyncSession, lease: Lease, *, seconds: float = LEASE_SECONDS) -> None:
-    """Move the end of a lease as part of an open transaction, which is thereby fenced.
-
-    Raises:
-        LeaseLost: Somebody else took it; the transaction must not commit.
-    """
-    await _change(session, lease, expires_at=ServerNow(seconds))
+    await _change(session, lease, expires_at=ServerNow(LEASE_SECONDS))
 
 
 async def release(database: Database, lease: Lease) -> None:
     """Give a lease back; one that was lost or given back already is left alone."""
-
-    async def give_back(session: AsyncSession) -> None:
-        await release_in(session, lease)
-
     try:
-        await database.transaction(give_back, repeatable=True)
+        await database.transaction(partial(release_in, lease=lease), repeatable=True)
     except LeaseLost:
         logger.debug("Lease {} was given back already", lease.name)
 
@@ -137,11 +121,11 @@ async def release(database: Database, lease: Lease) -> None:
 async def release_in(session: AsyncSession, lease: Lease) -> None:
     """Give a lease back as part of an open transaction, which is thereby fenced.
 
-    The row stays locked until the commit, so nobody can take the lease over
-    between this check and the commit.
+    The row stays locked until the commit, so no other process can take the
+    lease over in between.
 
     Raises:
-        LeaseLost: Somebody else took it; the transaction must not commit.
+        LeaseLost: Another process took it; the transaction must not commit.
     """
     await _change(session, lease, holder=None, expires_at=ServerNow())
 
@@ -176,9 +160,9 @@ async def held(database: Database, lease: Lease) -> AsyncIterator[None]:
 
 
 async def _give_back(database: Database, lease: Lease) -> None:
-    # What went wrong before matters more and has a client waiting, and the lease ends by itself.
+    # The error of the block matters more and has a client waiting; the lease ends by itself.
     try:
-        # In a time of its own: the work may have used up all that it had.
+        # With a budget of its own: the work may have used up all of its time.
         with one_request():
             async with asyncio.timeout(_GIVE_BACK_SECONDS):
                 await release(database, lease)
@@ -198,7 +182,7 @@ async def _renew_forever(database: Database, lease: Lease) -> None:
     while True:
         await asyncio.sleep(RENEW_SECONDS)
         try:
-            await renew(database, lease)
+            await database.transaction(partial(renew_in, lease=lease), repeatable=True)
         except LeaseLost:
             return  # it was given back inside the transaction, or the fence will stop that transaction
         except AppError as error:

@@ -1,4 +1,4 @@
-"""The connection pool as an operator sees it: how many connections there are, and who wants one."""
+"""Figures of the connection pool: connections, and units of work that want one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +17,10 @@ class PoolFigures(BaseModel):
     )
 
     size: int = Field(description="Database connections that this process keeps open (DB_POOL_SIZE).")
-    in_use: int = Field(description="Database connections at work, or just being opened.")
+    in_use: int = Field(description="Database connections in use, or being opened.")
     waiting: int = Field(description="Units of work that wait for a database connection.")
-    overflow: int = Field(description="Database connections open beyond the pool's size; each is closed after its use.")
-    max_overflow: int = Field(description="How many may be open beyond the pool's size (DB_MAX_OVERFLOW).")
+    overflow: int = Field(description="Database connections beyond the pool's size; each is closed after its use.")
+    max_overflow: int = Field(description="Maximum number of connections beyond the pool's size (DB_MAX_OVERFLOW).")
 
 
 class Pool:
@@ -34,7 +34,7 @@ class Pool:
 
     @contextmanager
     def unit_of_work(self) -> Iterator[None]:
-        """Count what runs in the block as one that wants a connection, and never more than one."""
+        """Count the block as one unit of work, which never wants more than one connection."""
         self.units += 1
         try:
             yield
@@ -43,20 +43,20 @@ class Pool:
 
     @property
     def limit(self) -> int:
-        """How many connections there may be."""
+        """Maximum number of connections."""
         return cast(QueuePool, self._engine.pool).size() + self._max_overflow
 
     def figures(self) -> PoolFigures:
-        """The figures of this moment; the database is not asked."""
+        """The current figures; the database is not asked."""
         # An engine that is closed gets a new pool, so it is looked up each time.
         pool = cast(QueuePool, self._engine.pool)
         in_use = pool.checkedout()
         return PoolFigures(
             size=pool.size(),
             in_use=in_use,
-            # SQLAlchemy does not count them. Below the limit nobody waits: who has none then did not ask for one yet.
+            # SQLAlchemy does not count them. Below the limit a unit without a connection has not asked for one yet.
             waiting=max(0, self.units - in_use) if in_use >= self.limit else 0,
-            # Counted by SQLAlchemy from minus its size on.
+            # SQLAlchemy counts from minus the pool's size.
             overflow=max(0, pool.overflow()),
             max_overflow=self._max_overflow,
         )

@@ -1,4 +1,4 @@
-"""One computation for all who ask for the same thing at the same time."""
+"""One computation for all callers that ask for the same thing at the same time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -10,16 +10,16 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """Runs work once per key; callers who come while it runs share its answer or its error.
+    """Runs work once per key; callers that come while it runs share its result or its error.
 
-    The work is a task of its own: a caller who leaves does not end it.
+    The work is a task of its own: a caller that leaves does not end it.
     """
 
     def __init__(self) -> None:
         self._running: dict[Hashable, asyncio.Task[T]] = {}
 
     async def run(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
-        """Join the work that runs under this key, or start it."""
+        """Join the work under this key, or start it."""
         task = self._running.get(key)
         if task is None:
             task = asyncio.create_task(_as_coroutine(work), name=f"single flight {key}")
@@ -28,16 +28,16 @@ class SingleFlight(Generic[T]):
         return await asyncio.shield(task)
 
     def runs(self, key: Hashable) -> bool:
-        """Whether work runs under this key, which the next caller would join."""
+        """Whether work runs under this key, so that the next caller would join it."""
         return key in self._running
 
     def _forget(self, key: Hashable, task: asyncio.Task[T]) -> None:
         del self._running[key]
         if not task.cancelled():
-            task.exception()  # every caller may have left; the error was logged where it arose
+            task.exception()  # every caller may have left; the error was logged where it was raised
 
     async def close(self) -> None:
-        """Cancel what runs and wait for its end."""
+        """Cancel all work and wait until it has ended."""
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()

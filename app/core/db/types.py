@@ -20,11 +20,11 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 TABLE_OPTIONS: Final = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
-"""For every table: text compares byte by byte, as SQLite does, whatever the server's defaults."""
+"""Of every table: text compares byte by byte, as in SQLite, whatever the server's defaults."""
 
 
 RowId: Final = BigInteger().with_variant(Integer(), "sqlite")
-"""64-bit surrogate key; SQLite numbers rows by itself only in a column that is called INTEGER."""
+"""64-bit surrogate key; SQLite generates ids only in a column of type INTEGER."""
 
 
 LongText: Final = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
@@ -42,7 +42,7 @@ class UTCDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Store UTC; a naive time is a mistake of the caller."""
+        """Store UTC; refuse a naive time."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -50,7 +50,7 @@ class UTCDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Hand out aware times only."""
+        """Return an aware time."""
         return None if value is None else value.replace(tzinfo=UTC)
 
 

@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.core.db.dialects import dialect_for
 
 _ROWS_AT_ONCE: Final = 1000
-"""In one statement: MySQL's driver writes all of it down before it lets others have their turn."""
+"""Rows in one statement: MySQL's driver formats all of them without giving other tasks a turn."""
 
 
 async def upsert(session: AsyncSession, model: type[SQLModel], rows: Sequence[Mapping[str, Any]], *, key: str) -> None:
@@ -27,7 +27,7 @@ async def upsert(session: AsyncSession, model: type[SQLModel], rows: Sequence[Ma
         session: An open transaction; nothing is committed here.
         model: The table.
         rows: Column names to values; a key of None is numbered by the database.
-        key: The column, or several separated by commas, that tells rows apart.
+        key: The column that identifies a row, or several separated by commas.
     """
     if not rows:
         return
@@ -46,15 +46,15 @@ async def upsert(session: AsyncSession, model: type[SQLModel], rows: Sequence[Ma
 async def upsert_from(
     session: AsyncSession, model: type[SQLModel], query: Select[Any], *, key: str, least: str = "", greatest: str = ""
 ) -> None:
-    """Write the rows of a query without reading them; a row whose key is stored replaces that row.
+    """Write the rows of a query within the database; a row whose key is stored replaces that row.
 
     Args:
         session: An open transaction; nothing is committed here.
         model: The table.
         query: Its columns are called like those of the table.
         key: As of ``upsert()``.
-        least: A column in which the smaller value stays, the stored or the new one.
-        greatest: The same for the larger one.
+        least: A column that keeps the smaller of the stored and the new value.
+        greatest: A column that keeps the larger one.
     """
     table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
     connection = await session.connection()
@@ -73,7 +73,7 @@ def _compiled_upsert(table: Table, names: tuple[str, ...], key: str, dialect: Di
 
 
 def _for_driver(values: list[Any], kind: TypeEngine[Any], dialect: Dialect) -> list[Any]:
-    """The values of one column as the driver takes them; what is the same object is converted once."""
+    """The values of one column as the driver takes them; the same object is converted once."""
     convert = kind.dialect_impl(dialect).bind_processor(dialect)
     if convert is None:
         return values

@@ -9,23 +9,23 @@ from sqlmodel import SQLModel
 
 
 class Validated(SQLModel):
-    """Base of tables whose objects are never wrong.
+    """Base of tables whose objects are always valid.
 
     SQLModel does not validate where ``table=True``: SQLAlchemy has to make
     objects of rows, field by field, without arguments. It does that past
-    ``__init__`` and past ``__setattr__``, so both are free to validate what
-    comes from our own code, and reading rows costs nothing more.
+    ``__init__`` and ``__setattr__``, so both can validate what our own code
+    passes, and reading rows costs nothing.
 
-    What validates is a twin of the table: a plain pydantic model with the same
-    fields, made once for each class. The class itself is not changed and
-    objects hold no state for it, so threads can't get in each other's way.
+    A twin of the table validates: a plain pydantic model with the same fields,
+    built once for each class. Neither the class nor its objects hold state for
+    it, so threads can't interfere.
     """
 
     def __init__(self, **values: Any) -> None:
         """Make an object.
 
         Raises:
-            pydantic.ValidationError: A value is not as its field wants it, or a field has none.
+            pydantic.ValidationError: A value is invalid or missing.
         """
         super().__init__(**_checked(type(self), values))
 
@@ -39,9 +39,9 @@ class Validated(SQLModel):
         context: dict[str, Any] | None = None,
         update: dict[str, Any] | None = None,
     ) -> Self:
-        """Make an object of a mapping or of another object; SQLModel would begin with an object without values."""
-        given = {**obj, **(update or {})} if isinstance(obj, Mapping) else obj
-        checked = twin(cls).model_validate(given, strict=strict, from_attributes=from_attributes, context=context)
+        """Make an object from a mapping or another object; SQLModel would start with an object without values."""
+        values = {**obj, **(update or {})} if isinstance(obj, Mapping) else obj
+        checked = twin(cls).model_validate(values, strict=strict, from_attributes=from_attributes, context=context)
         return cls(**{**dict(checked), **(update or {})})
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -66,6 +66,6 @@ def _checked(table: type[SQLModel], values: Mapping[str, Any]) -> dict[str, Any]
 
 def _checked_field(table: type[SQLModel], name: str, value: Any) -> Any:
     plain = twin(table)
-    # A bare object is enough: fields are checked one by one here, and none looks at another.
+    # An object without values is enough: fields are checked one by one, and none looks at another.
     checked = plain.__pydantic_validator__.validate_assignment(plain.model_construct(), name, value)
     return getattr(checked, name)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.core.db import lease as leases
-from app.core.db.lease import LeaseLost, acquire, held, release, release_in, renew
+from app.core.db.lease import LeaseLost, acquire, held, release, release_in, renew_in
 from tests.conftest import opened_database
 
 
@@ -54,7 +54,7 @@ async def test_expired_lease_is_taken_over_and_the_late_holder_is_fenced_off(dat
     assert heir.fence == late.fence + 1
 
     with pytest.raises(LeaseLost):
-        await renew(database, late)
+        await database.transaction(lambda session: renew_in(session, late))
     with pytest.raises(LeaseLost):
         await database.transaction(lambda session: release_in(session, late))
     await release(database, late)
@@ -64,7 +64,7 @@ async def test_expired_lease_is_taken_over_and_the_late_holder_is_fenced_off(dat
 
 async def test_held_lease_is_renewed_while_the_block_runs(database, monkeypatch):
     monkeypatch.setattr(leases, "RENEW_SECONDS", 0.2)
-    monkeypatch.setattr(leases.renew, "__kwdefaults__", {"seconds": 1})
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 1)
     lease = await acquire(database, "work", seconds=1)
     assert lease is not None
 
