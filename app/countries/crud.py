@@ -1,4 +1,4 @@
-"""What can be asked and changed about stored countries, one use case a function."""
+"""Queries and changes of stored countries, one function per use case."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -33,7 +33,7 @@ HISTORY_FIELDS: Final = tuple(HistoryEntryPublic.model_fields)
 
 
 class CountryNotFound(AppError):
-    """No stored country has this name or code, or nothing is stored at all."""
+    """No stored country has this name or code, or nothing is stored."""
 
     status_code = 404
     title = "Country not found"
@@ -50,16 +50,16 @@ async def list_countries(session: AsyncSession, filters: CountryFilters) -> tupl
     """Find countries.
 
     Returns:
-        The countries, each with the fields of ``filters.columns`` in their
-        order; and how many there are on all pages together.
+        The countries of this page, each with the fields ``filters.columns`` in
+        that order; and the number on all pages.
     """
     conditions = _conditions(filters)
     query = _listing(filters.columns, filters.sort).where(*conditions)
     if filters.is_paged:
-        # MySQL knows OFFSET only behind a LIMIT.
+        # MySQL takes OFFSET only after LIMIT.
         query = query.limit(filters.limit or 2**31 - 1).offset(filters.offset)
     rows = await execute(session, query)
-    # No model objects: rows of our own database need no validation, and building objects took a quarter of the time.
+    # Not model objects: our own rows need no validation, and building objects took a quarter of the time.
     countries = [dict(zip(filters.columns, row, strict=True)) for row in rows]
     if not filters.is_paged:
         return countries, len(countries)
@@ -69,7 +69,7 @@ async def list_countries(session: AsyncSession, filters: CountryFilters) -> tupl
 
 @lru_cache(maxsize=64)
 def _listing(columns: tuple[str, ...], sort: CountrySort) -> Select[Any]:
-    """The list before its filters; kept, because building it takes as long as a small page."""
+    """The list without filters; cached, because building it takes as long as a small page."""
     return select_columns(*(getattr(Country, name) for name in columns)).order_by(*_order(sort))
 
 
@@ -85,7 +85,7 @@ def _conditions(filters: CountryFilters) -> list[Any]:
 
 
 def _has_key(text: str, condition: Callable[[str], Any]) -> Any:
-    """The condition on the key of a text; none has that of a lone accent, of which nothing is left to compare."""
+    """The condition on the key of a text; false for a lone accent, whose key is empty."""
     key = name_key(text)
     return condition(key) if key else false()
 
@@ -106,13 +106,13 @@ async def get_country(session: AsyncSession, name: str) -> Country:
         CountryNotFound: No such country is stored.
     """
     key = name_key(name)
-    # Upper case alone would make codes of other letters: South Sudan of the German sharp s.
+    # Only ASCII: in upper case the German sharp s would be SS, the code of South Sudan.
     code = name.strip().upper() if name.strip().isascii() else ""
     if not name.strip():
         raise ValidationFailed({"name": "must not be blank"})
     if not key:  # a lone accent
         raise CountryNotFound
-    # Only the column that can hold it: alpha-3 codes have no index, and to ask for one would read every row.
+    # Only the column of this length: alpha-3 codes have no index, so that a search among them reads every row.
     column = {2: Country.alpha2_code, 3: Country.alpha3_code}.get(len(code))
     is_named, has_code = col(Country.name_key) == key, false() if column is None else col(column) == code
     matches = or_(is_named, has_code)
@@ -126,10 +126,10 @@ async def get_country(session: AsyncSession, name: str) -> Country:
 
 
 async def get_status(session: AsyncSession) -> StatusPublic:
-    """Tell what is stored, from when and from where.
+    """The number of countries, their age and their sources.
 
     Raises:
-        CountryNotFound: Nothing was ever refreshed.
+        CountryNotFound: Nothing is stored yet.
     """
     summary = await read_summary(session)
     if summary is None:
@@ -146,7 +146,7 @@ async def get_image(session: AsyncSession) -> bytes:
     """The summary picture, PNG.
 
     Raises:
-        ImageNotFound: Nothing was ever refreshed.
+        ImageNotFound: Nothing is stored yet.
     """
     image = (await session.exec(select(SummaryCache.image).where(SummaryCache.id == SUMMARY_ID))).first()
     if image is None:
@@ -155,7 +155,7 @@ async def get_image(session: AsyncSession) -> bytes:
 
 
 async def delete_country(database: Database, name: str) -> DeleteResult:
-    """Delete one country, and draw the summary without it, in one transaction.
+    """Delete one country and redraw the summary without it, in one transaction.
 
     Raises:
         ValidationFailed: The name is blank.
@@ -188,11 +188,11 @@ async def _summary_without(session: AsyncSession, country: Country, stored: Sequ
 async def list_history(
     session: AsyncSession, name: str, query: HistoryQuery
 ) -> tuple[list[tuple[object, ...]], int, Country]:
-    """Find what the refreshes said about one country, the newest first.
+    """Find the history of one country, the newest refresh first.
 
     Returns:
-        The values of ``HISTORY_FIELDS`` of each entry on this page; how many
-        entries there are on all pages together; and the country.
+        The values of ``HISTORY_FIELDS`` of each entry on this page; the number
+        of entries on all pages; and the country.
 
     Raises:
         ValidationFailed: The name is blank.

@@ -1,4 +1,4 @@
-"""Tables of countries and of what is said about all of them together."""
+"""Tables of countries, their history, and the summary of the last refresh."""
 
 from datetime import date, datetime
 from typing import Final
@@ -26,7 +26,7 @@ class Country(SQLModel, table=True):
     name_key: str = Field(max_length=200)
     """The name folded by ``name_key()``: searched, sorted and compared by this."""
     alpha2_code: str | None = Field(default=None, max_length=2)
-    """ISO 3166-1 alpha-2 code; None where neither the source nor our table of names knows one."""
+    """ISO 3166-1 alpha-2 code; None if neither the source nor our table of names has one."""
     alpha3_code: str | None = Field(default=None, max_length=3)
     capital: str | None = Field(default=None, max_length=200)
     region: str | None = Field(default=None, max_length=100)
@@ -35,9 +35,9 @@ class Country(SQLModel, table=True):
     population: int = Field(sa_type=BigInteger)
     """People, as the source reports them."""
     currency_code: str | None = Field(default=None, max_length=8)
-    """Code of the first currency; mostly ISO 4217, but some sources have four letters. None where there is none."""
+    """Code of the first currency, mostly ISO 4217, though some sources have four letters; None without a currency."""
     exchange_rate: float | None = Field(default=None, sa_type=Double)
-    """Units of ``currency_code`` that one US dollar buys; None where the day's rates do not quote it."""
+    """Units of ``currency_code`` that one US dollar buys; None if the day's rates do not quote it."""
     estimated_gdp: float | None = Field(default=None, sa_type=Double)
     """US dollars; None without a rate, 0 without a currency."""
     flag_url: str | None = Field(default=None, max_length=500)
@@ -46,9 +46,9 @@ class Country(SQLModel, table=True):
 
 
 class CountryHistory(SQLModel, table=True):
-    """What one refresh said about one country; it goes with its country.
+    """One country as one refresh stored it; deleted with the country.
 
-    The key makes the history of a country a range, in the order of time.
+    By the key, the history of a country is one range in the order of time.
     """
 
     __tablename__ = "country_history"
@@ -62,7 +62,7 @@ class CountryHistory(SQLModel, table=True):
     """When the refresh ended; UTC."""
     currency_code: str | None = Field(default=None, max_length=8)
     exchange_rate: float | None = Field(default=None, sa_type=Double)
-    """Units of ``currency_code`` that one US dollar bought; None where it was not quoted."""
+    """Units of ``currency_code`` that one US dollar bought; None if it was not quoted."""
     estimated_gdp: float | None = Field(default=None, sa_type=Double)
     """US dollars; None without a rate, 0 without a currency."""
     rate_source: str = Field(max_length=255)
@@ -71,7 +71,7 @@ class CountryHistory(SQLModel, table=True):
 
 
 class SummaryCache(SQLModel, table=True):
-    """The one row about the last refresh; it changes in the same transaction as the countries."""
+    """One row about the last refresh, changed in the same transaction as the countries."""
 
     __tablename__ = "summarycache"
     __table_args__ = TABLE_OPTIONS
@@ -80,7 +80,7 @@ class SummaryCache(SQLModel, table=True):
     data_version: int = Field(sa_type=BigInteger)
     """Grows with every change of countries or rates; see ``least_version()``."""
     generation: int = Field(sa_type=BigInteger)
-    """Fence number of the lease under which the last refresh ran: which refresh this is."""
+    """Fence number of the lease under which the last refresh ran; identifies the refresh."""
     total_countries: int
     last_refreshed_at: datetime = Field(sa_type=UTCDateTime)
     country_source: str = Field(max_length=255)
@@ -90,8 +90,8 @@ class SummaryCache(SQLModel, table=True):
     top_countries: str = Field(sa_type=LongText)
     """JSON list of up to five objects with ``name`` and ``estimated_gdp`` in US dollars."""
     report: str = Field(sa_type=LongText)
-    """The answer of the last refresh as JSON, so that every process can give the same one."""
+    """The result of the last refresh as JSON, so that every process can return it."""
     request_digest: str = Field(max_length=64)
-    """SHA-256 of what was asked of that refresh: only equal requests may share its answer."""
+    """SHA-256 of the order of that refresh: only equal orders share its result."""
     image: bytes = Field(sa_type=LongBlob)
     """The summary picture, PNG."""

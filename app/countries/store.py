@@ -1,4 +1,4 @@
-"""What refresh and deletion share in the database: the stored countries and the summary of them."""
+"""Reads and writes that refresh and deletion share: the stored countries, their summary, their history."""
 
 import json
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from app.countries.summary import Summary
 
 @dataclass(frozen=True)
 class StoredCountry:
-    """What tells a stored country from the others, and what the summary needs of it."""
+    """A stored country: its identity, and what the summary needs of it."""
 
     id: int
     name: str
@@ -27,11 +27,11 @@ class StoredCountry:
 
 
 async def read_stored(session: AsyncSession, *, lock: bool = False) -> list[StoredCountry]:
-    """Read what identity and summary need of every country, in the order of their ids.
+    """Read every country in the order of the ids.
 
     Args:
         session: Any session.
-        lock: Keep everybody else from changing countries until the commit.
+        lock: Lock the countries against changes by others until the commit.
     """
     query = select_columns(Country.id, Country.name, Country.name_key, Country.alpha2_code, Country.estimated_gdp)
     query = query.order_by(col(Country.id))
@@ -53,12 +53,12 @@ async def read_summary(session: AsyncSession) -> Summary | None:
 
 
 async def change_summary(session: AsyncSession, drawing: Drawing, **more: object) -> bool:
-    """Write what the drawing shows, and the drawing; the data version grows.
+    """Write a drawing and the figures that it shows; the data version grows.
 
     Runs inside the caller's transaction and does not commit.
 
     Returns:
-        False where nothing was ever refreshed, so that there is no row to change.
+        False if no summary is stored yet, so that nothing was changed.
     """
     announce_new_version(session)
     next_version, least = SummaryCache.data_version + 1, least_version(drawing.summary)
@@ -72,7 +72,7 @@ async def change_summary(session: AsyncSession, drawing: Drawing, **more: object
 
 
 def least_version(summary: Summary) -> int:
-    """The time of the data in milliseconds: a database that is made anew or restored does not repeat a version."""
+    """The time of the data in milliseconds, so that a recreated or restored database does not repeat a version."""
     return int(summary.refreshed_at.timestamp() * 1000)
 
 
@@ -97,14 +97,14 @@ async def read_generation(session: AsyncSession) -> int:
 
 
 async def record_history(session: AsyncSession, summary: Summary) -> None:
-    """Add an entry for each country that this refresh wrote; once more is as once.
+    """Add a history entry for each country that a refresh wrote; running it again changes nothing.
 
     Runs inside the caller's transaction, after the countries were written, and
-    does not commit. The rows go from table to table within the database.
+    does not commit. The rows are copied within the database.
 
     Args:
-        session: Of the open transaction.
-        summary: Of the refresh; its time tells which countries it wrote.
+        session: An open transaction.
+        summary: Of the refresh; its time identifies the countries that it wrote.
     """
     written = select_columns(
         col(Country.id).label("country_id"),

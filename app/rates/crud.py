@@ -1,4 +1,4 @@
-"""What can be asked about exchange rates: those of a day, and what an amount is worth by them."""
+"""Queries of exchange rates: the rates of a day, conversions, and currencies."""
 
 import asyncio
 from collections import defaultdict
@@ -20,7 +20,7 @@ from app.sources.rates import ATTRIBUTIONS
 
 
 class RatesNotFound(AppError):
-    """No rates are stored for what was asked."""
+    """No rates are stored for the request."""
 
     status_code = 404
     title = "Rates not found"
@@ -34,16 +34,16 @@ class DayKey(NamedTuple):
 
 
 async def get_rates(session: AsyncSession, query: RatesQuery, *, on: date | None = None) -> RatesPublic:
-    """Tell the rates in force on a day, against any base.
+    """The rates in force on a day, against any base.
 
     Args:
         session: For reading.
-        query: What is wanted.
+        query: Base, currencies and source.
         on: The day; None for the latest.
 
     Raises:
-        RatesNotFound: None are stored, or only later ones.
-        ValidationFailed: The source does not quote a currency that is wanted.
+        RatesNotFound: No rates are stored, or only later ones.
+        ValidationFailed: The source does not quote one of the currencies.
     """
     symbols = query.wanted
     wanted = {query.base, *(symbols or ())}
@@ -62,7 +62,7 @@ async def get_conversion(session: AsyncSession, query: ConversionQuery) -> Conve
     """Convert an amount from one currency to another, by the rates in force on a day.
 
     Raises:
-        RatesNotFound: None are stored, or only later ones.
+        RatesNotFound: No rates are stored, or only later ones.
         ValidationFailed: The source does not quote one of the currencies.
     """
     base, quote = query.base, query.quote
@@ -87,12 +87,12 @@ def require_quoted(wanted: Mapping[str, Collection[str]], quoted: Collection[str
     """Refuse currencies that are not quoted.
 
     Args:
-        wanted: Codes by the parameter that names them.
-        quoted: Codes that are.
-        where: Of which source and when, for the sentence.
+        wanted: Codes, by the parameter that names them.
+        quoted: Codes that are quoted.
+        where: Source and time, for the message.
 
     Raises:
-        ValidationFailed: One is not; the details name it.
+        ValidationFailed: One is not quoted; the details name it.
     """
     problems = {
         name: f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not quoted {where}"
@@ -115,16 +115,16 @@ async def find_rates(
 
     Args:
         session: For reading.
-        wanted: Currencies that the answer needs. Where the newest day lacks one,
-            that of the sources that quote the most of them counts.
+        wanted: Currencies that the answer needs. If the newest day lacks one, the
+            sources are preferred that quote the most of them.
         codes: Read only these; None reads all.
-        on: The last day on or before this one, and of several sources that have
-            it the one that was refreshed last. None is the last refresh, and
-            where there was none, the newest day.
-        source: Only this one, and its newest day where none is named.
+        on: The last day on or before this one; of several sources with that day,
+            the one that was refreshed last. None is the last refresh, or the
+            newest day without one.
+        source: Only this source; its newest day if ``on`` is None.
 
     Raises:
-        RatesNotFound: There is none.
+        RatesNotFound: There is no such day.
     """
     key = await _find_day(session, on, () if source is None else (source,))
     rates = await read_rates(session, key, codes)
@@ -138,26 +138,26 @@ async def find_rates(
 
 
 async def _find_day(session: AsyncSession, on: date | None, sources: Collection[str]) -> DayKey:
-    """The day in force, of these sources, or, where there are none, of all."""
+    """The day in force, of these sources, or of all if none are given."""
     query = select_columns(RateDay.source, RateDay.day).limit(1)
     if on is not None:
         query = query.where(col(RateDay.day) <= on)
     if sources:
         query = query.where(col(RateDay.source).in_(sources))
     day, recorded_at, name = col(RateDay.day).desc(), col(RateDay.recorded_at).desc(), col(RateDay.source).desc()
-    # Each is the order of an index. Imported days, which have NULL, come last, on all engines.
+    # Each order is that of an index. Imported days, which have NULL, come last.
     if len(sources) == 1:
         query = query.order_by(day)
     else:
         query = query.order_by(*((recorded_at, day) if on is None else (day, recorded_at)), name)
     row = (await execute(session, query)).first()
     if row is None:
-        raise RatesNotFound(await _what_is_known(session, *sources))
+        raise RatesNotFound(await _describe_stored(session, *sources))
     return DayKey(*row)
 
 
 async def _sources_that_quote(session: AsyncSession, codes: Collection[str], on: date) -> list[str]:
-    """Those that quote the most of these currencies, then or before."""
+    """The sources that quote the most of these currencies, on this day or before."""
     query = select_columns(CurrencySpan.source, func.count()).group_by(col(CurrencySpan.source))
     quoting = query.where(col(CurrencySpan.quote).in_(codes), col(CurrencySpan.first_day) <= on)
     rows = (await execute(session, quoting)).all()
@@ -165,7 +165,7 @@ async def _sources_that_quote(session: AsyncSession, codes: Collection[str], on:
     return [name for name, number in rows if number == most]
 
 
-async def _what_is_known(session: AsyncSession, source: str | None = None) -> str:
+async def _describe_stored(session: AsyncSession, source: str | None = None) -> str:
     query = select_columns(func.min(RateDay.day), func.max(RateDay.day))
     if source is not None:
         query = query.where(col(RateDay.source) == source)
@@ -180,12 +180,12 @@ async def _what_is_known(session: AsyncSession, source: str | None = None) -> st
 
 
 async def read_rates(session: AsyncSession, key: DayKey, codes: Collection[str] | None = None) -> dict[str, float]:
-    """Read one day's rates of one source by currency code, in the order of the codes.
+    """Read the rates of one day by currency code, in the order of the codes.
 
     Args:
         session: For reading.
-        key: The day.
-        codes: Only these, as far as they are quoted; None reads all.
+        key: Source and day.
+        codes: Only these, if they are quoted; None reads all.
     """
     query = select_columns(ExchangeRate.quote, ExchangeRate.rate).order_by(col(ExchangeRate.quote))
     query = query.where(col(ExchangeRate.source) == key.source, col(ExchangeRate.day) == key.day)
@@ -202,13 +202,13 @@ Span = tuple[date, date]
 
 
 async def list_currencies(session: AsyncSession) -> list[tuple[object, ...]]:
-    """Every currency that a source ever quoted or that a stored country uses, in the order of the codes.
+    """Every currency that a source has quoted or a stored country uses, in the order of the codes.
 
     Returns:
-        For each the values of ``CURRENCY_FIELDS``.
+        The values of ``CURRENCY_FIELDS`` of each.
     """
     spans, users = await _read_spans(session), await _read_users(session)
-    # The first one in a process reads CLDR's English, which takes 80 ms.
+    # The first call in a process reads CLDR's English names, which takes 80 ms.
     return await asyncio.to_thread(_rows, spans, users)
 
 

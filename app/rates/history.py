@@ -1,4 +1,4 @@
-"""Stores a history of rates in pieces of whole days; what is stored already is left out."""
+"""Imports a history of rates in batches of whole days; stored days are skipped."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
@@ -24,35 +24,35 @@ from app.sources.rates import ECB
 LEASE: Final = "import of rates"
 POLL_SECONDS: Final = 0.25
 RATES_AT_ONCE: Final = 5000
-"""Rates in one transaction, at least; the last day of it may bring a few more."""
+"""Minimum number of rates in one transaction; its last day may add a few more."""
 SECONDS_AT_ONCE: Final = 60.0
-"""The bound of one such transaction."""
+"""Time limit of one such transaction."""
 
 Days = Mapping[date, Mapping[str, float]]
 
 
 @dataclass
 class Tally:
-    """How far an import has come."""
+    """Progress of an import."""
 
     sizes: Mapping[date, int] = field(default_factory=dict)
-    """Rates by day, of the days that are to be stored."""
+    """Number of rates, by day to store."""
     known: int = 0
-    """Days that were stored before."""
+    """Days that were stored before the import."""
     done: int = 0
-    """Rates that are stored by now."""
+    """Rates stored so far."""
 
     @property
     def total(self) -> int:
-        """Rates that are to be stored."""
+        """Rates to store."""
         return sum(self.sizes.values())
 
 
 @asynccontextmanager
 async def own_turn(database: Database) -> AsyncIterator[Lease]:
-    """Wait until no other process imports; none does while the block runs.
+    """Hold the lease of imports while the block runs; wait for another import first.
 
-    Of two that run at once both would take the same days for new, and tell of them.
+    Two imports at once would both take the same days for new, and report them.
     """
     while (lease := await acquire(database, LEASE)) is None:  # noqa: ASYNC110  # nobody sends events
         await asyncio.sleep(POLL_SECONDS)
@@ -62,10 +62,10 @@ async def own_turn(database: Database) -> AsyncIterator[Lease]:
 
 
 async def find_new_days(database: Database, sizes: Mapping[date, int], tally: Tally) -> set[date]:
-    """Tell which days of a file are not stored, and note them in the tally.
+    """Note in the tally which days of a file are not stored yet.
 
     Returns:
-        The days that are stored, whether the file has them or not.
+        All stored days, whether the file has them or not.
     """
     async with database.reading() as session:
         stored = await imported_days(session, ECB)
@@ -77,7 +77,7 @@ async def find_new_days(database: Database, sizes: Mapping[date, int], tally: Ta
 async def compare_with_stored(
     database: Database, history: Iterable[PastDay], new: Collection[date], stored: Collection[date]
 ) -> None:
-    """Compare the new days that have a stored one beside them with it.
+    """Compare new days with the stored days next to them.
 
     Raises:
         UnusableFile: A rate moved more than tenfold.
@@ -91,7 +91,7 @@ async def compare_with_stored(
 
 
 def _neighbours(new: Collection[date], stored: Collection[date]) -> dict[date, list[date]]:
-    """The stored days directly before and behind new ones."""
+    """The stored days directly before and after each new one."""
     beside: dict[date, list[date]] = {}
     for pair in pairwise(sorted({*new, *stored})):
         fresh = [day for day in pair if day not in stored]
@@ -101,10 +101,10 @@ def _neighbours(new: Collection[date], stored: Collection[date]) -> dict[date, l
 
 
 async def store_history(database: Database, lease: Lease, path: Path, tally: Tally, *, today: date) -> None:
-    """Store the days of the tally, each piece of them in a transaction of its own, and count what is stored.
+    """Store the days of the tally, each batch in its own transaction, and count the stored rates.
 
     Raises:
-        LeaseLost: Another import took over, because this one was silent for too long.
+        LeaseLost: Another import took over, because this one did not renew its lease in time.
     """
     history = (past for past in read_history(path, today=today) if past.day in tally.sizes)
     for days in pieces(history):
@@ -113,7 +113,7 @@ async def store_history(database: Database, lease: Lease, path: Path, tally: Tal
 
 
 def pieces(history: Iterable[PastDay]) -> Iterator[Days]:
-    """Put days together until a transaction has enough rates."""
+    """Group days into batches of at least RATES_AT_ONCE rates."""
     days: dict[date, Mapping[str, float]] = {}
     size = 0
     for past in history:
@@ -127,18 +127,18 @@ def pieces(history: Iterable[PastDay]) -> Iterator[Days]:
 
 
 async def _store(session: AsyncSession, *, lease: Lease, days: Days) -> None:
-    # Repeated after a commit whose answer got lost, it must not tell of the same days twice.
+    # Repeated after a commit whose answer was lost, it must not report the same days twice.
     stored = await imported_days(session, ECB, first=min(days), last=max(days))
     missing = {day: rates for day, rates in days.items() if day not in stored}
     if not missing:
         return
     await import_days(session, ECB, missing)
-    told = {
+    summary = {
         "source": ECB,
         "from": min(missing).isoformat(),
         "to": max(missing).isoformat(),
         "rates": sum(map(len, missing.values())),
     }
-    await record(session, "IMPORT_RATES", "Rates", ECB, after=told)
-    await renew_in(session, lease)  # so late because it can't be renewed beside this from here on
-    await raise_version(session)  # last, because a refresh waits for it from here on
+    await record(session, "IMPORT_RATES", "Rates", ECB, after=summary)
+    await renew_in(session, lease)  # late, because the heartbeat can't renew it from here on
+    await raise_version(session)  # last, because a refresh waits from here on

@@ -1,4 +1,4 @@
-"""Tables of exchange rates: the rates, the days of each source, and since when each currency is known."""
+"""Tables of exchange rates: the rates, the days of each source, and the first and last day of each currency."""
 
 from datetime import date, datetime
 
@@ -9,9 +9,9 @@ from app.core.db.types import TABLE_OPTIONS, UTCDateTime
 
 
 class ExchangeRate(SQLModel, table=True):
-    """What one unit of a source's base currency bought of one currency on one day.
+    """Units of one currency for one unit of a source's base currency, on one day.
 
-    The key makes the days of one currency a range, the index all currencies of one day.
+    The days of a currency are a range of the key, the currencies of a day one of the index.
     """
 
     __tablename__ = "exchange_rate"
@@ -22,17 +22,17 @@ class ExchangeRate(SQLModel, table=True):
     )
 
     source: str = Field(primary_key=True, max_length=255)
-    """Known name or host of the source; rates of different sources are never mixed."""
+    """Name or host of the source; rates of different sources are never mixed."""
     quote: str = Field(primary_key=True, max_length=3)
     """ISO 4217 code, or the three-letter code that the source gives a metal or a crypto currency."""
     day: date = Field(primary_key=True)
-    """The day to which the source says that the rate belongs."""
+    """The day that the source gives for the rate."""
     rate: float = Field(sa_type=Double)
-    """Units of the quoted currency for one of the base, whose own rate is 1; finite, greater than zero."""
+    """Units of the quoted currency for one of the base, whose rate is 1; finite, greater than zero."""
 
 
 class RateDay(SQLModel, table=True):
-    """One day of which a source's rates are stored; with them, in one transaction."""
+    """One day of a source, written in one transaction with its rates."""
 
     __tablename__ = "rate_day"
     __table_args__ = (
@@ -45,11 +45,11 @@ class RateDay(SQLModel, table=True):
     source: str = Field(primary_key=True, max_length=255)
     day: date = Field(primary_key=True)
     recorded_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    """When a refresh last brought this day, UTC; None where it was imported."""
+    """When a refresh last stored this day, UTC; None if it was imported."""
 
 
 class CurrencySpan(SQLModel, table=True):
-    """From when to when a source quotes a currency; to find that among the rates would mean to read them all."""
+    """First and last day on which a source quotes a currency; finding them among the rates would read all of these."""
 
     __tablename__ = "currency_span"
     __table_args__ = TABLE_OPTIONS

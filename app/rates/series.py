@@ -1,4 +1,4 @@
-"""Series of rates over a range of days, read and written piece by piece."""
+"""Series of rates over a range of days, read and written in pieces."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -28,11 +28,11 @@ from app.rates.schemas import SeriesQuery
 from app.sources.rates import ATTRIBUTIONS
 
 LARGEST_SERIES: Final = 300_000
-"""Rates in one answer: all of the European Central Bank's history, or five years of 160 currencies."""
+"""Maximum number of rates in one answer: the ECB's whole history, or five years of 160 currencies."""
 LARGEST_KEPT: Final = 10_000
-"""Rates in an answer that is made as a whole and kept; larger ones are sent as they are read."""
+"""Maximum number of rates in an answer that is built as a whole and cached; larger ones are streamed."""
 READ_AT_ONCE: Final = 2_500
-"""Rates that are read and computed at once, in some 10 ms in which nobody else has a turn."""
+"""Rates that are read and computed at once, which blocks the event loop for some 10 ms."""
 COLUMNS: Final = ("date", "base", "quote", "rate", "source")
 
 _RATES: Final = select_columns(ExchangeRate.quote, ExchangeRate.day, ExchangeRate.rate).where(
@@ -40,7 +40,7 @@ _RATES: Final = select_columns(ExchangeRate.quote, ExchangeRate.day, ExchangeRat
     col(ExchangeRate.quote).in_(bindparam("codes", expanding=True)),
     col(ExchangeRate.day).between(bindparam("first"), bindparam("last")),
 )
-"""Made once: to build a statement anew takes as long as to run it."""
+"""Built once: building a statement takes as long as running it."""
 
 Reading = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 
@@ -54,38 +54,38 @@ class RangeTooLarge(AppError):
 
 @dataclass(frozen=True)
 class Series:
-    """What a series will have; its rates are still in the database."""
+    """The plan of a series; its rates are still in the database."""
 
     query: SeriesQuery
     source: str
     first: date
     last: date
     codes: Sequence[str]
-    """The currencies, in the order in which they come."""
+    """The currencies, in the order of the answer."""
     days: int
-    """Of the source in the range, at most."""
+    """Maximum number of days of the source in the range."""
 
     @property
     def size(self) -> int:
-        """Rates to read, at most."""
+        """Maximum number of rates to read."""
         return self.days * len(self.codes)
 
 
 async def plan_series(session: AsyncSession, first: date, last: date, query: SeriesQuery) -> Series:
-    """Find out which source serves a series, and how large it is.
+    """Choose the source of a series, and find out how large it is.
 
-    One source serves all of it: the one that quotes the most of what is wanted,
-    among equals the one with the most days.
+    One source serves the whole series: the one that quotes the most of the
+    requested currencies, and among equals the one with the most days.
 
     Args:
         session: For reading.
-        first: The first day, not behind the last.
+        first: The first day, not after the last.
         last: The last day.
-        query: What is wanted.
+        query: Base, currencies, source and grouping.
 
     Raises:
         RatesNotFound: No rates of these days are stored.
-        ValidationFailed: The source does not quote a currency that is wanted.
+        ValidationFailed: The source does not quote one of the currencies.
         RangeTooLarge: There are too many rates.
     """
     symbols = query.wanted
@@ -108,12 +108,12 @@ async def plan_series(session: AsyncSession, first: date, last: date, query: Ser
 async def _choose_source(
     session: AsyncSession, first: date, last: date, wanted: Collection[str], quoted: Mapping[str, Collection[str]]
 ) -> tuple[str, int]:
-    """The source that has the most of what is wanted, and how many days it has in the range, at most."""
+    """The source that quotes the most of these currencies, and its maximum number of days in the range."""
     found = {name: sum(code in codes for code in wanted) for name, codes in quoted.items()}
     best = [name for name, number in found.items() if number == max(found.values())]
     calendar = (last - first).days + 1
     if len(best) == 1 and calendar * len(quoted[best[0]]) <= LARGEST_KEPT:
-        return best[0], calendar  # no choice, and no need to know it better
+        return best[0], calendar  # one candidate, and small enough whatever the exact number
     days = await _count_days(session, first, last, best)
     if not days:
         raise RatesNotFound(f"No rates are stored from {first} to {last}")
@@ -122,7 +122,7 @@ async def _choose_source(
 
 
 async def _count_days(session: AsyncSession, first: date, last: date, sources: Collection[str]) -> dict[str, int]:
-    """Days by source that lie in the range; of these sources, or, where there are none, of all."""
+    """Number of days in the range by source, of these sources, or of all if none are given."""
     query = select_columns(RateDay.source, func.count()).group_by(col(RateDay.source))
     query = query.where(col(RateDay.day).between(first, last))
     if sources:
@@ -133,7 +133,7 @@ async def _count_days(session: AsyncSession, first: date, last: date, sources: C
 async def _quoted(
     session: AsyncSession, first: date, last: date, source: str | None, codes: Collection[str] | None
 ) -> dict[str, list[str]]:
-    """Codes by source that are quoted somewhere in the range; of these ones, or of all."""
+    """Codes that are quoted in the range, by source; of these codes, or of all."""
     query = _quoted_query(of_source=source is not None, of_codes=codes is not None)
     wanted = {"source": source, "codes": list(codes or ()), "first": first, "last": last}
     quoted: dict[str, list[str]] = defaultdict(list)
@@ -188,18 +188,18 @@ async def _uncancelled_reading(database: Database) -> AsyncIterator[AsyncSession
 
 
 async def write_series(reading: Reading, series: Series, form: Format) -> AsyncIterator[bytes]:
-    """Write a series piece by piece, a currency at a time.
+    """Write a series in pieces, one or more currencies at a time.
 
-    JSON has the days of each currency in an object of their own; CSV and NDJSON have a row for each rate.
+    JSON has one object per currency with a rate for each day; CSV and NDJSON have one row per rate.
 
     Args:
         reading: Opens the session for each reading.
-        series: What to write.
-        form: How to write it.
+        series: The plan.
+        form: The format.
 
     Raises:
         RatesNotFound: Before the first piece: the base has no rates in the range.
-        DatabaseUnavailable: On the way; what was written by then is incomplete.
+        DatabaseUnavailable: After some pieces; the series is incomplete.
     """
     base = series.query.base
     at_once = max(1, READ_AT_ONCE // series.days)
@@ -244,7 +244,7 @@ def _json_head(series: Series) -> bytes:
 
 
 async def _read_rates(reading: Reading, series: Series, codes: Collection[str]) -> dict[str, dict[str, Decimal]]:
-    """Some currencies' stored rates by day, in the order of the days."""
+    """The stored rates of some currencies by day, in the order of the days."""
     wanted = {"source": series.source, "codes": list(codes), "first": series.first, "last": series.last}
     async with reading() as session:
         found = await read_by_day(session, _RATES, wanted)

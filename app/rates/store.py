@@ -1,4 +1,4 @@
-"""How exchange rates are stored: by a refresh, and by an import."""
+"""Writes exchange rates: those of a refresh, and those of an import."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -14,7 +14,7 @@ from app.sources.rate_shapes import Quotes
 
 
 async def last_known_rates(session: AsyncSession, sources: Collection[str]) -> Mapping[str, Mapping[str, float]]:
-    """The newest stored rate of each currency, source by source.
+    """The newest stored rate of each currency, by source.
 
     Newest per currency, not of the newest day: a rate that was not believed
     that day leaves a hole there, and must still be compared with the one before.
