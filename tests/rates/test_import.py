@@ -29,14 +29,14 @@ EDITED = "Date,USD,JPY,\n2026-10-30,1.1172,175.68,\n2026-10-29,1.1,N/A,\n2026-10
 DIES = """
 import os, sys
 from app.cli.app import cli
-from app.rates import imports
-raise_version, times, sign = imports.raise_version, [0], int(sys.argv.pop())
+from app.rates import history
+raise_version, times, sign = history.raise_version, [0], int(sys.argv.pop())
 async def die(session):
     times[0] += 1
     if times[0] == 2:
         os.kill(os.getpid(), sign)
     await raise_version(session)
-imports.raise_version = die
+history.raise_version = die
 cli()
 """
 """The command, that gets a signal when its second transaction has everything but the commit."""

@@ -1,9 +1,10 @@
 """Settings: the only reader of the environment and of ``.env``."""
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
@@ -17,6 +18,32 @@ RATE_SOURCE_NAMES = ("open.er-api.com", "currency-api", "frankfurter", "bundled"
 _SHORTEST_KEY = 16
 """Characters; a random key of this length can't be guessed, whatever the rate limits."""
 _LIMITS_OF_PRODUCTION = {"rate_limit_refresh": "10/minute", "rate_limit_sign_in": "5/minute"}
+
+_URL = (is_http_url, "must be an http:// or https:// URL")
+_LIMIT = (
+    re.compile(r"off|[1-9]\d{0,8}/(second|minute|hour|day)").fullmatch,
+    "must be off, or a number for each second, minute, hour or day, such as 10/minute",
+)
+_TEXTS: Mapping[str, tuple[Callable[[str], object], str]] = {
+    "admin_api_key": (
+        lambda key: key and key.isprintable() and key == key.strip(),
+        "must be one line without white space around it, or no request could carry it",
+    ),
+    "restcountries_api_key": (
+        re.compile(r"[\x21-\x7e]+").fullmatch,
+        "has characters that no HTTP header can carry",
+    ),
+    "restcountries_url": _URL,
+    "audit_webhook_url": _URL,
+    "rate_limit_refresh": _LIMIT,
+    "rate_limit_sign_in": _LIMIT,
+    "rate_limit_reads": _LIMIT,
+    "rate_limit_storage": (
+        re.compile(r"memory|(redis|valkey)s?://\S+").fullmatch,
+        "must be memory, or an address such as redis://host:6379/0 or valkey://host:6379/0",
+    ),
+}
+"""Settings that are text: the check of each, and the message if it fails."""
 
 Words = Annotated[tuple[str, ...], NoDecode]
 """Several values in one setting, separated by white space."""
@@ -101,15 +128,12 @@ class Settings(BaseSettings):
     def _split_words(cls, value: object) -> object:
         return tuple(value.split()) if isinstance(value, str) else value
 
-    @field_validator("country_sources")
+    @field_validator("country_sources", "rate_sources")
     @classmethod
-    def _known_country_sources(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return parse_chain(value, known=COUNTRY_SOURCE_NAMES)
-
-    @field_validator("rate_sources")
-    @classmethod
-    def _known_rate_sources(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return parse_chain(value, known=RATE_SOURCE_NAMES)
+    def _known_sources(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        return parse_chain(
+            value, known=COUNTRY_SOURCE_NAMES if info.field_name == "country_sources" else RATE_SOURCE_NAMES
+        )
 
     @field_validator("cors_origins")
     @classmethod
@@ -118,53 +142,19 @@ class Settings(BaseSettings):
             raise ValueError("must be * alone, or origins such as https://example.com, separated by spaces")
         return value
 
-    @field_validator("restcountries_url")
+    @field_validator(*_TEXTS)
     @classmethod
-    def _usable_address(cls, value: str) -> str:
-        if not is_http_url(value):
-            raise ValueError("must be an http:// or https:// URL")
-        return value
-
-    @field_validator("audit_webhook_url")
-    @classmethod
-    def _usable_webhook(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not is_http_url(value.get_secret_value()):
-            raise ValueError("must be an http:// or https:// URL")
-        return value
-
-    @field_validator("admin_api_key")
-    @classmethod
-    def _sendable_key(cls, value: SecretStr | None) -> SecretStr | None:
-        key = value.get_secret_value() if value is not None else None
-        if key is not None and (not key.isprintable() or not key or key != key.strip()):
-            raise ValueError("must be one line without white space around it, or no request could carry it")
-        return value
-
-    @field_validator("restcountries_api_key")
-    @classmethod
-    def _usable_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
-            raise ValueError("has characters that no HTTP header can carry")
+    def _usable_text(cls, value: SecretStr | str | None, info: ValidationInfo) -> SecretStr | str | None:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        is_usable, message = _TEXTS[str(info.field_name)]
+        if text is not None and not is_usable(text):
+            raise ValueError(message)
         return value
 
     @model_validator(mode="before")
     @classmethod
     def _limited_in_production(cls, given: dict[str, Any]) -> dict[str, Any]:
         return {**_LIMITS_OF_PRODUCTION, **given} if given.get("environment") == "production" else given
-
-    @field_validator("rate_limit_refresh", "rate_limit_sign_in", "rate_limit_reads")
-    @classmethod
-    def _usable_limit(cls, value: str) -> str:
-        if value != "off" and not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", value):
-            raise ValueError("must be off, or a number for each second, minute, hour or day, such as 10/minute")
-        return value
-
-    @field_validator("rate_limit_storage")
-    @classmethod
-    def _usable_storage(cls, value: SecretStr) -> SecretStr:
-        if not re.fullmatch(r"memory|(redis|valkey)s?://\S+", value.get_secret_value()):
-            raise ValueError("must be memory, or an address such as redis://host:6379/0 or valkey://host:6379/0")
-        return value
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -190,25 +190,16 @@ def test_objects_and_classes_hold_no_state_of_the_validation():
 def test_many_threads_make_and_change_objects_at_once():
     validated.twin.cache_clear()
 
-    def work(worker: int) -> list[int]:
-        counts = []
+    def work(worker: int) -> bool:
         for number in range(1, 201):
-            transfer = Transfer(**{**GIVEN, "SMScount": number, "fileName": f"{worker}.csv"})
+            transfer = Transfer(**{**GIVEN, "SMScount": number})
             with pytest.raises(ValidationError):
                 transfer.SMScount = -number
             with pytest.raises(ValidationError):
                 Transfer(**{**GIVEN, "SMScount": -number})
             transfer.documents = number + worker
-            assert transfer.model_dump() == {
-                **STORED,
-                "SMScount": number,
-                "documents": number + worker,
-                "fileName": f"{worker}.csv",
-            }
-            counts.append(transfer.SMScount)
-        return counts
+            assert transfer.model_dump() == {**STORED, "SMScount": number, "documents": number + worker}
+        return True
 
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(work, range(8)))
-
-    assert results == [list(range(1, 201))] * 8
+        assert all(pool.map(work, range(8)))

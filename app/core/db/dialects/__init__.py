@@ -18,21 +18,14 @@ class Dialect(Protocol):
     SQL that an engine spells in its own way is a construct of ``core/db/types``, which the modules compile.
     """
 
-    @property
-    def default_port(self) -> int | None:
-        """Of the server where the URL names none; None where the database is a file."""
-
-    @property
-    def transactional_ddl(self) -> bool:
-        """Whether a revision that fails leaves nothing behind. Elsewhere each DDL statement commits."""
-
-    @property
-    def reading(self) -> Mapping[str, Any]:
-        """Execution options of a unit of work that only reads."""
-
-    @property
-    def writing(self) -> Mapping[str, Any]:
-        """Execution options of a unit of work that may write."""
+    default_port: int | None
+    """Of the server, if the URL names none; None if the database is a file."""
+    transactional_ddl: bool
+    """Whether a revision that fails leaves nothing behind. Without it each DDL statement commits."""
+    reading: Mapping[str, Any]
+    """Execution options of a unit of work that only reads."""
+    writing: Mapping[str, Any]
+    """Execution options of a unit of work that may write."""
 
     def create_engine(self, url: URL, settings: Settings, **options: Any) -> AsyncEngine:
         """Build an engine for a normalised URL; nothing is connected yet. ``options`` are those of all engines."""

@@ -22,10 +22,10 @@ from app.core.config.settings import Settings
 from app.core.db.faults import Fault
 from app.core.db.types import ServerNow
 
-default_port: Final = 3306
-transactional_ddl: Final = False
-reading: Final[Mapping[str, Any]] = {}
-writing: Final[Mapping[str, Any]] = {}
+default_port: int | None = 3306
+transactional_ddl = False
+reading: Mapping[str, Any] = {}
+writing: Mapping[str, Any] = {}
 
 _LONGEST_TEXT: Final = 2**20
 """Bytes that GROUP_CONCAT may return; the server's default is 1024."""

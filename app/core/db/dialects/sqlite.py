@@ -20,10 +20,10 @@ from app.core.db.faults import Fault
 from app.core.db.types import ServerNow
 from app.core.errors import DatabaseUnavailable
 
-default_port: Final = None
-transactional_ddl: Final = True
-reading: Final[Mapping[str, Any]] = {}
-writing: Final[Mapping[str, Any]] = {"writes": True}
+default_port: int | None = None
+transactional_ddl = True
+reading: Mapping[str, Any] = {}
+writing: Mapping[str, Any] = {"writes": True}
 
 _BUSY_CODES: Final = frozenset({5, 6})
 _SCHEMA_HINTS: Final = ("no such table", "no such column", "has no column named")
