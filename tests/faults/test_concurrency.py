@@ -171,7 +171,7 @@ async def test_holder_that_freezes_in_its_transaction_is_taken_over(
 ):
     """It has locked the row of the lease and all countries, and the server must take them from it.
 
-    Seen to fail without the bound of idle transactions in ``dialects.prepare_mysql()``.
+    Seen to fail without the bound of idle transactions in ``dialects.mysql``.
     """
     server = request.getfixturevalue("mariadb")
     holder, heir = (ServiceProcess(tmp_path, **process_settings) for _ in range(2))

@@ -1,11 +1,13 @@
 """Leases: one holder, taken over when it dies, and a late one is fenced off."""
 
 import asyncio
+from typing import Any
 
 import pytest
+from sqlmodel import select
 
 from app.core.db import lease as leases
-from app.core.db.lease import LeaseLost, acquire, held, release, release_in, renew_in
+from app.core.db.lease import LeaseLost, LeaseRow, acquire, held, release, release_in, renew_in
 from tests.conftest import opened_database
 
 
@@ -63,13 +65,19 @@ async def test_expired_lease_is_taken_over_and_the_late_holder_is_fenced_off(dat
 
 
 async def test_held_lease_is_renewed_while_the_block_runs(database, monkeypatch):
-    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.2)
-    monkeypatch.setattr(leases, "LEASE_SECONDS", 1)
-    lease = await acquire(database, "work", seconds=1)
+    async def end() -> Any:
+        async with database.reading() as session:
+            row = (await session.exec(select(LeaseRow).where(LeaseRow.name == "work"))).one()
+            return row.expires_at
+
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.05)
+    lease = await acquire(database, "work")
     assert lease is not None
+    first_end = await end()
 
     async with held(database, lease):
-        await asyncio.sleep(1.5)
+        while await end() <= first_end:
+            await asyncio.sleep(0.01)
         assert await acquire(database, "work") is None
         await release(database, lease)
 
