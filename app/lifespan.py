@@ -18,7 +18,7 @@ from app.core.http.middleware.rate_limits import RateLimits
 from app.core.telemetry.counts import Counts
 from app.core.telemetry.prometheus import create_registry
 from app.refresh.crud import Refresher
-from app.refresh.schedule import keep_fresh, keep_known
+from app.refresh.schedule import keep_fresh, update_data_gauges
 from app.sources.client import create_http_client
 from app.users.passwords import Passwords
 from app.users.throttle import SignInThrottle
@@ -59,7 +59,7 @@ async def running(
         refresher = Refresher(database, http, settings, counts=counts, draw_multiplier=draw_multiplier, clock=clock)
         delivery = AuditDelivery(database, http, settings)
         freshness = asyncio.create_task(keep_fresh(database, refresher, settings), name="keep fresh")
-        knowledge = asyncio.create_task(keep_known(database, counts), name="keep known")
+        gauges = asyncio.create_task(update_data_gauges(database, counts), name="data gauges")
         delivery.start()
         try:
             yield {
@@ -75,7 +75,7 @@ async def running(
             }
         finally:
             await _cancel(freshness)
-            await _cancel(knowledge)
+            await _cancel(gauges)
             await refresher.close()
             await delivery.close()
             passwords.close()

@@ -19,6 +19,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.main import app
 from app.refresh import crud as refresh
+from app.refresh import store
 from app.refresh.crud import Refresher
 
 # What runs inside another timed part counts for that one: taking the lease has a commit of its own.
@@ -27,18 +28,18 @@ _inside: ContextVar[bool] = ContextVar("inside", default=False)
 _PARTS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (refresh, "read_generation", ("read the generation",)),
     (refresh, "acquire", ("take the lease",)),
-    (Refresher, "_answer_of_another", ("look for another's refresh",)),
+    (Refresher, "_stored_result", ("look for another's refresh",)),
     (refresh, "read_stored", ("read what is stored", "transaction: lock and read countries")),
     (refresh, "last_known_rates", ("read the last rates",)),
-    (Refresher, "_ask_sources", ("fetch and understand both sources",)),
-    (refresh, "prepare", ("match, estimate, prepare rows", "transaction: the same again")),
+    (refresh, "fetch_sources", ("fetch and understand both sources",)),
+    (refresh, "build_rows", ("match, estimate, prepare rows", "transaction: the same again")),
     (refresh, "draw", ("draw the picture", "transaction: take the picture at hand")),
     (refresh, "release_in", ("transaction: fence",)),
-    (refresh, "report", ("transaction: report",)),
-    (refresh, "upsert", ("transaction: write countries",)),
-    (refresh, "change_summary", ("transaction: write summary and picture",)),
-    (refresh, "record_history", ("transaction: write history",)),
-    (refresh, "record_quotes", ("transaction: write rates",)),
+    (refresh, "build_result", ("transaction: report",)),
+    (store, "upsert", ("transaction: write countries",)),
+    (store, "change_summary", ("transaction: write summary and picture",)),
+    (store, "record_history", ("transaction: write history",)),
+    (store, "record_quotes", ("transaction: write rates",)),
     (AsyncSession, "commit", ("transaction: commit",)),
 )
 """Owner and name of each function, and what its first, second ... call in one refresh is for."""

@@ -1,11 +1,10 @@
-"""The main job: fetch countries and rates together, estimate, draw, and store it all at once."""
+"""The refresh: fetch countries and rates, estimate, draw, and store everything in one transaction."""
 
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from functools import partial
 from typing import Final
 
 import httpx
@@ -13,7 +12,6 @@ from loguru import logger
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.audit.record import record
 from app.core.config.settings import Settings
 from app.core.db.budget import one_request
 from app.core.db.database import Database
@@ -23,46 +21,35 @@ from app.core.errors import AppError, DatabaseUnavailable, UpstreamUnavailable
 from app.core.telemetry.counts import Counts, DataFigures
 from app.countries.models import SUMMARY_ID, SummaryCache
 from app.countries.picture import draw
-from app.countries.store import (
-    read_generation,
-    read_stored,
-    read_summary,
-    record_history,
-)
-from app.rates.store import last_known_rates, record_quotes
-from app.refresh.fetch import Answers, RefreshOrder
-from app.refresh.rows import prepare, report
+from app.countries.store import read_generation, read_stored
+from app.rates.store import last_known_rates
+from app.refresh.fetch import RefreshOrder, fetch_sources
+from app.refresh.rows import build_result, build_rows
 from app.refresh.schemas import RefreshResult
-from app.refresh.store import _audited, _write
-from app.sources.chain import first_usable
-from app.sources.countries import country_chain
-from app.sources.rates import rate_chain, source_name
+from app.refresh.store import store_refresh
+from app.sources.rates import source_name
 
 LEASE: Final = "refresh"
 WAIT_SECONDS: Final = 40.0
-"""How long to wait for a refresh of another process: longer than a lease and a chain of sources."""
+"""How long to wait for the refresh of another process: longer than a lease and a chain of sources."""
 POLL_SECONDS: Final = 0.25
+
+OnLead = Callable[[], Awaitable[None]]
 
 
 class RefreshInProgress(AppError):
-    """Another process still refreshes, after a time in which it should have ended."""
+    """Another process is still refreshing after WAIT_SECONDS."""
 
     status_code = 409
     title = "Refresh in progress"
     retry_after_seconds = 10
 
     def __init__(self) -> None:
-        super().__init__("Another process is refreshing and did not end in time; try again later")
-
-
-OnLead = Callable[[], Awaitable[None]]
-
-
-async def _nothing() -> None: ...
+        super().__init__("Another process is refreshing and did not finish in time; try again later")
 
 
 class Refresher:
-    """Runs refreshes: each order once, in one process of all, however many ask."""
+    """Runs refreshes: equal orders at the same time share one, within this process and between processes."""
 
     def __init__(
         self,
@@ -83,7 +70,7 @@ class Refresher:
         self._flights: SingleFlight[RefreshResult] = SingleFlight()
 
     async def close(self) -> None:
-        """Abandon what runs; nothing of it was or will be stored."""
+        """Cancel running refreshes; they store nothing."""
         await self._flights.close()
 
     def order(self, *, force: bool = False) -> RefreshOrder:
@@ -91,11 +78,11 @@ class Refresher:
         return RefreshOrder(self._settings.country_sources, self._settings.rate_sources, force)
 
     def runs(self, order: RefreshOrder) -> bool:
-        """Whether this process works on an equal order, which the next caller would join."""
+        """Whether this process is running an equal order, which the next caller would join."""
         return self._flights.runs(order)
 
     async def refresh(
-        self, order: RefreshOrder, *, since: int | None = None, on_lead: OnLead = _nothing
+        self, order: RefreshOrder, *, since: int | None = None, on_lead: OnLead | None = None
     ) -> RefreshResult:
         """Replace what is stored about every country with what the sources say now.
 
@@ -103,92 +90,100 @@ class Refresher:
         leaves countries, rates and picture exactly as they were.
 
         Args:
-            order: Which sources to ask, and what to believe.
-            since: A generation that the caller has seen; any later one with an
-                equal order is good enough. None takes the one stored now.
-            on_lead: Called before the sources are asked; not where another one's answer is shared.
+            order: Which sources to ask, and whether to accept any change of a rate.
+            since: The generation that the caller has seen; the result of any
+                later refresh with an equal order is good enough. None takes
+                the generation that is stored now.
+            on_lead: Called before this process asks the sources; not called
+                where the result of another refresh is shared.
 
         Raises:
-            UpstreamUnavailable: A whole chain of sources gave no usable answer.
-            RefreshInProgress: Another process did not end in time.
+            UpstreamUnavailable: No source of one chain gave a usable answer.
+            RefreshInProgress: Another process did not finish in time.
             DatabaseUnavailable: Reading or writing failed; nothing changed.
         """
         return await self._flights.run(order, lambda: self._counted(order, since, on_lead))
 
-    async def _counted(self, order: RefreshOrder, since: int | None, on_lead: OnLead) -> RefreshResult:
-        """Count what fails; a success is counted by the process that made it."""
+    async def _counted(self, order: RefreshOrder, since: int | None, on_lead: OnLead | None) -> RefreshResult:
+        """Count failures; a success is counted by the process that stored it."""
         try:
             result = await self._lead_or_follow(order, since, on_lead)
         except Exception as error:
-            self.counts.refreshes[_failure(error)] += 1
+            self.counts.refreshes[_outcome(error)] += 1
             raise
-        self.counts.data = _figures(result)
+        sources = result.sources
+        self.counts.data = DataFigures(
+            result.total_countries, result.last_refreshed_at, sources.countries, sources.rates, result.rates_date
+        )
         return result
 
-    async def _lead_or_follow(self, order: RefreshOrder, since: int | None, on_lead: OnLead) -> RefreshResult:
-        """Refresh under the lease, or wait for the process that does and share its answer."""
+    async def _lead_or_follow(self, order: RefreshOrder, since: int | None, on_lead: OnLead | None) -> RefreshResult:
+        """Refresh under the lease, or wait for the process that holds it and share its result."""
         give_up = time.monotonic() + WAIT_SECONDS
         while True:
             with one_request():
                 if since is None:
                     async with self._database.reading() as session:
                         since = await read_generation(session)
-                answer = await self._try(order, since, on_lead)
-            if answer is not None:
-                return answer
+                result = await self._try(order, since, on_lead)
+            if result is not None:
+                return result
             if time.monotonic() > give_up:
                 raise RefreshInProgress
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _try(self, order: RefreshOrder, since: int, on_lead: OnLead) -> RefreshResult | None:
-        """Refresh if the lease is free, else look for the answer of the process that has it."""
+    async def _try(self, order: RefreshOrder, since: int, on_lead: OnLead | None) -> RefreshResult | None:
+        """Refresh if the lease is free, else look for the result of the process that holds it."""
         lease = await acquire(self._database, LEASE)
         if lease is not None:
             try:
                 async with held(self._database, lease):
-                    return await self._answer_under(lease, order, since, on_lead)
+                    # Another process may have refreshed between reading the generation and taking the lease.
+                    result = await self._stored_result(order, since)
+                    if result is not None:
+                        await release(self._database, lease)
+                        return result
+                    if on_lead is not None:
+                        await on_lead()
+                    return await self._lead(order, lease)
             except LeaseLost:
-                logger.warning("This refresh took too long and lost its lease; waiting for the one that took over")
-        return await self._answer_of_another(order, since)
+                logger.warning("This refresh took too long and lost its lease; waiting for the process that has it now")
+        return await self._stored_result(order, since)
 
-    async def _answer_under(self, lease: Lease, order: RefreshOrder, since: int, on_lead: OnLead) -> RefreshResult:
-        """Refresh, unless another process did so between the question and the lease."""
-        answer = await self._answer_of_another(order, since)
-        if answer is None:
-            await on_lead()
-            return await self._lead(order, lease)
-        await release(self._database, lease)
-        return answer
-
-    async def _answer_of_another(self, order: RefreshOrder, seen: int) -> RefreshResult | None:
+    async def _stored_result(self, order: RefreshOrder, since: int) -> RefreshResult | None:
+        """The result of the last refresh, if it is newer than a generation and had an equal order."""
         async with self._database.reading() as session:
             query = select(SummaryCache.generation, SummaryCache.request_digest, SummaryCache.report)
             row = (await session.exec(query.where(SummaryCache.id == SUMMARY_ID))).first()
-        if row is None or row[0] <= seen or row[1] != order.digest:
+        if row is None or row[0] <= since or row[1] != order.digest:
             return None
         self._database.note_change()
         return RefreshResult.model_validate_json(row[2])
 
     async def _lead(self, order: RefreshOrder, lease: Lease) -> RefreshResult:
+        """Fetch, compute and store; the transaction gives the lease back."""
         started = time.perf_counter()
         async with self._database.reading() as session:
-            stored, summary = await read_stored(session), await read_summary(session)
+            stored = await read_stored(session)
             previous = await last_known_rates(session, [source_name(entry) for entry in order.rate_sources])
-        answers = await self._ask_sources(order, stored=len(stored), previous=previous)
-        expected = prepare(answers, stored)
+        data = await fetch_sources(
+            *(self._http, self._settings, order, self.counts),
+            stored=len(stored),
+            previous=previous,
+            draw_multiplier=self._draw_multiplier,
+            clock=self._clock,
+        )
+        # Computed before the transaction, because it is nearly always right: only a deletion changes `stored`.
+        expected = build_rows(data, stored)
         drawing = await draw(expected.summary)
 
         async def store(session: AsyncSession) -> RefreshResult:
             await release_in(session, lease)
             locked = await read_stored(session, lock=True)
-            batch = expected if locked == stored else prepare(answers, locked)
-            # A deletion may have come in between.
-            before = _audited(summary if locked == stored else await read_summary(session))
-            result = report(answers, batch, duration_ms=round((time.perf_counter() - started) * 1000))
-            await _write(session, batch, await draw(batch.summary, existing=drawing), lease, order, result)
-            await record_history(session, batch.summary)
-            await record_quotes(session, answers.rate_source, answers.quotes, recorded_at=batch.summary.refreshed_at)
-            await record(session, "REFRESH_COUNTRIES", "Countries", before=before, after=_audited(batch.summary))
+            rows = expected if locked == stored else build_rows(data, locked)
+            result = build_result(data, rows, duration_ms=round((time.perf_counter() - started) * 1000))
+            picture = await draw(rows.summary, existing=drawing)
+            await store_refresh(session, order, lease, data, rows, picture, result)
             return result
 
         result = await self._database.transaction(store, repeatable=True)
@@ -201,32 +196,9 @@ class Refresher:
         )
         return result
 
-    async def _ask_sources(
-        self, order: RefreshOrder, *, stored: int, previous: Mapping[str, Mapping[str, float]]
-    ) -> Answers:
-        """Fetch both lists at the same time; the first chain that fails ends the other."""
-        http, settings = self._http, self._settings
-        countries = country_chain(order.country_sources, http, settings, stored=stored)
-        today = self._clock().date()
-        rates = rate_chain(order.rate_sources, http, settings, today=today, previous=previous, force=order.force)
-        timeout = settings.upstream_timeout_seconds
-        about = {data: partial(self.counts.note_source, data) for data in ("countries", "rates")}
-        fetches = (
-            asyncio.ensure_future(first_usable("country API", countries, timeout=timeout, note=about["countries"])),
-            asyncio.ensure_future(first_usable("exchange rate API", rates, timeout=timeout, note=about["rates"])),
-        )
-        try:
-            (country_source, country_list), (rate_source, quotes) = await asyncio.gather(*fetches)
-        finally:
-            # A TaskGroup would wrap the error, and the handlers look it up by its class.
-            for fetch in fetches:
-                fetch.cancel()
-        multipliers = [self._draw_multiplier() for _ in country_list.facts]
-        return Answers(country_source, country_list, rate_source, quotes, multipliers, self._clock())
 
-
-def _failure(error: Exception) -> str:
-    """What counts call a refresh that ended so."""
+def _outcome(error: Exception) -> str:
+    """The label of a failed refresh in the metrics."""
     match error:
         case UpstreamUnavailable():
             return "sources_unavailable"
@@ -236,10 +208,3 @@ def _failure(error: Exception) -> str:
             return "in_progress"
         case _:
             return "error"
-
-
-def _figures(result: RefreshResult) -> DataFigures:
-    sources = result.sources
-    return DataFigures(
-        result.total_countries, result.last_refreshed_at, sources.countries, sources.rates, result.rates_date
-    )

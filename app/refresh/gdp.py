@@ -1,4 +1,4 @@
-"""The estimate of a country's GDP."""
+"""Estimates the GDP of a country."""
 
 
 def estimate_gdp(population: int, currency_code: str | None, rate: float | None, *, multiplier: float) -> float | None:
@@ -23,5 +23,5 @@ def estimate_gdp(population: int, currency_code: str | None, rate: float | None,
     if rate is None:
         return None
     if rate <= 0:
-        raise ValueError(f"an exchange rate of {rate} can't be")
+        raise ValueError(f"exchange rate must be positive, got {rate}")
     return population * multiplier / rate

@@ -1,4 +1,4 @@
-"""Which stored country a record is about."""
+"""Matches the records of a source with the stored countries."""
 
 from collections.abc import Sequence
 
@@ -8,17 +8,17 @@ from app.sources.country_shapes import CountryFact
 
 
 def match_stored(facts: Sequence[CountryFact], stored: Sequence[StoredCountry]) -> list[StoredCountry | None]:
-    """Find the stored country of each record: by code, else by name.
+    """Find the stored country of each record: by its code, else by its name.
 
-    A name alone never takes a country away from a record that has its code, so
-    two countries that swap names stay themselves; a country whose code no
-    record has any more may have got a new one, and is found by its name.
+    A record that has the code of a stored country always gets that country, so
+    two countries that swap their names keep their rows. A stored country whose
+    code no record has is matched by name: its code may have changed.
 
     Returns:
-        In the order of the records; None for a country that is not stored yet.
+        One entry per record, in order; None for a country that is not stored yet.
     """
     by_code = {country.alpha2: country for country in stored if country.alpha2}
-    # Where two share a name, the one without a code has nothing but its name.
+    # Of two with the same name, prefer the one without a code: it can only be found by name.
     by_name = {country.name_key: country for country in sorted(stored, key=lambda country: country.alpha2 is None)}
     matches = [by_code.get(fact.alpha2) if fact.alpha2 else None for fact in facts]
     taken = {match.id for match in matches if match}

@@ -1,4 +1,4 @@
-"""Refreshes that nobody asks for: the first load, the schedule, and the way back from bundled rates."""
+"""Background work: the first load, scheduled refreshes, the return from bundled rates, and the data gauges."""
 
 import asyncio
 import random
@@ -21,16 +21,14 @@ from app.refresh.crud import Refresher
 from app.refresh.fetch import RefreshOrder
 from app.sources.rates import BUNDLED
 
-LOOK_SECONDS: Final = 60.0
-
-
 TURN: Final = "scheduled refresh"
 RETRY: Final = timedelta(minutes=10)
 START_RETRY_SECONDS: Final = 5.0
+GAUGE_SECONDS: Final = 60.0
 
 
 async def keep_fresh(database: Database, refresher: Refresher, settings: Settings) -> None:
-    """Load data after the start and refresh when it is due, until cancelled."""
+    """Load data after the start, then refresh whenever it is due, until cancelled."""
     while not await _load_at_start(database, refresher, settings):  # noqa: ASYNC110  # the database sends no events
         await sleep(START_RETRY_SECONDS)
     while True:
@@ -44,10 +42,10 @@ async def keep_fresh(database: Database, refresher: Refresher, settings: Setting
 
 @contextmanager
 def _failures_logged() -> Iterator[None]:
-    """Whatever happens in one turn, the next must come."""
+    """Log any error and go on, so that one failure does not end the schedule."""
     try:
         yield
-    except Exception as error:  # see above
+    except Exception as error:
         _log_failure(error)
 
 
@@ -59,11 +57,11 @@ def _log_failure(error: Exception) -> None:
 
 
 async def _load_at_start(database: Database, refresher: Refresher, settings: Settings) -> bool:
-    """Load what the settings want at the start; False where the database is not ready yet."""
+    """Load data as REFRESH_ON_START says; False if the database is not ready yet."""
     if settings.refresh_on_start == "never":
         return True
     try:
-        summary, seen = await _stored(database, refresher)
+        summary, seen = await _read_state(database, refresher)
         if settings.refresh_on_start == "if-empty" and summary is not None and summary.rate_source != BUNDLED:
             return True
         await refresher.refresh(first_load_order(refresher.order(), is_empty=summary is None), since=seen)
@@ -74,16 +72,17 @@ async def _load_at_start(database: Database, refresher: Refresher, settings: Set
 
 
 def first_load_order(order: RefreshOrder, *, is_empty: bool) -> RefreshOrder:
-    """Let an empty database fall back to bundled rates, so that a new installation has data even offline."""
+    """Add bundled rates as a fallback for an empty database, so that a new installation works offline."""
     if not is_empty or BUNDLED in order.rate_sources:
         return order
     return RefreshOrder(order.country_sources, (*order.rate_sources, BUNDLED), order.force)
 
 
-async def _stored(database: Database, refresher: Refresher) -> tuple[Summary | None, int]:
+async def _read_state(database: Database, refresher: Refresher) -> tuple[Summary | None, int]:
+    """The last summary and its generation; updates the data gauges on the way."""
     async with database.reading() as session:
         summary, generation = await read_summary(session), await read_generation(session)
-    refresher.counts.data = figures_of(summary)
+    refresher.counts.data = _data_figures(summary)
     return summary, generation
 
 
@@ -93,7 +92,7 @@ def _shortest_pause(settings: Settings) -> timedelta:
 
 
 def _due_at(summary: Summary | None, settings: Settings) -> datetime | None:
-    """When a refresh is due; None where none is."""
+    """When the next refresh is due; None if nothing is scheduled."""
     if summary is None:
         is_wanted = settings.refresh_on_start != "never" or settings.refresh_interval_minutes > 0
         return datetime.now(UTC) if is_wanted else None
@@ -105,15 +104,15 @@ def _due_at(summary: Summary | None, settings: Settings) -> datetime | None:
 
 
 async def _seconds_until_due(database: Database, refresher: Refresher, settings: Settings) -> float:
-    summary, _ = await _stored(database, refresher)
+    summary, _ = await _read_state(database, refresher)
     due, shortest = _due_at(summary, settings), _shortest_pause(settings)
     pause = shortest if due is None else max(shortest, due - datetime.now(UTC))
     return pause.total_seconds()
 
 
 async def _refresh_if_due(database: Database, refresher: Refresher, settings: Settings) -> None:
-    """Refresh in the one process that gets the turn; a failed try counts as a turn too."""
-    summary, seen = await _stored(database, refresher)
+    """Refresh in the one process that takes the turn; a failed attempt uses up the turn too."""
+    summary, seen = await _read_state(database, refresher)
     due = _due_at(summary, settings)
     if due is None or due > datetime.now(UTC):
         return
@@ -123,21 +122,20 @@ async def _refresh_if_due(database: Database, refresher: Refresher, settings: Se
     await refresher.refresh(first_load_order(refresher.order(), is_empty=summary is None), since=seen)
 
 
-async def keep_known(database: Database, counts: Counts) -> None:
-    """Look at the data once a minute, until cancelled; the schedule does so at the start."""
+async def update_data_gauges(database: Database, counts: Counts) -> None:
+    """Read the summary once a minute for the data gauges, until cancelled; the schedule does so at the start."""
     while True:
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(GAUGE_SECONDS)
         try:
             async with database.reading() as session:
-                counts.data = figures_of(await read_summary(session))
+                counts.data = _data_figures(await read_summary(session))
         except DatabaseUnavailable:
-            continue  # which was logged, and shows elsewhere; the last knowledge stands
-        except Exception:  # whatever it is, the next look must come
-            logger.exception("Looking at the data failed")
+            continue  # already logged; the gauges keep their last values
+        except Exception:
+            logger.exception("Updating the data gauges failed")
 
 
-def figures_of(summary: Summary | None) -> DataFigures | None:
-    """What figures tell of a summary."""
+def _data_figures(summary: Summary | None) -> DataFigures | None:
     if summary is None:
         return None
     return DataFigures(

@@ -1,25 +1,73 @@
-"""Writes a refresh in one transaction."""
+"""Stores a refresh in the open transaction."""
 
 from sqlmodel import insert
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.audit.record import record
 from app.core.db.lease import Lease
 from app.core.db.upsert import upsert
 from app.countries.models import SUMMARY_ID, Country, SummaryCache
 from app.countries.picture import Drawing
-from app.countries.store import (
-    change_summary,
-    least_version,
-    summary_values,
-)
+from app.countries.store import change_summary, least_version, read_summary, record_history, summary_values
 from app.countries.summary import Summary
-from app.refresh.fetch import RefreshOrder
-from app.refresh.rows import Batch
+from app.rates.store import record_quotes
+from app.refresh.fetch import RefreshOrder, SourceData
+from app.refresh.rows import CountryRows
 from app.refresh.schemas import RefreshResult
 
 
+async def store_refresh(
+    session: AsyncSession,
+    order: RefreshOrder,
+    lease: Lease,
+    data: SourceData,
+    rows: CountryRows,
+    drawing: Drawing,
+    result: RefreshResult,
+) -> None:
+    """Write countries, summary, history, rates and the audit entry of one refresh.
+
+    Runs inside the caller's transaction and does not commit.
+
+    Args:
+        session: Of the open transaction, which has locked the countries.
+        order: What was asked for.
+        lease: Its fence number becomes the generation of the data.
+        data: What the sources answered.
+        rows: Built from ``data`` and the locked countries.
+        drawing: The picture of ``rows.summary``.
+        result: Stored, so that every process can give the same answer.
+    """
+    before = await read_summary(session)
+    await _write_countries(session, rows)
+    await _write_summary(
+        session,
+        drawing,
+        generation=lease.fence,
+        request_digest=order.digest,
+        report=result.model_dump_json(),
+    )
+    await record_history(session, rows.summary)
+    await record_quotes(session, data.rate_source, data.quotes, recorded_at=data.now)
+    await record(session, "REFRESH_COUNTRIES", "Countries", before=_audited(before), after=_audited(rows.summary))
+
+
+async def _write_countries(session: AsyncSession, rows: CountryRows) -> None:
+    """Update known rows by id; insert new ones plainly, so that a second row with the same code is an error."""
+    await upsert(session, Country, rows.updated, key="id")
+    if rows.inserted:
+        await session.exec(insert(Country), params=rows.inserted)
+
+
+async def _write_summary(session: AsyncSession, drawing: Drawing, **columns: object) -> None:
+    if not await change_summary(session, drawing, **columns):
+        version = least_version(drawing.summary)
+        values = {"id": SUMMARY_ID, "data_version": version, **summary_values(drawing), **columns}
+        await session.exec(insert(SummaryCache).values(**values))
+
+
 def _audited(summary: Summary | None) -> dict[str, object]:
-    """What the audit trail tells of the data before and after a refresh."""
+    """What the audit entry shows of the data; empty before the first refresh."""
     if summary is None:
         return {}
     return {
@@ -29,20 +77,3 @@ def _audited(summary: Summary | None) -> dict[str, object]:
         "rates_date": str(summary.rates_date),
         "last_refreshed_at": summary.refreshed_at.isoformat(),
     }
-
-
-async def _write(
-    session: AsyncSession, batch: Batch, drawing: Drawing, lease: Lease, order: RefreshOrder, result: RefreshResult
-) -> None:
-    """Write countries and summary inside the caller's transaction.
-
-    Known rows are written by their id alone; new ones by a plain INSERT, which
-    fails rather than overwrite another country that holds the same code.
-    """
-    await upsert(session, Country, batch.updated, key="id")
-    if batch.inserted:
-        await session.exec(insert(Country), params=batch.inserted)
-    about = {"generation": lease.fence, "request_digest": order.digest, "report": result.model_dump_json()}
-    if not await change_summary(session, drawing, **about):
-        values = {"id": SUMMARY_ID, "data_version": least_version(drawing.summary), **summary_values(drawing), **about}
-        await session.exec(insert(SummaryCache).values(**values))

@@ -23,5 +23,5 @@ def test_strongest_currency_and_largest_population_stay_finite():
 
 @pytest.mark.parametrize("rate", [0.0, -1.0])
 def test_rate_that_can_not_be_is_an_error(rate):
-    with pytest.raises(ValueError, match="can't be"):
+    with pytest.raises(ValueError, match="must be positive"):
         estimate_gdp(1000, "EXD", rate, multiplier=1500)

@@ -257,7 +257,7 @@ async def test_refresh_that_another_process_holds_up_for_too_long_is_409(client,
     assert response.headers["Retry-After"] == "10"
     assert response.json() == {
         "error": "Refresh in progress",
-        "details": "Another process is refreshing and did not end in time; try again later",
+        "details": "Another process is refreshing and did not finish in time; try again later",
     }
     assert (await client.get("/countries")).json() == []
 
@@ -285,7 +285,7 @@ async def test_unforeseen_error_in_a_refresh_is_500_and_tells_nothing(loaded, mo
     def fail(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(refresh, "prepare", fail)
+    monkeypatch.setattr(refresh, "build_rows", fail)
     response = await loaded.post("/countries/refresh")
 
     assert (response.status_code, response.json()) == (500, {"error": "Internal server error"})

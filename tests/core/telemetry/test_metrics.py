@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.core.db.data_version import DataVersion
 from app.core.errors import DatabaseUnavailable
-from app.refresh import schedule as watch
+from app.refresh import schedule
 from tests.conftest import RATES, START, Client, make_settings, serving
 from tests.core.db.test_pool import until_started
 from tests.core.http.test_cache import Monotonic
@@ -174,7 +174,7 @@ async def test_age_of_the_data_grows_across_a_restart(settings, service):
 
 @pytest.mark.engines("sqlite")
 async def test_data_stored_by_another_process_shows_up_in_the_gauges(service, monkeypatch):
-    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(schedule, "GAUGE_SECONDS", 0.05)
     async with service() as client, service() as other:
         await until_started(client)
         await other.post("/countries/refresh")
