@@ -11,6 +11,7 @@ from typing import Final
 from loguru import logger
 
 from app.core.config.settings import Settings
+from app.core.config.sources import BUNDLED
 from app.core.db.database import Database
 from app.core.db.lease import acquire
 from app.core.errors import AppError, DatabaseUnavailable
@@ -19,7 +20,6 @@ from app.countries.store import read_generation, read_summary
 from app.countries.summary import Summary
 from app.refresh.crud import Refresher
 from app.refresh.fetch import RefreshOrder
-from app.sources.rates import BUNDLED
 
 TURN: Final = "scheduled refresh"
 RETRY: Final = timedelta(minutes=10)

@@ -1,4 +1,4 @@
-"""Ordered chains of sources: the first one with a usable answer wins."""
+"""Chains of sources: the first usable answer wins."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,17 +10,17 @@ from loguru import logger
 from app.core.errors import UpstreamUnavailable
 
 CHAIN_SECONDS: Final = 25.0
-"""All sources of one chain together may take this long."""
+"""Time limit of a whole chain."""
 
 T = TypeVar("T")
 
 
 class SourceFailed(Exception):
-    """A source gave no usable answer; the next one is asked. The text is shown to clients."""
+    """A source gave no usable answer, so the next one is asked. Clients see the text."""
 
 
 class SourceRefused(SourceFailed):
-    """The source refused our credential; going on silently would hide that from the operator."""
+    """The source refused our key. Ends the chain, so that the operator notices."""
 
 
 @dataclass(frozen=True)
@@ -28,32 +28,29 @@ class Source(Generic[T]):
     """One member of a chain."""
 
     name: str
-    """What reports, errors and the picture call it: a known name, or the host of a URL."""
+    """A known name, or the host of a URL; shown in results, errors and the picture."""
     read: Callable[[float], Awaitable[T]]
-    """Fetch and parse within so many seconds; raises SourceFailed."""
+    """Fetches and parses within the given seconds; raises SourceFailed."""
     is_local: bool = False
-    """Ships with the service: needs no network and no time."""
-
-
-def _nobody_notes(_source: str, _result: str) -> None: ...
+    """Whether it ships with the service, and so is asked even when the time is up."""
 
 
 async def first_usable(
-    api: str, chain: Sequence[Source[T]], *, timeout: float, note: Callable[[str, str], None] = _nobody_notes
+    api: str, chain: Sequence[Source[T]], *, timeout: float, note: Callable[[str, str], None]
 ) -> tuple[str, T]:
     """Ask the sources in order until one gives a usable answer.
 
     Args:
-        api: What errors call the chain, such as "country API".
+        api: Name of the chain in errors, such as "country API".
         chain: The sources, best first.
-        timeout: Seconds for one source; the whole chain has CHAIN_SECONDS.
-        note: Called with the name of each source that was asked, and ``usable`` or ``failed``.
+        timeout: Seconds per source; the whole chain has CHAIN_SECONDS.
+        note: Called with the name of each source, and ``usable`` or ``failed``.
 
     Returns:
         The name of the source that answered, and its answer.
 
     Raises:
-        UpstreamUnavailable: None did; the details say what was wrong with each.
+        UpstreamUnavailable: No source did; the details give the reason of each.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + CHAIN_SECONDS
@@ -62,7 +59,7 @@ async def first_usable(
         seconds = min(timeout, deadline - loop.time())
         try:
             if seconds <= 0 and not source.is_local:
-                raise SourceFailed(f"not asked, the chain's {CHAIN_SECONDS:g} s were used up")
+                raise SourceFailed(f"not asked: the chain's {CHAIN_SECONDS:g} s were used up")
             answer = await source.read(seconds)
             note(source.name, "usable")
             return source.name, answer

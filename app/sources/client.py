@@ -1,4 +1,4 @@
-"""The HTTP clients: a reader of JSON that no upstream can hurt, and callers of APIs that we trust."""
+"""The HTTP client for sources: reads JSON within limits of time and memory, whatever a source sends."""
 
 import asyncio
 import json
@@ -20,18 +20,18 @@ from app.sources.chain import SourceFailed
 _REDIRECTS: Final = 3
 _LONGEST_INTEGER: Final = 18
 _BYTES_OF_A_VALUE: Final = 48
-"""A JSON value takes up to 150 bytes of memory, also where it came in two; so it weighs no less than this."""
-_NO_JSON: Final = "answered with something that is not JSON"
+"""The least that a JSON value counts for: one of two bytes takes up to 150 bytes of memory."""
+_NOT_JSON: Final = "answered with something that is not JSON"
 _RETRIED_STATUS: Final = frozenset({429, 500, 502, 503, 504})
 
 
 def create_http_client() -> httpx.AsyncClient:
-    """The client for all sources; close it at the end."""
+    """The HTTP client for all sources; close it at the end."""
     return httpx.AsyncClient(
         headers={
             "User-Agent": f"country-data-currency-exchange-api/{__version__}",
             "Accept": "application/json",
-            # What _Body can expand in bounded steps.
+            # The only encoding that _Body can decompress in bounded steps.
             "Accept-Encoding": "gzip",
         },
         follow_redirects=False,
@@ -42,14 +42,14 @@ def create_http_client() -> httpx.AsyncClient:
 
 
 class PassingFault(SourceFailed):
-    """Asking again may help: the connection broke, or the upstream is busy."""
+    """A failure that a retry may cure: the connection broke, or the upstream is busy."""
 
     retry_after: float | None = None
-    """Seconds that the upstream asks us to wait; None where it says nothing we understand."""
+    """Seconds to wait as the upstream asked; None without a valid ``Retry-After``."""
 
 
 class BadStatus(SourceFailed):
-    """The upstream answered with something else than 200."""
+    """The upstream answered with a status of failure."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"answered {status}")
@@ -57,7 +57,7 @@ class BadStatus(SourceFailed):
 
 
 class Busy(BadStatus, PassingFault):
-    """The upstream answered that it can't serve us now."""
+    """The upstream answered that it cannot serve the request now."""
 
     def __init__(self, status: int, retry_after: float | None) -> None:
         super().__init__(status)
@@ -65,12 +65,12 @@ class Busy(BadStatus, PassingFault):
 
 
 class Document(NamedTuple):
-    """One JSON document as an upstream sent it."""
+    """A parsed JSON document."""
 
     content: Any
-    """Whole numbers of absurd length are infinities."""
+    """Integers with more than 18 digits are infinite floats."""
     weight: int
-    """Bytes after decompression, or more where many values are in them."""
+    """Bytes after decompression, or 48 per value if that is more."""
 
 
 async def get_json(
@@ -78,18 +78,18 @@ async def get_json(
 ) -> Document:
     """Fetch and parse one JSON document.
 
-    Passing faults are tried twice more, with backoff and as ``Retry-After``
-    wants it, all within the time limit. Redirects are followed to the same host only.
+    Temporary failures are retried twice, with backoff or after ``Retry-After``,
+    all within the time limit. Redirects are followed to the same host only.
 
     Args:
         http: From create_http_client().
-        url: Where to ask.
-        timeout: Seconds for everything, retries included.
-        max_bytes: Weight of the answer: bytes after decompression, and 48 of them for each value.
-        headers: Sent besides the client's own.
+        url: Address of the document.
+        timeout: Seconds for everything, including retries.
+        max_bytes: Limit for the weight of the document.
+        headers: Sent in addition to the client's own.
 
     Raises:
-        SourceFailed: Anything went wrong; the text names neither path nor query.
+        SourceFailed: Anything went wrong; the text contains neither path nor query.
     """
     deadline = asyncio.get_running_loop().time() + timeout
     last = ""
@@ -99,7 +99,7 @@ async def get_json(
         last = f"{error}, then " if isinstance(error, SourceFailed) else last
         if not isinstance(error, PassingFault) or error.retry_after is None:
             return isinstance(error, PassingFault)
-        # Waiting beyond the deadline would only hide what the upstream said.
+        # Waiting beyond the deadline would hide the upstream's answer behind a timeout.
         return error.retry_after if asyncio.get_running_loop().time() + error.retry_after < deadline else False
 
     try:
@@ -112,8 +112,8 @@ async def get_json(
                     weight = max(len(body), _BYTES_OF_A_VALUE * _most_values(body))
                     if weight > max_bytes:
                         raise SourceFailed(f"answered with more values than fit into {max_bytes:,} bytes")
-                    # Megabytes of JSON take long enough to be felt by every other request.
-                    return Document(await asyncio.to_thread(_parse_and_forget, body), weight)
+                    # In a thread, because parsing megabytes of JSON would delay every other request.
+                    return Document(await asyncio.to_thread(_parse_and_clear, body), weight)
     except TimeoutError as error:
         raise SourceFailed(f"{last}timed out after {round(timeout, 1):g} s") from error
     raise AssertionError("the last attempt returns or raises")
@@ -131,7 +131,7 @@ async def _get(http: httpx.AsyncClient, url: str, headers: Mapping[str, str], ma
 
 
 def _tls_reason(error: BaseException) -> str:
-    """What was wrong with TLS or the certificate, in brackets; empty where it was something else."""
+    """What was wrong with TLS or the certificate, in parentheses; empty for other errors."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLError):
         cause = cause.__cause__ or cause.__context__
@@ -154,7 +154,7 @@ async def _follow(http: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str,
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytearray:
     if response.status_code in _RETRIED_STATUS:
-        raise Busy(response.status_code, _seconds(response.headers.get("Retry-After")))
+        raise Busy(response.status_code, parse_retry_after(response.headers.get("Retry-After")))
     if response.status_code != 200:
         raise BadStatus(response.status_code)
     body = _Body(response.headers.get("Content-Encoding", "identity"), max_bytes)
@@ -163,8 +163,8 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytearray:
     return body.complete()
 
 
-def _seconds(retry_after: str | None) -> float | None:
-    """Retry-After as seconds from now: a number, or the time of day that HTTP also allows."""
+def parse_retry_after(retry_after: str | None) -> float | None:
+    """Seconds from now, from a number or an HTTP date; None if missing or invalid."""
     if not retry_after:
         return None
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", retry_after, re.ASCII):
@@ -177,59 +177,64 @@ def _seconds(retry_after: str | None) -> float | None:
 
 
 class _Body:
-    """Collects a body and expands gzip without ever holding more than the limit."""
+    """Collects a body and decompresses gzip, never holding more than the limit."""
 
     def __init__(self, encoding: str, max_bytes: int) -> None:
         if encoding.lower() not in ("identity", "gzip", "x-gzip"):
-            raise SourceFailed(f"answered in the encoding {encoding[:20]!r}, which was not asked for")
+            raise SourceFailed(f"answered in the encoding {encoding[:20]!r}, which was not requested")
         self._gzip = zlib.decompressobj(wbits=31) if encoding.lower() != "identity" else None
         self._content = bytearray()
         self._max_bytes = max_bytes
 
     def add(self, chunk: bytes) -> None:
-        """Take the next piece as it came over the wire."""
+        """Add the next chunk as it was received."""
         if self._gzip:
             try:
                 chunk = self._gzip.decompress(chunk, self._max_bytes + 1 - len(self._content))
             except zlib.error as error:
                 raise SourceFailed("answered with broken gzip") from error
             if self._gzip.unused_data:  # zlib would collect it, without a limit
-                raise SourceFailed("answered with more after the end of its gzip")
+                raise SourceFailed("answered with data after the end of its gzip")
         self._content += chunk
         if len(self._content) > self._max_bytes:
             raise SourceFailed(f"answered with more than {self._max_bytes:,} bytes")
 
     def complete(self) -> bytearray:
-        """The whole body; a cut stream is an error."""
+        """The whole body; truncated gzip is an error."""
         if self._gzip and not self._gzip.eof:
             raise SourceFailed("answered with truncated gzip")
         return self._content
 
 
 def _most_values(body: bytearray) -> int:
-    """How many values a JSON document has at most: each begins behind a comma, or opens or is the first of a group."""
+    """An upper bound of the number of values: each follows a comma or opens, or is the first in, a list or object."""
     return sum(body.count(mark) for mark in (b",", b"[", b"{"))
 
 
-def _parse_and_forget(body: bytearray) -> Any:
-    # One character may make the text four times as large as the bytes, and then the values take as much again.
+def _parse_and_clear(body: bytearray) -> Any:
+    # A single character can make the text four times as large as the bytes, so free these before parsing.
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass")
     except UnicodeError as error:
-        raise SourceFailed(_NO_JSON) from error
+        raise SourceFailed(_NOT_JSON) from error
     body.clear()
-    return _parse(text)
+    return parse_json(text)
 
 
-def _parse(body: bytes | str) -> Any:
+def parse_json(body: bytes | str) -> Any:
+    """Parse JSON; integers with more than 18 digits become infinite floats.
+
+    Raises:
+        SourceFailed: It is not JSON.
+    """
     try:
         return json.loads(body, parse_int=_integer)
     except (ValueError, RecursionError) as error:
-        raise SourceFailed(_NO_JSON) from error
+        raise SourceFailed(_NOT_JSON) from error
 
 
 def _integer(digits: str) -> int | float:
-    # Python refuses to convert thousands of digits; one absurd field must not cost the whole list.
+    # Python refuses to convert thousands of digits; one such field must not fail the whole document.
     return int(digits) if len(digits) <= _LONGEST_INTEGER else math.copysign(math.inf, -1 if digits[0] == "-" else 1)
 
 
@@ -237,9 +242,9 @@ def with_query(url: str, **parameters: int | str) -> str:
     """Add or replace query parameters of a URL.
 
     Raises:
-        SourceFailed: The URL is none.
+        SourceFailed: The URL is invalid.
     """
     try:
         return str(httpx.URL(url).copy_merge_params(parameters))
     except httpx.InvalidURL as error:
-        raise SourceFailed("its address is no URL") from error
+        raise SourceFailed("its address is not a URL") from error

@@ -1,4 +1,4 @@
-"""Where the list of countries comes from."""
+"""The sources of countries."""
 
 import asyncio
 import json
@@ -12,26 +12,17 @@ import httpx
 
 from app.core.config.addresses import host_of
 from app.core.config.settings import Settings
+from app.core.config.sources import BUNDLED, COUNTRY_URLS, RESTCOUNTRIES
 from app.sources.chain import Source, SourceFailed, SourceRefused
 from app.sources.client import BadStatus, get_json, with_query
 from app.sources.country_shapes import CountryFact, UnusableRecord, find_records, has_more_pages, parse_record
 from app.sources.spellings import identify
 
-BUNDLED: Final = "bundled"
-RESTCOUNTRIES: Final = "restcountries"
-
-_URLS: Final = {
-    # The list that the vendor left in its repository: one fixed commit, delivered by a CDN.
-    "restcountries-static": "https://cdn.jsdelivr.net/gh/restcountries/restcountries"
-    "@bfadee4f951682c29970e53677707bc558e80b74/src/main/resources/countriesV3.1.json",
-    "countries.dev": "https://countries.dev/countries"
-    "?fields=name,alpha2Code,alpha3Code,capital,region,population,flags,currencies&limit=300",
-}
 _V5_FIELDS: Final = (
     "names.common,codes.alpha_2,codes.alpha_3,capitals,region,population,currencies,flag.url_svg,flag.url_png"
 )
 _V5_PAGE: Final = 100
-_MOST_RECORDS: Final = 100_000
+_MAX_RECORDS: Final = 100_000
 
 
 @dataclass(frozen=True)
@@ -39,9 +30,9 @@ class CountryList:
     """The usable answer of a country source."""
 
     facts: tuple[CountryFact, ...]
-    """With codes filled in, at most one a country."""
+    """At most one per country, with codes filled in."""
     skipped: tuple[tuple[str, str], ...]
-    """Name and reason of the records that can't be stored."""
+    """Name and reason of each record that cannot be stored."""
 
 
 def country_chain(
@@ -52,10 +43,10 @@ def country_chain(
     Args:
         names: Known names or http(s) URLs, best first.
         http: The client.
-        settings: For the size limit and for the key of REST Countries; without
-            a key that source is left out.
-        stored: How many countries are stored. An answer with fewer than half
-            of them is truncated, not news.
+        settings: For the size limit and the key of REST Countries; without a
+            key that source is skipped.
+        stored: Number of stored countries. An answer with fewer than half of
+            them is treated as truncated.
     """
     chain = []
     for entry in names:
@@ -66,7 +57,7 @@ def country_chain(
                 read = partial(_read_restcountries, http, settings, key.get_secret_value(), stored)
                 chain.append(Source(RESTCOUNTRIES, read))
         else:
-            name, url = (entry, _URLS[entry]) if entry in _URLS else (host_of(entry), entry)
+            name, url = (entry, COUNTRY_URLS[entry]) if entry in COUNTRY_URLS else (host_of(entry), entry)
             chain.append(Source(name, partial(_read_url, http, url, settings.upstream_max_bytes, stored)))
     return chain
 
@@ -91,18 +82,18 @@ async def _read_url(http: httpx.AsyncClient, url: str, max_bytes: int, stored: i
 async def _fetch_pages(
     http: httpx.AsyncClient, url: str, max_bytes: int, headers: Mapping[str, str], timeout: float
 ) -> list[Any]:
-    """Fetch a list, following the pages of REST Countries v5 by what was received."""
+    """Fetch a list, and the further pages of REST Countries v5."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     records: list[Any] = []
     while True:
         page_url = with_query(url, offset=len(records)) if records else url
         answer = await get_json(http, page_url, timeout=deadline - loop.time(), max_bytes=max_bytes, headers=headers)
-        max_bytes -= answer.weight  # the limit is for all pages together
+        max_bytes -= answer.weight  # the limit covers all pages together
         page = find_records(answer.content)
         records += page
-        if len(records) > _MOST_RECORDS:
-            raise SourceFailed(f"answered with more than {_MOST_RECORDS:,} records")
+        if len(records) > _MAX_RECORDS:
+            raise SourceFailed(f"answered with more than {_MAX_RECORDS:,} records")
         if not page or not has_more_pages(answer.content):
             return records
 
@@ -112,7 +103,7 @@ async def _read_bundled(stored: int, _: float) -> CountryList:
 
 
 def bundled_records() -> list[dict[str, Any]]:
-    """The countries that ship with the service, in the shape of REST Countries v2."""
+    """The bundled countries, in the format of REST Countries v2."""
     text = (resources.files("app.sources") / "data" / "countries.json").read_text("utf-8")
     return [
         {
@@ -130,10 +121,10 @@ def bundled_records() -> list[dict[str, Any]]:
 
 
 def to_country_list(records: Sequence[Any], *, stored: int) -> CountryList:
-    """Read all records and decide whether the answer is whole.
+    """Parse all records, and check that the list is complete.
 
     Raises:
-        SourceFailed: No record is usable, or fewer than half of the stored countries are there.
+        SourceFailed: No record is usable, or there are fewer than half of the stored countries.
     """
     facts: list[CountryFact] = []
     skipped: list[tuple[str, str]] = []

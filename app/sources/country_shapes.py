@@ -1,4 +1,4 @@
-"""The shapes in which the known country sources answer, recognised record by record."""
+"""The formats of the country sources, recognised record by record."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class CountryFact:
-    """What a source says about one country, freed from the source's own shape."""
+    """What a source says about one country, whatever its format."""
 
     name: str
     population: int
@@ -26,12 +26,12 @@ class CountryFact:
     capital: str | None = None
     region: str | None = None
     currency: str | None = None
-    """Code of the first usable currency; None where the source lists none."""
+    """Code of the first usable currency; None if the source lists none."""
     flag_url: str | None = None
 
 
 class UnusableRecord(Exception):
-    """A record that can't be stored; the text says why."""
+    """A record that cannot be stored; the text says why."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(reason)
@@ -40,10 +40,10 @@ class UnusableRecord(Exception):
 
 
 def find_records(body: Any) -> list[Any]:
-    """Find the list of records in an answer.
+    """Return the list of records in an answer.
 
     Raises:
-        SourceFailed: The answer is an error, the demo key's sample, or no list of countries.
+        SourceFailed: The answer is an error, the sample for the demo key, or not a list of countries.
     """
     if isinstance(body, dict):
         if body.get("errors") or body.get("success") is False or "message" in body:
@@ -53,7 +53,7 @@ def find_records(body: Any) -> list[Any]:
             raise SourceFailed("answered with the sample of the demo key, which is not data")
         body = body.get("objects") if isinstance(body, dict) else body
     if not isinstance(body, list):
-        raise SourceFailed("answered in a shape that is not known")
+        raise SourceFailed("answered in an unknown format")
     return body
 
 
@@ -65,17 +65,17 @@ def _error_text(body: dict[str, Any]) -> str:
 
 
 def has_more_pages(body: Any) -> bool:
-    """Whether a REST Countries v5 answer says that further pages follow."""
+    """Whether a REST Countries v5 answer announces further pages."""
     data = body.get("data") if isinstance(body, dict) else None
     meta = data.get("meta") if isinstance(data, dict) else None
     return isinstance(meta, dict) and meta.get("more") is True
 
 
 def parse_record(record: Any) -> CountryFact:
-    """Read one record of any known shape: REST Countries v2 in all dialects, v3.1, v5.
+    """Parse a record of any known format: REST Countries v2 in all dialects, v3.1, v5.
 
     Raises:
-        UnusableRecord: It has no name, or its population is no number in range.
+        UnusableRecord: It has no name, or its population is not a number in range.
     """
     if not isinstance(record, dict):
         raise UnusableRecord("(no name)", "is not an object")
@@ -100,10 +100,10 @@ def _dict(value: Any) -> dict[str, Any]:
 
 
 def _text(value: Any, longest: int) -> str | None:
-    """Text that can be stored, shown and compared; None for everything else, blank text included."""
+    """Text that can be stored and compared, stripped; None for anything else, including blank text."""
     if not isinstance(value, str) or len(value) > longest or _CONTROL.search(value):
         return None
-    key = name_key(value)  # folding can make text longer, or leave nothing of it
+    key = name_key(value)  # folding can make the text longer, or empty
     return value.strip() if 0 < len(key) <= longest else None
 
 
@@ -133,7 +133,7 @@ def _capital(value: Any) -> str | None:
 
 
 def _currencies(value: Any) -> Iterator[str]:
-    """Codes in the source's order; entries such as "(none)", null and "IMP[G]" are no codes."""
+    """Codes in the source's order; skips entries such as "(none)", null and "IMP[G]"."""
     if isinstance(value, dict):
         codes: list[Any] = list(value)
     else:

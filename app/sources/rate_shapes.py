@@ -1,4 +1,4 @@
-"""The shapes in which the known rate sources answer, recognised from the body."""
+"""The formats of the rate sources, recognised from the body."""
 
 import math
 import re
@@ -13,7 +13,7 @@ _CODE: Final = re.compile(r"[A-Z]{3}")
 SMALLEST_RATE: Final = 1e-12
 LARGEST_RATE: Final = 1e15
 OLDEST_DAY: Final = date(1999, 1, 4)
-"""The first day of the euro's reference rates; before it, a day is a mistake such as 1970-01-01."""
+"""The first day of the euro's reference rates; an earlier day is a mistake, such as 1970-01-01."""
 
 
 @dataclass(frozen=True)
@@ -22,36 +22,36 @@ class Quotes:
 
     day: date
     rates: Mapping[str, float]
-    """Units of each currency for one US dollar; three-letter codes, USD among them."""
+    """Units of each currency for one US dollar, by three-letter code; includes USD."""
     skipped: tuple[tuple[str, str], ...] = ()
-    """Code and reason of the rates that were not believed."""
+    """Code and reason of each rate that was rejected."""
 
 
 def parse_quotes(body: Any, *, today: date) -> Quotes:
-    """Recognise the shape of an answer and read it.
+    """Recognise the format of an answer and parse it.
 
-    Known are ExchangeRate-API (``base_code``, ``rates``), Frankfurter v1 and
-    everything like it (``base``, ``rates``), Frankfurter v2 (a list of single
+    Known formats are ExchangeRate-API (``base_code``, ``rates``), Frankfurter
+    v1 and similar (``base``, ``rates``), Frankfurter v2 (a list of single
     quotes) and currency-api (``usd``). Codes that are not three letters are
-    left out; rates that are no finite number in range are reported as skipped.
+    ignored; rates that are not finite numbers in range are reported as skipped.
 
     Args:
         body: The parsed JSON document.
-        today: The day in UTC, for sources that name none.
+        today: The day in UTC, for answers without a day.
 
     Raises:
-        SourceFailed: The shape is unknown, the base is not USD, the day lies in
-            the future, or no rate is usable.
+        SourceFailed: The format is unknown, the base is not USD, the day is in
+            the future or before 1999, or no rate is usable.
     """
-    given_base, day, pairs = _recognise(body, today)
-    base = _word(given_base, 10)
+    raw_base, day, pairs = _recognise(body, today)
+    base = _word(raw_base, 10)
     if base.upper() != "USD":
         raise SourceFailed(f"answered with rates for {base!r} instead of USD")
     if not OLDEST_DAY <= day <= today + timedelta(days=1):
-        raise SourceFailed(f"answered with rates of {day}, a day {'in the future' if day > today else 'long ago'}")
+        raise SourceFailed(f"answered with rates of {day}, which is {'in the future' if day > today else 'too old'}")
     rates, skipped = _usable(pairs)
     if rates.get("USD", 1.0) != 1.0:
-        raise SourceFailed("answered with rates in which a US dollar is not a US dollar")
+        raise SourceFailed("answered with a rate for USD that is not 1")
     if not rates.keys() - {"USD"}:
         raise SourceFailed("answered without a single usable rate")
     return Quotes(day, {**rates, "USD": 1.0}, tuple(skipped))
@@ -71,17 +71,17 @@ def _recognise(body: Any, today: date) -> tuple[object, date, Iterable[tuple[obj
             raise SourceFailed(f"answered with the error {_word(body.get('error-type', 'without a name'), 40)!r}")
         if isinstance(body.get("rates"), dict):
             if body.get("amount", 1) != 1:
-                raise SourceFailed("answered with rates for another amount than 1")
+                raise SourceFailed("answered with rates for an amount other than 1")
             seconds = body.get("time_last_update_unix")
             day = _unix_day(seconds) if seconds is not None else _day(body.get("date"), today)
             return body.get("base_code", body.get("base")), day, body["rates"].items()
         if isinstance(body.get("usd"), dict):
             return "USD", _day(body.get("date"), today), body["usd"].items()
-    raise SourceFailed("answered in a shape that is not known")
+    raise SourceFailed("answered in an unknown format")
 
 
 def _word(value: object, longest: int) -> str:
-    """The beginning of a text or number; of anything else only its type: Python can't show lists nested too deeply."""
+    """The beginning of a text or number; the type of a list or object, which may be nested too deeply for ``str()``."""
     return (type(value).__name__ if isinstance(value, (list, dict)) else str(value))[:longest]
 
 
@@ -91,14 +91,14 @@ def _day(text: object, today: date) -> date:
     try:
         return date.fromisoformat(_word(text, 10))
     except ValueError as error:
-        raise SourceFailed(f"answered with {_word(text, 20)!r} where a day should be") from error
+        raise SourceFailed(f"answered with {_word(text, 20)!r} instead of a date") from error
 
 
 def _unix_day(seconds: object) -> date:
     try:
         return datetime.fromtimestamp(float(_word(seconds, 40)), UTC).date()
     except (ValueError, OverflowError, OSError) as error:
-        raise SourceFailed("answered with a time of update that is no time") from error
+        raise SourceFailed("answered with an invalid update time") from error
 
 
 def _usable(pairs: Iterable[tuple[object, object]]) -> tuple[dict[str, float], list[tuple[str, str]]]:
@@ -119,7 +119,7 @@ def _usable(pairs: Iterable[tuple[object, object]]) -> tuple[dict[str, float], l
 
 
 def as_number(value: object) -> float | None:
-    """A JSON number as a finite float; None for everything else, true and false included."""
+    """A JSON number as a finite float; None for anything else, including true and false."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return float(value)

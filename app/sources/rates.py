@@ -1,4 +1,4 @@
-"""Where the day's exchange rates come from."""
+"""The sources of exchange rates."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,28 +11,20 @@ import httpx
 
 from app.core.config.addresses import host_of
 from app.core.config.settings import Settings
+from app.core.config.sources import BUNDLED, RATE_URLS
 from app.sources.chain import Source, SourceFailed
 from app.sources.client import get_json
 from app.sources.rate_shapes import Quotes, parse_quotes
 
-BUNDLED: Final = "bundled"
-
-_URLS: Final = {
-    "open.er-api.com": ("https://open.er-api.com/v6/latest/USD",),
-    "currency-api": (
-        "https://cdn.jsdelivr.net/npm/@fawazahmed0/currency-api@latest/v1/currencies/usd.min.json",
-        "https://latest.currency-api.pages.dev/v1/currencies/usd.min.json",
-    ),
-    "frankfurter": ("https://api.frankfurter.dev/v2/rates?base=USD",),
-}
 TENFOLD: Final = 10.0
 ECB: Final = "ecb"
-"""Name under which the European Central Bank's rates are imported."""
+"""Source name of the rates imported from a file of the European Central Bank."""
 ATTRIBUTIONS: Final = {
     "open.er-api.com": "Rates By Exchange Rate API, https://www.exchangerate-api.com",
     ECB: "Source: European Central Bank, https://www.ecb.europa.eu",
 }
-"""What sources ask to be shown beside their rates."""
+"""The attributions that sources require beside their rates."""
+_NAMES_WITHOUT_HOST: Final = {BUNDLED, ECB, *RATE_URLS} - {host_of(url) for urls in RATE_URLS.values() for url in urls}
 
 
 def rate_chain(
@@ -51,36 +43,36 @@ def rate_chain(
         http: The client.
         settings: For the size limit.
         today: The day in UTC.
-        previous: For each source, the last stored rate of each currency.
-        force: Believe rates that moved more than tenfold.
+        previous: The last stored rate of each currency, by source.
+        force: Accept rates that changed more than tenfold.
     """
     chain = []
     for entry in names:
         name = source_name(entry)
-        known = {} if force else previous.get(name, {})
+        last = {} if force else previous.get(name, {})
         if entry == BUNDLED:
             chain.append(Source(name, _read_bundled, is_local=True))
             continue
-        for url in _URLS.get(entry, (entry,)):
-            read = partial(_read_url, http, url, settings.upstream_max_bytes, today, known)
+        for url in RATE_URLS.get(entry, (entry,)):
+            read = partial(_read_url, http, url, settings.upstream_max_bytes, today, last)
             chain.append(Source(name, read))
     return chain
 
 
 def source_name(entry: str) -> str:
-    """What a configured entry is called in reports and in the table of rates."""
-    if entry in _URLS or entry == BUNDLED:
+    """The name of a configured entry in results and in the table of rates."""
+    if entry in RATE_URLS or entry == BUNDLED:
         return entry
     host = host_of(entry)
-    # A host in a private network may be called like anything; its rates must not get among those of another.
-    return f"{host}/" if host in {BUNDLED, ECB, "currency-api", "frankfurter"} else host
+    # A host in a private network may have the name of a source; its rates must not be mixed with that source's.
+    return f"{host}/" if host in _NAMES_WITHOUT_HOST else host
 
 
 async def _read_url(
-    http: httpx.AsyncClient, url: str, max_bytes: int, today: date, known: Mapping[str, float], timeout: float
+    http: httpx.AsyncClient, url: str, max_bytes: int, today: date, previous: Mapping[str, float], timeout: float
 ) -> Quotes:
     answer = await get_json(http, url, timeout=timeout, max_bytes=max_bytes)
-    return believable(parse_quotes(answer.content, today=today), known)
+    return reject_jumps(parse_quotes(answer.content, today=today), previous)
 
 
 async def _read_bundled(_: float) -> Quotes:
@@ -88,25 +80,25 @@ async def _read_bundled(_: float) -> Quotes:
 
 
 def bundled_quotes() -> Quotes:
-    """The rates that ship with the service, of the day on which they were packed."""
+    """The bundled rates, of the day on which they were packaged."""
     text = (resources.files("app.sources") / "data" / "rates.json").read_text("utf-8")
     content = json.loads(text)
     return Quotes(date.fromisoformat(content["date"]), {**content["rates"], "USD": 1.0})
 
 
-def believable(quotes: Quotes, previous: Mapping[str, float]) -> Quotes:
-    """Leave out rates that moved more than tenfold against the same source's last ones.
+def reject_jumps(quotes: Quotes, previous: Mapping[str, float]) -> Quotes:
+    """Skip rates that changed more than tenfold since the same source's last ones.
 
     Raises:
-        SourceFailed: Every rate that can be compared moved so: it is the source that changed, not the world.
+        SourceFailed: All comparable rates did, so the source itself must have changed, such as its base.
     """
-    moved = {
-        code: (code, f"its rate moved more than tenfold, from {previous[code]:g} to {rate:g}; force=true accepts it")
+    jumps = {
+        code: (code, f"its rate changed more than tenfold, from {previous[code]:g} to {rate:g}; force=true accepts it")
         for code, rate in quotes.rates.items()
         if code in previous and not previous[code] / TENFOLD <= rate <= previous[code] * TENFOLD
     }
-    rates = {code: rate for code, rate in quotes.rates.items() if code not in moved}
+    rates = {code: rate for code, rate in quotes.rates.items() if code not in jumps}
     comparable = (quotes.rates.keys() & previous.keys()) - {"USD"}
-    if comparable and comparable <= moved.keys():
-        raise SourceFailed("answered with rates that all moved more than tenfold; force=true accepts them")
-    return Quotes(quotes.day, rates, (*quotes.skipped, *moved.values()))
+    if comparable and comparable <= jumps.keys():
+        raise SourceFailed("answered with rates that all changed more than tenfold; force=true accepts them")
+    return Quotes(quotes.day, rates, (*quotes.skipped, *jumps.values()))

@@ -1,4 +1,4 @@
-"""Which record of a source is which stored country."""
+"""The codes of countries by their names, in every known spelling."""
 
 import json
 from collections.abc import Iterable
@@ -23,34 +23,31 @@ def _alpha3_by_alpha2() -> dict[str, str]:
 
 
 def alpha2_of(name: str) -> str | None:
-    """The alpha-2 code of a country in any spelling that a known source ever used; None if unknown."""
+    """The alpha-2 code of a country, by any spelling that a known source has used; None if unknown."""
     return _codes_by_name().get(name_key(name))
 
 
 def alpha3_of(alpha2: str | None) -> str | None:
-    """The alpha-3 code that belongs to an alpha-2 code; None if unknown."""
+    """The alpha-3 code for an alpha-2 code; None if unknown."""
     return _alpha3_by_alpha2().get(alpha2 or "")
 
 
 def identify(facts: Iterable[CountryFact]) -> tuple[list[CountryFact], list[tuple[str, str]]]:
-    """Give every record its codes, and find second records for the same country.
-
-    A code that the source gives is believed; a missing one comes from the
-    bundled table of names.
+    """Fill in missing codes by name, and drop second records of the same country.
 
     Returns:
-        The records, at most one a country; and name and reason of the others.
+        The records, at most one per country; and name and reason of the others.
     """
     facts = list(facts)
     kept: list[CountryFact] = []
     skipped: list[tuple[str, str]] = []
-    given = {fact.alpha2 for fact in facts}
+    source_codes = {fact.alpha2 for fact in facts}
     seen: set[str] = set()
     for fact in facts:
         alpha2 = fact.alpha2 or alpha2_of(fact.name)
         identity = alpha2 or name_key(fact.name)
-        # Our guess never takes the place of a record that brings this code itself, wherever in the list it stands.
-        if identity in seen or (fact.alpha2 is None and alpha2 is not None and alpha2 in given):
+        # A code from the source beats one that we found by name, wherever in the list it comes.
+        if identity in seen or (fact.alpha2 is None and alpha2 is not None and alpha2 in source_codes):
             skipped.append((fact.name, "is a second record for the same country"))
             continue
         seen.add(identity)

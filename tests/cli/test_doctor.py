@@ -74,16 +74,16 @@ async def test_findings_as_json(database_url: str):
 async def test_missing_database_is_told_and_not_made(tmp_path: Path):
     result = await run("doctor", **BUNDLED)
 
-    advice = "run: python -m app migrate (serve does it by itself)"
+    advice = "run: python -m app migrate (serve does so automatically)"
     assert result.code == 1
-    assert of(result, "database") == ("fail", f"data/countries.db is not there yet; {advice}")
+    assert of(result, "database") == ("fail", f"data/countries.db does not exist yet; {advice}")
     assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(
     ("revision", "advice"),
     [
-        (None, "run: python -m app migrate (serve does it by itself)"),
+        (None, "run: python -m app migrate (serve does so automatically)"),
         ("0001", "run the migrations of an earlier version of the service first, see CHANGELOG.md"),
     ],
 )
@@ -127,7 +127,7 @@ async def test_one_source_may_fail_and_a_whole_chain_may_not(upstream: FakeUpstr
     assert of(result, "countries from 127.0.0.1") == ("warn", "answered 404; another source of the chain answers")
     assert of(result, "rates from 127.0.0.1") == (
         "fail",
-        "answered 404; none of the chain answers: look at the network, or add bundled to RATE_SOURCES",
+        "answered 404; no source of the chain answers: check the network, or add bundled to RATE_SOURCES",
     )
     assert HUSH not in result.out + result.err
     assert upstream.hits == {"/gone": 2}
@@ -149,7 +149,7 @@ async def test_answers_that_a_refresh_would_refuse_fail(upstream: FakeUpstream, 
     assert says.startswith("answered with 100 countries while 250 are stored, which looks truncated; ")
     verdict, says = of(result, "rates from 127.0.0.1")
     assert verdict == "fail"
-    assert says.startswith("answered with rates that all moved more than tenfold; ")
+    assert says.startswith("answered with rates that all changed more than tenfold; ")
 
 
 @SQLITE
@@ -164,10 +164,10 @@ async def test_refused_key_fails_though_another_source_answers(upstream: FakeUps
     assert refused.code == 1
     assert of(refused, "countries from restcountries") == (
         "fail",
-        "refused RESTCOUNTRIES_API_KEY (401); correct the key; refreshes end here",
+        "refused RESTCOUNTRIES_API_KEY (401); correct the key; refreshes fail until then",
     )
     assert without.code == 0
-    assert of(without, "countries from restcountries") == ("ok", "left out, because it needs RESTCOUNTRIES_API_KEY")
+    assert of(without, "countries from restcountries") == ("ok", "skipped, because it needs RESTCOUNTRIES_API_KEY")
 
 
 async def test_settings_as_json_are_masked():
@@ -200,9 +200,9 @@ async def test_open_service_and_misspelt_setting_are_warnings(database_url: str,
     told = [line for line in result.out.splitlines() if "settings: " in line]
     assert result.code == 0
     assert told == [
-        "warn  settings: no ADMIN_API_KEY, and HOST is 0.0.0.0: whoever reaches it may change everything; "
+        "warn  settings: no ADMIN_API_KEY, and HOST is 0.0.0.0: anyone who can reach it may change everything; "
         "set ADMIN_API_KEY (openssl rand -hex 32 makes one) and ENVIRONMENT=production",
-        "warn  settings: REFRESH_INTERVAL_MINUTE is no setting; did you mean REFRESH_INTERVAL_MINUTES?",
+        "warn  settings: unknown setting REFRESH_INTERVAL_MINUTE; did you mean REFRESH_INTERVAL_MINUTES?",
     ]
 
 
@@ -213,10 +213,10 @@ async def test_secret_is_hidden_in_every_text_of_a_finding_and_in_each_spelling(
         url = "sqlite:///hush%252Fhush%2520hush.db"
         found[name] = await run("doctor", "--json", ADMIN_API_KEY=key, DATABASE_URL=url, **sources)
 
-    assert '"says":"********.db is not there yet"' in found["percent"].out
+    assert '"says":"********.db does not exist yet"' in found["percent"].out
     assert '"check":"countries from ********"' in found["host"].out
-    assert '"advice":"run: python -m app migrate (******** it by itself)"' in found["advice"].out
-    assert '"says":"hush%2Fhush%20hush.db is not there yet"' in found["short"].out
+    assert '"advice":"run: python -m app migrate (******** so automatically)"' in found["advice"].out
+    assert '"says":"hush%2Fhush%20hush.db does not exist yet"' in found["short"].out
 
 
 @pytest.mark.engines("mariadb")

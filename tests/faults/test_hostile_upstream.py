@@ -194,7 +194,7 @@ async def test_upstream_that_breaks_http_is_503_and_changes_nothing(target, sour
 
 
 UNUSABLE: Final = "answered without a single usable country"
-UNKNOWN: Final = "answered in a shape that is not known"
+UNKNOWN: Final = "answered in an unknown format"
 
 
 def named_all(name: str) -> Answer:
@@ -307,20 +307,20 @@ def rate_lists() -> Cases:
         "no base": (document({**usual, "base_code": None}), "answered with rates for 'None' instead of USD"),
         "a dollar of two dollars": (
             document(payloads.er_api(USD=2)),
-            "answered with rates in which a US dollar is not a US dollar",
+            "answered with a rate for USD that is not 1",
         ),
         "rates of the future": (
             document({**usual, "time_last_update_unix": 4e9}),
-            "answered with rates of 2096-10-02, a day in the future",
+            "answered with rates of 2096-10-02, which is in the future",
         ),
         "rates of 1970": (
             document({**usual, "time_last_update_unix": 0}),
-            "answered with rates of 1970-01-01, a day long ago",
+            "answered with rates of 1970-01-01, which is too old",
         ),
         **{
             f"the time {number[:9]}": (
                 with_value(usual, "time_last_update_unix", number),
-                "answered with a time of update that is no time",
+                "answered with an invalid update time",
             )
             for number in ("NaN", "Infinity", "1e400", "9" * 5000, "1e300", '"\\ud800"', "[]")
         },
@@ -354,7 +354,7 @@ def rate_lists() -> Cases:
             ),
             f"a day {depth} deep": (
                 with_value({"base": "USD", "rates": {"EUR": 1}}, "date", odd),
-                "answered with 'list' where a day should be",
+                "answered with 'list' instead of a date",
             ),
             f"an error {depth} deep": (
                 with_value({"result": "x"}, "error-type", odd),
@@ -362,7 +362,7 @@ def rate_lists() -> Cases:
             ),
             f"a time {depth} deep": (
                 with_value(usual, "time_last_update_unix", odd),
-                "answered with a time of update that is no time",
+                "answered with an invalid update time",
             ),
         }
     return cases
@@ -505,7 +505,7 @@ async def test_rate_that_moves_more_than_tenfold_is_skipped_unless_forced(target
     answers = {RATES: document(payloads.er_api() | {"rates": {**rates, **moved}})}
     told = ", from {:g} to {:g}; force=true accepts it"
     expected = [
-        (code, "its rate moved more than tenfold" + told.format(rates[code], moved[code]))
+        (code, "its rate changed more than tenfold" + told.format(rates[code], moved[code]))
         for code in ("GHS", "NGN", "EUR")
     ]
 
@@ -525,7 +525,7 @@ async def test_rate_that_moves_more_than_tenfold_is_skipped_unless_forced(target
     all_moved = document(
         payloads.er_api() | {"rates": {code: rate * (1 if code == "USD" else 1e4) for code, rate in rates.items()}}
     )
-    reason = "answered with rates that all moved more than tenfold; force=true accepts them"
+    reason = "answered with rates that all changed more than tenfold; force=true accepts them"
     await target.must_fail("all moved", {RATES: all_moved}, "exchange rate API", reason)
     figure(f"3 of 5 that moved skipped, 5 of 5 forced, all 163 moved: 503; {target.judge()}")
 
@@ -553,7 +553,7 @@ async def test_chain_of_sources_that_say_nothing_ends_in_time(tmp_path, database
         seconds = time.monotonic() - begun
     bound = min(25.0, 4 * timeout)
     assert (response.status_code, response.headers["Retry-After"]) == (503, "30")
-    assert ("not asked, the chain's 25 s were used up" in response.text) == is_full
+    assert ("not asked: the chain's 25 s were used up" in response.text) == is_full
     assert bound - 0.1 <= seconds < bound + 2
     assert service.stored() == service.before
     figure(

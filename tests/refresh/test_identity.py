@@ -144,7 +144,7 @@ async def test_rate_that_moved_more_than_tenfold_is_skipped_and_reported(loaded,
 
     report = (await loaded.post("/countries/refresh")).json()
 
-    reason = f"its rate moved more than tenfold, from {rate:g} to {rate * 10.1:g}; force=true accepts it"
+    reason = f"its rate changed more than tenfold, from {rate:g} to {rate * 10.1:g}; force=true accepts it"
     assert report["skipped"] == [{"name": "GHS", "reason": reason}]
     ghana = (await loaded.get("/countries/gh")).json()
     assert (ghana["currency_code"], ghana["exchange_rate"], ghana["estimated_gdp"]) == ("GHS", None, None)
@@ -178,4 +178,4 @@ async def test_rates_that_all_moved_tenfold_are_a_failed_source(loaded, upstream
     response = await loaded.post("/countries/refresh")
 
     assert response.status_code == 503
-    assert "rates that all moved more than tenfold" in response.json()["details"]
+    assert "rates that all changed more than tenfold" in response.json()["details"]

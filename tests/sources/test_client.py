@@ -55,12 +55,12 @@ HOSTILE = {
     "truncated gzip": (body(gzip.compress(b"[1]" * 99)[:-9], Content_Encoding="gzip"), "answered with truncated gzip"),
     "junk behind gzip": (
         body(gzip.compress(b"[1]") + b"x" * 90_000, Content_Encoding="gzip"),
-        "answered with more after the end of its gzip",
+        "answered with data after the end of its gzip",
     ),
     "no gzip at all": (body(b"[1]", Content_Encoding="gzip"), "answered with broken gzip"),
     "unknown encoding": (
         body(b"[1]", Content_Encoding="br"),
-        "answered in the encoding 'br', which was not asked for",
+        "answered in the encoding 'br', which was not requested",
     ),
     "no content": (status(204), "answered 204"),
     "partial content": (status(206), "answered 206"),

@@ -118,7 +118,7 @@ LIES: dict[str, tuple[str, Answer, str]] = {
         document({"data": {"_demo": {"message": "Test"}, "objects": payloads.v5()}}),
         "answered with the sample of the demo key, which is not data",
     ),
-    "unknown country shape": (COUNTRIES, document({"rows": []}), "answered in a shape that is not known"),
+    "unknown country shape": (COUNTRIES, document({"rows": []}), "answered in an unknown format"),
     "moved away": (
         COUNTRIES,
         body(b"", code=301, Location="http://files.example/legacy.json"),
@@ -139,7 +139,7 @@ LIES: dict[str, tuple[str, Answer, str]] = {
     "dollar that is no dollar": (
         RATES,
         document(payloads.er_api(USD=1.1)),
-        "answered with rates in which a US dollar is not a US dollar",
+        "answered with a rate for USD that is not 1",
     ),
     "error with 200": (
         RATES,
@@ -149,24 +149,24 @@ LIES: dict[str, tuple[str, Answer, str]] = {
     "future": (
         RATES,
         document(payloads.er_api() | {"time_last_update_unix": 4102444800}),
-        "answered with rates of 2100-01-01, a day in the future",
+        "answered with rates of 2100-01-01, which is in the future",
     ),
     "past": (
         RATES,
         document(payloads.er_api() | {"time_last_update_unix": 0}),
-        "answered with rates of 1970-01-01, a day long ago",
+        "answered with rates of 1970-01-01, which is too old",
     ),
     "rates for a hundred": (
         RATES,
         document(payloads.frankfurter_v1() | {"amount": 100}),
-        "answered with rates for another amount than 1",
+        "answered with rates for an amount other than 1",
     ),
     "no rates": (RATES, document(payloads.er_api() | {"rates": {}}), "answered without a single usable rate"),
-    "unknown rate shape": (RATES, document([1, 2]), "answered in a shape that is not known"),
+    "unknown rate shape": (RATES, document([1, 2]), "answered in an unknown format"),
     "no day": (
         RATES,
         document(payloads.currency_api() | {"date": "soon"}),
-        "answered with 'soon' where a day should be",
+        "answered with 'soon' instead of a date",
     ),
 }
 

@@ -166,18 +166,18 @@ def codings() -> Cases:
         "gzip in gzip": (bomb("gzip", megabytes=20, layers=2), "answered with something that is not JSON"),
         "gzip, gzip": (
             bomb("gzip, gzip", megabytes=20, layers=2),
-            "answered in the encoding 'gzip, gzip', which was not asked for",
+            "answered in the encoding 'gzip, gzip', which was not requested",
         ),
-        "br bomb": (bomb("br", megabytes=20), "answered in the encoding 'br', which was not asked for"),
-        "zstd bomb": (bomb("zstd", megabytes=20), "answered in the encoding 'zstd', which was not asked for"),
-        "deflate bomb": (bomb("deflate", megabytes=20), "answered in the encoding 'deflate', which was not asked for"),
+        "br bomb": (bomb("br", megabytes=20), "answered in the encoding 'br', which was not requested"),
+        "zstd bomb": (bomb("zstd", megabytes=20), "answered in the encoding 'zstd', which was not requested"),
+        "deflate bomb": (bomb("deflate", megabytes=20), "answered in the encoding 'deflate', which was not requested"),
         "truncated gzip": (
             body(gzip.compress(b"[1]" * 99)[:-9], Content_Encoding="gzip"),
             "answered with truncated gzip",
         ),
         "gzip that goes on": (
             body(gzip.compress(b"[1]") + b"x" * 20 * MIB, Content_Encoding="gzip"),
-            "answered with more after the end of its gzip",
+            "answered with data after the end of its gzip",
         ),
         "gzip that is none": (body(b"[1]", Content_Encoding="gzip"), "answered with broken gzip"),
     }

@@ -1,1 +1,1 @@
-"""Finds out what is wrong with an installation."""
+"""``python -m app doctor``: checks an installation."""

@@ -1,4 +1,4 @@
-"""The command that looks for what is wrong: ``python -m app doctor``."""
+"""``python -m app doctor``: runs all checks and prints the findings."""
 
 from typing import Final
 
@@ -18,9 +18,9 @@ _STYLES: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bo
 
 
 def doctor(*, as_json: JsonOption = False) -> None:
-    """Check settings, database, migrations, sources and data, and say what to do. Changes nothing.
+    """Check settings, database, migrations, sources and data, and give advice. Changes nothing.
 
-    Each source is asked once, for five seconds at most. Exit code 1 where something fails; a warning is no failure.
+    Each source is asked once, for at most five seconds. Exit code 1 if a check fails; warnings do not count.
     """
     findings = _examine()
     verdict = worst(findings)
@@ -35,16 +35,16 @@ def doctor(*, as_json: JsonOption = False) -> None:
 def _examine() -> list[Finding]:
     try:
         settings = read_settings_without_log()
-    except SystemExit as wrong:  # told as the other commands tell it, and nothing else can be checked
+    except SystemExit as wrong:  # the text is the same as in other commands; nothing else can be checked
         lines = str(wrong).splitlines()
-        advice = "correct it in the environment or in .env; docs/configuration.md has them all"
+        advice = "correct it in the environment or in .env; docs/configuration.md describes every setting"
         return [failed("settings", line.removeprefix("Wrong setting: "), advice) for line in lines]
-    found = run(lambda: _ask(settings), doing="Asking the database and the sources")
+    found = run(lambda: _check(settings), doing="Checking the database and the sources")
     hide = hiding(settings.secrets)
     return [finding.hidden(hide) for finding in (*check_settings(settings), *found)]
 
 
-async def _ask(settings: Settings) -> list[Finding]:
+async def _check(settings: Settings) -> list[Finding]:
     storage, known = await check_storage(settings)
     return [*storage, *await check_sources(settings, known)]
 

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""The findings of the checks."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 
 class Verdict(StrEnum):
-    """How bad it is: all right, worth a look, or something does not work."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARN = "warn"
@@ -15,36 +15,36 @@ class Verdict(StrEnum):
 
 
 class Finding(BaseModel):
-    """The answer of one check."""
+    """The result of one check."""
 
     check: str
     verdict: Verdict
     says: str
     advice: str | None = None
-    """What to do; None where nothing is to be done."""
+    """What to do; None if nothing needs doing."""
 
     def hidden(self, hide: Callable[[str], str]) -> "Finding":
-        """The same without secrets: what a server says may quote anything, and so may names and addresses."""
+        """A copy without secrets, which names, addresses and a server's messages may contain."""
         advice = None if self.advice is None else hide(self.advice)
         return self.model_copy(update={"check": hide(self.check), "says": hide(self.says), "advice": advice})
 
 
 def ok(check: str, says: str) -> Finding:
-    """All right."""
+    """A check that passed."""
     return Finding(check=check, verdict=Verdict.OK, says=says)
 
 
 def warn(check: str, says: str, advice: str) -> Finding:
-    """It works, and could be better."""
+    """Something that works but deserves attention."""
     return Finding(check=check, verdict=Verdict.WARN, says=says, advice=advice)
 
 
 def failed(check: str, says: str, advice: str) -> Finding:
-    """It does not work."""
+    """Something that does not work."""
     return Finding(check=check, verdict=Verdict.FAIL, says=says, advice=advice)
 
 
 def worst(findings: list[Finding]) -> Verdict:
-    """The verdict on all of them."""
+    """The most severe verdict; OK without findings."""
     order = list(Verdict)
     return max((finding.verdict for finding in findings), key=order.index, default=Verdict.OK)

@@ -1,4 +1,4 @@
-"""Whether the database can be reached, is up to date, lets us write, and how old its data are."""
+"""Checks whether the database is reachable, migrated and writable, and how old its data is."""
 
 import asyncio
 import time
@@ -26,33 +26,33 @@ from app.countries.store import read_stored
 from app.rates.store import last_known_rates
 from app.sources.rates import source_name
 
-_MIGRATE: Final = "run: python -m app migrate (serve does it by itself)"
+_MIGRATE: Final = "run: python -m app migrate (serve does so automatically)"
 _REFRESH: Final = "run: python -m app refresh"
 _OLD_DATA: Final = timedelta(days=2)
-"""Where no refresh is scheduled."""
+"""Age for a warning if no refresh is scheduled."""
 _OLD_RATES: Final = timedelta(days=7)
 
 
-class Known(NamedTuple):
-    """What a refresh compares new data with; nothing where the database does not tell."""
+class StoredData(NamedTuple):
+    """What a refresh compares new data with; empty if the database cannot be read."""
 
     countries: int = 0
-    """How many are stored."""
+    """Number of stored countries."""
     rates: Mapping[str, Mapping[str, float]] = MappingProxyType({})
-    """The newest of each currency, source by source."""
+    """The last rate of each currency, by source."""
 
 
-async def check_storage(settings: Settings) -> tuple[list[Finding], Known]:
-    """Check the database, its schema and its data; what can't be asked any more is left out."""
+async def check_storage(settings: Settings) -> tuple[list[Finding], StoredData]:
+    """Check the database, its schema and its data; checks after a failed one are skipped."""
     url = normalize_database_url(settings.database_url.get_secret_value())
     port = dialect_for(url).default_port
     where = f"{url.host}:{url.port or port}/{url.database}" if url.host else str(url.database)
     if port is None and not await asyncio.to_thread(Path(where).exists):
-        return [failed("database", f"{where} is not there yet", _MIGRATE)], Known()
+        return [failed("database", f"{where} does not exist yet", _MIGRATE)], StoredData()
     database = Database(settings)
     try:
         found = await _check(database, where, settings, datetime.now(UTC))
-        return found, Known() if worst(found) is Verdict.FAIL else await _read_known(database, settings)
+        return found, StoredData() if worst(found) is Verdict.FAIL else await _read_stored(database, settings)
     finally:
         await database.close()
 
@@ -74,7 +74,7 @@ async def _check(database: Database, where: str, settings: Settings, now: dateti
 
 
 async def _writable(database: Database, where: str) -> Finding | None:
-    """Change no row, in each of the ways that the service changes rows; a server refuses that as if there were some."""
+    """Insert, update and delete no rows; a server that forbids writing refuses even that."""
 
     async def change_nothing(session: AsyncSession) -> None:
         connection = await session.connection()
@@ -92,7 +92,7 @@ async def _writable(database: Database, where: str) -> Finding | None:
 
 
 def _explained(dialect: Dialect, where: str, error: Exception, *, check: str = "database") -> Finding:
-    """What the database said, and what to do about it."""
+    """The database's message, with advice."""
     fault = error.__cause__ if isinstance(error, DatabaseUnavailable) and error.__cause__ else error
     told = getattr(fault, "orig", None)
     reason = " ".join(str(told.args[-1] if told is not None and told.args else error).split())
@@ -101,8 +101,8 @@ def _explained(dialect: Dialect, where: str, error: Exception, *, check: str = "
 
 def _migrated(revision: str) -> Finding:
     if revision > head_revision():
-        says = f"revision {revision}, newer than {head_revision()}: a newer version of the service made it"
-        return warn("migrations", says, "run that version here as well")
+        says = f"revision {revision}, newer than {head_revision()}: made by a newer version of the service"
+        return warn("migrations", says, "run that version here too")
     return ok("migrations", f"revision {revision}, the newest")
 
 
@@ -117,22 +117,22 @@ async def _data(database: Database, where: str, settings: Settings, now: datetim
     return judge_data(status, now, settings.refresh_interval_minutes)
 
 
-async def _read_known(database: Database, settings: Settings) -> Known:
+async def _read_stored(database: Database, settings: Settings) -> StoredData:
     names = [source_name(entry) for entry in settings.rate_sources]
     try:
         async with database.reading() as session:
-            return Known(len(await read_stored(session)), await last_known_rates(session, names))
-    except (AppError, SQLAlchemyError):  # went away behind the checks
-        return Known()
+            return StoredData(len(await read_stored(session)), await last_known_rates(session, names))
+    except (AppError, SQLAlchemyError):  # it went away after the checks
+        return StoredData()
 
 
 def judge_data(status: StatusPublic, now: datetime, refresh_interval_minutes: float) -> Finding:
-    """Whether the stored data are as fresh as the schedule lets expect.
+    """Whether the stored data is as fresh as the schedule promises.
 
     Args:
-        status: What is stored.
+        status: What ``GET /status`` shows.
         now: The time, UTC.
-        refresh_interval_minutes: Between scheduled refreshes; 0 where there are none.
+        refresh_interval_minutes: Between scheduled refreshes; 0 if there are none.
     """
     age, rates_age = now - status.last_refreshed_at, now.date() - status.rates_date
     says = (
@@ -140,11 +140,11 @@ def judge_data(status: StatusPublic, now: datetime, refresh_interval_minutes: fl
         f"rates of {status.rates_date} from {status.sources.rates}"
     )
     if refresh_interval_minutes and age > 2 * timedelta(minutes=refresh_interval_minutes):
-        return warn("data", says, "scheduled refreshes fail, or the service is down; see its log")
+        return warn("data", says, "scheduled refreshes fail, or the service is not running; see its log")
     if not refresh_interval_minutes and age > _OLD_DATA:
         return warn("data", says, f"{_REFRESH}, or set REFRESH_INTERVAL_MINUTES")
     if rates_age > _OLD_RATES:
-        return warn("data", f"{says}, {rates_age.days} days ago", f"{_REFRESH}, from a source that has newer ones")
+        return warn("data", f"{says}, {rates_age.days} days ago", f"{_REFRESH}, from a source with newer rates")
     return ok("data", says)
 
 

@@ -10,28 +10,27 @@ import stamina
 from app import __version__
 from app.core.http.problems import in_one_line
 from app.sources.chain import SourceFailed
-from app.sources.client import BadStatus, Busy, PassingFault, _parse, _seconds
+from app.sources.client import BadStatus, Busy, PassingFault, parse_json, parse_retry_after
 
-_API_BUSY: Final = frozenset({429, 502, 503, 504})
-"""Without 500: an API that fails on what we sent fails on it again. A proxy says 502 and 504 while the API restarts."""
-
-
-_API_SECONDS: Final = 30
+_RETRIED_STATUS: Final = frozenset({429, 502, 503, 504})
+"""Not 500: the same request would fail again. A proxy answers 502 or 504 while the service restarts."""
+_TIMEOUT_SECONDS: Final = 30
 
 
 class Refused(BadStatus):
-    """An API answered with an error that stays."""
+    """The service answered with an error that a retry does not change."""
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(status)
-        self.args = (f"answered {status}: {why}" if why else f"answered {status}",)
+        if why:
+            self.args = (f"answered {status}: {why}",)
 
 
 def create_api_client(url: str, key: str | None) -> httpx.AsyncClient:
-    """A client of an API such as this service's own; close it at the end.
+    """The HTTP client for ``call_api()``; close it at the end.
 
     Args:
-        url: What all paths are below.
+        url: Address of the service; paths are relative to it.
         key: Sent in ``X-API-Key``; None sends none.
     """
     return httpx.AsyncClient(
@@ -40,7 +39,7 @@ def create_api_client(url: str, key: str | None) -> httpx.AsyncClient:
         | ({"X-API-Key": key} if key else {}),
         follow_redirects=False,
         trust_env=False,
-        timeout=_API_SECONDS,
+        timeout=_TIMEOUT_SECONDS,
     )
 
 
@@ -53,21 +52,21 @@ async def call_api(
     patience: float,
     on_retry: Callable[[], None],
 ) -> Any:
-    """Send a request for which twice is the same as once, and give the JSON of its answer.
+    """Send an idempotent request, and return the JSON of the answer.
 
-    Passing faults are tried again, with backoff and as ``Retry-After`` wants it.
+    Temporary failures are retried with backoff, or after ``Retry-After``.
 
     Args:
         api: From create_api_client().
-        method: Of HTTP.
-        path: Below the API's address.
+        method: HTTP method.
+        path: Relative to the address of the service.
         content: JSON; None sends no body.
-        patience: Seconds after which a fault is not tried again.
+        patience: Seconds after which a failure is no longer retried.
         on_retry: Called before each retry.
 
     Raises:
-        Refused: The API answered with an error that stays.
-        SourceFailed: There is no answer that can be used.
+        Refused: The service answered with an error that a retry does not change.
+        SourceFailed: There is no usable answer; the text continues "the service ...".
     """
     deadline = asyncio.get_running_loop().time() + patience
 
@@ -91,27 +90,27 @@ async def _call(api: httpx.AsyncClient, method: str, path: str, content: bytes |
     try:
         response = await api.request(method, path, content=content, headers=headers)
     except httpx.TimeoutException as error:
-        raise PassingFault(f"no answer within {_API_SECONDS} s") from error
+        raise PassingFault(f"did not answer within {_TIMEOUT_SECONDS} s") from error
     except httpx.TransportError as error:
-        broken = "could not connect" if isinstance(error, httpx.ConnectError) else "the connection broke"
-        raise PassingFault(broken) from error
+        is_down = isinstance(error, httpx.ConnectError)
+        raise PassingFault("could not be reached" if is_down else "closed the connection") from error
     except httpx.HTTPError as error:
-        raise SourceFailed(f"the request failed ({type(error).__name__})") from error
-    if response.status_code in _API_BUSY:
-        raise Busy(response.status_code, _seconds(response.headers.get("Retry-After")))
+        raise SourceFailed(f"could not be asked ({type(error).__name__})") from error
+    if response.status_code in _RETRIED_STATUS:
+        raise Busy(response.status_code, parse_retry_after(response.headers.get("Retry-After")))
     if not response.is_success:
         raise Refused(response.status_code, _why(response.content))
-    return _parse(response.content)
+    return parse_json(response.content)
 
 
 def _why(body: bytes) -> str:
-    """An error of the shape ``{"error", "details"}`` as one line; empty where it has another shape."""
+    """An error of the shape ``{"error", "details"}`` in one line; empty for any other body."""
     try:
-        error = _parse(body)
+        error = parse_json(body)
     except SourceFailed:
         return ""
     if not isinstance(error, dict):
         return ""
     details = error.get("details") or ""
-    told = f"{error.get('error', '')}: {in_one_line(details)}" if details else str(error.get("error", ""))
-    return " ".join(told.split())[:500]
+    text = f"{error.get('error', '')}: {in_one_line(details)}" if details else str(error.get("error", ""))
+    return " ".join(text.split())[:500]

@@ -11,9 +11,7 @@ from sqlalchemy.exc import ArgumentError
 
 from app.core.config.addresses import is_http_url, parse_chain, parse_networks, without_secrets
 from app.core.config.database_url import normalize_database_url, tls_context
-
-COUNTRY_SOURCE_NAMES = ("restcountries", "restcountries-static", "countries.dev", "bundled")
-RATE_SOURCE_NAMES = ("open.er-api.com", "currency-api", "frankfurter", "bundled")
+from app.core.config.sources import COUNTRY_SOURCE_NAMES, RATE_SOURCE_NAMES, RATE_URLS, RESTCOUNTRIES
 
 _SHORTEST_KEY = 16
 """Characters; a random key of this length can't be guessed, whatever the rate limits."""
@@ -80,7 +78,7 @@ class Settings(BaseSettings):
 
     country_sources: Words = COUNTRY_SOURCE_NAMES
     """Names or http(s) URLs, tried in order until one gives a usable answer."""
-    rate_sources: Words = RATE_SOURCE_NAMES[:-1]
+    rate_sources: Words = tuple(RATE_URLS)
     restcountries_api_key: SecretStr | None = None
     """Key of REST Countries v5; None leaves ``restcountries`` out of the chain."""
     restcountries_url: str = "https://api.restcountries.com/countries/v5"
@@ -188,7 +186,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _keyed_source_has_its_key(self) -> Self:
-        if self.country_sources == ("restcountries",) and self.restcountries_api_key is None:
+        if self.country_sources == (RESTCOUNTRIES,) and self.restcountries_api_key is None:
             raise ValueError("RESTCOUNTRIES_API_KEY: is required when restcountries is the only source of countries")
         return self
 

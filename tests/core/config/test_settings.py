@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.core.config.settings import COUNTRY_SOURCE_NAMES, Settings, load_settings
+from app.core.config.settings import Settings, load_settings
+from app.core.config.sources import COUNTRY_SOURCE_NAMES
 
 ROOT = Path(__file__).resolve().parents[3]
 HUSH = "hush-hush"
