@@ -1,4 +1,4 @@
-"""The commands about stored countries: ``python -m app countries`` and ``python -m app export``."""
+"""``python -m app countries`` and ``python -m app export``."""
 
 import os
 from collections.abc import Awaitable, Callable
@@ -11,8 +11,18 @@ from pydantic import ValidationError
 from rich.table import Table
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.cli.terminal import JsonOption, errors, examples, fail, read_settings_without_log, run, show, show_json
-from app.core.db.database import Database
+from app.cli.terminal import (
+    JsonOption,
+    errors,
+    errors_in_one_line,
+    examples,
+    open_database,
+    read_settings_without_log,
+    run,
+    show,
+    show_fields,
+    show_json,
+)
 from app.core.db.keys import name_key
 from app.core.errors import AppError, DatabaseUnavailable
 from app.core.http.formats import Format, write_table
@@ -24,16 +34,18 @@ from app.countries.schemas import CountryFilters, CountryPublic, CountrySort
 
 
 class NotWritten(AppError):
-    """The file could not be written; what was there before still is."""
+    """The file could not be written; an existing one is unchanged."""
 
     title = "Not written"
 
 
 T = TypeVar("T")
 
-Region = Annotated[str | None, typer.Option(help="Only of this region, in any case.")]
-Currency = Annotated[str | None, typer.Option(help="Only with this currency code, in any case.")]
-Part = Annotated[str | None, typer.Option("--q", help="Only with this in the name; case and accents do not count.")]
+Region = Annotated[str | None, typer.Option(help="Only countries of this region; case does not matter.")]
+Currency = Annotated[str | None, typer.Option(help="Only countries with this currency code; case does not matter.")]
+NamePart = Annotated[
+    str | None, typer.Option("--q", help="Only names that contain this text; case and accents do not matter.")
+]
 Sort = Annotated[
     CountrySort,
     typer.Option(metavar="ORDER", help="gdp, population, name or exchange_rate, with _asc or _desc."),
@@ -56,11 +68,13 @@ def list_countries(
     *,
     region: Region = None,
     currency: Currency = None,
-    q: Part = None,
+    q: NamePart = None,
     sort: Sort = CountrySort.NAME_ASC,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, max=MAX_LIMIT, help="At most so many.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=MAX_LIMIT, help="Maximum number of countries.")
+    ] = None,
     offset: Annotated[
-        int, typer.Option(metavar="N", min=0, max=1_000_000_000, help="Leave out so many at the start.")
+        int, typer.Option(metavar="N", min=0, max=1_000_000_000, help="Number of countries to skip.")
     ] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -70,13 +84,13 @@ def list_countries(
     """
     chosen = {"region": region, "currency": currency, "q": q}
     filters = _filters(**chosen, sort=sort, limit=limit, offset=offset)
-    countries, total = _ask(lambda session: crud.list_countries(session, filters))
+    countries, total = _read(lambda session: crud.list_countries(session, filters))
     if as_json:
         show_json(countries)
         return
     if countries:
         show(_table(countries))
-    _tell_number(len(countries), total, filters, is_filtered=any(chosen.values()))
+    _show_number(len(countries), total, filters, is_filtered=any(chosen.values()))
 
 
 @commands.command(
@@ -88,65 +102,53 @@ def list_countries(
     ),
 )
 def show_country(
-    name: Annotated[str, typer.Argument(help="Name in any case, accents do not count; or alpha-2 or alpha-3 code.")],
+    name: Annotated[str, typer.Argument(help="Name, whatever its case and accents, or alpha-2 or alpha-3 code.")],
     *,
     as_json: JsonOption = False,
 ) -> None:
     """Show one country, as GET /countries/{name} does."""
-    country = _ask(lambda session: _find(session, name))
+    country = _read(lambda session: _find(session, name))
     if as_json:
         show_json(country)
         return
-    table = Table(show_header=False, box=None)
-    for field, value in _described(country).items():
-        table.add_row(field, value)
-    show(table)
-
-
-EXPORT_EXAMPLES: Final = examples(
-    "python -m app export --output countries.csv",
-    'python -m app export --format ndjson | grep \'"region":"Europe"\'',
-    "python -m app export --format json --fields name,population --sort population_desc",
-)
+    show_fields(_described(country).items())
 
 
 def export(
     *,
-    form: Annotated[
-        Format | None, typer.Option("--format", help="Without it, as the name of the file ends, else csv.")
+    format_: Annotated[
+        Format | None, typer.Option("--format", help="Default: the file name's extension, else csv.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Written whole or not at all; without it, standard output.")
+        Path | None, typer.Option(metavar="FILE", help="Written completely or not at all; default: standard output.")
     ] = None,
     region: Region = None,
     currency: Currency = None,
-    q: Part = None,
+    q: NamePart = None,
     sort: Sort = CountrySort.NAME_ASC,
     fields: Annotated[str | None, typer.Option(help="Only these fields, separated by commas.")] = None,
 ) -> None:
-    """Write stored countries as CSV, NDJSON or JSON, byte by byte as GET /countries?format= does.
+    """Write stored countries as CSV, NDJSON or JSON, byte for byte like GET /countries?format=.
 
-    A file that is there already is replaced when the new one is complete.
+    An existing file is replaced once the new one is complete.
     """
     filters = _filters(region=region, currency=currency, q=q, sort=sort, fields=fields)
-    form = form or _format_of(output)
-    countries, total = _ask(lambda session: crud.list_countries(session, filters))
-    content = write_table(form, filters.columns, (tuple(country.values()) for country in countries))
+    format_ = format_ or _format_of(output)
+    countries, total = _read(lambda session: crud.list_countries(session, filters))
+    content = write_table(format_, filters.columns, (tuple(country.values()) for country in countries))
     if output is None:
         typer.echo(content, nl=False)
     else:
-        try:
+        with errors_in_one_line():
             write_file(output, content)
-        except NotWritten as error:
-            fail(error)
         errors.print(f"{total} countries written to {output}", soft_wrap=True)
     if not countries:
-        _tell_number(0, total, filters, is_filtered=any((region, currency, q)))
+        _show_number(0, total, filters, is_filtered=any((region, currency, q)))
 
 
-def _filters(**given: Any) -> CountryFilters:
+def _filters(**options: Any) -> CountryFilters:
     try:
-        return CountryFilters(**given)
+        return CountryFilters(**options)
     except ValidationError as error:
         raise typer.BadParameter(f"--{in_one_line(describe_invalid(error, what='option'))}") from None
 
@@ -156,23 +158,20 @@ def _format_of(output: Path | None) -> Format:
     return Format(ending) if ending in list(Format) else Format.CSV
 
 
-def _ask(question: Callable[[AsyncSession], Awaitable[T]]) -> T:
-    """Ask the database something; the connection is closed before anything is printed."""
+def _read(query: Callable[[AsyncSession], Awaitable[T]]) -> T:
+    """Read from the database; the connection is closed before anything is printed."""
     settings = read_settings_without_log()
 
-    async def answer() -> T:
-        database = Database(settings)
+    async def read() -> T:
         try:
-            async with database.reading() as session:
-                return await question(session)
+            async with open_database(settings) as database, database.reading() as session:
+                return await query(session)
         except DatabaseUnavailable as error:
             if "run: " not in str(error.details):
-                error.details = f"{error.details}; python -m app doctor tells why"
+                error.details = f"{error.details}; python -m app doctor says why"
             raise
-        finally:
-            await database.close()
 
-    return run(answer)
+    return run(read)
 
 
 async def _find(session: AsyncSession, name: str) -> CountryPublic:
@@ -183,22 +182,22 @@ async def _find(session: AsyncSession, name: str) -> CountryPublic:
         raise CountryNotFound(_suggestion(name, [country["name"] for country in listed])) from None
 
 
-def _suggestion(name: str, known: list[str]) -> str:
-    if not known:
+def _suggestion(name: str, stored: list[str]) -> str:
+    if not stored:
         return "nothing is stored yet; run: python -m app refresh"
-    by_key = {name_key(other): other for other in known}
+    by_key = {name_key(other): other for other in stored}
     close = [by_key[key] for key in get_close_matches(name_key(name), by_key, n=3)]
     return f"{name}; did you mean {' or '.join(close)}?" if close else name
 
 
-def _tell_number(shown: int, total: int, filters: CountryFilters, *, is_filtered: bool) -> None:
-    """Say on standard error how many there are: the table is for who reads standard output."""
+def _show_number(shown: int, total: int, filters: CountryFilters, *, is_filtered: bool) -> None:
+    """Print the number of countries on standard error, so that standard output has only the table."""
     if total == 0:
         nothing = "No country matches." if is_filtered else "Nothing is stored yet; run: python -m app refresh"
         errors.print(nothing, soft_wrap=True)
         return
     rest = filters.offset + shown < total
-    more = f"; the next: --offset {filters.offset + shown}" if shown and rest else ""
+    more = f"; next: --offset {filters.offset + shown}" if shown and rest else ""
     errors.print(f"{shown} of {total} countries{more}", highlight=False)
 
 
@@ -216,16 +215,16 @@ def _table(countries: list[dict[str, Any]]) -> Table:
 
 
 def _rate(rate: float | None) -> str:
-    """Two decimals are much for a rate of thousands, and nothing for one of a third."""
+    """Four decimals below 100, two above: enough for a rate of 0.33, and not too many for one of 1,500."""
     if rate is None:
         return "-"
     return f"{rate:,.2f}" if rate >= 100 else f"{rate:,.4f}"
 
 
 def _described(country: CountryPublic) -> dict[str, str]:
-    """One country as lines of a table."""
+    """Names and values to show of one country."""
     rate, gdp = country.exchange_rate, country.estimated_gdp
-    given = {
+    values = {
         "Name": country.name,
         "Codes": ", ".join(filter(None, (country.alpha2_code, country.alpha3_code))),
         "Capital": country.capital,
@@ -237,19 +236,19 @@ def _described(country: CountryPublic) -> dict[str, str]:
         "Flag": country.flag_url,
         "Refreshed": f"{country.last_refreshed_at:%Y-%m-%d %H:%M} UTC",
     }
-    return {field: value or "-" for field, value in given.items()}
+    return {field: value or "-" for field, value in values.items()}
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write under another name beside the file, and rename: nobody ever sees half of it.
+    """Write a temporary file beside the target, then rename it: nobody ever sees half of the content.
 
     Raises:
-        NotWritten: The reason is in the details.
+        NotWritten: The details say why.
     """
-    target = path.resolve()  # a link stays one
+    target = path.resolve()  # a symbolic link stays one
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     if target.exists() and not target.is_file():
-        raise NotWritten(f"{path}: is no file")
+        raise NotWritten(f"{path}: is not a regular file")
     try:
         try:
             part.write_bytes(content)

@@ -1,9 +1,9 @@
-"""What the commands share: the terminal, the settings, an up-to-date schema, and an end with one line."""
+"""What the commands share: terminal, settings, database, and errors as one line."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Final, NoReturn, TypeVar
 
 import typer
@@ -25,47 +25,57 @@ from rich.text import Text
 
 from app.core.config.settings import Settings, load_settings
 from app.core.db import migrations
+from app.core.db.database import Database
 from app.core.errors import AppError, DatabaseUnavailable
-from app.core.http.access import Principal, Role
+from app.core.http.access import ACTOR, Principal, Role
 from app.core.http.problems import in_one_line
 from app.core.telemetry.log import configure_logging
 
 T = TypeVar("T")
 
-COMMAND_LINE: Final = Principal("command line", Role.ADMIN)
-"""Who acts where a command changes the database."""
-
-# Names from sources and of files are shown as they are: no markup.
+# No markup: names from sources and of files are printed as they are.
 console: Final = Console(markup=False)
 errors: Final = Console(stderr=True, markup=False)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
-_WIDEST: Final = 1000
+_LINE_WIDTH: Final = 1000
+"""Of tables that are not printed to a terminal."""
 
 
 def examples(*lines: str) -> str:
-    """The end of a command's help: commands that work as they stand, each in a line of its own."""
+    """The examples at the end of a command's help, one per line."""
     # A bracket would open markup.
     return "Examples:\n" + "\n".join(f"  {line}" for line in lines).replace("[", r"\[")
 
 
 def read_settings(**overrides: object) -> Settings:
-    """Read the settings and set up the log; a wrong setting ends the command."""
+    """Read the settings and set up logging; a wrong setting ends the command."""
     settings = load_settings(**overrides)
     configure_logging(settings)
     return settings
 
 
 def read_settings_without_log() -> Settings:
-    """The same for commands that only read: what goes wrong there is told once, as their error."""
+    """The same for commands that only read: their errors are printed once, not logged as well."""
     settings = read_settings()
     logger.remove()
     return settings
 
 
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database for one command; audit entries name the command line as the actor."""
+    ACTOR.set(Principal("command line", Role.ADMIN))
+    database = Database(settings)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
 def bring_up_to_date(settings: Settings) -> None:
-    """Bring the database schema up to date; where that fails, the command ends."""
+    """Bring the database schema up to date; a failure ends the command."""
     try:
         migrations.migrate(settings)
     except DatabaseUnavailable as error:
@@ -81,15 +91,10 @@ def run(work: Callable[[], Awaitable[T]], *, doing: str | None = None) -> T:
 
     Args:
         work: What to do.
-        doing: Shown with a spinner and the seconds so far; None shows nothing.
+        doing: Shown with a spinner and the elapsed seconds; None shows nothing.
     """
-    try:
+    with errors_in_one_line():
         return asyncio.run(_with_spinner(work, doing) if doing else _alone(work))
-    except AppError as error:
-        fail(error)
-    except KeyboardInterrupt:
-        errors.print(Text("Interrupted", "bold red"))
-        raise typer.Exit(130) from None
 
 
 async def _alone(work: Callable[[], Awaitable[T]]) -> T:
@@ -105,55 +110,85 @@ async def _with_spinner(work: Callable[[], Awaitable[T]], doing: str) -> T:
     return task.result()
 
 
-def fail(error: AppError) -> NoReturn:
-    """End the command with an error as one line."""
-    details = f": {in_one_line(error.details)}" if error.details else ""
-    errors.print(Text.assemble((error.title, "bold red"), details), soft_wrap=True)
-    raise typer.Exit(1) from error
+def fail(error: AppError | None, hint: str = "") -> NoReturn:
+    """End the command with an error as one line, and exit code 1.
+
+    Args:
+        error: None means that the user pressed Ctrl+C; the exit code is then 130.
+        hint: A second line, such as the command that resumes; empty prints none.
+    """
+    title, details = (error.title, error.details) if error else ("Interrupted", None)
+    text = Text.assemble((title, "bold red"), f": {in_one_line(details)}" if details else "")
+    for line in (text, hint) if hint else (text,):
+        errors.print(line, soft_wrap=True)
+    raise typer.Exit(1 if error else 130) from error
+
+
+@contextmanager
+def errors_in_one_line(hint: Callable[[AppError | None], str] = lambda _: "") -> Iterator[None]:
+    """End the command with one line where the block raises an AppError, or is interrupted.
+
+    Args:
+        hint: Returns the second line for the error, or for None after Ctrl+C; see ``fail()``.
+    """
+    try:
+        yield
+    except AppError as error:
+        fail(error, hint(error))
+    except KeyboardInterrupt:
+        fail(None, hint(None))
 
 
 def show(table: Table) -> None:
-    """Print a table: as wide as the terminal; where there is none, with each row in one line, however long."""
+    """Print a table: as wide as the terminal; elsewhere each row in one line, however long."""
     if console.is_terminal:
         console.print(table)
         return
-    page = Console(markup=False, width=_WIDEST)
+    page = Console(markup=False, width=_LINE_WIDTH)
     with page.capture() as captured:
         page.print(table)
     typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
+def show_fields(fields: Iterable[tuple[str, str]]) -> None:
+    """Print names and values in two columns."""
+    table = Table(show_header=False, box=None)
+    for name, value in fields:
+        table.add_row(name, value)
+    show(table)
+
+
 def show_json(content: object) -> None:
-    """Print one JSON document and a line's end, in UTF-8 wherever it goes."""
+    """Print one JSON document and a newline, always in UTF-8."""
     typer.echo(to_json(content))
 
 
-class Rate(ProgressColumn):
-    """Things per second, lately."""
+class _Speed(ProgressColumn):
+    """Recent steps per second."""
 
     def render(self, task: Task) -> Text:
-        """What the column shows."""
+        """The text of the column."""
         return Text(f"{task.speed or 0:,.0f}/s")
 
 
 @contextmanager
 def progress_bar(total: int, done: Callable[[], int]) -> Iterator[None]:
-    """Show at a terminal how much is stored, how fast, and the time left, while asynchronous work runs in the block.
+    """Show a progress bar with speed and remaining time while asynchronous work runs in the block.
 
     Args:
-        total: How much there is to store.
-        done: Tells how much of it is stored.
+        total: Number of items to store.
+        done: Returns the number of items stored so far.
     """
-    columns = (TextColumn("Storing"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    columns = (TextColumn("Storing"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
-        showing = asyncio.create_task(_show(progress, total, done))
+        updates = asyncio.create_task(_update(progress, total, done))
         try:
             yield
         finally:
-            showing.cancel()
+            updates.cancel()
 
 
-async def _show(progress: Progress, total: int, done: Callable[[], int]) -> None:
+async def _update(progress: Progress, total: int, done: Callable[[], int]) -> None:
     bar = progress.add_task("", total=total)
     while True:
         progress.update(bar, completed=done())

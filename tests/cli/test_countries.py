@@ -48,7 +48,7 @@ async def test_list_is_a_table_with_a_country_a_line_and_tells_how_to_go_on(load
     ]
     assert line.split() == ["Ghana", "GH", "Africa", *figures]
     more = await run("countries", "list", "--limit", "2", DATABASE_URL=database_url)
-    assert more.err == "2 of 250 countries; the next: --offset 2\n"
+    assert more.err == "2 of 250 countries; next: --offset 2\n"
 
 
 @pytest.mark.parametrize("name", ["cote d'ivoire", "CI", "civ"])
@@ -108,7 +108,7 @@ async def test_export_that_fails_leaves_the_old_file_and_no_other(
 
     assert (result.code, result.out) == (1, "")
     assert result.err == f"Not written: {folder / 'countries.csv'}: No space left on device\n"
-    assert (no_file.code, no_file.err) == (1, f"Not written: {folder}: is no file\n")
+    assert (no_file.code, no_file.err) == (1, f"Not written: {folder}: is not a regular file\n")
     assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("countries.csv", "old")]
 
 
@@ -139,7 +139,7 @@ async def test_database_that_was_never_migrated_is_one_line(tmp_path: Path):
 async def test_database_that_is_away_is_one_line():
     result = await run("export", DATABASE_URL=f"mysql://root@127.0.0.1:{free_port()}/service")
 
-    reason = "The database can't be reached or refused the work; python -m app doctor tells why"
+    reason = "The database can't be reached or refused the work; python -m app doctor says why"
     assert result == (1, "", f"Database unavailable: {reason}\n")
 
 

@@ -151,9 +151,9 @@ async def test_later_file_adds_only_its_new_days_also_from_an_archive(database_u
     again = await run(tmp_path / "hist.zip", database_url)
 
     for result, days, rates in (
-        (earlier, "50 (50 stored, 0 there before)", len(rows_of([lines[0], *lines[11:]]))),
-        (later, "60 (10 stored, 50 there before)", len(rows_of(lines[:11]))),
-        (again, "60 (0 stored, 60 there before)", 0),
+        (earlier, "50 (50 stored, 0 already there)", len(rows_of([lines[0], *lines[11:]]))),
+        (later, "60 (10 stored, 50 already there)", len(rows_of(lines[:11]))),
+        (again, "60 (0 stored, 60 already there)", 0),
     ):
         shown = table(result.out)
         assert (result.code, result.err) == (0, "")
@@ -179,7 +179,7 @@ async def test_second_import_waits_for_the_first_and_stores_what_is_left(databas
     result = await second
 
     assert before == []
-    assert table(result.out)["Days"] == "20 (10 stored, 10 there before)"
+    assert table(result.out)["Days"] == "20 (10 stored, 10 already there)"
     assert await stored_rates(database_url) == rows_of(lines)
     told = await stored(database_url, "SELECT count(*) FROM audit WHERE action = 'IMPORT_RATES'")
     assert told == [(2,)]
@@ -204,20 +204,20 @@ async def test_import_that_was_killed_and_interrupted_ends_with_the_same_rows(da
     assert (interrupted.code, interrupted.out) == (130, "")
     assert interrupted.err == (
         f"Interrupted\n{len(rows_of([lines[0], *lines[first + 1 : second + 1]]))} rate(s) stored. "
-        f"Go on with: python -m app import-rates --file {file}\n"
+        f"Resume with: python -m app import-rates --file {file}\n"
     )
-    assert table(result.out)["Days"] == f"500 ({500 - second} stored, {second} there before)"
+    assert table(result.out)["Days"] == f"500 ({500 - second} stored, {second} already there)"
     assert await stored_rates(database_url) == rows_of(lines)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("2026-10-29", "2026-02-30", "line 3: '2026-02-30' is no day such as 2026-11-20"),
-        ("2026-10-29", "29.10.2026", "line 3: '29.10.2026' is no day such as 2026-11-20"),
+        ("2026-10-29", "2026-02-30", "line 3: '2026-02-30' is not a date such as 2026-11-20"),
+        ("2026-10-29", "29.10.2026", "line 3: '29.10.2026' is not a date such as 2026-11-20"),
         ("2026-10-29", "1998-12-31", "line 3: 1998-12-31 is before 1999-01-04, the first day of the euro's rates"),
-        ("2026-10-29", "2026-10-30", "line 3: 2026-10-30 is there twice"),
-        ("2026-10-29", "2026-10-31", "line 3: 2026-10-31 is behind 2026-10-30; the newest day comes first"),
+        ("2026-10-29", "2026-10-30", "line 3: 2026-10-30 appears twice"),
+        ("2026-10-29", "2026-10-31", "line 3: 2026-10-31 comes after 2026-10-30; the newest day must be first"),
         ("175.68", "one", "line 2: JPY is 'one' instead of N/A or a number from 1e-12 to 1e+15"),
         ("175.68", "0", "line 2: JPY is '0' instead of N/A or a number from 1e-12 to 1e+15"),
         ("175.68", "-1", "line 2: JPY is '-1' instead of N/A or a number from 1e-12 to 1e+15"),
@@ -226,15 +226,15 @@ async def test_import_that_was_killed_and_interrupted_ends_with_the_same_rows(da
         ("175.68", "1_0", "line 2: JPY is '1_0' instead of N/A or a number from 1e-12 to 1e+15"),
         ("175.68", "", "line 2: JPY is '' instead of N/A or a number from 1e-12 to 1e+15"),
         ("175.68", "1,7", "line 2: has 4 columns instead of 3"),
-        ("170", "17", "line 4: JPY is 17, and 175.68 on the next day in the file, a move of more than tenfold; "),
-        ("JPY", "jpy", "line 1: 'jpy' is no currency code of three capital letters"),
-        ("JPY", "USD", "line 1: USD is there twice"),
-        ("JPY", "EUR", "line 1: EUR is there twice, it is the base"),
-        ("Date", "Day", "line 1: must be Date and the codes of currencies, as in Date,USD,JPY,"),
-        ("1.1,", "\udcff,", "line 3: is not in UTF-8"),
-        ("1.1,", "1" * 8200, f"line 3: must have at most {LONGEST_LINE} bytes"),
-        (EDITED, "", "line 1: must be Date and the codes of currencies, as in Date,USD,JPY,"),
-        (EDITED, "Date,USD,\n2026-10-30,N/A,\n", "has no rates"),
+        ("170", "17", "line 4: JPY is 17, and 175.68 on the next day in the file, a change of more than tenfold; "),
+        ("JPY", "jpy", "line 1: 'jpy' is not a three-letter currency code"),
+        ("JPY", "USD", "line 1: USD appears twice"),
+        ("JPY", "EUR", "line 1: EUR is the base"),
+        ("Date", "Day", "line 1: must be Date and currency codes, as in Date,USD,JPY,"),
+        ("1.1,", "\udcff,", "line 3: is not UTF-8"),
+        ("1.1,", "1" * 8200, f"line 3: is longer than {LONGEST_LINE} bytes"),
+        (EDITED, "", "line 1: must be Date and currency codes, as in Date,USD,JPY,"),
+        (EDITED, "Date,USD,\n2026-10-30,N/A,\n", "contains no rates"),
     ],
 )
 async def test_wrong_line_is_named_before_anything_is_stored(old, new, told, tmp_path):
@@ -255,7 +255,7 @@ async def test_day_in_the_future_is_refused(tmp_path):
 
     result = await run(file, f"sqlite:///{tmp_path}/data/countries.db")
 
-    assert (result.code, result.err) == (1, f"Unusable file: hist.csv: line 2: {day} lies in the future\n")
+    assert (result.code, result.err) == (1, f"Unusable file: hist.csv: line 2: {day} is in the future\n")
 
 
 def archive_of(*names: str) -> bytes:
@@ -269,10 +269,10 @@ def archive_of(*names: str) -> bytes:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"Date,USD,\n", "can't be unpacked: File is not a zip file"),
-        (archive_of("readme.txt"), "must have one file .csv in it, has 0"),
-        (archive_of("a.csv", "b.csv"), "must have one file .csv in it, has 2"),
-        (archive_of("a.csv").replace(b"175.68", b"175.69"), "can't be unpacked: Bad CRC-32 for file 'a.csv'"),
+        (b"Date,USD,\n", "cannot be unzipped: File is not a zip file"),
+        (archive_of("readme.txt"), "must contain exactly one .csv file, contains 0"),
+        (archive_of("a.csv", "b.csv"), "must contain exactly one .csv file, contains 2"),
+        (archive_of("a.csv").replace(b"175.68", b"175.69"), "cannot be unzipped: Bad CRC-32 for file 'a.csv'"),
     ],
 )
 async def test_archive_that_has_no_history_is_refused(content, told, tmp_path):
@@ -305,7 +305,7 @@ async def test_rate_that_moved_tenfold_against_a_stored_day_needs_force(database
     assert (refused.code, refused.out) == (1, "")
     assert refused.err == (
         "Unusable file: new.csv: line 2: JPY is 1800, and 175.68 on 2026-10-30, which is stored, "
-        "a move of more than tenfold; --force believes it\n"
+        "a change of more than tenfold; --force accepts it\n"
     )
     assert left == rows
     assert (believed.code, believed.err) == (0, "")

@@ -127,7 +127,7 @@ async def test_generated_messages_are_all_stored(database_url, tmp_path):
 
     assert (result.code, result.err) == (0, f"UBID {ubid}\n")
     assert list(shown) == ["Documents", "Took", "Retries", "UBID"]
-    assert shown["Documents"] == "12345 (12345 sent, 0 there before)"
+    assert shown["Documents"] == "12345 (12345 sent, 0 already there)"
     assert shown["Took"].endswith(" documents/s")
     assert shown["Retries"] == "0"
     assert transfer == {
@@ -179,16 +179,16 @@ async def test_both_kinds_of_file_are_stored_alike(started, tmp_path):
         ("a.jsonl", '{"uniqueId":"A","SMScount":1,"data":{}}\rB', "a.jsonl, line 1 is not valid JSON"),
         ("a.ndjson", "\n" + "x" * 131_073, "a.ndjson, line 2 must have at most 131072 bytes"),
         ("a.ndjson", "\udcff", "a.ndjson, line 1 is not valid JSON"),
-        ("a.csv", "uniqueId,SMScount\nA,\udcff\n", "a.csv: is not in UTF-8"),
+        ("a.csv", "uniqueId,SMScount\nA,\udcff\n", "a.csv: is not UTF-8"),
         ("a.csv", "uniqueId,SMScount\nA,one\n", "a.csv, line 2: SMScount must be a whole number"),
         ("a.csv", "uniqueId,SMScount\nA,-1\n", "a.csv, line 2: SMScount must be more than 0"),
         ("a.csv", "uniqueId,SMScount\nA,1\nB\n", "a.csv, line 3: has 1 columns instead of 2"),
         (
             "a.csv",
             "id,SMScount\nA,1\n",
-            "a.csv, line 1: must name the columns, each once, uniqueId and SMScount among them",
+            "a.csv, line 1: must name each column once, including uniqueId and SMScount",
         ),
-        ("a.csv", "uniqueId,SMScount\n", "a.csv: has no messages"),
+        ("a.csv", "uniqueId,SMScount\n", "a.csv: contains no messages"),
     ],
 )
 async def test_unusable_file_is_one_line_before_anything_is_sent(name, content, told, tmp_path):
@@ -205,9 +205,9 @@ async def test_unusable_file_is_one_line_before_anything_is_sent(name, content, 
     [
         ([], "give either --count or --file"),
         (["--count", "1", "--resume"], "--resume needs the --ubid of the run that was interrupted"),
-        (["--count", "1", "--url", "127.0.0.1:8000"], "is no http(s) URL"),
+        (["--count", "1", "--url", "127.0.0.1:8000"], "must be an http:// or https:// URL"),
         (["--file", "messages.txt"], "must be a file whose name ends in .ndjson, .jsonl, .csv"),
-        (["--count", "1", "--api-key", "two words"], "must be letters, digits and signs of ASCII, without spaces"),
+        (["--count", "1", "--api-key", "two words"], "must be ASCII letters, digits and punctuation, without spaces"),
         (["--count", "1", "--in-flight", "17"], "17 is not in the range 1<=x<=16"),
     ],
 )
@@ -228,7 +228,7 @@ async def test_wrong_key_and_absent_service_end_in_one_line(started):
     why = "the service answered 401: Unauthorized: This request needs a valid key in the header X-API-Key, "
     why += "or a valid token in Authorization: Bearer"
     assert refused.err == f"UBID {UBID}\nNot everything was stored: {why}\n"
-    why = "the service can't be reached: could not connect"
+    why = "the service could not be reached"
     assert alone.err == f"UBID {UBID}\nNot everything was stored: {why}\n"
 
 
@@ -249,7 +249,7 @@ async def test_interrupted_run_says_how_to_go_on_and_ends_with_all(started, tmp_
 
     assert (interrupted.code, interrupted.out) == (130, ""), interrupted.err
     assert re.fullmatch(
-        f"UBID {ubid}\nInterrupted\n[0-9]+ document\\(s\\) stored. Go on with: "
+        f"UBID {ubid}\nInterrupted\n[0-9]+ document\\(s\\) stored. Resume with: "
         f"python -m app sms-batch --count {count} --ubid {ubid} --resume --url {started.url}\n",
         interrupted.err,
     )
@@ -350,9 +350,7 @@ async def test_ubid_that_has_documents_is_refused_unless_the_run_resumes(upstrea
             await client.store(announced(30), generate_messages(30), Tally())
         await client.store(announced(30), generate_messages(30), tally, resume=True)
 
-    assert str(failed.value) == (
-        "this UBID has 30 documents already: go on with --resume, or delete that transfer first"
-    )
+    assert str(failed.value) == ("this UBID already has 30 documents: add --resume, or delete that transfer first")
     assert [request.method for request in upstream.requests] == ["GET"] * 3
     assert (tally.skipped, tally.done) == (30, 30)
 
@@ -361,7 +359,7 @@ async def test_other_service_at_that_address_is_told(upstream):
     upstream.answers[TRANSFER] = document({"states": None})
 
     async with BatchClient(upstream.url(""), None) as client:
-        with pytest.raises(NotStored, match="what answers there is no such service"):
+        with pytest.raises(NotStored, match="the server at this address is not this service"):
             await client.store(announced(30), generate_messages(30), Tally())
 
 
@@ -388,7 +386,7 @@ async def test_ids_that_repeat_are_told(started):
 
     assert str(failed.value) == (
         "the service has 1 documents for this UBID instead of 2: "
-        "several have the same uniqueId, or others were stored or deleted besides"
+        "several have the same uniqueId, or another client stored or deleted some"
     )
 
 

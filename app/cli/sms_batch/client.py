@@ -1,4 +1,4 @@
-"""The batch client: stores any number of messages through the API, a few thousand at a time."""
+"""The batch client: stores any number of messages through the API, up to 5000 per request."""
 
 import asyncio
 import json
@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from app.cli.sms_batch.api import Refused, call_api, create_api_client
+from app.core.errors import AppError
 from app.sources.chain import SourceFailed
 from app.tracking.schemas import MAX_DOCUMENTS, DocumentInput, TransferCreate, TransferDetails
 from app.tracking.stream import MAX_BATCH
@@ -18,34 +19,36 @@ from app.tracking.stream import MAX_BATCH
 MAX_IN_FLIGHT: Final = 16
 
 
-class NotStored(Exception):
-    """The service does not have all documents; the text says why."""
+class NotStored(AppError):
+    """The service does not have all documents; the details say why."""
 
-    def __init__(self, why: str, *, can_go_on: bool = True) -> None:
+    title = "Not everything was stored"
+
+    def __init__(self, why: str, *, can_resume: bool = True) -> None:
         """Say why, and whether another run with ``resume`` may help."""
         super().__init__(why)
-        self.can_go_on = can_go_on
+        self.can_resume = can_resume
 
 
 @dataclass
 class Tally:
-    """How far a batch is, for whoever watches it."""
+    """Progress of a batch."""
 
     done: int = 0
-    """Documents that the service has for certain."""
+    """Documents that are certainly stored."""
     skipped: int = 0
-    """Those of them that an earlier run stored."""
+    """Those of them that an earlier run stored; they were not sent."""
     retries: int = 0
     has_begun: bool = False
-    """Whether documents were sent; some may be stored that are not counted as done."""
+    """Whether documents were sent, so that more may be stored than ``done`` says."""
 
     def count_retry(self) -> None:
-        """One more request is sent again."""
+        """Note that a request is sent again."""
         self.retries += 1
 
 
 def sub_batches(messages: Iterable[DocumentInput]) -> Iterator[list[DocumentInput]]:
-    """Cut messages into lists that one request can carry; only one list is held at a time."""
+    """Split messages into lists that fit into one request; only one list is in memory at a time."""
     batch: list[DocumentInput] = []
     size = 0
     for message in messages:
@@ -60,7 +63,7 @@ def sub_batches(messages: Iterable[DocumentInput]) -> Iterator[list[DocumentInpu
 
 
 def as_json(ubid: str, batch: list[DocumentInput]) -> bytes:
-    """The body that stores a sub-batch; ``data`` of a message is JSON already."""
+    """The request body that stores a sub-batch; the ``data`` of a message is JSON text already."""
     documents = ",".join(
         f'{{"uniqueId":{json.dumps(message.uniqueId)},"SMScount":{message.SMScount},"data":{message.data}}}'
         for message in batch
@@ -69,16 +72,16 @@ def as_json(ubid: str, batch: list[DocumentInput]) -> bytes:
 
 
 class BatchClient:
-    """Stores batches at one service; a context manager."""
+    """Stores batches at one service. Use it as an async context manager."""
 
     def __init__(self, url: str, key: str | None, *, in_flight: int = 4, patience: float = 60) -> None:
-        """Prepare for a service.
+        """Create a client; nothing is sent yet.
 
         Args:
-            url: Of the service.
-            key: An API key of it; None where it needs none.
-            in_flight: Requests at the same time, 1 to MAX_IN_FLIGHT.
-            patience: Seconds for which a request that fails is tried again.
+            url: Address of the service.
+            key: API key; None sends none.
+            in_flight: Number of concurrent requests, 1 to MAX_IN_FLIGHT.
+            patience: How many seconds to retry a failing request.
         """
         self._api = create_api_client(url, key)
         self._in_flight = in_flight
@@ -93,16 +96,16 @@ class BatchClient:
     async def store(
         self, transfer: TransferCreate, messages: Iterable[DocumentInput], tally: Tally, *, resume: bool = False
     ) -> None:
-        """Create the transfer and store all its messages; the tally tells how far that is.
+        """Create the transfer and store all its messages, counting them in the tally.
 
         Args:
-            transfer: Says how many messages there are.
-            messages: In the same order in each run.
+            transfer: Contains the number of messages.
+            messages: In the same order in every run.
             tally: A new one.
-            resume: Leave out what an earlier run, which was interrupted, has certainly stored.
+            resume: Skip what an earlier, interrupted run has certainly stored.
 
         Raises:
-            NotStored: Something is missing. What was sent may be sent again.
+            NotStored: Documents are missing. Sending them again is safe.
         """
         tally.skipped = tally.done = await self._begin(transfer, tally, resume=resume)
         try:
@@ -114,22 +117,21 @@ class BatchClient:
         if stored != transfer.documents:
             raise NotStored(
                 f"the service has {stored} documents for this UBID instead of {transfer.documents}: "
-                "several have the same uniqueId, or others were stored or deleted besides",
-                can_go_on=False,
+                "several have the same uniqueId, or another client stored or deleted some",
+                can_resume=False,
             )
 
     async def _begin(self, transfer: TransferCreate, tally: Tally, *, resume: bool) -> int:
-        """Create the transfer; how many messages need not be sent.
+        """Create the transfer, and return how many messages to skip.
 
-        A UBID that has documents is refused unless the run resumes: later, nobody
-        could tell the documents of this run from those of another.
+        A UBID that has documents is refused unless the run resumes, because its
+        documents would be mixed with those of another run.
 
-        No file keeps what was done: the service knows how many documents it
-        has. They are sent in order, and a sub-batch only when the one in_flight
-        places before it is stored. So nothing is stored that is further than
-        MAX_IN_FLIGHT sub-batches behind the first gap: where there are N
-        documents, the first N - 16 x 5000 are there. To send the few others
-        again is harmless.
+        No file records the progress: the service knows how many documents it
+        has. Sub-batches are sent in order, with at most MAX_IN_FLIGHT under way,
+        so at most that many can be stored after the first gap. If the service
+        has N documents, the first N - 16 x 5000 are certainly among them;
+        sending the others again is harmless.
         """
         found = await self._find(transfer.UBID, tally)
         stored = _count(found) if found else 0
@@ -138,13 +140,13 @@ class BatchClient:
             return 0
         if not resume:
             raise NotStored(
-                f"this UBID has {stored} documents already: go on with --resume, or delete that transfer first",
-                can_go_on=False,
+                f"this UBID already has {stored} documents: add --resume, or delete that transfer first",
+                can_resume=False,
             )
         for name, value in transfer.model_dump().items():
-            if (there := getattr(found, name)) != value:
+            if (existing := getattr(found, name)) != value:
                 raise NotStored(
-                    f"this UBID belongs to another batch: {name} is {there} there, {value} here", can_go_on=False
+                    f"this UBID belongs to another batch: {name} is {existing} there, {value} here", can_resume=False
                 )
         if stored >= transfer.documents:
             return transfer.documents
@@ -152,7 +154,7 @@ class BatchClient:
 
     async def _send_all(self, ubid: str, messages: Iterable[DocumentInput], tally: Tally) -> None:
         window: deque[asyncio.Task[None]] = deque()
-        # A group: whichever fails, and that is for good, ends the others at once.
+        # A group, so that the first failure, which is final, cancels the other requests.
         async with asyncio.TaskGroup() as group:
             for batch in sub_batches(messages):
                 if len(window) == self._in_flight:
@@ -174,18 +176,14 @@ class BatchClient:
         try:
             return TransferDetails.model_validate(found)
         except ValidationError as error:
-            raise NotStored("what answers there is no such service", can_go_on=False) from error
+            raise NotStored("the server at this address is not this service", can_resume=False) from error
 
     async def _call(self, method: str, path: str, tally: Tally, content: bytes | None = None) -> Any:
         try:
             return await call_api(self._api, method, path, content, patience=self._patience, on_retry=tally.count_retry)
         except SourceFailed as error:
-            raise NotStored(f"the service {_told(error)}") from error
+            raise NotStored(f"the service {error}") from error
 
 
 def _count(transfer: TransferDetails) -> int:
     return sum(transfer.states.values())
-
-
-def _told(error: SourceFailed) -> str:
-    return str(error) if str(error).startswith("answered") else f"can't be reached: {error}"

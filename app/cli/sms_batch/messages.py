@@ -1,4 +1,4 @@
-"""Messages for the batch client: made up, or read from a file one by one."""
+"""Messages for the batch client: generated, or read from a file one by one."""
 
 import csv
 import re
@@ -8,43 +8,45 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from app.core.errors import ValidationFailed
+from app.core.errors import AppError, ValidationFailed
 from app.core.http.problems import describe_invalid, in_one_line
 from app.tracking.schemas import DocumentInput
 from app.tracking.stream import LineSplitter, parse_line
 
 SUFFIXES: Final = (".ndjson", ".jsonl", ".csv")
 _CHUNK: Final = 65_536
-"""Bytes that are read at a time."""
+"""Bytes to read at a time."""
 LARGEST_COUNT: Final = 999_999_999
-"""Generated ids have a letter and nine digits."""
+"""Generated ids are a letter and nine digits."""
 
 
-class UnusableFile(Exception):
-    """A file of messages can't be used; the text says why, and names the line."""
+class UnusableFile(AppError):
+    """A file of messages cannot be used; the details name file, line and reason."""
+
+    title = "Unusable file"
 
 
 class Sum(NamedTuple):
-    """How much a source of messages has."""
+    """The number of messages, and of the SMS they are sent as."""
 
     documents: int
     SMScount: int
 
 
 def generate_messages(count: int) -> Iterator[DocumentInput]:
-    """Make up messages of one SMS; the same ones each time, so that a batch can be sent again."""
+    """Generate messages of one SMS each; always the same ones, so that a batch can be sent again."""
     for number in range(1, count + 1):
         data = {"to": f"+2332{number % 10**8:08d}", "text": f"Your parcel {number} is on its way."}
         yield DocumentInput(SMScount=1, uniqueId=f"A{number:09d}", data=data)
 
 
 def read_messages(path: Path) -> Iterator[DocumentInput]:
-    """Read a file of one JSON object a line, or of CSV, where its name ends in .csv.
+    """Read a CSV file if its name ends in .csv, else NDJSON.
 
-    CSV has the columns uniqueId and SMScount; all others go into data, as text.
+    CSV has the columns uniqueId and SMScount; all others become fields of data, as text.
 
     Raises:
-        UnusableFile: A line is no message, or the file can't be read.
+        UnusableFile: A line is not a valid message, or the file cannot be read.
     """
     try:
         if path.suffix.lower() == ".csv":
@@ -58,13 +60,13 @@ def read_messages(path: Path) -> Iterator[DocumentInput]:
     except ValidationFailed as error:
         raise UnusableFile(f"{path.name}, {in_one_line(error.details)}") from error
     except UnicodeDecodeError as error:
-        raise UnusableFile(f"{path.name}: is not in UTF-8") from error
+        raise UnusableFile(f"{path.name}: is not UTF-8") from error
     except OSError as error:
         raise UnusableFile(f"{path.name}: {error.strerror}") from error
 
 
 def add_up(messages: Iterable[DocumentInput]) -> Sum:
-    """Count messages and their SMS; each is forgotten at once."""
+    """Count messages and their SMS, holding one at a time."""
     documents = sms = 0
     for message in messages:
         documents += 1
@@ -86,7 +88,7 @@ def _read_csv(lines: Iterable[str]) -> Iterator[DocumentInput]:
     try:
         header = next(rows, [])
         if not {"uniqueId", "SMScount"} <= set(header) or len(set(header)) != len(header):
-            raise csv.Error("must name the columns, each once, uniqueId and SMScount among them")
+            raise csv.Error("must name each column once, including uniqueId and SMScount")
         for row in filter(None, rows):
             if len(row) != len(header):
                 raise csv.Error(f"has {len(row)} columns instead of {len(header)}")
@@ -100,6 +102,6 @@ def _read_csv(lines: Iterable[str]) -> Iterator[DocumentInput]:
 
 def _record(data: dict[str, str]) -> dict[str, Any]:
     unique_id, sms = data.pop("uniqueId"), data.pop("SMScount")
-    # What is no number is left for the validation to name.
+    # Anything else is left for the validation to report.
     count = int(sms) if re.fullmatch("-?[0-9]{1,10}", sms) else sms
     return {"uniqueId": unique_id, "SMScount": count, "data": data}

@@ -1,0 +1,49 @@
+"""``python -m app refresh``."""
+
+from typing import Annotated
+
+import typer
+
+from app.cli.terminal import JsonOption, bring_up_to_date, open_database, read_settings, run, show_fields, show_json
+from app.core.config.settings import Settings
+from app.refresh.crud import Refresher
+from app.refresh.schemas import RefreshResult
+from app.sources.client import create_http_client
+
+
+def refresh(
+    *,
+    source: Annotated[
+        str | None, typer.Option(help="Take countries and rates from this source, such as bundled.")
+    ] = None,
+    countries: Annotated[str | None, typer.Option(metavar="URL", help="Take the countries from this address.")] = None,
+    rates: Annotated[str | None, typer.Option(metavar="URL", help="Take the rates from this address.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Accept rates that changed more than tenfold.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Refresh the stored countries and rates, without a running server."""
+    chosen = {"country_sources": countries or source, "rate_sources": rates or source}
+    settings = read_settings(**{name: value for name, value in chosen.items() if value is not None})
+    bring_up_to_date(settings)
+    result = run(lambda: _refresh(settings, force=force), doing="Fetching countries and rates")
+    if as_json:
+        show_json(result)
+        return
+    show_fields(
+        [
+            ("Countries", f"{result.total_countries} ({result.inserted} new, {result.updated} updated)"),
+            ("Sources", f"countries from {result.sources.countries}, rates from {result.sources.rates}"),
+            ("Rates of", str(result.rates_date)),
+            ("Took", f"{result.duration_ms} ms"),
+            *(("Skipped", f"{skipped.name}: {skipped.reason}") for skipped in result.skipped),
+        ]
+    )
+
+
+async def _refresh(settings: Settings, *, force: bool) -> RefreshResult:
+    async with open_database(settings) as database, create_http_client() as http:
+        refresher = Refresher(database, http, settings)
+        try:
+            return await refresher.refresh(refresher.order(force=force))
+        finally:
+            await refresher.close()

@@ -1,0 +1,93 @@
+"""The commands that run the service: ``python -m app serve``, ``migrate`` and ``show-config``."""
+
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Final
+
+import uvicorn
+from rich.table import Table
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from app.cli.terminal import JsonOption, bring_up_to_date, console, errors, read_settings, show, show_json
+from app.core.http.middleware.head_limit import BoundedHead
+
+_LOCAL_ADDRESSES: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared, not bound
+"""What to open in a browser where the server listens on all addresses."""
+
+
+def serve() -> None:
+    """Bring the database up to date, then serve on HOST and PORT with WEB_CONCURRENCY processes."""
+    settings = read_settings()
+    # The first process of a container ignores SIGTERM unless it has a handler, also while it waits for the database.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    bring_up_to_date(settings)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # uvicorn installs its own handler
+    config = uvicorn.Config(
+        "app.main:app",
+        host=settings.host,
+        port=settings.port,
+        http=BoundedHead,
+        workers=settings.web_concurrency,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # TRUSTED_PROXIES decides in the application which proxies are believed
+        # Longer than the idle time of the proxies in front (Railway: 60 s), so that they close first.
+        timeout_keep_alive=65,
+        # The rest of the shutdown must fit into the ten seconds after SIGTERM, even on a busy machine.
+        timeout_graceful_shutdown=6,
+    )
+    _run(config, is_announced=settings.environment == "development" and settings.log_format == "console")
+
+
+def _run(config: uvicorn.Config, *, is_announced: bool) -> None:
+    """Serve as ``uvicorn.run()`` does, and print the addresses if wanted."""
+    with suppress(KeyboardInterrupt):
+        if config.workers > 1:
+            bound = config.bind_socket()
+            if is_announced:
+                _print_addresses(config.host, bound)
+            Multiprocess(config, sockets=[bound]).run()
+            return
+        config.load_app()
+        server = _AnnouncedServer(config) if is_announced else uvicorn.Server(config)
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+class _AnnouncedServer(uvicorn.Server):
+    """Prints the addresses as soon as they can be opened."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        _print_addresses(self.config.host, self.servers[0].sockets[0])
+
+
+def _print_addresses(host: str, bound: socket.socket) -> None:
+    """Print where a browser finds the page and the documentation."""
+    shown, port = _LOCAL_ADDRESSES.get(host, host), bound.getsockname()[1]
+    address = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    page, docs = f"{address}/", f"{address}/docs"
+    errors.print(f"\nOpen  {page:<{len(docs)}}  the countries\n      {docs}  the API, to try out\n", soft_wrap=True)
+
+
+def migrate() -> None:
+    """Bring the database schema up to date. Safe to run in several processes at once."""
+    bring_up_to_date(read_settings())
+    console.print("The database schema is up to date.")
+
+
+def show_config(*, as_json: JsonOption = False) -> None:
+    """Show every setting as the service sees it, secrets masked."""
+    masked = {name.upper(): value for name, value in read_settings().masked().items()}
+    if as_json:
+        show_json(masked)
+        return
+    table = Table("setting", "value", box=None)
+    for name, value in masked.items():
+        table.add_row(name, value)
+    show(table)
