@@ -1,11 +1,9 @@
 """Country Data & Currency Exchange API.
 
-Base modules know no feature; each folder is one feature. Imports go one way:
-
-    base  <-  rates  <-  countries
-
-Only ``main``, ``models``, ``status`` and ``__main__`` import the features.
-Inside a feature: router -> crud -> sources, pure functions, models.
+Each folder is a feature, except ``core``, which knows none of them. Imports go
+one way, as the contracts in pyproject.toml say: main -> cli, lifespan ->
+refresh, service -> rates -> countries -> users, tracking -> audit -> sources
+-> core. Inside a feature: router -> crud -> sources, pure functions, models.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The command line: ``python -m app``."""
+"""Runs the command line: ``python -m app``."""
 
 from app.cli.app import cli
 

@@ -1,4 +1,4 @@
-"""Writes the table of docs/access.md from the rules that stand beside the routes; --check only compares."""
+"""Writes the table in docs/access.md from the access rules of the routes; --check only compares."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ START, END = "<!-- access -->", "<!-- /access -->"
 
 
 def access_table() -> str:
-    """One row an operation, in the order of the OpenAPI document."""
+    """One row per operation, in the order of the OpenAPI document."""
     paths = create_app(Settings(_env_file=None), lines=LogLines(None, str)).openapi()["paths"]
     rows = [
         f"| `{method.upper()} {path}` | {operation['x-access']} |"
@@ -23,7 +23,7 @@ def access_table() -> str:
 
 
 def main() -> None:
-    """Write the table, or fail where it is not the one that is there."""
+    """Write the table; with --check, fail if it is out of date."""
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
@@ -31,7 +31,7 @@ def main() -> None:
     if "--check" not in sys.argv:
         PAGE.write_text(wanted, encoding="utf-8")
     elif text != wanted:
-        sys.exit("docs/access.md is not what the routes say; run: .venv/bin/python -m scripts.access_table")
+        sys.exit("docs/access.md does not match the routes; run: .venv/bin/python -m scripts.access_table")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Check that requirements.txt and requirements-dev.txt still fit pyproject.toml.
+"""Checks that requirements.txt and requirements-dev.txt match pyproject.toml.
 
-Works offline: it compares what the files say and resolves nothing. Ends with
-status 1 and one line for each problem. ``scripts/lock`` mends what it finds.
+Works offline: it compares the files and resolves nothing. Prints one line per
+problem and exits with 1. ``scripts/lock`` fixes what it finds.
 """
 
 import re
@@ -16,11 +16,11 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 Versions = dict[str, set[str]]
-"""Package name to the versions locked for it; several where they depend on the platform."""
+"""The locked versions by package; several if they depend on the platform."""
 
 
 def read_lock(name: str) -> Versions:
-    """Read the pinned versions of a requirements file in the project's root."""
+    """Read the pinned versions of a requirements file."""
     versions: Versions = defaultdict(set)
     for line in (ROOT / name).read_text().splitlines():
         if pin := re.match(r"([\w.-]+)(?:\[[^]]*])?==([^\s;]+)", line):
@@ -29,7 +29,7 @@ def read_lock(name: str) -> Versions:
 
 
 def misfits(wanted: list[str], locked: Versions) -> Iterator[str]:
-    """Say which requirements the locked versions do not meet."""
+    """Yield a problem for each requirement that the locked versions do not meet."""
     for requirement in map(Requirement, wanted):
         versions = locked.get(canonicalize_name(requirement.name))
         if not versions:
@@ -39,7 +39,7 @@ def misfits(wanted: list[str], locked: Versions) -> Iterator[str]:
 
 
 def find_problems() -> Iterator[str]:
-    """Say everything that is wrong with the two locks."""
+    """Yield all problems of the two lock files."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     runtime, development = read_lock("requirements.txt"), read_lock("requirements-dev.txt")
     dependencies = project["project"]["dependencies"]
@@ -49,7 +49,7 @@ def find_problems() -> Iterator[str]:
         yield f"requirements-dev.txt: {problem}"
     for name, versions in runtime.items():
         if development.get(name) != versions:
-            yield f"requirements-dev.txt: {name} is not the version of requirements.txt"
+            yield f"requirements-dev.txt: {name} has another version than in requirements.txt"
 
 
 if __name__ == "__main__":

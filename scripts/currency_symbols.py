@@ -1,8 +1,7 @@
-"""Writes the signs that currencies have at home, as Babel (CLDR) knows them; --check only compares.
+"""Writes the symbols that currencies have in their own countries, from Babel (CLDR); --check only compares.
 
-Run it after an update of Babel. English has a sign of its own for some twenty currencies; the others are read from
-the language of the country whose code begins the currency's (ISO 4217): English as it is written there, else the
-likely language.
+Run it after updating Babel. English has symbols for some twenty currencies. The others come from the country whose
+code begins the currency code (ISO 4217): from the English written there, else from its likely language.
 """
 
 import json
@@ -21,9 +20,9 @@ FILE: Final = Path(__file__).resolve().parent.parent / "app/rates/data/symbols.j
 
 
 def home_symbols() -> dict[str, str]:
-    """The sign of each currency for which English has only the code, where its country has one that is clear.
+    """The local symbol of each currency for which English has only the code.
 
-    Not what English takes for another currency: a price in Argentine pesos is not to be read as one in US dollars.
+    Without symbols that English uses for another currency, so that "$" never means Argentine pesos.
     """
     english = {code: get_currency_symbol(code, locale="en") for code in sorted(list_currencies())}
     taken = set(english.values())
@@ -32,7 +31,7 @@ def home_symbols() -> dict[str, str]:
 
 
 def _home_symbol(code: str) -> str:
-    """Empty where there is none."""
+    """Empty if there is none."""
     symbols = (get_currency_symbol(code, locale=locale) for locale in _locales(code[:2]))
     return next((visible for symbol in symbols if symbol != code and (visible := _visible(symbol))), "")
 
@@ -46,17 +45,17 @@ def _locales(territory: str) -> Iterator[Locale]:
 
 
 def _visible(symbol: str) -> str:
-    """Without marks for the direction of writing; Cape Verde's sign is nothing but a space of no width."""
+    """Without invisible characters; the symbol of Cape Verde's currency is only a zero-width space."""
     return "".join(char for char in symbol if unicodedata.category(char) != "Cf").strip()
 
 
 def main() -> None:
-    """Write the file, or fail where it is not the one that is there."""
+    """Write the file; with --check, fail if it is out of date."""
     wanted = json.dumps(home_symbols(), ensure_ascii=False, indent=0) + "\n"
     if "--check" not in sys.argv:
         FILE.write_text(wanted, encoding="utf-8")
     elif FILE.read_text("utf-8") != wanted:
-        sys.exit(f"{FILE.name} is not what Babel says; run: .venv/bin/python -m scripts.currency_symbols")
+        sys.exit(f"{FILE.name} does not match Babel; run: .venv/bin/python -m scripts.currency_symbols")
 
 
 if __name__ == "__main__":

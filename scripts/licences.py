@@ -1,6 +1,6 @@
-"""Writes docs/licences.md: the licence of every package that the service is shipped with; --check only compares.
+"""Writes docs/licences.md, the licences of all packages that the service ships with; --check only compares.
 
-It fails where a package has a licence that nobody has allowed here.
+Fails if a package has a licence that is not in ALLOWED.
 """
 
 import re
@@ -16,7 +16,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "licences.md"
 ALLOWED = {
     *("MIT", "MIT-0", "MIT-CMU", "ISC", "Unlicense", "PSF-2.0"),
     *("BSD-2-Clause", "BSD-3-Clause", "Apache-2.0"),
-    "MPL-2.0",  # of the files alone that have it, and we change none of them
+    "MPL-2.0",  # covers only the files that carry it, and we change none of them
 }
 NAMES = {
     "MIT License": "MIT",
@@ -26,9 +26,9 @@ NAMES = {
     "ISC License (ISCL)": "ISC",
     "Apache Software License": "Apache-2.0",
 }
-"""Older names of licences, as their SPDX identifiers."""
+"""SPDX identifiers for older names of licences."""
 NOT_EVERYWHERE = {"async-timeout": "Apache-2.0", "colorama": "BSD-3-Clause", "win32-setctime": "MIT"}
-"""Packages that only another Python or system needs, and so are not installed where this runs."""
+"""Packages that only other versions of Python or other systems need, so they may not be installed here."""
 HEAD = """\
 # Licences
 
@@ -45,29 +45,29 @@ def licence_of(name: str) -> str:
     """The licence of an installed package, as an SPDX expression.
 
     Raises:
-        SystemExit: The package is not installed, or does not say.
+        SystemExit: The package is not installed, or does not state its licence.
     """
     try:
-        told = cast(Message, metadata(name))  # its own type knows less of it
+        stated = cast(Message, metadata(name))  # the declared type lacks get_all()
     except PackageNotFoundError:
         if name in NOT_EVERYWHERE:
             return NOT_EVERYWHERE[name]
         sys.exit(f"{name} is not installed; run scripts/setup dev")
-    return str(told["License-Expression"] or _older_statement(name, told))
+    return str(stated["License-Expression"] or _from_older_fields(name, stated))
 
 
-def _older_statement(name: str, told: Message) -> str:
-    classifiers = [text.rpartition(" :: ")[2] for text in told.get_all("Classifier") or () if text[:7] == "License"]
-    stated = str(told["License"] or "")
-    for statement in (stated, *classifiers):
-        spelt = NAMES.get(statement, statement)
-        if spelt in ALLOWED:
-            return spelt
-    sys.exit(f"{name} does not say which licence it has: {stated}, {classifiers}")
+def _from_older_fields(name: str, stated: Message) -> str:
+    classifiers = [text.rpartition(" :: ")[2] for text in stated.get_all("Classifier") or () if text[:7] == "License"]
+    fields = [str(stated["License"] or ""), *classifiers]
+    for field in fields:
+        identifier = NAMES.get(field, field)
+        if identifier in ALLOWED:
+            return identifier
+    sys.exit(f"{name} does not state which licence it has: {fields}")
 
 
 def main() -> None:
-    """Write the page, or fail where it is not the one that is there."""
+    """Write the page; with --check, fail if it is out of date."""
     licences = {name: licence_of(name) for name in sorted(read_lock("requirements.txt"))}
     for name, licence in licences.items():
         if not set(re.split(r" (?:AND|OR) ", licence)) <= ALLOWED:
@@ -76,7 +76,7 @@ def main() -> None:
     if "--check" not in sys.argv:
         PAGE.write_text(wanted, encoding="utf-8")
     elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != wanted:
-        sys.exit("docs/licences.md is not what is installed; run: .venv/bin/python -m scripts.licences")
+        sys.exit("docs/licences.md does not match the installed packages; run: .venv/bin/python -m scripts.licences")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Takes the pictures of the page that the documentation shows; scripts/screenshots runs it."""
+"""Takes the pictures of the page for the documentation; run by scripts/screenshots."""
 
 import os
 import shutil
@@ -18,15 +18,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PORT = 8798
 URL = f"http://127.0.0.1:{PORT}"
 START_SECONDS = 60
-LARGEST = 300_000
-"""Bytes of one picture."""
+MAX_BYTES = 300_000
+"""Of one picture."""
 SIZES = {"page-desktop.png": (1280, 1900), "page-phone.png": (390, 1900)}
 COLOURS = 128
 
 
 @contextmanager
 def started(folder: str) -> Iterator[None]:
-    """The service with bundled data, until these are loaded and as long as the block runs."""
+    """Run the service with bundled data, loaded, while the block runs."""
     settings = {"PORT": str(PORT), "COUNTRY_SOURCES": "bundled", "RATE_SOURCES": "bundled", "DATABASE_URL": ""}
     settings["DATABASE_URL"] = f"sqlite:///{folder}/countries.db"
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **settings}
@@ -52,7 +52,7 @@ def until_loaded() -> None:
 
 
 def take(browser: Browser, name: str, width: int, height: int) -> None:
-    """Photograph the page from its top, in few colours, so that the file is small."""
+    """Take a picture of the top of the page, with few colours, to keep the file small."""
     path = ROOT / "docs" / name
     page = browser.new_page(viewport={"width": width, "height": height})
     page.goto(URL)
@@ -62,8 +62,8 @@ def take(browser: Browser, name: str, width: int, height: int) -> None:
     with Image.open(path) as picture:
         picture.convert("RGB").quantize(COLOURS).save(path, optimize=True)
     print(f"docs/{name}: {width} x {height}, {path.stat().st_size} bytes")
-    if path.stat().st_size > LARGEST:
-        sys.exit(f"docs/{name} is larger than {LARGEST} bytes")
+    if path.stat().st_size > MAX_BYTES:
+        sys.exit(f"docs/{name} is larger than {MAX_BYTES} bytes")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A hook of mkdocs: pages and files from outside docs/, so that every link of the repository works on the site too."""
+"""mkdocs hook: adds pages and files from outside docs/, so that all links of the repository also work on the site."""
 
 import posixpath
 import re
@@ -10,19 +10,19 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md"}
-"""Files of the repository that are pages of the site, and the names they have there."""
+"""Files of the repository that become pages of the site, and their names there."""
 LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add the pages that the repository keeps at its root."""
+    """Add the pages from the root of the repository."""
     for source, page in PAGES.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
     return files
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let each link lead to a page, or to a file of the repository, which is published as text."""
+    """Point each link to a page, or to a file of the repository, which is published as text."""
     own = page.file.src_uri
     source = next((name for name, there in PAGES.items() if there == own), f"docs/{own}")
 
@@ -35,7 +35,7 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 
 def _published(target: str, config: MkDocsConfig, files: Files) -> str | None:
-    """Where a file of the repository is on the site; None where there is no such file."""
+    """The path of a repository file on the site; None if there is no such file."""
     if target in PAGES:
         return PAGES[target]
     if target.startswith("docs/"):
