@@ -1,4 +1,4 @@
-"""The commands about stored countries, held against what the service answers."""
+"""The commands for stored countries, compared with the answers of the service."""
 
 import asyncio
 import errno
@@ -16,7 +16,7 @@ from tests.support.command import ROOT, run, start
 from tests.support.mariadb import free_port
 from tests.support.upstream import FakeUpstream, hang
 
-SQLITE = pytest.mark.engines("sqlite")  # nothing in it depends on the engine
+SQLITE = pytest.mark.engines("sqlite")  # the engine makes no difference
 
 
 async def test_list_as_json_is_the_answer_of_the_service(loaded: Client, database_url: str):
@@ -32,7 +32,7 @@ async def test_list_as_json_is_the_answer_of_the_service(loaded: Client, databas
 
 
 @SQLITE
-async def test_list_is_a_table_with_a_country_a_line_and_tells_how_to_go_on(loaded: Client, database_url: str):
+async def test_list_is_a_table_and_shows_the_next_offset(loaded: Client, database_url: str):
     ghana = (await loaded.get("/countries/ghana")).json()
 
     result = await run("countries", "list", "--q", "gha", "--limit", "2", DATABASE_URL=database_url)
@@ -40,13 +40,8 @@ async def test_list_is_a_table_with_a_country_a_line_and_tells_how_to_go_on(load
     assert (result.code, result.err) == (0, "2 of 2 countries\n")
     heading, _, line = result.out.splitlines()
     assert heading.split("  ")[0] == "name"
-    figures = [
-        f"{ghana['population']:,}",
-        "GHS",
-        f"{ghana['exchange_rate']:,.4f}",
-        f"{ghana['estimated_gdp'] / 1e6:,.1f}",
-    ]
-    assert line.split() == ["Ghana", "GH", "Africa", *figures]
+    rate, gdp = f"{ghana['exchange_rate']:,.4f}", f"{ghana['estimated_gdp'] / 1e6:,.1f}"
+    assert line.split() == ["Ghana", "GH", "Africa", f"{ghana['population']:,}", "GHS", rate, gdp]
     more = await run("countries", "list", "--limit", "2", DATABASE_URL=database_url)
     assert more.err == "2 of 250 countries; next: --offset 2\n"
 
@@ -66,7 +61,7 @@ async def test_country_is_shown_by_name_and_by_both_codes(loaded: Client, databa
 
 
 @SQLITE
-async def test_unknown_country_is_one_line_with_what_may_be_meant(loaded: Client, database_url: str):
+async def test_unknown_country_is_one_line_with_similar_names(loaded: Client, database_url: str):
     near = await run("countries", "show", "Ghanna", DATABASE_URL=database_url)
     far = await run("countries", "show", "Xyzzyq", "--json", DATABASE_URL=database_url)
 
@@ -113,7 +108,7 @@ async def test_export_that_fails_leaves_the_old_file_and_no_other(
 
 
 @SQLITE
-async def test_empty_database_and_filters_without_a_match_are_told(database_url: str):
+async def test_empty_database_and_filters_without_a_match_are_explained(database_url: str):
     listed = await run("countries", "list", DATABASE_URL=database_url)
     as_json = await run("countries", "list", "--json", DATABASE_URL=database_url)
     filtered = await run("countries", "list", "--q", "nowhere", DATABASE_URL=database_url)
@@ -128,23 +123,18 @@ async def test_empty_database_and_filters_without_a_match_are_told(database_url:
     assert exported == (0, "\ufeffname\r\n", hint)
 
 
-@SQLITE
-async def test_database_that_was_never_migrated_is_one_line(tmp_path: Path):
-    result = await run("countries", "list", DATABASE_URL=f"sqlite:///{tmp_path}/new.db")
+async def test_unusable_database_is_one_line(tmp_path: Path):
+    new = await run("countries", "list", DATABASE_URL=f"sqlite:///{tmp_path}/new.db")
+    away = await run("export", DATABASE_URL=f"mysql://root@127.0.0.1:{free_port()}/service")
 
-    line = "Database unavailable: The database schema is not up to date; run: python -m app migrate\n"
-    assert result == (1, "", line)
-
-
-async def test_database_that_is_away_is_one_line():
-    result = await run("export", DATABASE_URL=f"mysql://root@127.0.0.1:{free_port()}/service")
-
+    stale = "The database schema is not up to date; run: python -m app migrate"
     reason = "The database can't be reached or refused the work; python -m app doctor says why"
-    assert result == (1, "", f"Database unavailable: {reason}\n")
+    assert new == (1, "", f"Database unavailable: {stale}\n")
+    assert away == (1, "", f"Database unavailable: {reason}\n")
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("countries", "list", "--region", " "), "--region must not be blank"),
         (("countries", "list", "--sort", "size"), "'size' is not one of"),
@@ -153,25 +143,25 @@ async def test_database_that_is_away_is_one_line():
         (("export", "--format", "xml"), "'xml' is not one of"),
     ],
 )
-async def test_wrong_option_is_wrong_usage(options: tuple[str, ...], told: str):
+async def test_wrong_option_is_wrong_usage(options: tuple[str, ...], message: str):
     result = await run(*options)
 
     assert (result.code, result.out) == (2, "")
-    assert told in result.err
+    assert message in result.err
 
 
 @SQLITE
-async def test_refresh_tells_in_json_what_the_service_would_answer(database_url: str):
+async def test_refresh_prints_the_answer_of_the_service_as_json(database_url: str):
     result = await run("refresh", "--source", "bundled", "--json", DATABASE_URL=database_url, LOG_LEVEL="ERROR")
 
-    told = RefreshResult.model_validate_json(result.out)
+    report = RefreshResult.model_validate_json(result.out)
     assert (result.code, result.err, result.out.count("\n")) == (0, "", 1)
-    assert (told.total_countries, told.inserted, told.sources.rates) == (250, 250, "bundled")
+    assert (report.total_countries, report.inserted, report.sources.rates) == (250, 250, "bundled")
 
 
 @pytest.mark.slow
 @SQLITE
-async def test_reader_that_leaves_and_an_output_of_ascii_are_no_tracebacks(loaded: Client, database_url: str, tmp_path):
+async def test_closed_pipe_and_an_ascii_terminal_cause_no_traceback(loaded: Client, database_url: str, tmp_path):
     settings = {"DATABASE_URL": database_url, "PYTHONIOENCODING": "ascii", "TERM": "xterm-256color"}
     shown = await start(tmp_path, "countries", "show", "CI", **settings)
     left = await start(tmp_path, "export", "--format", "json", **settings)
@@ -180,12 +170,12 @@ async def test_reader_that_leaves_and_an_output_of_ascii_are_no_tracebacks(loade
 
     out, err = await shown.communicate()
     assert left.stderr is not None
-    told = await left.stderr.read()
+    left_err = await left.stderr.read()
 
     assert (shown.returncode, err) == (0, b"")
     assert "Côte d’Ivoire" in out.decode() or "Ivory Coast" in out.decode()
     assert b"\x1b" not in out
-    assert (await left.wait(), told) == (1, b"")
+    assert (await left.wait(), left_err) == (1, b"")
 
 
 @pytest.mark.slow
@@ -194,9 +184,8 @@ async def test_interrupted_refresh_ends_with_130_and_one_line(upstream: FakeUpst
     upstream.answers[COUNTRIES] = hang
     sources = {"COUNTRY_SOURCES": upstream.url(COUNTRIES), "RATE_SOURCES": "bundled"}
     process = await start(tmp_path, "refresh", DATABASE_URL=database_url, LOG_LEVEL="ERROR", **sources)
-    async with asyncio.timeout(60):
-        while not upstream.hits[COUNTRIES]:
-            await asyncio.sleep(0.05)
+    while not upstream.hits[COUNTRIES]:
+        await asyncio.sleep(0.05)
 
     process.send_signal(signal.SIGINT)
     out, err = await process.communicate()
@@ -205,7 +194,7 @@ async def test_interrupted_refresh_ends_with_130_and_one_line(upstream: FakeUpst
 
 
 async def completed(folder: Path, line: str) -> Any:
-    """What bash offers behind this line, by the script that the command itself prints."""
+    """The completions that bash offers after this line, by the script that the command prints."""
     words = line.split(" ")
     script = f"""
         eval "$(scripts/app --show-completion bash)"

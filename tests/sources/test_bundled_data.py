@@ -22,7 +22,7 @@ FACTS = json.loads((DATA / "countries.json").read_text("utf-8"))
 COUNTRIES: dict[str, dict[str, Any]] = {row["alpha2"]: row for row in FACTS["countries"]}
 NAMES: dict[str, list[str]] = json.loads((DATA / "names.json").read_text("utf-8"))
 CODE_BY_KEY = {name_key(name): code for code, names in NAMES.items() for name in names}
-RATES = json.loads((ROOT / "app/sources/data/rates.json").read_text("utf-8"))
+RATES = json.loads((DATA / "rates.json").read_text("utf-8"))
 
 COUNTRY_FACTS = """
     AQ Antarctic - Antarctica|AX Europe EUR Åland Islands|BG Europe EUR Bulgaria|BY Europe BYN Belarus
@@ -68,26 +68,18 @@ def test_countries_have_their_accents_their_region_and_the_currency_in_force(fac
     assert (row["name"], row["region"], row["currency"] or "-") == (name, region, currency)
 
 
-def test_capitals_are_current_and_absent_where_there_is_none() -> None:
-    capitals = {code: COUNTRIES[code]["capital"] for code in ("AQ", "BI", "CW", "GH", "GQ", "KZ", "TK")}
-    expected = {"AQ": None, "BI": "Gitega", "CW": "Willemstad", "GH": "Accra"}
-    assert capitals == expected | {"GQ": "Ciudad de la Paz", "KZ": "Astana", "TK": None}
+def test_capitals_are_current_have_their_accents_and_may_be_absent() -> None:
+    expected = {"AQ": None, "BI": "Gitega", "CW": "Willemstad", "GH": "Accra", "GQ": "Ciudad de la Paz", "KZ": "Astana"}
+    expected |= {"TK": None, "BR": "Brasília", "CM": "Yaoundé", "CO": "Bogotá", "IS": "Reykjavík", "PY": "Asunción"}
+    expected |= {"ST": "São Tomé"}
+    assert {code: COUNTRIES[code]["capital"] for code in expected} == expected
 
 
-def test_capitals_have_their_accents() -> None:
-    capitals = {code: COUNTRIES[code]["capital"] for code in ("BR", "CM", "CO", "IS", "PY", "ST")}
-    assert list(capitals.values()) == ["Brasília", "Yaoundé", "Bogotá", "Reykjavík", "Asunción", "São Tomé"]
-
-
-def test_bundled_rates_quote_the_currency_of_every_country() -> None:
-    assert {row["currency"] for row in COUNTRIES.values()} - {None} <= RATES["rates"].keys()
-
-
-def test_bundled_rates_are_sorted_positive_and_per_dollar() -> None:
-    assert RATES["base"] == "USD"
-    assert RATES["rates"]["USD"] == 1
+def test_bundled_rates_are_sorted_positive_per_dollar_and_cover_every_country() -> None:
+    assert (RATES["base"], RATES["rates"]["USD"]) == ("USD", 1)
     assert list(RATES["rates"]) == sorted(RATES["rates"])
     assert all(re.fullmatch("[A-Z]{3}", code) and 0 < rate < 1e12 for code, rate in RATES["rates"].items())
+    assert {row["currency"] for row in COUNTRIES.values()} - {None} <= RATES["rates"].keys()
 
 
 def test_every_spelling_means_one_country_and_the_first_is_the_shown_name() -> None:

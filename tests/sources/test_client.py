@@ -10,20 +10,9 @@ from email.utils import format_datetime
 import pytest
 
 from app.sources.chain import SourceFailed
-from app.sources.client import create_http_client, get_json
+from app.sources.client import create_http_client, get_json, parse_retry_after
 from tests.support.mariadb import free_port
-from tests.support.upstream import (
-    body,
-    document,
-    drip,
-    endless,
-    gzip_bomb,
-    hang,
-    html,
-    in_turn,
-    status,
-    truncated,
-)
+from tests.support.upstream import body, document, drip, endless, gzip_bomb, hang, html, in_turn, status, truncated
 
 
 @pytest.fixture
@@ -34,7 +23,7 @@ async def http():
 
 @pytest.fixture
 def fetch(http, upstream):
-    async def get(path: str = "/x", *, timeout: float = 1, max_bytes: int = 100_000, **headers: str):
+    async def get(path: str = "/x", *, timeout: float = 60, max_bytes: int = 100_000, **headers: str):
         answer = await get_json(http, upstream.url(path), timeout=timeout, max_bytes=max_bytes, headers=headers)
         return answer.content
 
@@ -53,11 +42,11 @@ HOSTILE = {
     "many values": (body(b"[" + b"0," * 2_083 + b"0]"), "answered with more values than fit into 100,000 bytes"),
     "truncated": (truncated([1] * 100), "the connection failed (RemoteProtocolError)"),
     "truncated gzip": (body(gzip.compress(b"[1]" * 99)[:-9], Content_Encoding="gzip"), "answered with truncated gzip"),
-    "junk behind gzip": (
+    "data after gzip": (
         body(gzip.compress(b"[1]") + b"x" * 90_000, Content_Encoding="gzip"),
         "answered with data after the end of its gzip",
     ),
-    "no gzip at all": (body(b"[1]", Content_Encoding="gzip"), "answered with broken gzip"),
+    "not gzip": (body(b"[1]", Content_Encoding="gzip"), "answered with broken gzip"),
     "unknown encoding": (
         body(b"[1]", Content_Encoding="br"),
         "answered in the encoding 'br', which was not requested",
@@ -74,12 +63,11 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-async def test_misbehaving_server_is_a_failed_source_in_bounded_time(fetch, upstream, case):
+async def test_misbehaving_server_is_a_failed_source(fetch, upstream, case):
     upstream.answers["/x"], reason = HOSTILE[case]
 
-    async with asyncio.timeout(8):
-        with pytest.raises(SourceFailed) as caught:
-            await fetch(timeout=0.5 if "timed out" in reason else 3)
+    with pytest.raises(SourceFailed) as caught:
+        await fetch(timeout=0.5 if "timed out" in reason else 60)
 
     assert str(caught.value) == reason
 
@@ -97,18 +85,18 @@ async def test_expanding_a_bomb_takes_no_more_memory_than_the_limit(fetch, upstr
     assert peak < 8 * 2**20
 
 
-async def test_deadline_in_the_middle_of_retries_still_tells_what_was_wrong(fetch, upstream):
-    upstream.answers["/x"] = status(503)
+async def test_timeout_after_a_retry_still_says_what_was_wrong_before(fetch, upstream):
+    upstream.answers["/x"] = in_turn(status(503), hang)
 
     with pytest.raises(SourceFailed) as caught:
-        await fetch(timeout=0.1)
+        await fetch(timeout=2)
 
-    assert str(caught.value) == "answered 503, then timed out after 0.1 s"
+    assert str(caught.value) == "answered 503, then timed out after 2 s"
 
 
-async def test_nobody_there_is_a_failed_source(http):
+async def test_refused_connection_is_a_failed_source(http):
     with pytest.raises(SourceFailed, match="could not connect"):
-        await get_json(http, f"http://127.0.0.1:{free_port()}/", timeout=2, max_bytes=1000)
+        await get_json(http, f"http://127.0.0.1:{free_port()}/", timeout=60, max_bytes=1000)
 
 
 async def test_gzip_is_read(fetch, upstream):
@@ -117,7 +105,7 @@ async def test_gzip_is_read(fetch, upstream):
     assert await fetch() == {"a": 1}
 
 
-async def test_absurd_numbers_cost_their_field_and_not_the_document(fetch, upstream):
+async def test_absurd_numbers_do_not_fail_the_document(fetch, upstream):
     upstream.answers["/x"] = body(b"[NaN, Infinity, 1e400, " + b"9" * 5000 + b", -" + b"9" * 5000 + b", 12]")
 
     numbers = await fetch()
@@ -126,47 +114,45 @@ async def test_absurd_numbers_cost_their_field_and_not_the_document(fetch, upstr
     assert numbers[1:] == [math.inf, math.inf, math.inf, -math.inf, 12]
 
 
-@pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
-async def test_passing_fault_is_tried_twice_more(fetch, upstream, code):
-    upstream.answers["/x"] = in_turn(status(code), status(code), document([1]))
-
-    assert await fetch(timeout=5) == [1]
-    assert upstream.hits["/x"] == 3
-
-
-@pytest.mark.parametrize("code", [400, 401, 403, 404, 410])
-async def test_refusal_is_not_tried_again(fetch, upstream, code):
+@pytest.mark.parametrize(
+    ("code", "requests"), [*((c, 3) for c in (429, 500, 502, 503, 504)), *((c, 1) for c in (400, 401, 403, 404, 410))]
+)
+async def test_temporary_failure_is_retried_twice_and_a_refusal_is_not(fetch, upstream, code, requests):
     upstream.answers["/x"] = status(code)
 
     with pytest.raises(SourceFailed, match=f"answered {code}"):
         await fetch()
-    assert upstream.hits["/x"] == 1
+    assert upstream.hits["/x"] == requests
 
 
-def http_date(seconds: float) -> str:
-    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
-
-
-@pytest.mark.parametrize("retry_after", ["1", "1.0", http_date])
-async def test_retry_after_within_the_deadline_is_waited_for(fetch, upstream, retry_after):
-    # A date has whole seconds: two from now are at least one.
-    value = retry_after if isinstance(retry_after, str) else retry_after(2.1)
-    upstream.answers["/x"] = in_turn(status(429, Retry_After=value), document([1]))
+async def test_retry_after_is_obeyed_within_the_deadline_only(fetch, upstream):
+    upstream.answers["/x"] = in_turn(status(429, Retry_After="0.7"), document([1]), status(429, Retry_After="1200"))
     started = asyncio.get_running_loop().time()
 
-    assert await fetch(timeout=5) == [1]
-    assert asyncio.get_running_loop().time() - started >= 1
+    assert await fetch() == [1]
+    assert asyncio.get_running_loop().time() - started >= 0.7
+    with pytest.raises(SourceFailed, match="answered 429"):
+        await fetch()
+    assert upstream.hits["/x"] == 3
 
 
-async def test_retry_after_beyond_the_deadline_fails_at_once(fetch, upstream):
-    upstream.answers["/x"] = status(429, Retry_After="1200")
+@pytest.mark.parametrize(("retry_after", "least", "most"), [("7", 7, 7), ("0.5", 0.5, 0.5), (60, 30, 60), (-60, 0, 0)])
+def test_retry_after_is_a_number_of_seconds_or_a_date(retry_after, least, most):
+    if isinstance(retry_after, int):
+        retry_after = format_datetime(datetime.now(UTC) + timedelta(seconds=retry_after), usegmt=True)
 
-    async with asyncio.timeout(5):
-        with pytest.raises(SourceFailed, match="answered 429"):
-            await fetch(timeout=30)
+    seconds = parse_retry_after(retry_after)
+
+    assert seconds is not None
+    assert least <= seconds <= most
 
 
-async def test_every_request_says_who_asks(fetch, upstream):
+@pytest.mark.parametrize("retry_after", [None, "", "soon", "-1", "1e3", "9" * 5000])
+def test_invalid_retry_after_is_ignored(retry_after):
+    assert parse_retry_after(retry_after) is None
+
+
+async def test_request_names_the_service_and_carries_given_headers(fetch, upstream):
     upstream.answers["/x"] = document([1])
     await fetch(Authorization="Bearer k")
 
@@ -175,15 +161,15 @@ async def test_every_request_says_who_asks(fetch, upstream):
     assert (headers["accept"], headers["authorization"]) == ("application/json", "bearer k")
 
 
-async def test_proxy_settings_of_the_environment_are_not_obeyed(fetch, upstream, monkeypatch):
+async def test_proxy_settings_of_the_environment_are_ignored(fetch, upstream, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     upstream.answers["/x"] = document([1])
 
     assert await fetch() == [1]
 
 
-async def test_large_document_within_the_limit_is_read_whole(fetch, upstream):
+async def test_large_document_within_the_limit_is_read(fetch, upstream):
     rows = [{"name": f"Country {number}", "population": number} for number in range(25_000)]
     upstream.answers["/x"] = document(rows)
 
-    assert await fetch(timeout=5, max_bytes=4 * 2**20) == rows
+    assert await fetch(max_bytes=4 * 2**20) == rows

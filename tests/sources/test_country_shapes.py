@@ -1,4 +1,4 @@
-"""Every shape of the upstreams, through a refresh, on both engines."""
+"""Every format of the sources, through a refresh, on both engines."""
 
 import json
 from collections.abc import Callable
@@ -32,7 +32,7 @@ async def facts(client: Any) -> list[dict[str, Any]]:
     return [{k: v for k, v in country.items() if k not in ("id", "last_refreshed_at")} for country in listed]
 
 
-async def test_every_shape_of_countries_gives_the_same_countries(loaded, upstream):
+async def test_every_format_of_countries_gives_the_same_countries(loaded, upstream):
     expected = await facts(loaded)
     for shape, payload in COUNTRY_SHAPES.items():
         upstream.answers[COUNTRIES] = document(payload())
@@ -43,7 +43,7 @@ async def test_every_shape_of_countries_gives_the_same_countries(loaded, upstrea
         assert (shape, await facts(loaded)) == (shape, expected)
 
 
-async def test_every_shape_of_rates_gives_the_same_rates(loaded, upstream):
+async def test_every_format_of_rates_gives_the_same_rates(loaded, upstream):
     expected = await facts(loaded)
     for shape, payload in RATE_SHAPES.items():
         upstream.answers[RATES] = document(payload())
@@ -54,11 +54,19 @@ async def test_every_shape_of_rates_gives_the_same_rates(loaded, upstream):
         assert (shape, await facts(loaded)) == (shape, expected)
 
 
+async def refreshed(
+    service, upstream, answer: Answer, *, key: str | None = "k3y", then: str = "", **changes: Any
+) -> Any:
+    """Refresh with REST Countries v5 as the first source of countries."""
+    upstream.answers["/v5"] = answer
+    keyed = {"restcountries_url": upstream.url("/v5"), "restcountries_api_key": key and SecretStr(key)}
+    chain = f"restcountries {upstream.url(COUNTRIES)} {then}"
+    async with service(**{"country_sources": chain, **keyed, **changes}) as client:
+        return await client.post("/countries/refresh")
+
+
 async def test_v5_is_read_page_by_page_with_the_key_and_few_fields(service, upstream):
-    upstream.answers["/v5"] = pages(payloads.v5(), key="k3y")
-    changes = {"restcountries_url": upstream.url("/v5"), "restcountries_api_key": SecretStr("k3y")}
-    async with service(country_sources=f"restcountries {upstream.url(COUNTRIES)}", **changes) as client:
-        report = (await client.post("/countries/refresh")).json()
+    report = (await refreshed(service, upstream, pages(payloads.v5(), key="k3y"))).json()
 
     assert (report["total_countries"], report["sources"]["countries"]) == (250, "restcountries")
     assert upstream.hits == {"/v5": 3, RATES: 1}
@@ -66,22 +74,18 @@ async def test_v5_is_read_page_by_page_with_the_key_and_few_fields(service, upst
     assert all("names.common" in r.query["response_fields"] for r in upstream.requests if r.path == "/v5")
 
 
-async def test_key_goes_to_its_own_source_only(service, upstream):
-    upstream.answers["/v5"] = status(500)
-    changes = {"restcountries_url": upstream.url("/v5"), "restcountries_api_key": SecretStr("k3y")}
-    async with service(country_sources=f"restcountries {upstream.url(COUNTRIES)}", **changes) as client:
-        assert (await client.post("/countries/refresh")).status_code == 200
+async def test_key_is_sent_to_its_own_source_only(service, upstream):
+    assert (await refreshed(service, upstream, status(500))).status_code == 200
 
     carried = {request.path for request in upstream.requests if "k3y" in str((request.headers, request.query))}
     assert carried == {"/v5"}
 
 
 @pytest.mark.parametrize("code", [401, 403])
-async def test_refused_key_fails_the_refresh_instead_of_being_skipped(service, upstream, code):
-    upstream.answers["/v5"] = status(code, '{"errors":[{"message":"No matching authorization key found."}]}')
-    changes = {"restcountries_url": upstream.url("/v5"), "restcountries_api_key": SecretStr("wrong")}
-    async with service(country_sources=f"restcountries {upstream.url(COUNTRIES)} bundled", **changes) as client:
-        response = await client.post("/countries/refresh")
+async def test_refused_key_fails_the_refresh_although_other_sources_follow(service, upstream, code):
+    refusal = status(code, '{"errors":[{"message":"No matching authorization key found."}]}')
+
+    response = await refreshed(service, upstream, refusal, key="wrong", then="bundled")
 
     assert response.status_code == 503
     assert response.json()["details"] == (
@@ -90,101 +94,74 @@ async def test_refused_key_fails_the_refresh_instead_of_being_skipped(service, u
     assert COUNTRIES not in upstream.hits
 
 
-async def test_without_a_key_the_keyed_source_is_left_out(service, upstream):
-    changes = {"restcountries_url": upstream.url("/v5"), "restcountries_api_key": None}
-    async with service(country_sources=f"restcountries {upstream.url(COUNTRIES)}", **changes) as client:
-        assert (await client.post("/countries/refresh")).status_code == 200
-
+async def test_source_that_needs_a_key_is_skipped_without_one(service, upstream):
+    assert (await refreshed(service, upstream, status(500), key=None)).status_code == 200
     assert "/v5" not in upstream.hits
 
 
-async def test_size_limit_is_for_all_pages_together(service, upstream):
-    upstream.answers["/v5"] = pages(payloads.v5(), key="k3y")
+async def test_size_limit_covers_all_pages_together(service, upstream):
     text = json.dumps(payloads.v5()[:100])
-    one_page = 48 * sum(text.count(mark) for mark in ",[{")  # of its values, which weigh more than its bytes
-    changes = {"restcountries_url": upstream.url("/v5"), "restcountries_api_key": SecretStr("k3y")}
-    limit = {"upstream_max_bytes": one_page * 9 // 4}
-    async with service(country_sources=f"restcountries {upstream.url('/gone')}", **changes, **limit) as client:
-        response = await client.post("/countries/refresh")
+    one_page = 48 * sum(text.count(mark) for mark in ",[{")  # its values weigh more than its bytes
+    changes: dict[str, Any] = {"country_sources": f"restcountries {upstream.url('/gone')}"}
+
+    response = await refreshed(
+        service, upstream, pages(payloads.v5(), key="k3y"), upstream_max_bytes=one_page * 9 // 4, **changes
+    )
 
     assert response.status_code == 503
     assert "restcountries: answered with more values than" in response.json()["details"]
     assert upstream.hits["/v5"] == 3
 
 
-LIES: dict[str, tuple[str, Answer, str]] = {
-    "demo key": (
-        COUNTRIES,
-        document({"data": {"_demo": {"message": "Test"}, "objects": payloads.v5()}}),
-        "answered with the sample of the demo key, which is not data",
-    ),
-    "unknown country shape": (COUNTRIES, document({"rows": []}), "answered in an unknown format"),
-    "moved away": (
+NESTED = b'{"base":' + b"[" * 950 + b"]" * 950 + b',"rates":{"EUR":1}}'  # too deep for str()
+DEMO = {"data": {"_demo": {"message": "Test"}, "objects": payloads.v5()}}
+UNUSABLE: list[tuple[str, Answer, str]] = [
+    (COUNTRIES, document(DEMO), "answered with the sample of the demo key, which is not data"),
+    (COUNTRIES, document({"rows": []}), "answered in an unknown format"),
+    (
         COUNTRIES,
         body(b"", code=301, Location="http://files.example/legacy.json"),
         "answered 301, a redirect to another host",
     ),
-    "endless redirect": (COUNTRIES, body(b"", code=302, Location=COUNTRIES), "redirected more than 3 times"),
-    "empty answer": (COUNTRIES, body(b"", code=204), "answered 204"),
-    "base nested too deeply to be shown": (
-        RATES,
-        body(b'{"base":' + b"[" * 950 + b"]" * 950 + b',"rates":{"EUR":1}}'),
-        "answered with rates for 'list' instead of USD",
+    (COUNTRIES, body(b"", code=302, Location=COUNTRIES), "redirected more than 3 times"),
+    (COUNTRIES, body(b"", code=204), "answered 204"),
+    (RATES, body(NESTED), "answered with rates for 'list' instead of USD"),
+    (RATES, document([1, 2]), "answered in an unknown format"),
+    *(
+        (RATES, document(answer), reason)
+        for answer, reason in (
+            (payloads.er_api() | {"base_code": "EUR"}, "answered with rates for 'EUR' instead of USD"),
+            (payloads.er_api(USD=1.1), "answered with a rate for USD that is not 1"),
+            ({"result": "error", "error-type": "quota-reached"}, "answered with the error 'quota-reached'"),
+            (
+                payloads.er_api() | {"time_last_update_unix": 4102444800},
+                "answered with rates of 2100-01-01, which is in the future",
+            ),
+            (
+                payloads.er_api() | {"time_last_update_unix": 0},
+                "answered with rates of 1970-01-01, which is too old",
+            ),
+            (payloads.frankfurter_v1() | {"amount": 100}, "answered with rates for an amount other than 1"),
+            (payloads.er_api() | {"rates": {}}, "answered without a single usable rate"),
+            (payloads.currency_api() | {"date": "soon"}, "answered with 'soon' instead of a date"),
+        )
     ),
-    "wrong base": (
-        RATES,
-        document(payloads.er_api() | {"base_code": "EUR"}),
-        "answered with rates for 'EUR' instead of USD",
-    ),
-    "dollar that is no dollar": (
-        RATES,
-        document(payloads.er_api(USD=1.1)),
-        "answered with a rate for USD that is not 1",
-    ),
-    "error with 200": (
-        RATES,
-        document({"result": "error", "error-type": "quota-reached"}),
-        "answered with the error 'quota-reached'",
-    ),
-    "future": (
-        RATES,
-        document(payloads.er_api() | {"time_last_update_unix": 4102444800}),
-        "answered with rates of 2100-01-01, which is in the future",
-    ),
-    "past": (
-        RATES,
-        document(payloads.er_api() | {"time_last_update_unix": 0}),
-        "answered with rates of 1970-01-01, which is too old",
-    ),
-    "rates for a hundred": (
-        RATES,
-        document(payloads.frankfurter_v1() | {"amount": 100}),
-        "answered with rates for an amount other than 1",
-    ),
-    "no rates": (RATES, document(payloads.er_api() | {"rates": {}}), "answered without a single usable rate"),
-    "unknown rate shape": (RATES, document([1, 2]), "answered in an unknown format"),
-    "no day": (
-        RATES,
-        document(payloads.currency_api() | {"date": "soon"}),
-        "answered with 'soon' instead of a date",
-    ),
-}
+]
 
 
-async def test_source_that_lies_changes_nothing(loaded, upstream):
+async def test_unusable_answer_changes_nothing(loaded, upstream):
     before, honest = await everything(loaded), dict(upstream.answers)
-    for lie, (path, answer, reason) in LIES.items():
+    for path, answer, reason in UNUSABLE:
         api = "country API" if path == COUNTRIES else "exchange rate API"
         upstream.answers.update(honest | {path: answer})
 
         response = await loaded.post("/countries/refresh")
 
-        assert (lie, response.status_code) == (lie, 503)
         assert response.json() == {
             "error": "External data source unavailable",
             "details": f"Could not fetch data from {api} (127.0.0.1: {reason})",
         }
-        assert (lie, await everything(loaded)) == (lie, before)
+        assert (reason, response.status_code, await everything(loaded)) == (reason, 503, before)
 
 
 async def test_redirect_on_the_same_host_is_followed(client, upstream):

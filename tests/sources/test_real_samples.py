@@ -1,9 +1,8 @@
-"""The service against answers that the upstreams really gave.
+"""Real answers of the sources.
 
-Such files may not be shipped. Whoever keeps them in a folder named
-``upstream-samples``, beside the checkout or where UPSTREAM_SAMPLES points, has
-them tried here; the same shapes, made from the bundled data, are tried by
-test_shapes_end_to_end.py everywhere.
+They may not be shipped, so these tests run only with a folder named
+``upstream-samples`` beside the checkout, or in UPSTREAM_SAMPLES. The same
+formats, made from the bundled data, are in test_country_shapes.py.
 """
 
 import json
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from tests.conftest import COUNTRIES, RATES, serving
+from tests.conftest import COUNTRIES, RATES
 from tests.support.upstream import document, pages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +48,7 @@ _seen: dict[str, bytes] = {}
 
 @pytest.mark.parametrize("rates", RATE_FILES)
 @pytest.mark.parametrize("name", LISTS)
-async def test_every_real_list_is_stored_whole_and_alike_on_both_engines(client, upstream, name, rates):
+async def test_every_real_list_is_stored_completely_and_alike_on_both_engines(client, upstream, name, rates):
     upstream.answers[COUNTRIES] = document(sample(name))
     upstream.answers[RATES] = document(sample(rates))
 
@@ -61,17 +60,11 @@ async def test_every_real_list_is_stored_whole_and_alike_on_both_engines(client,
     assert _seen.setdefault(f"{name} {rates}", listed) == listed
 
 
-async def test_real_v5_objects_are_read_page_by_page_with_the_key(settings, upstream):
+async def test_real_v5_objects_are_read_page_by_page_with_the_key(service, upstream):
     objects = sample("restcountries-v5-sample.json")["data"]["objects"]
     upstream.answers["/v5"] = pages(objects, key="k3y")
-    changed = settings.model_copy(
-        update={
-            "country_sources": ("restcountries",),
-            "restcountries_url": upstream.url("/v5"),
-            "restcountries_api_key": SecretStr("k3y"),
-        }
-    )
-    async with serving(changed) as client:
+    keyed = {"restcountries_url": upstream.url("/v5"), "restcountries_api_key": SecretStr("k3y")}
+    async with service(country_sources=("restcountries",), **keyed) as client:
         report = (await client.post("/countries/refresh")).json()
         names = [country["name"] for country in (await client.get("/countries")).json()]
 
@@ -88,7 +81,7 @@ async def test_answer_to_the_demo_key_is_refused_as_data(client, upstream):
     assert "answered with the sample of the demo key, which is not data" in response.json()["details"]
 
 
-async def test_going_from_list_to_list_and_back_never_makes_a_duplicate(client, upstream):
+async def test_changing_lists_never_creates_a_duplicate(client, upstream):
     for name in [*LISTS, *reversed(LISTS)]:
         upstream.answers[COUNTRIES] = document(sample(name))
         report = (await client.post("/countries/refresh")).json()
