@@ -33,7 +33,7 @@ def create_admin(
         fail(ValidationFailed(describe_invalid(error, what="option")))
     settings = read_settings()
     bring_up_to_date(settings)
-    user = run(lambda: _create(settings, admin), doing="Creating the account")
+    user = run(_create(settings, admin), doing="Creating the account")
     console.print(f"User {user.id} created: {user.email}, {user.role}", soft_wrap=True)
 
 

@@ -171,7 +171,7 @@ def _read(query: Callable[[AsyncSession], Awaitable[T]]) -> T:
                 error.details = f"{error.details}; python -m app doctor says why"
             raise
 
-    return run(read)
+    return run(read())
 
 
 async def _find(session: AsyncSession, name: str) -> CountryPublic:

@@ -25,7 +25,7 @@ def refresh(
     chosen = {"country_sources": countries or source, "rate_sources": rates or source}
     settings = read_settings(**{name: value for name, value in chosen.items() if value is not None})
     bring_up_to_date(settings)
-    result = run(lambda: _refresh(settings, force=force), doing="Fetching countries and rates")
+    result = run(_refresh(settings, force=force), doing="Fetching countries and rates")
     if as_json:
         show_json(result)
         return

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Annotated, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 from alembic.util import CommandError
@@ -86,24 +86,14 @@ def bring_up_to_date(settings: Settings) -> None:
         raise typer.Exit(1) from error
 
 
-def run(work: Callable[[], Awaitable[T]], *, doing: str | None = None) -> T:
-    """Run asynchronous work; an error ends the command.
-
-    Args:
-        work: What to do.
-        doing: Shown with a spinner and the elapsed seconds; None shows nothing.
-    """
+def run(work: Coroutine[Any, Any, T], *, doing: str = "") -> T:
+    """Run asynchronous work, with a spinner if ``doing`` names it; an error ends the command."""
     with errors_in_one_line():
-        return asyncio.run(_with_spinner(work, doing) if doing else _alone(work))
+        return asyncio.run(_with_spinner(work, doing) if doing else work)
 
 
-async def _alone(work: Callable[[], Awaitable[T]]) -> T:
-    return await work()
-
-
-async def _with_spinner(work: Callable[[], Awaitable[T]], doing: str) -> T:
-    started = time.monotonic()
-    task = asyncio.ensure_future(work())
+async def _with_spinner(work: Coroutine[Any, Any, T], doing: str) -> T:
+    started, task = time.monotonic(), asyncio.ensure_future(work)
     with errors.status(f"{doing} ...") as status:
         while not (await asyncio.wait([task], timeout=0.2))[0]:
             status.update(f"{doing} ... {time.monotonic() - started:.0f} s")
@@ -164,10 +154,9 @@ def show_json(content: object) -> None:
 
 
 class _Speed(ProgressColumn):
-    """Recent steps per second."""
+    """Recent items per second."""
 
     def render(self, task: Task) -> Text:
-        """The text of the column."""
         return Text(f"{task.speed or 0:,.0f}/s")
 
 

@@ -48,6 +48,14 @@ class RefreshInProgress(AppError):
         super().__init__("Another process is refreshing and did not finish in time; try again later")
 
 
+_OUTCOMES: Final = {
+    UpstreamUnavailable: "sources_unavailable",
+    DatabaseUnavailable: "database_unavailable",
+    RefreshInProgress: "in_progress",
+}
+"""Labels of failed refreshes in the metrics; any other is ``error``."""
+
+
 class Refresher:
     """Runs refreshes: equal orders at the same time share one, within this process and between processes."""
 
@@ -109,7 +117,8 @@ class Refresher:
         try:
             result = await self._lead_or_follow(order, since, on_lead)
         except Exception as error:
-            self.counts.refreshes[_outcome(error)] += 1
+            outcome = next((label for kind, label in _OUTCOMES.items() if isinstance(error, kind)), "error")
+            self.counts.refreshes[outcome] += 1
             raise
         sources = result.sources
         self.counts.data = DataFigures(
@@ -195,16 +204,3 @@ class Refresher:
             *(result.inserted, result.updated, len(result.skipped), result.duration_ms),
         )
         return result
-
-
-def _outcome(error: Exception) -> str:
-    """The label of a failed refresh in the metrics."""
-    match error:
-        case UpstreamUnavailable():
-            return "sources_unavailable"
-        case DatabaseUnavailable():
-            return "database_unavailable"
-        case RefreshInProgress():
-            return "in_progress"
-        case _:
-            return "error"

@@ -59,15 +59,7 @@ async def fetch_sources(
 ) -> SourceData:
     """Fetch countries and rates at the same time; the first chain that fails cancels the other.
 
-    Args:
-        http: The client.
-        settings: Time and size limits, and the key of REST Countries.
-        order: Which sources to ask.
-        counts: Counts the answers of each source.
-        stored: Number of stored countries; see ``country_chain()``.
-        previous: The last stored rates by source; see ``rate_chain()``.
-        draw_multiplier: The random part of the GDP estimate, once per country.
-        clock: The time in UTC.
+    ``stored`` and ``previous`` are those of ``country_chain()`` and ``rate_chain()``.
 
     Raises:
         UpstreamUnavailable: No source of one chain gave a usable answer.

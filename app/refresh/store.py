@@ -27,26 +27,14 @@ async def store_refresh(
 ) -> None:
     """Write countries, summary, history, rates and the audit entry of one refresh.
 
-    Runs inside the caller's transaction and does not commit.
-
-    Args:
-        session: Of the open transaction, which has locked the countries.
-        order: What was asked for.
-        lease: Its fence number becomes the generation of the data.
-        data: What the sources answered.
-        rows: Built from ``data`` and the locked countries.
-        drawing: The picture of ``rows.summary``.
-        result: Stored, so that every process can give the same answer.
+    Runs inside the caller's transaction, which has locked the countries, and
+    does not commit. The fence number of the lease becomes the generation of
+    the data; the result is stored so that every process can give the same answer.
     """
     before = await read_summary(session)
     await _write_countries(session, rows)
-    await _write_summary(
-        session,
-        drawing,
-        generation=lease.fence,
-        request_digest=order.digest,
-        report=result.model_dump_json(),
-    )
+    about = {"generation": lease.fence, "request_digest": order.digest, "report": result.model_dump_json()}
+    await _write_summary(session, drawing, about)
     await record_history(session, rows.summary)
     await record_quotes(session, data.rate_source, data.quotes, recorded_at=data.now)
     await record(session, "REFRESH_COUNTRIES", "Countries", before=_audited(before), after=_audited(rows.summary))
@@ -59,10 +47,9 @@ async def _write_countries(session: AsyncSession, rows: CountryRows) -> None:
         await session.exec(insert(Country), params=rows.inserted)
 
 
-async def _write_summary(session: AsyncSession, drawing: Drawing, **columns: object) -> None:
-    if not await change_summary(session, drawing, **columns):
-        version = least_version(drawing.summary)
-        values = {"id": SUMMARY_ID, "data_version": version, **summary_values(drawing), **columns}
+async def _write_summary(session: AsyncSession, drawing: Drawing, about: dict[str, object]) -> None:
+    if not await change_summary(session, drawing, **about):
+        values = {"id": SUMMARY_ID, "data_version": least_version(drawing.summary), **summary_values(drawing), **about}
         await session.exec(insert(SummaryCache).values(**values))
 
 

@@ -39,7 +39,7 @@ def _examine() -> list[Finding]:
         lines = str(wrong).splitlines()
         advice = "correct it in the environment or in .env; docs/configuration.md describes every setting"
         return [failed("settings", line.removeprefix("Wrong setting: "), advice) for line in lines]
-    found = run(lambda: _check(settings), doing="Checking the database and the sources")
+    found = run(_check(settings), doing="Checking the database and the sources")
     hide = hiding(settings.secrets)
     return [finding.hidden(hide) for finding in (*check_settings(settings), *found)]
 
