@@ -1,4 +1,4 @@
-"""The refresh as a client sees it, on both engines."""
+"""POST /countries/refresh, on both engines."""
 
 import asyncio
 
@@ -89,54 +89,40 @@ async def test_country_without_a_currency_or_a_rate_has_no_rate(loaded, upstream
         assert (country["currency_code"], country["exchange_rate"], country["estimated_gdp"]) == expected
 
 
-async def test_nulls_overwrite_older_values(loaded, upstream):
-    changed = payloads.v3_1()
-    ghana = next(record for record in changed if record["cca2"] == "GH")
-    ghana |= {"capital": [], "region": "", "currencies": {}, "flags": {}}
-    upstream.answers[COUNTRIES] = document(changed)
-
-    await loaded.post("/countries/refresh")
-
-    stored = (await loaded.get("/countries/gh")).json()
-    assert [stored[name] for name in ("capital", "region", "currency_code", "exchange_rate", "flag_url")] == [None] * 5
-
-
-async def test_rows_that_the_source_no_longer_lists_stay(loaded, upstream):
-    upstream.answers[COUNTRIES] = document([r for r in payloads.v3_1() if r["cca2"] != "GH"])
+async def test_missing_values_overwrite_older_ones_and_missing_countries_stay(loaded, upstream):
+    empty = {"capital": [], "region": "", "currencies": {}, "flags": {}}
+    kept = [record for record in payloads.v3_1() if record["cca2"] != "TG"]
+    upstream.answers[COUNTRIES] = document([record | (empty if record["cca2"] == "GH" else {}) for record in kept])
 
     report = (await loaded.post("/countries/refresh")).json()
 
     assert (report["total_countries"], report["updated"]) == (250, 249)
-    assert (await loaded.get("/countries/ghana")).status_code == 200
+    assert (await loaded.get("/countries/togo")).status_code == 200
+    stored = (await loaded.get("/countries/gh")).json()
+    assert [stored[name] for name in ("capital", "region", "currency_code", "exchange_rate", "flag_url")] == [None] * 5
 
 
 async def test_unusable_records_are_skipped_and_reported(client, upstream):
+    not_a_number = "its population is not a number in range"
     odd = [
-        {"name": {"common": ""}, "population": 1},
-        {"name": {"common": "Nowhere"}, "population": -5},
-        {"name": {"common": "Manyland"}, "population": 10**30},
-        {"name": {"common": "Textland"}, "population": "many"},
-        {"name": {"common": "Ghana again"}, "cca2": "GH", "population": 5},
-        {"name": {"common": "Nul\x00land"}, "population": 5},
-        "no object",
+        ({"name": {"common": ""}, "population": 1}, "(no name)", "has no usable name"),
+        ({"name": {"common": "Nowhere"}, "population": -5}, "Nowhere", not_a_number),
+        ({"name": {"common": "Manyland"}, "population": 10**30}, "Manyland", not_a_number),
+        ({"name": {"common": "Textland"}, "population": "many"}, "Textland", not_a_number),
+        ({"name": {"common": "Nul\x00land"}, "population": 5}, "(no name)", "has no usable name"),
+        ("not an object", "(no name)", "is not an object"),
     ]
-    quotes = payloads.er_api(GHS=0, NGN=-1, KES="12", TZS=10**400)
-    upstream.answers[COUNTRIES] = document([*payloads.v3_1(), *odd])
-    upstream.answers[RATES] = document(quotes)
+    twin = {"name": {"common": "Ghana again"}, "cca2": "GH", "population": 5}
+    upstream.answers[COUNTRIES] = document([*payloads.v3_1(), *(record for record, _, _ in odd), twin])
+    upstream.answers[RATES] = document(payloads.er_api(GHS=0, NGN=-1, KES="12", TZS=10**400))
 
     report = (await client.post("/countries/refresh")).json()
 
     assert report["total_countries"] == 250
-    no_number, no_rate = "its population is not a number in range", "its rate is not a number in range"
     assert report["skipped"] == [
-        {"name": "(no name)", "reason": "has no usable name"},
-        {"name": "Nowhere", "reason": no_number},
-        {"name": "Manyland", "reason": no_number},
-        {"name": "Textland", "reason": no_number},
-        {"name": "(no name)", "reason": "has no usable name"},
-        {"name": "(no name)", "reason": "is not an object"},
+        *({"name": name, "reason": reason} for _, name, reason in odd),
         {"name": "Ghana again", "reason": "is a second record for the same country"},
-        *({"name": code, "reason": no_rate} for code in ("GHS", "KES", "NGN", "TZS")),
+        *({"name": code, "reason": "its rate is not a number in range"} for code in ("GHS", "KES", "NGN", "TZS")),
     ]
 
 
@@ -310,22 +296,22 @@ async def test_temporary_failure_of_a_source_is_retried_unless_it_asks_for_a_lon
     assert (retried.status_code, upstream.hits[COUNTRIES]) == (200, 1 + 3)
 
 
-async def test_next_source_of_the_chain_answers_for_a_failed_one(service, upstream, settings):
-    chain = f"{upstream.url('/gone')} {upstream.url(COUNTRIES)} bundled"
-    async with service(country_sources=chain, rate_sources=f"{upstream.url('/gone')} {upstream.url(RATES)}") as client:
+async def test_chain_goes_on_to_the_next_source_and_a_failed_one_names_all_without_secrets(service, upstream):
+    gone, page = f"{upstream.url('/gone')}?key=hush", f"http://localhost:{upstream.port}/html"
+    upstream.answers["/html"] = html()
+    live = {
+        "country_sources": f"{gone} {upstream.url(COUNTRIES)} bundled",
+        "rate_sources": f"{gone} {upstream.url(RATES)}",
+    }
+    async with service(**live) as client:
         report = (await client.post("/countries/refresh")).json()
+        hits = dict(upstream.hits)
+    async with service(country_sources=f"{gone} {page}") as client:
+        failed = (await client.post("/countries/refresh")).json()
 
     assert report["sources"] == {"countries": "127.0.0.1", "rates": "127.0.0.1"}
-    assert upstream.hits == {"/gone": 2, COUNTRIES: 1, RATES: 1}
-
-
-async def test_failed_chain_names_every_source_without_paths_or_secrets(service, upstream):
-    chain = f"{upstream.url('/gone')}?key=hush http://localhost:{upstream.port}/html"
-    upstream.answers["/html"] = html()
-    async with service(country_sources=chain) as client:
-        response = await client.post("/countries/refresh")
-
-    assert response.json()["details"] == (
+    assert hits == {"/gone": 2, COUNTRIES: 1, RATES: 1}
+    assert failed["details"] == (
         "Could not fetch data from country API "
         "(127.0.0.1: answered 404; localhost: answered with something that is not JSON)"
     )
