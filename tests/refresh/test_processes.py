@@ -1,4 +1,4 @@
-"""Real processes share one refresh, and one that dies leaves a consistent state.
+"""A real process that dies or stops in a refresh leaves a consistent state.
 
 That state is read by an application in the process of the tests: to the
 database it is one more process, and it starts in a moment.
@@ -7,7 +7,6 @@ database it is one more process, and it starts in a moment.
 import asyncio
 import contextlib
 import re
-import time
 from datetime import timedelta
 
 import httpx
@@ -22,7 +21,7 @@ from app.refresh.crud import LEASE
 from tests.conftest import COUNTRIES, RATES, everything
 from tests.support import payloads
 from tests.support.service import ServiceProcess
-from tests.support.upstream import Answer, after, document, hang
+from tests.support.upstream import after, document, hang
 
 
 @pytest.fixture
@@ -61,17 +60,6 @@ async def assert_is_consistent(client: httpx.AsyncClient) -> None:
     assert {country["last_refreshed_at"] for country in countries} == {status["last_refreshed_at"]}
     assert status["total_countries"] == len(countries) == 250
     assert image.status_code == 200
-
-
-@pytest.mark.slow("sqlite")
-async def test_two_processes_share_one_fetch_and_one_answer(process, upstream):
-    upstream.answers[RATES] = after(1.5, upstream.answers[RATES])
-    async with process() as one, process() as other, httpx.AsyncClient(timeout=60) as client:
-        urls = [f"{service.url}/countries/refresh" for service in (one, other) * 10]
-        responses = await asyncio.gather(*(client.post(url) for url in urls))
-
-    assert {(response.status_code, response.text) for response in responses} == {(200, responses[0].text)}
-    assert upstream.hits == {COUNTRIES: 1, RATES: 1}
 
 
 @pytest.mark.slow("sqlite")
@@ -181,46 +169,3 @@ async def test_clean_stop_loses_no_line_of_the_request_log(process, log_format):
 
     lines = [line for line in service.log.read_text().splitlines() if "GET /health/live/" in line]
     assert re.findall(r"GET /health/live/(\d+) -> 404 ", "".join(lines)) == [str(number) for number in range(200)]
-
-
-@pytest.mark.slow
-async def test_no_answer_of_several_processes_is_mixed_or_older_than_promised(process, upstream):
-    """Two processes, three refreshes, and readers of both."""
-    answered: list[float] = []  # the times of the refreshes
-    problems: list[str] = []
-    reads = 0
-    stop = asyncio.Event()
-
-    async def read(service: ServiceProcess, promise: float) -> None:
-        nonlocal reads
-        async with httpx.AsyncClient(base_url=service.url) as client:
-            while not stop.is_set():
-                asked_at = time.monotonic()
-                least = sum(moment < asked_at - promise for moment in answered)
-                countries = (await client.get("/countries")).json()
-                reads += 1
-                await asyncio.sleep(0.005)  # leave processor time to the other tests
-                seen = {(country["population"], country["last_refreshed_at"]) for country in countries}
-                if len(seen) != 1 or min(seen)[0] < least:
-                    problems.append(f"{service.url} showed {seen} when at least {least} was promised")
-
-    async with process() as writer, process() as other, httpx.AsyncClient(base_url=writer.url, timeout=60) as client:
-        upstream.answers[COUNTRIES] = same_population(0)
-        await client.post("/countries/refresh")
-        readers = [asyncio.create_task(read(writer, promise=0)) for _ in range(2)]
-        readers += [asyncio.create_task(read(other, promise=1.0)) for _ in range(2)]
-        for generation in range(1, 4):
-            upstream.answers[COUNTRIES] = same_population(generation)
-            assert (await client.post("/countries/refresh")).status_code == 200
-            answered.append(time.monotonic())
-            await asyncio.sleep(0.3 if generation % 2 else 1.2)
-            while reads < 40 * generation:
-                await asyncio.sleep(0.01)
-        stop.set()
-        await asyncio.gather(*readers)
-
-    assert problems == []
-
-
-def same_population(people: int) -> Answer:
-    return document([{**country, "population": people} for country in payloads.v3_1()])

@@ -126,13 +126,12 @@ async def test_unusable_records_are_skipped_and_reported(client, upstream):
     ]
 
 
-async def test_report_of_skipped_records_is_bounded(client, upstream):
+async def test_reported_skipped_records_are_limited(client, upstream):
     upstream.answers[COUNTRIES] = document([*payloads.v3_1(), *({"name": f"X{n}"} for n in range(500))])
 
     skipped = (await client.post("/countries/refresh")).json()["skipped"]
 
-    assert len(skipped) == 100
-    assert skipped[-1] == {"name": "...", "reason": "and 401 more"}
+    assert (len(skipped), skipped[-1]) == (100, {"name": "...", "reason": "and 401 more"})
 
 
 FAILURES = [

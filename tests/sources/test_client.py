@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import math
 import tracemalloc
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ def fetch(http, upstream):
     return get
 
 
+LONG_GZIP, ELSEWHERE = gzip.compress(b"[1]") + b"x" * 90_000, "http://127.0.0.1:1/x"
 HOSTILE = {
     "hang": (hang, "timed out after 0.5 s"),
     "one byte at a time": (drip, "timed out after 0.5 s"),
@@ -42,22 +44,13 @@ HOSTILE = {
     "many values": (body(b"[" + b"0," * 2_083 + b"0]"), "answered with more values than fit into 100,000 bytes"),
     "truncated": (truncated([1] * 100), "the connection failed (RemoteProtocolError)"),
     "truncated gzip": (body(gzip.compress(b"[1]" * 99)[:-9], Content_Encoding="gzip"), "answered with truncated gzip"),
-    "data after gzip": (
-        body(gzip.compress(b"[1]") + b"x" * 90_000, Content_Encoding="gzip"),
-        "answered with data after the end of its gzip",
-    ),
+    "data after gzip": (body(LONG_GZIP, Content_Encoding="gzip"), "answered with data after the end of its gzip"),
     "not gzip": (body(b"[1]", Content_Encoding="gzip"), "answered with broken gzip"),
-    "unknown encoding": (
-        body(b"[1]", Content_Encoding="br"),
-        "answered in the encoding 'br', which was not requested",
-    ),
+    "unknown encoding": (body(b"[1]", Content_Encoding="br"), "answered in the encoding 'br', which was not requested"),
     "no content": (status(204), "answered 204"),
     "partial content": (status(206), "answered 206"),
     "not found": (status(404), "answered 404"),
-    "redirect to another port": (
-        body(b"", code=301, Location="http://127.0.0.1:1/x"),
-        "answered 301, a redirect to another host",
-    ),
+    "redirect to another port": (body(b"", code=301, Location=ELSEWHERE), "answered 301, a redirect to another host"),
     "redirect in a circle": (body(b"", code=302, Location="/x"), "redirected more than 3 times"),
 }
 
@@ -97,12 +90,6 @@ async def test_timeout_after_a_retry_still_says_what_was_wrong_before(fetch, ups
 async def test_refused_connection_is_a_failed_source(http):
     with pytest.raises(SourceFailed, match="could not connect"):
         await get_json(http, f"http://127.0.0.1:{free_port()}/", timeout=60, max_bytes=1000)
-
-
-async def test_gzip_is_read(fetch, upstream):
-    upstream.answers["/x"] = body(gzip.compress(b'{"a": 1}'), Content_Encoding="gzip")
-
-    assert await fetch() == {"a": 1}
 
 
 async def test_absurd_numbers_do_not_fail_the_document(fetch, upstream):
@@ -168,8 +155,9 @@ async def test_proxy_settings_of_the_environment_are_ignored(fetch, upstream, mo
     assert await fetch() == [1]
 
 
-async def test_large_document_within_the_limit_is_read(fetch, upstream):
+async def test_large_document_within_the_limit_is_read_also_from_gzip(fetch, upstream):
     rows = [{"name": f"Country {number}", "population": number} for number in range(25_000)]
-    upstream.answers["/x"] = document(rows)
+    for answer in (document(rows), body(gzip.compress(json.dumps(rows).encode()), Content_Encoding="gzip")):
+        upstream.answers["/x"] = answer
 
-    assert await fetch(max_bytes=4 * 2**20) == rows
+        assert await fetch(max_bytes=4 * 2**20) == rows

@@ -113,6 +113,10 @@ async def test_size_limit_covers_all_pages_together(service, upstream):
     assert upstream.hits["/v5"] == 3
 
 
+def updated_at(unix: int) -> dict[str, Any]:
+    return payloads.er_api() | {"time_last_update_unix": unix}
+
+
 NESTED = b'{"base":' + b"[" * 950 + b"]" * 950 + b',"rates":{"EUR":1}}'  # too deep for str()
 DEMO = {"data": {"_demo": {"message": "Test"}, "objects": payloads.v5()}}
 UNUSABLE: list[tuple[str, Answer, str]] = [
@@ -133,14 +137,8 @@ UNUSABLE: list[tuple[str, Answer, str]] = [
             (payloads.er_api() | {"base_code": "EUR"}, "answered with rates for 'EUR' instead of USD"),
             (payloads.er_api(USD=1.1), "answered with a rate for USD that is not 1"),
             ({"result": "error", "error-type": "quota-reached"}, "answered with the error 'quota-reached'"),
-            (
-                payloads.er_api() | {"time_last_update_unix": 4102444800},
-                "answered with rates of 2100-01-01, which is in the future",
-            ),
-            (
-                payloads.er_api() | {"time_last_update_unix": 0},
-                "answered with rates of 1970-01-01, which is too old",
-            ),
+            (updated_at(4102444800), "answered with rates of 2100-01-01, which is in the future"),
+            (updated_at(0), "answered with rates of 1970-01-01, which is too old"),
             (payloads.frankfurter_v1() | {"amount": 100}, "answered with rates for an amount other than 1"),
             (payloads.er_api() | {"rates": {}}, "answered without a single usable rate"),
             (payloads.currency_api() | {"date": "soon"}, "answered with 'soon' instead of a date"),
