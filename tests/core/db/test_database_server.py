@@ -231,9 +231,9 @@ async def test_refresh_sends_a_fixed_number_of_statements(server, upstream, driv
         "SELECT summarycache",  # the generation that this caller has seen
         "SELECT summarycache",  # whether another process made a newer one
         "SELECT country",
-        "SELECT summarycache",  # what the audit trail says was before
         "SELECT currency_span",  # with the newest rate of each currency
         "SELECT country",  # the same rows once more, under lock
+        "SELECT summarycache",  # what the audit trail says was before
         "INSERT country",
         "UPDATE summarycache",
         "INSERT country_history",
