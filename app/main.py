@@ -17,7 +17,8 @@ from app.core.config.settings import Settings, load_settings
 from app.core.http.access import SECURITY_SCHEMES
 from app.core.http.errors import install_error_handlers
 from app.core.http.middleware.gate import keep_rule
-from app.core.http.openapi import DESCRIPTION, TAGS, TITLE, Operations, correct_openapi
+from app.core.http.openapi import DESCRIPTION, TAGS, TITLE, correct_openapi
+from app.core.http.routes import RouteTable
 from app.core.http.stack import _add_layers, _layers_in_front
 from app.core.http.static_files import add_files
 from app.core.telemetry.counts import Counts
@@ -92,12 +93,12 @@ def create_app(
     app.include_router(audit.router)
     add_docs(app)
     add_files(app, "/assets", page.FILES)
-    correct_openapi(app, security_schemes=SECURITY_SCHEMES)
+    routes = RouteTable(app)
+    correct_openapi(app, routes, security_schemes=SECURITY_SCHEMES)
     install_error_handlers(app)
-    operations = Operations(app)
-    _add_layers(app, settings, operations)
+    _add_layers(app, settings, routes)
     # What these answer themselves costs none of FastAPI's machinery, and not even a call in between.
-    Service.__call__ = _layers_in_front(app, settings, operations, counts, lines).__call__  # type: ignore[assignment, method-assign]
+    Service.__call__ = _layers_in_front(app, settings, routes, counts, lines).__call__  # type: ignore[assignment, method-assign]
     return app
 
 

@@ -19,29 +19,27 @@ from app.core.http.middleware.overload import Overload
 from app.core.http.middleware.rate_limits import Limited
 from app.core.http.middleware.request_log import RequestLog
 from app.core.http.middleware.unforeseen import UnforeseenErrors
-from app.core.http.openapi import Operations
+from app.core.http.routes import RouteTable
 from app.core.http.security_headers import ALWAYS
 from app.core.telemetry.counts import Counts
 from app.core.telemetry.log import LogLines
 from app.users.credentials import find_principal
 
 
-def _add_layers(app: FastAPI, settings: Settings, operations: Operations) -> None:
+def _add_layers(app: FastAPI, settings: Settings, routes: RouteTable) -> None:
     """Put the layers between FastAPI and the routes, innermost first."""
     app.add_middleware(UnforeseenErrors)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, operations=operations)
-    app.add_middleware(Contract, operations=operations)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, routes=routes)
+    app.add_middleware(Contract, routes=routes)
 
 
 def _layers_in_front(
-    app: FastAPI, settings: Settings, operations: Operations, counts: Counts, lines: LogLines
+    app: FastAPI, settings: Settings, routes: RouteTable, counts: Counts, lines: LogLines
 ) -> RequestLog:
     """Put the layers in front of FastAPI, innermost first."""
     cache = ResponseCache(
-        Overload(partial(FastAPI.__call__, app), operations=operations, counts=counts),
-        may_be_cached=operations.may_be_cached,
-        formats=operations.formats,
-        route=operations.route,
+        Overload(partial(FastAPI.__call__, app), routes=routes, counts=counts),
+        routes=routes,
         counts=counts,
         max_bytes=settings.cache_max_bytes,
         shared_max_age_seconds=settings.cache_shared_max_age_seconds,
@@ -50,12 +48,12 @@ def _layers_in_front(
     key = settings.admin_api_key
     gate = Gate(
         cache,
-        operations=operations,
+        routes=routes,
         admin_api_key=key.get_secret_value() if key else None,
         is_production=settings.environment == "production",
         find=find_principal,
     )
-    limited: ASGIApp = Limited(gate, operations=operations)
+    limited: ASGIApp = Limited(gate, routes=routes)
     if settings.trusted_proxies:
         # uvicorn and Starlette spell the types of ASGI in different ways.
         limited = cast(Any, ProxyHeadersMiddleware)(limited, trusted_hosts=list(settings.trusted_proxies))
@@ -66,7 +64,7 @@ def _layers_in_front(
         settings,
         lines,
         counts=counts.requests,
-        route=operations.route,
+        route=routes.label,
         ready=ready,
         headers=(*cors.without_origin, *ALWAYS),
         always=ALWAYS,

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from app.core.http.access import Role, Rule
-from app.core.http.openapi import Operations
+from app.core.http.routes import RouteTable
 from app.main import create_app
 from app.users.credentials import new_secret
 from tests.conftest import make_settings, serving
@@ -297,7 +297,7 @@ async def test_prefix_is_no_way_around_a_rule(tmp_path, sqlite_template):
 
 
 async def test_route_refuses_what_the_layer_did_not_judge_by_its_rule(closed, monkeypatch):
-    monkeypatch.setattr(Operations, "find", lambda *_: None)
+    monkeypatch.setattr(RouteTable, "find", lambda *_: None)
 
     assert (await closed.get("/users")).status_code == 401
     assert (await closed.post("/countries/refresh", headers={"X-API-Key": KEY})).status_code == 401

@@ -1,7 +1,7 @@
 """The layer that answers a repeated GET from finished bytes, valid for one version of the data."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
@@ -17,6 +17,7 @@ from app.core.http.cache.store import Answer, AnswerStore, Headers, Key, Reply, 
 from app.core.http.errors import documented, error_response
 from app.core.http.formats import preferred_format
 from app.core.http.middleware.unforeseen import UnforeseenErrors
+from app.core.http.routes import RouteTable
 from app.core.telemetry.counts import Counts
 
 _REVALIDATED: Final = b"public, max-age=0, must-revalidate"
@@ -53,9 +54,7 @@ class ResponseCache:
         self,
         app: ASGIApp,
         *,
-        may_be_cached: Callable[[Scope], bool],
-        formats: Callable[[Scope], frozenset[str]],
-        route: Callable[[Scope], str],
+        routes: RouteTable,
         counts: Counts,
         max_bytes: int,
         shared_max_age_seconds: int,
@@ -65,16 +64,14 @@ class ResponseCache:
 
         Args:
             app: The application.
-            may_be_cached: Tells for a request whether its path has answers to keep; all others pass.
-            formats: Tells what its parameter ``format`` may be, for which ``Accept`` then stands as well.
-            route: Names the route of a request, for figures.
+            routes: Say which answers may be kept, and in which formats they come.
             counts: Where reads are counted.
             max_bytes: Bound of the memory for answers; 0 keeps none.
             shared_max_age_seconds: ``s-maxage`` of the answers; 0 leaves it out.
             varies_by_origin: Whether another layer answers differently to requests with ``Origin``.
         """
         self.app = app
-        self._may_be_cached, self._formats, self._route = may_be_cached, formats, route
+        self._routes = routes
         self._counted = counts.cache
         self._shared = b", s-maxage=%d" % shared_max_age_seconds if shared_max_age_seconds else b""
         self._store = AnswerStore(max_bytes)
@@ -101,10 +98,14 @@ class ResponseCache:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_read = scope["type"] == "http" and scope["method"] == "GET"
         # Without a start, as under another application, there is no database and no state.
-        if is_read and "data_version" in scope.get("state", ()) and self._may_be_cached(scope):
+        if is_read and "data_version" in scope.get("state", ()) and self._is_cacheable(scope):
             await self._with_errors(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+    def _is_cacheable(self, scope: Scope) -> bool:
+        route = self._routes.find_route(scope)
+        return route is not None and route.is_cacheable
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what may need more: the version, a computation, a coding, or a refusal."""
@@ -138,7 +139,8 @@ class ResponseCache:
         query: bytes = scope["query_string"]
         if accept is None or b"format=" in query:
             return query
-        wanted = preferred_format(accept, self._formats(scope))
+        route = self._routes.find_route(scope)
+        wanted = preferred_format(accept, route.formats if route else frozenset())
         if wanted == "json":
             return query
         return b"&".join([*filter(None, [query]), b"format=%b" % wanted.encode()])
@@ -219,7 +221,9 @@ class ResponseCache:
         if start is None:
             return None
         version = scope["state"]["version_read"]
-        return finish(version, map(self._for_shared_caches, start["headers"]), b"".join(body), route=self._route(scope))
+        return finish(
+            version, map(self._for_shared_caches, start["headers"]), b"".join(body), route=self._routes.label(scope)
+        )
 
     def _for_shared_caches(self, header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
         """Add ``s-maxage`` where an answer has to be asked for each time."""

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import AppError
 from app.core.http.errors import error_response
-from app.core.http.openapi import Operations
+from app.core.http.routes import RouteTable
 
 _STRANGERS_BYTES: Final = 16_384
 
@@ -26,10 +26,10 @@ class BodyLimit:
     The size of streams of lines is bounded line by line where they are read.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, operations: Operations) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, routes: RouteTable) -> None:
         self.app = app
         self.max_bytes = max_bytes
-        self.operations = operations
+        self.routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,7 +56,8 @@ class BodyLimit:
 
     def _limit(self, scope: Scope) -> float:
         """How many bytes the body may have."""
-        if self.operations.takes_stream(scope):
+        route = self.routes.find_route(scope)
+        if route is not None and route.takes_stream:
             return math.inf
         # Without a principal it is a stranger's, on a route for everyone: reading megabytes of a form takes seconds.
         is_known = "principal" in scope.get("state", {})

@@ -1,8 +1,8 @@
 """What HTTP asks of every route alike: HEAD, trailing slashes, methods, query parameters, size and pace of bodies."""
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.errors import AppError, ValidationFailed
 from app.core.http.errors import MethodNotAllowed, error_response
-from app.core.http.openapi import Operations
+from app.core.http.routes import RouteInfo, RouteTable
 
 
 class UnsupportedMediaType(AppError):
@@ -21,47 +21,46 @@ class UnsupportedMediaType(AppError):
 
 
 class Contract:
-    """ASGI layer: holds methods, query parameters and media types against the OpenAPI document.
+    """ASGI layer: holds methods, query parameters and media types against the route.
 
     An unknown, empty or repeated parameter is refused, never ignored: a
     misspelt filter must not look like an answer. For a wrong method ``Allow``
     lists all methods of the path, which the framework spreads over routes.
-    Paths that the document does not list pass.
+    Unknown paths pass.
     """
 
-    def __init__(self, app: ASGIApp, *, operations: Operations) -> None:
+    def __init__(self, app: ASGIApp, *, routes: RouteTable) -> None:
         self.app = app
-        self.operations = operations
+        self.routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = self.operations.find(scope) if scope["type"] == "http" else None
-        if found is None:
+        match = self.routes.find(scope) if scope["type"] == "http" else None
+        if match is None:
             await self.app(scope, receive, send)
             return
         try:
-            _check(scope, found.operations)
+            _check(scope, match.routes)
         except AppError as error:
             await error_response(error)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
 
-def _check(scope: Scope, operations: Mapping[str, Any]) -> None:
-    operation = operations.get(scope["method"].lower())
-    if operation is None:
-        allowed = {method.upper() for method in operations} | ({"HEAD"} if "get" in operations else set())
+def _check(scope: Scope, routes: Mapping[str, RouteInfo]) -> None:
+    route = routes.get(scope["method"])
+    if route is None:
+        allowed = {*routes, *(["HEAD"] if "GET" in routes else [])}
         raise MethodNotAllowed(headers={"Allow": ", ".join(sorted(allowed))})
-    _check_media_type(Headers(scope=scope), operation.get("requestBody", {}).get("content", {}))
-    if not scope["query_string"]:
+    _check_media_type(Headers(scope=scope), route.media_types)
+    if not scope["query_string"] or route.parameters is None:
         return
-    known = [item["name"] for item in operation.get("parameters", ()) if item["in"] == "query"]
     given = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    problems = _parameter_problems(given, known)
+    problems = _parameter_problems(given, route.parameters)
     if problems:
         raise ValidationFailed(problems)
 
 
-def _check_media_type(headers: Headers, taken: Mapping[str, Any]) -> None:
+def _check_media_type(headers: Headers, taken: Sequence[str]) -> None:
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
     given = headers.get("content-type", "").partition(";")[0].strip().lower()
     if given.startswith("application/") and given.endswith("+json"):
@@ -72,7 +71,7 @@ def _check_media_type(headers: Headers, taken: Mapping[str, Any]) -> None:
         raise UnsupportedMediaType("The body must not be compressed", headers={"Accept-Encoding": "identity"})
 
 
-def _parameter_problems(given: list[tuple[str, str]], known: list[str]) -> dict[str, str]:
+def _parameter_problems(given: list[tuple[str, str]], known: Sequence[str]) -> dict[str, str]:
     problems: dict[str, str] = {}
     hint: Final = f"known are: {', '.join(known)}" if known else "this request takes none"
     times = Counter(name for name, _ in given)

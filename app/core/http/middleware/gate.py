@@ -13,7 +13,7 @@ from app.core.errors import AppError, Unauthorized
 from app.core.http.access import ACTOR, ANYBODY, OPERATOR, Forbidden, Principal, Role, Rule
 from app.core.http.errors import error_response
 from app.core.http.middleware.unforeseen import UnforeseenErrors
-from app.core.http.openapi import Operations
+from app.core.http.routes import RouteTable
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _KIND_BY_HEADER: Final = {b"x-api-key": "key", b"authorization": "token"}
@@ -33,7 +33,7 @@ class Gate:
         self,
         app: ASGIApp,
         *,
-        operations: Operations,
+        routes: RouteTable,
         admin_api_key: str | None,
         is_production: bool,
         find: FindPrincipal,
@@ -42,13 +42,13 @@ class Gate:
 
         Args:
             app: The application.
-            operations: Its OpenAPI document, with the rules.
+            routes: Its routes, with their rules.
             admin_api_key: The key that opens everything; None leaves everything open.
             is_production: Whether what is open in development only is closed.
             find: Looks accounts up.
         """
         self.app = app
-        self.operations = operations
+        self.routes = routes
         self.key = admin_api_key.encode() if admin_api_key is not None else None
         self.is_production = is_production
         self.find = find
@@ -89,12 +89,11 @@ class Gate:
 
     def _rule(self, scope: Scope) -> tuple[Rule, Mapping[str, str]]:
         """The rule for a request, and the parameters in its path."""
-        found = self.operations.find(scope)
-        operation = found.operations.get(scope["method"].lower()) if found else None
-        if found is None or operation is None:
+        match, route = self.routes.find(scope), self.routes.find_route(scope)
+        if match is None or route is None:
             # What is no route: 404 or 405 for those who are known, and no lesson for strangers.
             return (Rule.EVERYONE if scope["method"] in _READING else Rule.READER), {}
-        return Rule(operation.get("x-access", Rule.ADMIN)), found.parameters
+        return route.rule, match.parameters
 
     async def _principal(self, scope: Scope) -> Principal:
         given = [(name, value) for name, value in scope["headers"] if name in _KIND_BY_HEADER]

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.core.db.database import Database
 from app.core.errors import AppError
 from app.core.http.errors import error_response
-from app.core.http.openapi import Operations
+from app.core.http.routes import RouteTable
 from app.core.telemetry.counts import Counts
 
 _ROUNDS: Final = 2
@@ -36,9 +36,9 @@ class Overload:
     health of the service pass.
     """
 
-    def __init__(self, app: ASGIApp, *, operations: Operations, counts: Counts) -> None:
+    def __init__(self, app: ASGIApp, *, routes: RouteTable, counts: Counts) -> None:
         self.app = app
-        self.operations = operations
+        self.routes = routes
         self.counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,4 +52,5 @@ class Overload:
         database: Database | None = scope.get("state", {}).get("database")
         if database is None or database.pool.units < max(_LEAST, _ROUNDS * database.pool.limit):
             return False
-        return not self.operations.is_about_health(scope)
+        route = self.routes.find_route(scope)
+        return route is None or not route.is_about_health

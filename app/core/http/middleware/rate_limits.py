@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import AppError
 from app.core.http.errors import error_response
-from app.core.http.openapi import Operations
+from app.core.http.routes import RouteTable
 from app.core.telemetry.counts import Counts
 
 if TYPE_CHECKING:
@@ -164,13 +164,14 @@ class Limited:
     It stands in front of the cache: what is limited is not what the service has to do, but what a client may ask.
     """
 
-    def __init__(self, app: ASGIApp, *, operations: Operations) -> None:
+    def __init__(self, app: ASGIApp, *, routes: RouteTable) -> None:
         self.app = app
-        self.operations = operations
+        self.routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         limits: RateLimits | None = scope.get("state", {}).get("rate_limits")
-        name = self.operations.limit(scope) if scope["type"] == "http" and limits else None
+        route = self.routes.find_route(scope) if scope["type"] == "http" and limits else None
+        name = route.rate_limit if route else None
         if limits is None or name is None or not limits.limits(name):
             await self.app(scope, receive, send)
             return

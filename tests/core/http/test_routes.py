@@ -1,0 +1,110 @@
+"""The route table: what it knows of each route, and which route it finds for a path."""
+
+import pytest
+from fastapi import APIRouter, FastAPI
+from starlette.routing import compile_path
+
+from app.core.http.access import Rule
+from app.core.http.routes import RouteTable
+from app.main import create_app
+from tests.conftest import make_settings
+
+
+@pytest.fixture(scope="module")
+def app():
+    return create_app(make_settings())
+
+
+@pytest.fixture(scope="module")
+def table(app):
+    return RouteTable(app)
+
+
+def scope(path: str, **changes: str) -> dict[str, str]:
+    return {"type": "http", "method": "GET", "path": path, **changes}
+
+
+def test_table_knows_each_operation_as_the_document_describes_it(app, table):
+    for template, operations in app.openapi()["paths"].items():
+        for method, operation in operations.items():
+            route = table.describe(template, method)
+            parameters = [item["name"] for item in operation.get("parameters", ()) if item["in"] == "query"]
+
+            assert list(route.parameters) == parameters
+            assert list(route.media_types) == list(operation.get("requestBody", {}).get("content", {}))
+            assert route.rule == operation["x-access"]
+            assert route.rate_limit == operation.get("x-rate-limit")
+            assert route.is_cacheable == ("304" in operation["responses"])
+
+
+def test_facts_that_the_document_does_not_list(table):
+    formats = {path: table.find_route(scope(path)).formats for path in ("/", "/countries", "/status")}
+    health = [
+        path for path in ("/", "/status", "/health/live", "/metrics") if table.find_route(scope(path)).is_about_health
+    ]
+    stream = table.find_route(scope("/tracking/sms_documents/1/stream", method="POST"))
+
+    assert formats == {"/": {"html", "json"}, "/countries": {"csv", "json", "ndjson"}, "/status": set()}
+    assert health == ["/health/live", "/metrics"]
+    assert stream.takes_stream
+
+
+@pytest.mark.parametrize(
+    ("path", "template", "parameters"),
+    [
+        ("/countries/image", "/countries/image", {}),
+        ("/countries/a\nb", "/countries/{name}", {"name": "a\nb"}),
+        ("/users/me", "/users/me", {}),
+        ("/rates/2026-01-01..2026-01-31", "/rates/{from}..{to}", {"from": "2026-01-01", "to": "2026-01-31"}),
+        ("/rates/....", "/rates/{from}..{to}", {"from": ".", "to": "."}),
+        ("/rates/a...b", "/rates/{from}..{to}", {"from": "a.", "to": "b"}),
+        ("/rates/..b", "/rates/{date}", {"date": "..b"}),
+        ("/docs", "/docs", {}),
+        ("/assets/page.css", "/assets/{name}", {"name": "page.css"}),
+        ("/users\n", None, {}),
+        ("/countries/", None, {}),
+        ("/countries//history", None, {}),
+        ("//countries", None, {}),
+        ("", None, {}),
+    ],
+)
+def test_path_finds_its_route(table, path, template, parameters):
+    match = table.find(scope(path))
+
+    assert (match and match.template, match.parameters if match else {}) == (template, parameters)
+
+
+def test_table_finds_no_path_that_the_router_does_not_match(app, table):
+    pieces = ("", ".", "..", "a", "a..b", "...", "....", "\n", "%", "me", "image")
+    paths = [
+        f"/{first}/{one}{other}{end}"
+        for first in ("rates", "users", "countries")
+        for one in pieces
+        for other in pieces
+        for end in ("", "/", "/x", "\n")
+    ]
+    for path in paths:
+        match = table.find(scope(path))
+        if match is not None:
+            found = compile_path(match.template)[0].match(path)
+            assert (path, found and found.groupdict()) == (path, match.parameters)
+
+
+def test_routes_of_other_kinds_are_in_the_table_too():
+    app, router = FastAPI(openapi_url=None, docs_url=None, redoc_url=None), APIRouter(prefix="/compat")
+    router.add_api_route("/plain", lambda: None, openapi_extra={"x-access": "reader"}, include_in_schema=False)
+    router.add_api_route("/plain", lambda: None, methods=["PUT", "PATCH"])
+    app.include_router(router)
+    app.mount("/files", FastAPI())
+    table = RouteTable(app)
+    plain, below = table.find(scope("/compat/plain")), table.find(scope("/files/a/b"))
+    assert plain is not None
+    assert below is not None
+
+    assert {method: route.rule for method, route in plain.routes.items()} == {
+        "GET": Rule.READER,
+        "PUT": Rule.ADMIN,
+        "PATCH": Rule.ADMIN,
+    }
+    assert (below.template, list(below.routes), below.routes["GET"].parameters) == ("/files", ["GET"], None)
+    assert plain.label == below.label == table.label(scope("/nowhere")) == "other"
