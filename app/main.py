@@ -16,7 +16,7 @@ from app.audit import router as audit
 from app.core.config.settings import Settings, load_settings
 from app.core.http.access import SECURITY_SCHEMES
 from app.core.http.errors import install_error_handlers
-from app.core.http.middleware.gate import keep_rule
+from app.core.http.middleware.authorization import check_rule
 from app.core.http.openapi import DESCRIPTION, TAGS, TITLE, correct_openapi
 from app.core.http.routes import RouteTable
 from app.core.http.stack import _add_layers, _layers_in_front
@@ -34,6 +34,7 @@ from app.service.docs import add_docs
 from app.tracking import router as tracking
 from app.users import account_router as accounts
 from app.users import router as users
+from app.users.credentials import find_principal
 
 
 def create_app(
@@ -79,7 +80,7 @@ def create_app(
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(keep_rule)],
+        dependencies=[Depends(check_rule)],
         generate_unique_id_function=_operation_id,
         telemetry=TRACES_ONLY,
     )
@@ -98,7 +99,7 @@ def create_app(
     install_error_handlers(app)
     _add_layers(app, settings, routes)
     # What these answer themselves costs none of FastAPI's machinery, and not even a call in between.
-    Service.__call__ = _layers_in_front(app, settings, routes, counts, lines).__call__  # type: ignore[assignment, method-assign]
+    Service.__call__ = _layers_in_front(app, settings, routes, counts, lines, find_principal).__call__  # type: ignore[assignment, method-assign]
     return app
 
 

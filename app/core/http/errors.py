@@ -13,13 +13,6 @@ from app.core.errors import AppError, ValidationFailed
 from app.core.http.problems import describe_problems
 
 
-class MethodNotAllowed(AppError):
-    """The path exists, but not with this method."""
-
-    status_code = 405
-    title = "Method not allowed"
-
-
 class ErrorBody(BaseModel):
     """The body of every answer that is not a success."""
 

@@ -15,9 +15,8 @@ from app.core.db.database import Database
 from app.core.db.dialects import mysql
 from app.core.db.lease import acquire, held
 from app.core.errors import DatabaseUnavailable
-from app.core.http.middleware.gate import Gate
+from app.core.http.middleware.admission import Admission
 from app.core.http.routes import RouteTable
-from app.users.credentials import find_principal
 from tests.conftest import opened_database
 from tests.support.fault_proxy import FaultProxy
 from tests.support.mariadb import is_installed
@@ -58,8 +57,8 @@ async def test_what_the_start_leaves_running_has_its_own_bound_each_time(databas
 
     nobody: Any = None
     async with opened_database(database_url, db_timeout_seconds=1.5) as database:
-        gate = Gate(start, routes=RouteTable(FastAPI()), admin_api_key=None, is_production=False, find=find_principal)
-        await gate({"type": "lifespan"}, nobody, nobody)
+        admission = Admission(start, routes=RouteTable(FastAPI()), checks=[])
+        await admission({"type": "lifespan"}, nobody, nobody)
 
 
 @needs_mariadb

@@ -11,9 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import APIRouter
 
 from app.core.http.access import Role, Rule
-from app.core.http.routes import RouteTable
+from app.core.http.routes import RouteInfo, RouteMatch, RouteTable
 from app.main import create_app
 from app.users.credentials import new_secret
 from tests.conftest import make_settings, serving
@@ -297,11 +298,20 @@ async def test_prefix_is_no_way_around_a_rule(tmp_path, sqlite_template):
 
 
 async def test_route_refuses_what_the_layer_did_not_judge_by_its_rule(closed, monkeypatch):
-    monkeypatch.setattr(RouteTable, "find", lambda *_: None)
+    public = dict.fromkeys(("GET", "POST"), RouteInfo(Rule.EVERYONE))
+    monkeypatch.setattr(RouteTable, "find", lambda *_: RouteMatch("/", public, {}, "/"))
 
     assert (await closed.get("/users")).status_code == 401
     assert (await closed.post("/countries/refresh", headers={"X-API-Key": KEY})).status_code == 401
     assert (await closed.get("/status")).status_code == 404
+
+
+async def test_unknown_path_never_reaches_the_router(closed, monkeypatch):
+    """Its patterns take time that grows with the square of what is in some paths."""
+    monkeypatch.setattr(APIRouter, "app", lambda *_: pytest.fail("the router was asked"))
+
+    for path in ("/nowhere", f"/rates/{'.' * 1000}/x", "/rates/2026-01-01..2026-01-02", "/users%0A"):
+        assert (path, (await closed.get(f"{path}/x")).status_code) == (path, 404)
 
 
 async def test_answers_to_credentials_are_never_kept(closed):

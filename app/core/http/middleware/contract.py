@@ -1,16 +1,28 @@
-"""What HTTP asks of every route alike: HEAD, trailing slashes, methods, query parameters, size and pace of bodies."""
+"""The contract of a route: its methods, query parameters and media types."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.errors import AppError, ValidationFailed
-from app.core.http.errors import MethodNotAllowed, error_response
-from app.core.http.routes import RouteInfo, RouteTable
+from app.core.http.middleware.admission import PendingRequest
+
+
+class NotFound(AppError):
+    """There is no such path."""
+
+    status_code = 404
+    title = "Not found"
+
+
+class MethodNotAllowed(AppError):
+    """The path exists, but not with this method."""
+
+    status_code = 405
+    title = "Method not allowed"
 
 
 class UnsupportedMediaType(AppError):
@@ -20,34 +32,22 @@ class UnsupportedMediaType(AppError):
     title = "Unsupported media type"
 
 
-class Contract:
-    """ASGI layer: holds methods, query parameters and media types against the route.
+async def check_contract(request: PendingRequest) -> None:
+    """Check: the route takes this method, these query parameters and this type of body.
 
     An unknown, empty or repeated parameter is refused, never ignored: a
     misspelt filter must not look like an answer. For a wrong method ``Allow``
     lists all methods of the path, which the framework spreads over routes.
-    Unknown paths pass.
+
+    Raises:
+        NotFound: There is no such path.
+        MethodNotAllowed: The path has other methods.
+        UnsupportedMediaType: The route does not read such a body.
+        ValidationFailed: A query parameter is wrong.
     """
-
-    def __init__(self, app: ASGIApp, *, routes: RouteTable) -> None:
-        self.app = app
-        self.routes = routes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        match = self.routes.find(scope) if scope["type"] == "http" else None
-        if match is None:
-            await self.app(scope, receive, send)
-            return
-        try:
-            _check(scope, match.routes)
-        except AppError as error:
-            await error_response(error)(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
-
-
-def _check(scope: Scope, routes: Mapping[str, RouteInfo]) -> None:
-    route = routes.get(scope["method"])
+    if request.match is None:
+        raise NotFound
+    route, routes, scope = request.route, request.match.routes, request.scope
     if route is None:
         allowed = {*routes, *(["HEAD"] if "GET" in routes else [])}
         raise MethodNotAllowed(headers={"Allow": ", ".join(sorted(allowed))})

@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from limits import RateLimitItem, parse
@@ -12,16 +13,14 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 from loguru import logger
 from pydantic import SecretStr
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from app.core.errors import AppError
-from app.core.http.errors import error_response
-from app.core.http.routes import RouteTable
+from app.core.http.middleware.admission import PendingRequest
 from app.core.telemetry.counts import Counts
 
 if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
-from ipaddress import IPv6Address, IPv6Network, ip_address
 
 T = TypeVar("T")
 _STORAGE_SECONDS: Final = 0.5
@@ -158,37 +157,20 @@ def _storage(connections: "ConnectionPool | None") -> MemoryStorage | RedisStora
     return RedisStorage("async+redis://", wrap_exceptions=True, implementation="redispy", **own)
 
 
-class Limited:
-    """ASGI layer: counts what is asked, and adds the headers; what has used up its limit goes no further.
+async def check_rate_limit(request: PendingRequest) -> None:
+    """Count a request of a route that has a limit; its answer says how many are left.
 
-    It stands in front of the cache: what is limited is not what the service has to do, but what a client may ask.
+    Limits count requests, including cache hits.
+
+    Raises:
+        TooManyRequests: The client has used up its limit.
     """
-
-    def __init__(self, app: ASGIApp, *, routes: RouteTable) -> None:
-        self.app = app
-        self.routes = routes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limits: RateLimits | None = scope.get("state", {}).get("rate_limits")
-        route = self.routes.find_route(scope) if scope["type"] == "http" and limits else None
-        name = route.rate_limit if route else None
-        if limits is None or name is None or not limits.limits(name):
-            await self.app(scope, receive, send)
-            return
-        client = client_of(scope)
-        try:
-            await limits.spend(name, client)
-        except TooManyRequests as error:
-            await error_response(error)(scope, receive, send)
-            return
-        told = [(key.lower().encode(), value.encode()) for key, value in (await limits.headers(name, client)).items()]
-
-        async def send_told(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *told]}
-            await send(message)
-
-        await self.app(scope, receive, send_told)
+    limits: RateLimits | None = request.scope["state"].get("rate_limits")
+    name = request.route.rate_limit if request.route else None
+    if limits is not None and name is not None and limits.limits(name):
+        client = client_of(request.scope)
+        await limits.spend(name, client)
+        request.headers |= await limits.headers(name, client)
 
 
 _NETWORK_OF_ONE: Final = 64

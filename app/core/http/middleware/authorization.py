@@ -1,0 +1,113 @@
+"""Authorization: who sends a request, and whether the access rule of its route allows it."""
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from starlette.requests import Request
+from starlette.types import Scope
+
+from app.core.db.database import Database
+from app.core.errors import Unauthorized
+from app.core.http.access import ANYBODY, OPERATOR, Forbidden, Principal, Role, Rule
+from app.core.http.middleware.admission import PendingRequest
+
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_KIND_BY_HEADER: Final = {b"x-api-key": "key", b"authorization": "token"}
+
+FindPrincipal = Callable[[Database, str, bytes], Awaitable[Principal | None]]
+"""Looks up the principal for a secret, a ``key`` or a ``token``; None if unknown, expired or revoked."""
+
+
+class Authorization:
+    """Check: enforces the access rule of each route; unknown paths accept no writes."""
+
+    def __init__(self, *, admin_api_key: str | None, is_production: bool, find_principal: FindPrincipal) -> None:
+        """Prepare the check.
+
+        Args:
+            admin_api_key: The key that opens everything; None leaves everything open.
+            is_production: Whether rules that are relaxed in development apply.
+            find_principal: Looks accounts up.
+        """
+        self._key = admin_api_key.encode() if admin_api_key is not None else None
+        self._is_production = is_production
+        self._find_principal = find_principal
+
+    async def __call__(self, request: PendingRequest) -> None:
+        """Note the rule and the principal in the state of the request.
+
+        Raises:
+            Unauthorized: There is no valid credential where one is needed.
+            Forbidden: The principal is not allowed to do this.
+        """
+        rule = _rule(request)
+        if rule is Rule.EVERYONE:
+            return
+        request.headers["Cache-Control"] = "no-store"
+        state = request.scope["state"]
+        state["rule"] = rule
+        if rule is Rule.EDITOR_IN_PRODUCTION and not self._is_production:
+            return
+        principal = await self._authenticate(request.scope)
+        _check(principal, rule, request.match.parameters if request.match else {})
+        state["principal"] = principal
+
+    async def _authenticate(self, scope: Scope) -> Principal:
+        credentials = [(name, value) for name, value in scope["headers"] if name in _KIND_BY_HEADER]
+        if not credentials and self._key is None:
+            return ANYBODY
+        if len(credentials) != 1:
+            raise _unauthorized()
+        header, value = credentials[0]
+        kind, secret = _KIND_BY_HEADER[header], value.strip()
+        if kind == "key" and self._key is not None and hmac.compare_digest(secret, self._key):
+            return OPERATOR
+        if kind == "token":
+            scheme, _, secret = secret.partition(b" ")
+            if scheme.lower() != b"bearer":
+                raise _unauthorized()
+        principal = await self._find_principal(scope["state"]["database"], kind, secret.strip())
+        if principal is None:
+            raise _unauthorized()
+        return principal
+
+
+async def check_rule(request: Request) -> None:
+    """Dependency of every route: refuse a request that was admitted by another rule than that of this route.
+
+    Router and route table each read the path for themselves; this makes a difference between them harmless.
+    """
+    rule = (request.scope["route"].openapi_extra or {}).get("x-access", Rule.ADMIN)
+    if rule != Rule.EVERYONE and request.scope.get("state", {}).get("rule") != rule:
+        raise _unauthorized()
+
+
+def _rule(request: PendingRequest) -> Rule:
+    if request.route is not None:
+        return request.route.rule
+    # Unknown route: authenticated callers see 404 or 405, others 401.
+    return Rule.EVERYONE if request.scope["method"] in _READING else Rule.READER
+
+
+def _unauthorized() -> Unauthorized:
+    return Unauthorized(
+        "This request needs a valid key in the header X-API-Key, or a valid token in Authorization: Bearer",
+        headers={"WWW-Authenticate": 'Bearer realm="countries", ApiKey realm="countries"'},
+    )
+
+
+def _check(principal: Principal, rule: Rule, parameters: Mapping[str, str]) -> None:
+    match rule:
+        case Rule.OWNER:
+            is_allowed = principal.role is Role.ADMIN or parameters.get("user_id") == str(principal.user_id)
+        case Rule.ACCOUNT:
+            if principal is ANYBODY:
+                raise _unauthorized()
+            is_allowed = principal.user_id is not None
+        case Rule.EDITOR_IN_PRODUCTION:
+            is_allowed = principal.role.includes(Role.EDITOR)
+        case _:
+            is_allowed = principal.role.includes(Role(rule.value))
+    if not is_allowed:
+        raise Forbidden(f"This is for: {rule}. You are: {principal.name}, {principal.role}")
