@@ -19,7 +19,7 @@ from app.core.http.errors import install_error_handlers
 from app.core.http.middleware.authorization import check_rule
 from app.core.http.openapi import DESCRIPTION, TAGS, TITLE, correct_openapi
 from app.core.http.routes import RouteTable
-from app.core.http.stack import _add_layers, _layers_in_front
+from app.core.http.stack import LayeredFastAPI, add_layers
 from app.core.http.static_files import add_files
 from app.core.telemetry.counts import Counts
 from app.core.telemetry.log import LogLines, configure_logging
@@ -63,15 +63,15 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         clean_spans(lines.hide)
-        async with running(
-            settings, counts, draw_multiplier=draw_multiplier, clock=clock, monotonic=monotonic, hasher=hasher
-        ) as state:
-            yield state
+        try:
+            async with running(
+                settings, counts, draw_multiplier=draw_multiplier, clock=clock, monotonic=monotonic, hasher=hasher
+            ) as state:
+                yield state
+        finally:
+            lines.flush()
 
-    class Service(FastAPI):
-        """One class for each application, because ``__call__`` is looked up there."""
-
-    app = Service(
+    app = LayeredFastAPI(
         title=TITLE,
         version=__version__,
         description=DESCRIPTION,
@@ -94,12 +94,10 @@ def create_app(
     app.include_router(audit.router)
     add_docs(app)
     add_files(app, "/assets", page.FILES)
+    install_error_handlers(app)
     routes = RouteTable(app)
     correct_openapi(app, routes, security_schemes=SECURITY_SCHEMES)
-    install_error_handlers(app)
-    _add_layers(app, settings, routes)
-    # What these answer themselves costs none of FastAPI's machinery, and not even a call in between.
-    Service.__call__ = _layers_in_front(app, settings, routes, counts, lines, find_principal).__call__  # type: ignore[assignment, method-assign]
+    add_layers(app, settings, routes=routes, counts=counts, lines=lines, find_principal=find_principal)
     return app
 
 

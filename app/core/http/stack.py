@@ -1,20 +1,22 @@
-"""The layers of a request, in their order."""
+"""The layers around the routes, in one list."""
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, cast
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Scope
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.core.config.settings import Settings
 from app.core.http.cache.middleware import ResponseCache
+from app.core.http.cache.ready import make_ready
+from app.core.http.cache.store import AnswerStore
 from app.core.http.middleware.admission import Admission
 from app.core.http.middleware.authorization import Authorization, FindPrincipal
 from app.core.http.middleware.body_limit import BodyLimit
 from app.core.http.middleware.contract import check_contract
-from app.core.http.middleware.cors import Cors
+from app.core.http.middleware.cors import Cors, headers_without_origin
 from app.core.http.middleware.head_and_slash import HeadAndSlash
 from app.core.http.middleware.overload import Overload
 from app.core.http.middleware.rate_limits import check_rate_limit
@@ -26,48 +28,69 @@ from app.core.telemetry.counts import Counts
 from app.core.telemetry.log import LogLines
 
 
-def _add_layers(app: FastAPI, settings: Settings, routes: RouteTable) -> None:
-    """Put the layers between FastAPI and the routes, innermost first."""
-    app.add_middleware(UnforeseenErrors)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, routes=routes)
+class LayeredFastAPI(FastAPI):
+    """FastAPI behind our layers, whose answers then cost nothing of its own."""
+
+    layers: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self.layers if scope["type"] == "http" else super().__call__)(scope, receive, send)
 
 
-def _layers_in_front(
-    app: FastAPI, settings: Settings, routes: RouteTable, counts: Counts, lines: LogLines, find_principal: FindPrincipal
-) -> RequestLog:
-    """Put the layers in front of FastAPI, innermost first."""
-    cache = ResponseCache(
-        Overload(partial(FastAPI.__call__, app), routes=routes, counts=counts),
-        routes=routes,
-        counts=counts,
-        max_bytes=settings.cache_max_bytes,
-        shared_max_age_seconds=settings.cache_shared_max_age_seconds,
-        varies_by_origin=settings.cors_origins != ("*",),
-    )
-    key = settings.admin_api_key
+def add_layers(
+    app: LayeredFastAPI,
+    settings: Settings,
+    *,
+    routes: RouteTable,
+    counts: Counts,
+    lines: LogLines,
+    find_principal: FindPrincipal,
+) -> None:
+    """Put the layers around the routes of an application; they see HTTP requests only."""
+    key, store = settings.admin_api_key, AnswerStore(settings.cache_max_bytes)
+    varies_by_origin = settings.cors_origins != ("*",)
+    ready = make_ready(store, counts.cache, varies_by_origin=varies_by_origin)
     authorization = Authorization(
         admin_api_key=key.get_secret_value() if key else None,
         is_production=settings.environment == "production",
         find_principal=find_principal,
     )
-    admission = Admission(cache, routes=routes, checks=[check_rate_limit, authorization, check_contract])
-    limited: ASGIApp = UnforeseenErrors(admission)
-    if settings.trusted_proxies:
-        # uvicorn and Starlette spell the types of ASGI in different ways.
-        limited = cast(Any, ProxyHeadersMiddleware)(limited, trusted_hosts=list(settings.trusted_proxies))
-    cors = Cors(HeadAndSlash(limited), origins=settings.cors_origins)
-    ready = cache.ready if settings.rate_limit_reads == "off" else _never_ready
-    return RequestLog(
-        cors,
-        settings,
-        lines,
-        counts=counts.requests,
-        route=routes.label,
-        ready=ready,
-        headers=(*cors.without_origin, *ALWAYS),
-        always=ALWAYS,
-    )
-
-
-def _never_ready(_scope: Scope, _fields: Mapping[bytes, bytes]) -> None:
-    """Where reads are counted, each has to pass the layer that does it."""
+    # uvicorn and Starlette spell the types of ASGI in different ways.
+    proxies: Any = Middleware(cast(Any, ProxyHeadersMiddleware), trusted_hosts=list(settings.trusted_proxies))
+    outermost_first = [
+        # The id, the log line and the metrics of every request; sends what the cache has ready.
+        Middleware(
+            RequestLog,
+            settings,
+            lines,
+            counts=counts.requests,
+            label=routes.label,
+            ready=ready if settings.rate_limit_reads == "off" else None,
+            headers=(*headers_without_origin(settings.cors_origins), *ALWAYS),
+            always=ALWAYS,
+        ),
+        # Which web pages may call the service from a browser.
+        Middleware(Cors, origins=settings.cors_origins),
+        # HEAD becomes GET, and a trailing slash goes.
+        Middleware(HeadAndSlash),
+        # The address of the client is what trusted proxies say.
+        *([proxies] if settings.trusted_proxies else []),
+        # What fails in the layers below is a logged 500.
+        Middleware(UnforeseenErrors),
+        # 429, 401 and 403, then 404, 405, 415 and 400, before the body is read.
+        Middleware(Admission, routes=routes, checks=[check_rate_limit, authorization, check_contract]),
+        # Repeated reads from memory, 304 and 412.
+        Middleware(
+            ResponseCache, store, routes=routes, counts=counts, shared_max_age=settings.cache_shared_max_age_seconds
+        ),
+        # 503 once the database has too much to do.
+        Middleware(Overload, routes=routes, counts=counts),
+        # 413 and 408, by Content-Length or while the body arrives.
+        Middleware(BodyLimit, max_bytes=settings.max_body_bytes, routes=routes),
+    ]
+    # What fails in a route is a logged 500, before FastAPI's own layers make plain text of it.
+    app.add_middleware(UnforeseenErrors)
+    inner: ASGIApp = partial(FastAPI.__call__, app)
+    for layer in reversed(outermost_first):
+        inner = layer.cls(inner, *layer.args, **layer.kwargs)
+    app.layers = inner

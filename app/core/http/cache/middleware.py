@@ -12,11 +12,10 @@ from app.core.db.data_version import DataVersion
 from app.core.db.single_flight import SingleFlight
 from app.core.errors import AppError, DatabaseUnavailable
 from app.core.http.cache.coding import IDENTITY, encode, negotiate
-from app.core.http.cache.conditional import is_not_modified
-from app.core.http.cache.store import Answer, AnswerStore, Headers, Key, Reply, Representation, finish
+from app.core.http.cache.ready import CREDENTIALS
+from app.core.http.cache.store import Answer, AnswerStore, Headers, Key, Representation, finish, make_reply
 from app.core.http.errors import documented, error_response
 from app.core.http.formats import preferred_format
-from app.core.http.middleware.unforeseen import UnforeseenErrors
 from app.core.http.routes import RouteTable
 from app.core.telemetry.counts import Counts
 
@@ -32,8 +31,6 @@ DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
 }
 """What such a route may answer besides, for OpenAPI."""
 
-_CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
-_CONDITIONS: Final = frozenset({b"if-match", b"if-none-match"})
 _LARGEST_INLINE: Final = 8_192
 """Bytes that are compressed on the event loop, in half a millisecond; more go to a thread."""
 _LONGEST_REMEMBERED: Final = 512
@@ -51,68 +48,35 @@ class ResponseCache:
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        routes: RouteTable,
-        counts: Counts,
-        max_bytes: int,
-        shared_max_age_seconds: int,
-        varies_by_origin: bool,
+        self, app: ASGIApp, store: AnswerStore, *, routes: RouteTable, counts: Counts, shared_max_age: int
     ) -> None:
         """Stand in front of an application.
 
         Args:
             app: The application.
+            store: Where answers are kept.
             routes: Say which answers may be kept, and in which formats they come.
             counts: Where reads are counted.
-            max_bytes: Bound of the memory for answers; 0 keeps none.
-            shared_max_age_seconds: ``s-maxage`` of the answers; 0 leaves it out.
-            varies_by_origin: Whether another layer answers differently to requests with ``Origin``.
+            shared_max_age: ``s-maxage`` of the answers in seconds; 0 leaves it out.
         """
         self.app = app
         self._routes = routes
         self._counted = counts.cache
-        self._shared = b", s-maxage=%d" % shared_max_age_seconds if shared_max_age_seconds else b""
-        self._store = AnswerStore(max_bytes)
+        self._shared = b", s-maxage=%d" % shared_max_age if shared_max_age else b""
+        self._store = store
         self._flights: dict[Key, asyncio.Future[Answer | None]] = {}
         self._encodings: SingleFlight[Representation] = SingleFlight()
-        self._with_errors = UnforeseenErrors(self._answer)
-        self._long_way = _CREDENTIALS | {b"content-length", b"transfer-encoding", b"if-match"}
-        if varies_by_origin:
-            self._long_way |= {b"origin"}
-
-    def ready(self, scope: Scope, fields: Mapping[bytes, bytes]) -> Reply | None:
-        """The reply to a GET, where it takes no waiting and no other layer; None where it does."""
-        store = self._store
-        spelling = (scope["path"], scope["query_string"], fields.get(b"accept-encoding"), fields.get(b"accept"))
-        kept = store.at_hand.get(spelling)
-        if kept is None or not scope["state"]["data_version"].is_known(store.version):
-            return None
-        if len(fields) < len(scope["headers"]) or not self._long_way.isdisjoint(fields):
-            return None
-        self._counted["hit"] += 1
-        representation, route = kept
-        return _reply(representation, fields, route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_read = scope["type"] == "http" and scope["method"] == "GET"
-        # Without a start, as under another application, there is no database and no state.
-        if is_read and "data_version" in scope.get("state", ()) and self._is_cacheable(scope):
-            await self._with_errors(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
-
-    def _is_cacheable(self, scope: Scope) -> bool:
         route = self._routes.find_route(scope)
-        return route is not None and route.is_cacheable
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what may need more: the version, a computation, a coding, or a refusal."""
+        # Without a start, as under another application, there is no database and no state.
+        if route is None or not route.is_cacheable or "data_version" not in scope["state"]:
+            await self.app(scope, receive, send)
+            return
         fields = _fields(scope)
         accept_encoding, accept = fields.get(b"accept-encoding"), fields.get(b"accept")
         spelling = (scope["path"], scope["query_string"], accept_encoding, accept)
-        query = _canonical(self._with_format(scope, accept))
+        query = _canonical(_with_format(scope, accept, route.formats))
         key = (scope["path"], query)
         # The application sees the query of the key, so that all who share an answer asked for the same.
         scope = {**scope, "query_string": query}
@@ -126,24 +90,13 @@ class ResponseCache:
             if answer is not None:
                 kept = await self._represent(key, answer, negotiate(accept_encoding))
                 self._store.put_at_hand(spelling, key, answer, kept)
-                status, headers, body, _ = _reply(kept, fields, answer.route)
+                status, headers, body, _ = make_reply(kept, fields, answer.route)
                 if age is not None:
                     headers = (*headers, *_about_age(age))
                 await send({"type": "http.response.start", "status": status, "headers": headers})
                 await send({"type": "http.response.body", "body": body})
         except AppError as error:
             await error_response(error)(scope, receive, send)
-
-    def _with_format(self, scope: Scope, accept: bytes | None) -> bytes:
-        """The query, with the format that ``Accept`` prefers where the query names none."""
-        query: bytes = scope["query_string"]
-        if accept is None or b"format=" in query:
-            return query
-        route = self._routes.find_route(scope)
-        wanted = preferred_format(accept, route.formats if route else frozenset())
-        if wanted == "json":
-            return query
-        return b"&".join([*filter(None, [query]), b"format=%b" % wanted.encode()])
 
     async def _find_or_compute(
         self, key: Key, scope: Scope, receive: Receive, send: Send
@@ -246,6 +199,17 @@ class ResponseCache:
         return self._store.add(key, answer, coding, body)
 
 
+def _with_format(scope: Scope, accept: bytes | None, offered: frozenset[str]) -> bytes:
+    """The query, with the format that ``Accept`` prefers where the query names none."""
+    query: bytes = scope["query_string"]
+    if accept is None or b"format=" in query:
+        return query
+    wanted = preferred_format(accept, offered)
+    if wanted == "json":
+        return query
+    return b"&".join([*filter(None, [query]), b"format=%b" % wanted.encode()])
+
+
 def _canonical(query: bytes) -> bytes:
     """The query in one spelling and order, as far as the application can't tell the difference."""
     if not query:
@@ -274,7 +238,7 @@ def _fields(scope: Scope) -> Mapping[bytes, bytes]:
 def _stands_alone(fields: Mapping[bytes, bytes]) -> bool:
     """Whether a request has credentials or a body, so that its answer is for nobody else."""
     has_body = fields.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in fields
-    return has_body or not _CREDENTIALS.isdisjoint(fields)
+    return has_body or not CREDENTIALS.isdisjoint(fields)
 
 
 def _with_cache_control(start: Message) -> Message:
@@ -291,13 +255,6 @@ def _may_be_kept(start: Message, state: Mapping[str, Any]) -> bool:
     depends_on_more = b"set-cookie" in headers or headers.get(b"vary", b"Accept") != b"Accept"
     # Before the first refresh no version tells of changes.
     return start["status"] == 200 and is_public and state.get("version_read", 0) > 0 and not depends_on_more
-
-
-def _reply(kept: Representation, fields: Mapping[bytes, bytes], route: str) -> Reply:
-    """The whole answer, or 304 for a client that has it."""
-    if _CONDITIONS.isdisjoint(fields) or not is_not_modified(fields, kept.tag):
-        return 200, kept.headers, kept.body, route
-    return 304, kept.headers_304, b"", route
 
 
 def _about_age(seconds: int) -> Headers:

@@ -1,13 +1,14 @@
 """Finished answers: the bytes of a 200 in every coding asked for so far, with their entity tags."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from app.core.http.cache.conditional import entity_tag
+from app.core.http.cache.conditional import entity_tag, is_not_modified
 
 _COMPRESSIBLE: Final = (b"application/json", b"application/x-ndjson", b"text/")
+_CONDITIONS: Final = frozenset({b"if-match", b"if-none-match"})
 _SMALLEST_COMPRESSED: Final = 500
 """Bytes; below, there is next to nothing to gain."""
 _OVERHEAD: Final = 1_000
@@ -92,6 +93,17 @@ def _represent(headers: Headers, content_type: bytes, body: bytes, coding: str =
     return Representation(tag, (*about_body, *tagged), tagged, body)
 
 
+def make_reply(kept: Representation, fields: Mapping[bytes, bytes], route: str) -> Reply:
+    """The whole answer, or 304 for a client that has it.
+
+    Raises:
+        PreconditionFailed: The request has an ``If-Match`` that does not hold.
+    """
+    if _CONDITIONS.isdisjoint(fields) or not is_not_modified(fields, kept.tag):
+        return 200, kept.headers, kept.body, route
+    return 304, kept.headers_304, b"", route
+
+
 class AnswerStore:
     """Keeps answers of one version of the data in memory, those used last, up to so many bytes."""
 
@@ -100,8 +112,8 @@ class AnswerStore:
         self.bytes = 0
         self.version = -1
         """Of the data, for all answers."""
-        self.at_hand: dict[Spelling, tuple[Representation, str]] = {}
-        """What to send for requests as they were spelt before, and its route, found in one step.
+        self.at_hand: dict[Spelling, tuple[Reply, Representation]] = {}
+        """The whole reply to requests as they were spelt before, found in one step, and what it is made of.
 
         Emptied with each answer that goes. Finding something here does not
         count as use; after that, everything still asked for is used again.
@@ -142,7 +154,7 @@ class AnswerStore:
         if self._answers.get(key) is answer and sum(len(part or "") for part in spelling) < _LONGEST_SPELLING:
             if len(self.at_hand) >= _MOST_SPELLINGS:
                 self.at_hand.clear()
-            self.at_hand[spelling] = representation, answer.route
+            self.at_hand[spelling] = make_reply(representation, {}, answer.route), representation
 
     def _make_room(self) -> None:
         while self.bytes > self.max_bytes:

@@ -39,10 +39,6 @@ class Admission:
         self.checks = checks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            # The background work that the start leaves running must not share the time of one request.
-            await self.app(scope, receive, send)
-            return
         with one_request():
             state = scope.setdefault("state", {})
             request = PendingRequest(scope, self.routes.find(scope), self.routes.find_route(scope))

@@ -32,9 +32,6 @@ class BodyLimit:
         self.routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         limit = self._limit(scope)
         if _announced_bytes(scope) > limit:
             await error_response(BodyTooLarge(limit))(scope, receive, send)

@@ -26,6 +26,11 @@ _FOR_EVERYBODY: Final = (
 )
 
 
+def headers_without_origin(origins: tuple[str, ...]) -> tuple[tuple[bytes, bytes], ...]:
+    """What an answer gets that did not come through the layer, to a request without ``Origin`` where that matters."""
+    return _FOR_EVERYBODY if origins == ("*",) else ((b"vary", b"Origin"),)
+
+
 class Cors(CORSMiddleware):
     """Starlette's layer, with our rule for ``*`` and our shape of errors.
 
@@ -37,8 +42,6 @@ class Cors(CORSMiddleware):
         """Let pages of these origins call; ``*`` lets every page read, and none do more."""
         everybody = origins == ("*",)
         self.for_everybody = _FOR_EVERYBODY if everybody else None
-        self.without_origin = _FOR_EVERYBODY if everybody else ((b"vary", b"Origin"),)
-        """What an answer that did not come through here gets, to a request without ``Origin`` where that matters."""
         super().__init__(
             app,
             allow_origins=origins,
@@ -49,7 +52,7 @@ class Cors(CORSMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = self.for_everybody
-        if headers is None or scope["type"] != "http" or scope["method"] == "OPTIONS":
+        if headers is None or scope["method"] == "OPTIONS":
             await super().__call__(scope, receive, send)
             return
 

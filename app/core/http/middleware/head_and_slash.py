@@ -14,9 +14,6 @@ class HeadAndSlash:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         path = scope["path"]
         # An encoded slash is part of a name, and only a written one ends a path.
         if path.endswith("/") and len(path) > 1 and scope.get("raw_path", b"/").endswith(b"/"):

@@ -42,7 +42,7 @@ class Overload:
         self.counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self._is_too_much(scope):
+        if not self._is_too_much(scope):
             await self.app(scope, receive, send)
             return
         self.counts.overloaded += 1

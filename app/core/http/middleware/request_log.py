@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from itertools import count
 from typing import Final, TypeVar
@@ -12,7 +12,8 @@ from typing import Final, TypeVar
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.config.settings import Settings
-from app.core.http.cache.store import Headers, Reply
+from app.core.http.cache.ready import Ready
+from app.core.http.cache.store import Headers
 from app.core.telemetry.counts import RequestCounts, method_label
 from app.core.telemetry.log import REQUEST_ID, LogLines, console_head, has_colour, one_line, to_json
 
@@ -28,8 +29,6 @@ _LONGEST_PATH: Final = 500
 _NEVER: Final = 1000
 """A status that no answer has."""
 
-Ready = Callable[[Scope, Mapping[bytes, bytes]], Reply | None]
-"""Takes the header fields by name as well; of a repeated one the last."""
 ToLine = Callable[[str, str], str]
 """From the request's id and the message to a line."""
 
@@ -50,8 +49,8 @@ class RequestLog:
         lines: LogLines,
         *,
         counts: RequestCounts,
-        route: Callable[[Scope], str],
-        ready: Ready,
+        label: Callable[[Scope], str],
+        ready: Ready | None,
         headers: Headers,
         always: Headers,
     ) -> None:
@@ -62,15 +61,15 @@ class RequestLog:
             settings: What to log, and how.
             lines: Where the lines go.
             counts: Where answers are counted.
-            route: Names the route of a request that was answered.
-            ready: Gives the reply to a GET that needs no other layer.
+            label: Names the route of a request that was answered.
+            ready: Gives the reply to a GET that needs no other layer; None where each has to pass them.
             headers: What such a reply gets on top.
             always: What every other answer gets on top.
         """
         self.app = app
         self.lines = lines
         self.counts = counts
-        self.route = route
+        self.label = label
         self.ready = ready
         self.headers = headers
         self.always = always
@@ -82,18 +81,12 @@ class RequestLog:
         self.numbers = count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            try:
-                await self.app(scope, receive, send)
-            finally:
-                self.lines.flush()
-            return
         started = time.perf_counter()
         fields = dict(scope["headers"])
         request_id = fields.get(b"x-request-id")
         if request_id is None or not _REQUEST_ID.fullmatch(request_id):
             request_id = b"%b%08x" % (self.process, next(self.numbers))
-        reply = self.ready(scope, fields) if scope["method"] == "GET" else None
+        reply = self.ready(scope, fields) if self.ready is not None and scope["method"] == "GET" else None
         if reply is None:
             await self._pass_on(scope, receive, send, request_id, started)
             return
@@ -122,7 +115,7 @@ class RequestLog:
         finally:
             REQUEST_ID.reset(token)
             seconds = time.perf_counter() - started
-            self.counts.add(method_label(scope["method"]), self.route(scope), status, seconds)
+            self.counts.add(method_label(scope["method"]), self.label(scope), status, seconds)
             if status >= self.least_status:
                 self._log(scope, request_id, status, seconds)
 
