@@ -16,7 +16,6 @@ from sqlalchemy import bindparam
 from sqlmodel import col, func
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core.db.budget import leave_request
 from app.core.db.database import Database
 from app.core.db.queries import execute, read_by_day, select_columns
 from app.core.errors import AppError
@@ -164,13 +163,13 @@ async def start_stream(database: Database, series: Series, fmt: Format) -> Async
 
     Reads the first piece before returning, so that an early error becomes a response and not a broken connection.
     """
-    pieces = write_series(lambda: _uncancelled_reading(database), series, fmt)
+    # The plain database: a stream takes longer than a request may.
+    pieces = write_series(lambda: _uncancelled_reading(database.plain), series, fmt)
     return _resumed(await anext(pieces), pieces)
 
 
 async def _resumed(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield first
-    leave_request()
     async for piece in others:
         yield piece
 

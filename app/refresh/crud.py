@@ -13,7 +13,6 @@ from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config.settings import Settings
-from app.core.db.budget import one_request
 from app.core.db.database import Database
 from app.core.db.lease import Lease, LeaseLost, acquire, held, release, release_in
 from app.core.db.single_flight import SingleFlight
@@ -130,49 +129,50 @@ class Refresher:
         """Refresh under the lease, or wait for the process that holds it and share its result."""
         give_up = time.monotonic() + WAIT_SECONDS
         while True:
-            with one_request():
-                if since is None:
-                    async with self._database.reading() as session:
-                        since = await read_generation(session)
-                result = await self._try(order, since, on_lead)
+            database = self._database.for_request()
+            if since is None:
+                async with database.reading() as session:
+                    since = await read_generation(session)
+            result = await self._try(database, order, since, on_lead)
             if result is not None:
                 return result
             if time.monotonic() > give_up:
                 raise RefreshInProgress
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _try(self, order: RefreshOrder, since: int, on_lead: OnLead | None) -> RefreshResult | None:
+    async def _try(self, database: Database, order: RefreshOrder, since: int, on_lead: OnLead | None
+    ) -> RefreshResult | None:
         """Refresh if the lease is free, else look for the result of the process that holds it."""
-        lease = await acquire(self._database, LEASE)
+        lease = await acquire(database, LEASE)
         if lease is not None:
             try:
-                async with held(self._database, lease):
+                async with held(database, lease):
                     # Another process may have refreshed between reading the generation and taking the lease.
-                    result = await self._stored_result(order, since)
+                    result = await self._stored_result(database, order, since)
                     if result is not None:
-                        await release(self._database, lease)
+                        await release(database, lease)
                         return result
                     if on_lead is not None:
                         await on_lead()
-                    return await self._lead(order, lease)
+                    return await self._lead(database, order, lease)
             except LeaseLost:
                 logger.warning("This refresh took too long and lost its lease; waiting for the process that has it now")
-        return await self._stored_result(order, since)
+        return await self._stored_result(database, order, since)
 
-    async def _stored_result(self, order: RefreshOrder, since: int) -> RefreshResult | None:
+    async def _stored_result(self, database: Database, order: RefreshOrder, since: int) -> RefreshResult | None:
         """The result of the last refresh, if it is newer than a generation and had an equal order."""
-        async with self._database.reading() as session:
+        async with database.reading() as session:
             query = select(SummaryCache.generation, SummaryCache.request_digest, SummaryCache.report)
             row = (await session.exec(query.where(SummaryCache.id == SUMMARY_ID))).first()
         if row is None or row[0] <= since or row[1] != order.digest:
             return None
-        self._database.note_change()
+        database.note_change()
         return RefreshResult.model_validate_json(row[2])
 
-    async def _lead(self, order: RefreshOrder, lease: Lease) -> RefreshResult:
+    async def _lead(self, database: Database, order: RefreshOrder, lease: Lease) -> RefreshResult:
         """Fetch, compute and store; the transaction gives the lease back."""
         started = time.perf_counter()
-        async with self._database.reading() as session:
+        async with database.reading() as session:
             stored = await read_stored(session)
             previous = await last_known_rates(session, [source_name(entry) for entry in order.rate_sources])
         data = await fetch_sources(
@@ -195,7 +195,7 @@ class Refresher:
             await store_refresh(session, order, lease, data, rows, picture, result)
             return result
 
-        result = await self._database.transaction(store, repeatable=True)
+        result = await database.transaction(store, repeatable=True)
         self.counts.refreshes["success"] += 1
         self.counts.refresh_durations.add(time.perf_counter() - started)
         logger.info(

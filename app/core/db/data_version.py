@@ -9,7 +9,6 @@ from sqlalchemy import Connection, column, event, select, table, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config.settings import Settings
-from app.core.db.budget import leave_request
 from app.core.db.database import Database, announce_new_version
 from app.core.db.queries import execute
 from app.core.errors import DatabaseUnavailable
@@ -41,7 +40,7 @@ class Moment(NamedTuple):
     time: float
     """Monotonic seconds."""
     changes: int
-    """``Database.changes``: a value read before this process's own write is stale after it."""
+    """``Changes.count``: a value read before this process's own write is stale after it."""
 
 
 class DataVersion:
@@ -55,7 +54,7 @@ class DataVersion:
     def __init__(
         self, database: Database, settings: Settings, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._database = database
+        self._database, self._changes = database, database.changes
         self._revalidate_seconds = settings.cache_revalidate_seconds
         self._max_stale_seconds = settings.cache_max_stale_seconds
         self._monotonic = monotonic
@@ -69,7 +68,7 @@ class DataVersion:
 
     def now(self) -> Moment:
         """The moment to note before reading."""
-        return Moment(self._monotonic(), self._database.changes)
+        return Moment(self._monotonic(), self._changes.count)
 
     def is_known(self, version: int) -> bool:
         """Whether this version is current, without asking the database."""
@@ -77,7 +76,7 @@ class DataVersion:
         return (
             version == self._known
             and self._monotonic() - known_at < self._revalidate_seconds
-            and changes == self._database.changes
+            and changes == self._changes.count
         )
 
     async def is_in_force(self, version: int) -> bool:
@@ -111,7 +110,7 @@ class DataVersion:
         """
         known_at, changes = self._known_at
         age = self._monotonic() - known_at
-        if version != self._known or changes != self._database.changes or age >= self._max_stale_seconds:
+        if version != self._known or changes != self._changes.count or age >= self._max_stale_seconds:
             return None
         return int(age)
 
@@ -138,7 +137,6 @@ class DataVersion:
             query.exception()  # nobody may be waiting for it; the failure is kept and logged
 
     async def _read(self) -> None:
-        leave_request()
         now = self.now()
         try:
             async with self._database.reading() as session:

@@ -1,10 +1,11 @@
 """The database: one engine, and units of work that are bounded in time and retried."""
 
 import asyncio
+import copy
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import stamina
 from loguru import logger
@@ -14,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config.settings import Settings
-from app.core.db.budget import _SPENT
 from app.core.db.dialects import dialect_for
 from app.core.db.engine import create_engine
 from app.core.db.faults import RETRIED, Fault, as_unavailable
@@ -30,11 +30,23 @@ _DATABASE: Final = "database"
 _ANYTHING: Final = select(literal(1))
 
 
+class Changes:
+    """Number of writes by this process that may have changed the data version, or that it was told of."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class Database:
     """One engine and the bounds under which it is used.
 
     Reads take a session from :meth:`reading`; changes are functions that
     :meth:`transaction` runs. One session is never shared by two tasks.
+
+    Each unit of work has a bound in time. Units of one request share a bound, so that their number does not prolong
+    its answer: they use the view that :meth:`for_request` makes. Background work uses the database itself.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -43,12 +55,21 @@ class Database:
         self.pool = Pool(self.engine, max_overflow=settings.db_max_overflow)
         """Counts connections, and units of work that want one."""
         self.timeout = settings.db_timeout_seconds
-        self.changes = 0
-        """Number of writes by this process that may have changed the data version."""
-        self.audited = asyncio.Event()
-        """Set when this process has added audit entries; cleared by their delivery."""
         self.has_webhook = settings.audit_webhook_url is not None
         """Whether AUDIT_WEBHOOK_URL is set, so that audit entries must be sent to it."""
+        self.changes = Changes()
+        self.audited = asyncio.Event()
+        """Set when this process has added audit entries; cleared by their delivery."""
+        self.plain = self
+        """The database itself, also where this is the view of a request."""
+        self._spent: list[float] | None = None
+        """Seconds of each unit of work, where they share a bound."""
+
+    def for_request(self) -> Self:
+        """The same database for one request, whose units of work share the bound of one."""
+        view = copy.copy(self)
+        view._spent = []
+        return view
 
     async def close(self) -> None:
         """Close every connection."""
@@ -134,7 +155,7 @@ class Database:
 
     def note_change(self) -> None:
         """Invalidate the known data version, so that a caller reads its own write."""
-        self.changes += 1
+        self.changes.count += 1
 
     @asynccontextmanager
     async def _session(self, options: Mapping[str, Any]) -> AsyncIterator[AsyncSession]:
@@ -151,7 +172,7 @@ class Database:
     @asynccontextmanager
     async def _bounded(self, seconds: float | None = None) -> AsyncIterator[asyncio.Timeout]:
         """Bound a unit of work; one beyond DB_TIMEOUT_SECONDS holds only while the database answers other queries."""
-        started, spent = time.monotonic(), None if seconds else _SPENT.get()
+        started, spent = time.monotonic(), None if seconds else self._spent
         seconds = max(self.timeout, seconds or 0)
         watch: asyncio.Task[None] | None = None
         try:

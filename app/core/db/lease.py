@@ -22,7 +22,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core.db.budget import leave_request, one_request
 from app.core.db.database import Database
 from app.core.db.types import TABLE_OPTIONS, ServerNow, UTCDateTime
 from app.core.errors import AppError
@@ -149,12 +148,13 @@ async def held(database: Database, lease: Lease) -> AsyncIterator[None]:
     The block gives it back itself when it succeeds, best inside its own
     transaction; a block that fails gives it back here.
     """
-    heartbeat = asyncio.create_task(_renew_forever(database, lease), name=f"lease {lease.name}")
+    heartbeat = asyncio.create_task(_renew_forever(database.plain, lease), name=f"lease {lease.name}")
     try:
         yield
     except BaseException:
         await _stop(heartbeat)
-        await _give_back(database, lease)
+        # In a time of its own: the work may have used up all that it had.
+        await _give_back(database.plain, lease)
         raise
     await _stop(heartbeat)
 
@@ -162,10 +162,8 @@ async def held(database: Database, lease: Lease) -> AsyncIterator[None]:
 async def _give_back(database: Database, lease: Lease) -> None:
     # The error of the block matters more and has a client waiting; the lease ends by itself.
     try:
-        # With a budget of its own: the work may have used up all of its time.
-        with one_request():
-            async with asyncio.timeout(_GIVE_BACK_SECONDS):
-                await release(database, lease)
+        async with asyncio.timeout(_GIVE_BACK_SECONDS):
+            await release(database, lease)
     except AppError as error:
         logger.warning("Lease {} could not be given back: {}", lease.name, error.details)
     except TimeoutError:
@@ -178,7 +176,6 @@ async def _stop(task: asyncio.Task[None]) -> None:
 
 
 async def _renew_forever(database: Database, lease: Lease) -> None:
-    leave_request()
     while True:
         await asyncio.sleep(RENEW_SECONDS)
         try:

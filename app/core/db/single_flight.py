@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
-from app.core.db.budget import leave_request
-
 T = TypeVar("T")
 
 
@@ -45,5 +43,4 @@ class SingleFlight(Generic[T]):
 
 
 async def _as_coroutine(work: Callable[[], Awaitable[T]]) -> T:
-    leave_request()
     return await work()

@@ -2,21 +2,16 @@
 
 import asyncio
 import struct
-from typing import Any
 
 import pytest
 from aiomysql import OperationalError
 from aiomysql.connection import MySQLResult
-from fastapi import FastAPI
 from sqlmodel import literal, select, text
 
-from app.core.db.budget import leave_request, one_request
 from app.core.db.database import Database
 from app.core.db.dialects import mysql
 from app.core.db.lease import acquire, held
 from app.core.errors import DatabaseUnavailable
-from app.core.http.middleware.admission import Admission
-from app.core.http.routes import RouteTable
 from tests.conftest import opened_database
 from tests.support.fault_proxy import FaultProxy
 from tests.support.mariadb import is_installed
@@ -33,32 +28,12 @@ async def read_for(database: Database, seconds: float) -> None:
 @pytest.mark.slow("sqlite")
 async def test_units_of_one_request_share_one_bound(database_url):
     async with opened_database(database_url, db_timeout_seconds=1.5) as database:
-        with one_request():
-            await read_for(database, 0.9)
-            with pytest.raises(DatabaseUnavailable, match=r"within 1\.5 s"):
-                await read_for(database, 0.9)
+        request = database.for_request()
+        await read_for(request, 0.9)
+        with pytest.raises(DatabaseUnavailable, match=r"within 1\.5 s"):
+            await read_for(request, 0.9)
+        await read_for(request.plain, 0.9)
         await read_for(database, 0.9)
-
-
-async def test_what_leaves_the_request_has_its_own_bound(database_url):
-    async with opened_database(database_url, db_timeout_seconds=1.5) as database:
-        with one_request():
-            await read_for(database, 0.9)
-            leave_request()
-            await read_for(database, 0.9)
-
-
-async def test_what_the_start_leaves_running_has_its_own_bound_each_time(database_url):
-    """Else the background stops for good once all that it ever asked has taken as long as one request may."""
-
-    async def start(_scope, _receive, _send):
-        for _ in range(2):
-            await asyncio.create_task(read_for(database, 0.9))
-
-    nobody: Any = None
-    async with opened_database(database_url, db_timeout_seconds=1.5) as database:
-        admission = Admission(start, routes=RouteTable(FastAPI()), checks=[])
-        await admission({"type": "lifespan"}, nobody, nobody)
 
 
 @needs_mariadb

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.db.budget import one_request
+from app.core.db.database import Database
 from app.core.errors import AppError
 from app.core.http.access import ACTOR, SERVICE
 from app.core.http.errors import error_response
@@ -39,20 +39,22 @@ class Admission:
         self.checks = checks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with one_request():
-            state = scope.setdefault("state", {})
-            request = PendingRequest(scope, self.routes.find(scope), self.routes.find_route(scope))
-            try:
-                for check in self.checks:
-                    await check(request)
-            except AppError as error:
-                await error_response(error)(scope, receive, _with_headers(send, request.headers))
-                return
-            token = ACTOR.set(state.get("principal", SERVICE))
-            try:
-                await self.app(scope, receive, _with_headers(send, request.headers))
-            finally:
-                ACTOR.reset(token)
+        state = scope.setdefault("state", {})
+        database: Database | None = state.get("database")
+        if database is not None:
+            state["database"] = database.for_request()
+        request = PendingRequest(scope, self.routes.find(scope), self.routes.find_route(scope))
+        try:
+            for check in self.checks:
+                await check(request)
+        except AppError as error:
+            await error_response(error)(scope, receive, _with_headers(send, request.headers))
+            return
+        token = ACTOR.set(state.get("principal", SERVICE))
+        try:
+            await self.app(scope, receive, _with_headers(send, request.headers))
+        finally:
+            ACTOR.reset(token)
 
 
 def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
