@@ -26,9 +26,8 @@ from rich.text import Text
 from app.core.config.settings import Settings, load_settings
 from app.core.db import migrations
 from app.core.db.database import Database
-from app.core.errors import AppError, DatabaseUnavailable
+from app.core.errors import AppError, DatabaseUnavailable, in_one_line
 from app.core.http.access import ACTOR, Principal, Role
-from app.core.http.problems import in_one_line
 from app.core.telemetry.log import configure_logging
 
 T = TypeVar("T")

@@ -53,3 +53,10 @@ class UpstreamUnavailable(AppError):
     def __init__(self, api: str, reason: str) -> None:
         """Name the API ("country API") and say, source by source, what was wrong."""
         super().__init__(f"Could not fetch data from {api} ({reason})")
+
+
+def in_one_line(details: object) -> str:
+    """Details of an error for a terminal; those of another service may be anything."""
+    if isinstance(details, dict):
+        return "; ".join(f"{name} {problem}" for name, problem in details.items())
+    return str(details)

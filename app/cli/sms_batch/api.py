@@ -8,7 +8,7 @@ import httpx
 import stamina
 
 from app import __version__
-from app.core.http.problems import in_one_line
+from app.core.errors import in_one_line
 from app.sources.chain import SourceFailed
 from app.sources.client import BadStatus, Busy, PassingFault, parse_json, parse_retry_after
 

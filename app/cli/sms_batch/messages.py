@@ -8,8 +8,8 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from app.core.errors import AppError, ValidationFailed
-from app.core.http.problems import describe_invalid, in_one_line
+from app.core.errors import AppError, ValidationFailed, in_one_line
+from app.core.http.problems import describe_invalid
 from app.tracking.schemas import DocumentInput
 from app.tracking.stream import LineSplitter, parse_line
 

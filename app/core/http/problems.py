@@ -20,13 +20,6 @@ def describe_invalid(error: ValidationError, *, what: str) -> dict[str, str]:
     return describe_problems([{**problem, "loc": (what, *problem["loc"])} for problem in error.errors()])
 
 
-def in_one_line(details: object) -> str:
-    """Details of an error for a terminal; also those of another service, which may be anything."""
-    if isinstance(details, dict):
-        return "; ".join(f"{name} {told}" for name, told in details.items())
-    return str(details)
-
-
 def _field(loc: tuple[int | str, ...]) -> str:
     # What comes first says where it was looked for. Malformed JSON is reported at ("body", <position>).
     within = loc[1:]
