@@ -1,4 +1,4 @@
-"""Start and stop: what lives as long as the application runs, and what a request finds of it."""
+"""Start and stop: what lives as long as the application runs, and the state of a request."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +25,7 @@ from app.users.throttle import SignInThrottle
 
 
 class State(TypedDict):
-    """What a request finds in ``request.state``."""
+    """The attributes of ``request.state``."""
 
     database: Database
     data_version: DataVersion

@@ -1,4 +1,4 @@
-"""The application: settings, layers, routers, error handlers. Wiring only."""
+"""The application: settings, routers, error handlers, layers. Wiring only."""
 
 import gc
 import random
@@ -50,9 +50,9 @@ def create_app(
 
     Args:
         settings: Read from the environment by default.
-        draw_multiplier: Chance of the GDP estimate, 1000 to 2000.
+        draw_multiplier: Draws the random factor of the GDP estimate, from 1000 to 2000.
         clock: The time in UTC.
-        monotonic: Seconds that only grow, for the age of cached answers and the pauses between sign-ins.
+        monotonic: Monotonic seconds, for the age of cached answers and the pauses between sign-ins.
         lines: Where log lines go; by default logging is set up to write them to standard error.
         hasher: Hashes passwords; argon2 with recommended parameters by default.
     """
@@ -88,7 +88,7 @@ def create_app(
     app.include_router(refresh.router)
     app.include_router(countries.router)
     app.include_router(rates.router)
-    app.include_router(accounts.router)  # before the accounts of others: /users/me is no id
+    app.include_router(accounts.router)  # before the accounts of others: /users/me is not an id
     app.include_router(users.router)
     app.include_router(tracking.router)
     app.include_router(audit.router)
@@ -106,5 +106,5 @@ def _operation_id(route: APIRoute) -> str:
 
 
 app = create_app()
-# All that was imported stays, and need not be searched for garbage again and again.
+# Imported objects stay for the life of the process; the garbage collector need not visit them.
 gc.freeze()

@@ -1,15 +1,15 @@
-"""The one shape of every error: ``{"error": title, "details": ...}``."""
+"""The base of all errors that a client sees as ``{"error": title, "details": ...}``, and those that any part raises."""
 
 from collections.abc import Mapping
 
 
 class AppError(Exception):
-    """A failure that a client may read about; subclasses set the status and the title."""
+    """A failure that is shown to the client; subclasses set the status and the title."""
 
     status_code = 500
     title = "Internal server error"
     retry_after_seconds: int | None = None
-    """Sent as ``Retry-After``; None where trying again is no help."""
+    """Sent as ``Retry-After``; None if trying again does not help."""
 
     def __init__(
         self, details: str | dict[str, str] | None = None, *, headers: Mapping[str, str] | None = None
@@ -22,21 +22,21 @@ class AppError(Exception):
 
 
 class ValidationFailed(AppError):
-    """Something in the request is not as the contract wants it; details name the field."""
+    """The request is invalid; details name the field."""
 
     status_code = 400
     title = "Validation failed"
 
 
 class Unauthorized(AppError):
-    """The request needs a credential that it does not carry."""
+    """The request needs a valid credential and has none."""
 
     status_code = 401
     title = "Unauthorized"
 
 
 class DatabaseUnavailable(AppError):
-    """The database gave no answer within the time that one unit of work may take."""
+    """The database gave no answer in time."""
 
     status_code = 503
     title = "Database unavailable"

@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 from pydantic_core import to_json
 
-from app.core.http.bodies import SHOWN_LINE, Given, shown_line, whole
+from app.core.http.bodies import SHOWN_LINE, RequestBody, integral_float_to_int, shown_line
 from app.core.http.paging import LimitField, OffsetField
 from app.tracking.models import State
 
@@ -88,10 +88,10 @@ Ubid = Annotated[
     AfterValidator(_canonical),
 ]
 Name = Annotated[str, Field(min_length=1, json_schema_extra={"pattern": SHOWN_LINE}), AfterValidator(shown_line)]
-Count = Annotated[int, Field(gt=0, le=2**31 - 1, strict=True), BeforeValidator(whole)]
+Count = Annotated[int, Field(gt=0, le=2**31 - 1, strict=True), BeforeValidator(integral_float_to_int)]
 
 
-class TransferCreate(Given):
+class TransferCreate(RequestBody):
     """A batch of SMS, as announced by the customer."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_TRANSFER]})
@@ -152,7 +152,7 @@ class TransferFilters(BaseModel):
 class DocumentInput(BaseModel):
     """A message of a batch."""
 
-    # Not a Given: its limit of errors would cost time for each of thousands. The batch has one, and lines are short.
+    # Not a RequestBody: its limit of errors would cost time for each of thousands. The batch has one, and lines are short.
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_DOCUMENT]})
 
     SMScount: Count = Field(description="Number of SMS that the message takes.")
@@ -161,7 +161,7 @@ class DocumentInput(BaseModel):
     data: JsonText = Field(description="Any object of the customer's, at most 64 KiB as JSON.")
 
 
-class DocumentBatch(Given):
+class DocumentBatch(RequestBody):
     """Messages of a batch."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"UBID": _UBID, "documents": [_DOCUMENT]}]})

@@ -22,7 +22,7 @@ from pydantic.config import JsonDict
 
 from app.core.db.keys import name_key
 from app.core.http.access import Role
-from app.core.http.bodies import SHOWN_LINE, Given, shown_line, whole
+from app.core.http.bodies import SHOWN_LINE, RequestBody, integral_float_to_int, shown_line
 from app.core.http.cache.conditional import entity_tag, require_match
 from app.core.http.paging import LimitField, OffsetField
 
@@ -119,7 +119,7 @@ class Tagged(BaseModel):
         require_match(if_match.encode("latin-1") if if_match is not None else None, self.tag.encode())
 
 
-class AddressInput(Given):
+class AddressInput(RequestBody):
     """A postal address, as sent by a client."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_ADDRESS]})
@@ -158,7 +158,7 @@ class AddressPublic(Tagged):
     user_id: int
 
 
-class UserReplace(Given):
+class UserReplace(RequestBody):
     """All changeable fields of an account; without `password`, the password stays."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{**_ADA, "is_active": True}]})
@@ -172,7 +172,7 @@ class UserReplace(Given):
     password: Password = Field(default_factory=lambda: SecretStr(""))
 
 
-class UserUpdate(Given):
+class UserUpdate(RequestBody):
     """Fields to change; missing fields keep their values."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"lname": "Owusu"}]})
@@ -186,7 +186,7 @@ class UserUpdate(Given):
     password: Password = Field(default_factory=lambda: SecretStr(""))
 
 
-class UserCreate(Given):
+class UserCreate(RequestBody):
     """A new account."""
 
     model_config = ConfigDict(
@@ -274,13 +274,13 @@ class TokenPublic(BaseModel):
     expires_in: int = Field(description="Lifetime in seconds.")
 
 
-class ApiKeyCreate(Given):
+class ApiKeyCreate(RequestBody):
     """A new API key."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "nightly refresh"}]})
 
     name: PersonName = Field(description="Purpose of the key.")
-    expires_in_days: Annotated[int, BeforeValidator(whole)] = Field(default=365, ge=1, le=3650, strict=True)
+    expires_in_days: Annotated[int, BeforeValidator(integral_float_to_int)] = Field(default=365, ge=1, le=3650, strict=True)
 
 
 class ApiKeyPublic(BaseModel):

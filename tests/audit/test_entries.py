@@ -482,7 +482,7 @@ WRONG = {
     "action=": {"action": "must not be blank"},
     "actor=a&actor=b": {"actor": "is given more than once"},
     "user=1": {
-        "user": "is not a parameter; known are: "
+        "user": "unknown parameter; allowed: "
         "action, object_type, object_id, actor, request_id, since, until, limit, offset"
     },
 }
@@ -521,7 +521,7 @@ async def test_only_admins_see_the_trail(closed):
     assert (as_editor.status_code, as_stranger.status_code) == (403, 401)
     assert as_editor.json() == {
         "error": "Forbidden",
-        "details": "This is for: admin. You are: Ada@example.com, editor",
+        "details": "Requires role admin; you are Ada@example.com (editor)",
     }
 
 

@@ -120,7 +120,7 @@ REFUSED = {
     "limit=1001": {"limit": "must be at most 1000"},
     "offset=-1": {"offset": "must be at least 0"},
     "format=xml": {"format": "must be one of: json, csv, ndjson"},
-    "sort=asc": {"sort": "is not a parameter; known are: limit, offset, format"},
+    "sort=asc": {"sort": "unknown parameter; allowed: limit, offset, format"},
 }
 
 

@@ -5,8 +5,8 @@ from app.countries.schemas import COUNTRY_FIELDS
 SORTS = "gdp_desc, gdp_asc, population_desc, population_asc, name_asc, name_desc, exchange_rate_desc, exchange_rate_asc"
 KNOWN = "region, currency, q, sort, limit, offset, fields, format"
 REFUSED = [
-    ("regoin=Africa", {"regoin": f"is not a parameter; known are: {KNOWN}"}),
-    ("Region=Africa", {"Region": f"is not a parameter; known are: {KNOWN}"}),
+    ("regoin=Africa", {"regoin": f"unknown parameter; allowed: {KNOWN}"}),
+    ("Region=Africa", {"Region": f"unknown parameter; allowed: {KNOWN}"}),
     ("region=Africa&region=Asia", {"region": "is given more than once"}),
     ("sort=gdp_desc&sort=gdp_desc", {"sort": "is given more than once"}),
     ("region=", {"region": "must not be blank"}),
@@ -26,7 +26,7 @@ REFUSED = [
     ("offset=9999999999999999999999", {"offset": "must be at most 1000000000"}),
     (f"q={'a' * 201}", {"q": "must have at most 200 characters"}),
     (f"q={'9' * 5000}&limit=0", {"q": "must have at most 200 characters", "limit": "must be at least 1"}),
-    ("limit=0&foo=1&q=", {"foo": f"is not a parameter; known are: {KNOWN}", "q": "must not be blank"}),
+    ("limit=0&foo=1&q=", {"foo": f"unknown parameter; allowed: {KNOWN}", "q": "must not be blank"}),
 ]
 
 

@@ -115,7 +115,7 @@ async def test_there_are_no_currencies_before_the_first_refresh_and_no_parameter
     )
     assert (unknown.status_code, unknown.json()) == (
         400,
-        {"error": "Validation failed", "details": {"code": "is not a parameter; known are: format"}},
+        {"error": "Validation failed", "details": {"code": "unknown parameter; allowed: format"}},
     )
 
 

@@ -137,7 +137,7 @@ async def test_rate_that_was_not_believed_is_absent_and_never_made_up(loaded, up
         ("/rates?symbols=EUR,", {"symbols": "'' is not a currency code of three letters, such as EUR"}),
         ("/rates?symbols=EUR;USD", {"symbols": "'EUR;USD' is not a currency code of three letters, such as EUR"}),
         ("/rates?format=xml", {"format": "must be one of: json, csv, ndjson"}),
-        ("/rates?currency=EUR", {"currency": "is not a parameter; known are: base, symbols, source, format"}),
+        ("/rates?currency=EUR", {"currency": "unknown parameter; allowed: base, symbols, source, format"}),
         ("/rates/yesterday", {"date": "must be a day, such as 2026-11-21"}),
         ("/rates/1763683200", {"date": "must be a day, such as 2026-11-21"}),
         ("/rates/2026-11-03T10:00:00Z", {"date": "must be a day, such as 2026-11-21"}),

@@ -21,7 +21,7 @@ UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 NOT_FOUND = {"error": "Transfer not found"}
 NO_UUID = "must be a UUID, such as 0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 STATES = "must be one of: INIT, SENT, DONE"
-NO_PARAMETERS = "is not a parameter; this request takes none"
+NO_PARAMETERS = "unknown parameter; this request takes none"
 OF_ONE_TRANSFER = (
     *((method, f"{TRANSFERS}/{{}}{end}") for method, end in (("GET", ""), ("PUT", "/SENT"), ("DELETE", ""))),
     *((method, f"{DOCUMENTS}/{{}}{end}") for method, end in (("GET", ""), ("GET", "/items"), ("PUT", "/SENT"))),
@@ -327,7 +327,7 @@ PARAMETERS = {
         "offset=-1": {"offset": "must be at least 0"},
         "state=sent": {"state": STATES},
         "state=": {"state": "must not be blank"},
-        "stat=SENT": {"stat": "is not a parameter; known are: state, limit, offset"},
+        "stat=SENT": {"stat": "unknown parameter; allowed: state, limit, offset"},
         "limit=1&limit=2": {"limit": "is given more than once"},
     },
     f"{DOCUMENTS}/{UBID}/items": {
@@ -335,7 +335,7 @@ PARAMETERS = {
         "limit=5001": {"limit": "must be at most 5000"},
         "after=A0000000010": {"after": "must have at most 10 characters"},
         "after=": {"after": "must not be blank"},
-        "offset=1": {"offset": "is not a parameter; known are: after, limit"},
+        "offset=1": {"offset": "unknown parameter; allowed: after, limit"},
     },
     **{path: {"force=1": {"force": NO_PARAMETERS}} for path in (f"{TRANSFERS}/{UBID}", f"{DOCUMENTS}/{UBID}")},
 }

@@ -195,7 +195,7 @@ async def test_key_does_what_its_account_may(client, token):
     answer = await client.get("/users", headers=key)
     assert (answer.status_code, answer.json()) == (
         403,
-        {"error": "Forbidden", "details": "This is for: admin. You are: ada@example.com, reader"},
+        {"error": "Forbidden", "details": "Requires role admin; you are ada@example.com (reader)"},
     )
     me = (await client.get("/users/me", headers=key)).json()
     await client.patch(f"/users/{me['id']}", json={"password": NEW_PASSWORD}, headers=key)

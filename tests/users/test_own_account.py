@@ -32,8 +32,10 @@ async def test_accounts_can_not_read_or_change_others(service):
             for method, path, body in requests:
                 for headers in (token, {"X-API-Key": key.json()["key"]}):
                     answer = await client.request(method, path, json=body, headers=headers)
-                    who = "admin" if path in ("/users", "/users?q=ada", "/audit") else "admin, or the account itself"
-                    details = f"This is for: {who}. You are: {role}@example.com, {role}"
+                    who = (
+                        "role admin" if path in ("/users", "/users?q=ada", "/audit") else "admin, or the account itself"
+                    )
+                    details = f"Requires {who}; you are {role}@example.com ({role})"
                     expected = (403, {"error": "Forbidden", "details": details})
                     assert (method, path, answer.status_code, answer.json()) == (method, path, *expected)
                     assert (await client.head(path, headers=headers)).status_code == 403
@@ -105,7 +107,7 @@ async def test_operator_has_no_account(service):
     async with service(admin_api_key=OPERATOR_KEY) as client:
         for method, path in (("GET", "/users/me"), ("GET", "/users/me/api-keys"), ("POST", "/users/me/api-keys")):
             answer = await client.request(method, path, headers=OPERATOR)
-            details = "This is for: every account, for itself. You are: ADMIN_API_KEY, admin"
+            details = "Requires any signed-in account; you are ADMIN_API_KEY (admin)"
             assert (answer.status_code, answer.json()) == (403, {"error": "Forbidden", "details": details})
 
 

@@ -7,7 +7,7 @@ from tests.support.statements import recorded
 from tests.users.accounts import RIDGE, create, stored, write
 
 SORTS = "name_asc, name_desc, email_asc, email_desc, created_asc, created_desc"
-KNOWN = "is not a parameter; known are: q, sort, limit, offset"
+KNOWN = "unknown parameter; allowed: q, sort, limit, offset"
 REFUSED = {
     "x=1": {"x": KNOWN},
     "Q=ada": {"Q": KNOWN},

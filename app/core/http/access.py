@@ -1,4 +1,4 @@
-"""Who may do what: roles, the rules that stand beside the routes, and who acts."""
+"""Access: roles, the rules of the routes, and the principal who acts."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from app.core.http.errors import error_answers
 
 
 class Role(StrEnum):
-    """What an account may do; each role may also do what the ones before it may."""
+    """What an account may do; each role includes the ones before it."""
 
     READER = "reader"
     EDITOR = "editor"
     ADMIN = "admin"
 
     def includes(self, other: "Role") -> bool:
-        """Whether this role may do what the other one may."""
+        """Whether this role may do everything that the other one may."""
         ranks = list(Role)
         return ranks.index(self) >= ranks.index(other)
 
 
 class Rule(StrEnum):
-    """Who may call a route; the values are the words of the documentation."""
+    """Who may call a route; the values appear in the documentation and in refusals."""
 
     EVERYONE = "everyone"
     READER = "reader"
@@ -34,45 +34,44 @@ class Rule(StrEnum):
     EDITOR_IN_PRODUCTION = "everyone in development, editor in production"
     OWNER = "admin, or the account itself"
     """The account whose id is ``user_id`` in the path."""
-    ACCOUNT = "every account, for itself"
+    ACCOUNT = "any signed-in account"
     """ADMIN_API_KEY belongs to no account."""
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who acts."""
+    """The account, key or process that acts."""
 
     name: str
-    """E-mail address of an account, or what stands for it: ``ADMIN_API_KEY``, ``anybody``, ``service``."""
+    """E-mail address of an account; else ``ADMIN_API_KEY``, ``anybody`` or ``service``."""
     role: Role
     user_id: int | None = None
-    """None for who has no account."""
+    """None without an account."""
     credential_id: int | None = None
-    """Which of its tokens and keys it showed; None for who has no account."""
+    """The token or key it showed; None without an account."""
 
 
 OPERATOR: Final = Principal("ADMIN_API_KEY", Role.ADMIN)
 ANYBODY: Final = Principal("anybody", Role.ADMIN)
-"""Whoever reaches a development service that has no ADMIN_API_KEY."""
+"""Any caller of a development service that has no ADMIN_API_KEY."""
 SERVICE: Final = Principal("service", Role.ADMIN)
 """The service itself, as in a scheduled refresh."""
 
 ACTOR: Final[ContextVar[Principal]] = ContextVar("actor", default=SERVICE)
-"""Who does what is being done; the audit trail takes it from here."""
+"""The principal of the current request or task, for the audit trail."""
 
 
 class Forbidden(AppError):
-    """It is known who asks, and that this is not allowed to them."""
+    """The caller is authenticated but not allowed to do this."""
 
     status_code = 403
     title = "Forbidden"
 
 
 def access(rule: Rule) -> dict[str, Any]:
-    """The rule of a route, to stand beside it as its ``openapi_extra``.
+    """The rule of a route, as its ``openapi_extra``.
 
-    It goes into the OpenAPI document; the layer that keeps it, the table in the docs
-    and the test that walks every route read it there.
+    It appears in the OpenAPI document; the route table, the table in the docs and the tests read it from there.
     """
     extra: dict[str, Any] = {"x-access": rule.value}
     if rule is not Rule.EVERYONE:
@@ -93,7 +92,7 @@ SECURITY_SCHEMES: Final = {
     "Token": {
         "type": "oauth2",
         "flows": {"password": {"tokenUrl": "auth/token", "scopes": {}}},
-        "description": "Sign in with e-mail address and password; the token travels in `Authorization: Bearer`.",
+        "description": "Sign in with e-mail address and password; the token is sent in `Authorization: Bearer`.",
     },
 }
 """For the OpenAPI document, so that Swagger UI offers *Authorize*."""

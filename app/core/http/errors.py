@@ -1,4 +1,4 @@
-"""The one shape of every error: answers, handlers, documentation."""
+"""Errors over HTTP: the body of an error, the handlers, and the responses for OpenAPI."""
 
 from typing import Any, Final
 
@@ -23,32 +23,29 @@ class ErrorBody(BaseModel):
 
 
 _DESCRIPTIONS: Final = {
-    400: "Something in the request is not as described; `details` names it.",
-    401: "The request carries no valid key or token.",
-    403: "Who asks is known, and may not do this.",
-    404: "There is no such thing.",
-    408: "The body stopped in the middle; send the request again.",
-    409: "It is at odds with what is stored, or another process is doing it; `details` says what to do.",
-    412: "There is an `If-Match` that does not name the `ETag` in force.",
-    429: "Too many tries; try again after `Retry-After` seconds.",
-    413: "The body is larger than the service takes, or the range that was asked for.",
-    415: "The body is of another type than this request takes.",
-    500: "Something nobody foresaw; it was logged.",
-    503: "The database or every source is out of reach, or too busy; try again after `Retry-After` seconds.",
+    400: "The request is invalid; `details` names the fields.",
+    401: "The request has no valid key or token.",
+    403: "The caller is authenticated but not allowed to do this.",
+    404: "Not found.",
+    408: "The body arrived incomplete; send the request again.",
+    409: "The request conflicts with stored data or with one in progress; see `details`.",
+    412: "`If-Match` does not match the current `ETag`.",
+    429: "Too many requests; try again after `Retry-After` seconds.",
+    413: "The body, or the requested range, is too large.",
+    415: "The body is of a media type that this request does not take.",
+    500: "Unexpected error; it has been logged.",
+    503: "The database or every source is unavailable, or the service too busy; try again after `Retry-After` seconds.",
 }
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route for OpenAPI: these errors, and what every route may answer.
-
-    That is 500, and 400, because no route takes parameters that it does not know.
-    """
+    """The ``responses`` of a route for OpenAPI: these errors, and 400 and 500, which every route may answer."""
     wanted = sorted({400, *statuses, 500})
     return {status: {"model": ErrorBody, "description": _DESCRIPTIONS[status]} for status in wanted}
 
 
 def error_answers(*statuses: int) -> dict[str, Any]:
-    """The same for what is added to the document behind FastAPI's back."""
+    """The same as plain JSON, for what is added to the document after FastAPI has made it."""
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
     return {str(status): {"description": _DESCRIPTIONS[status], "content": content} for status in statuses}
 
@@ -63,7 +60,7 @@ _TITLES: Final = {
 
 
 def error_response(error: AppError) -> JSONResponse:
-    """Build the answer for an error; it is never to be kept by a cache."""
+    """Build the answer for an error; no cache may keep it."""
     body: dict[str, object] = {"error": error.title}
     if error.details is not None:
         body["details"] = error.details
@@ -83,7 +80,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def answer_nobody(_: Request, __: ClientDisconnect) -> JSONResponse:
-        # For the log only, as FastAPI does where it reads the body itself: whoever sent it has left.
+        # For the log only, as FastAPI does where it reads the body itself: the client has left.
         return error_response(ValidationFailed({"body": "broke off before its end"}))
 
     @app.exception_handler(HTTPException)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what stands at the head of it, and what FastAPI adds that is not true here."""
+"""The OpenAPI document: its title, description and tags, and corrections of what FastAPI generates."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,9 +13,9 @@ DESCRIPTION: Final = """\
 All countries with population, currency, the day's exchange rate and an estimated GDP, refreshed from public sources
 in one transaction.
 
-- Every list is a bare array; totals and neighbouring pages travel in `X-Total-Count` and `Link`.
+- Every list is a bare array; totals and links to other pages are in `X-Total-Count` and `Link`.
 - Every error is `{"error": "...", "details": ...}`.
-- `HEAD` works wherever `GET` does, and a trailing slash is no difference.
+- `HEAD` works wherever `GET` does, and a trailing slash makes no difference.
 - Unknown, repeated and blank query parameters are refused.
 - Reads of countries carry an `ETag`; `If-None-Match` with it answers 304 until the next refresh or deletion.
 
@@ -25,27 +25,27 @@ Exchange rates, depending on the source that answered:
 [currency-api](https://github.com/fawazahmed0/exchange-api), [Frankfurter](https://frankfurter.dev).
 """
 TAGS: Final = [
-    {"name": "countries", "description": "Countries, their refresh, and the picture that sums them up."},
-    {"name": "rates", "description": "Exchange rates of any day, and conversion by them."},
+    {"name": "countries", "description": "Countries, their refresh, and the summary picture."},
+    {"name": "rates", "description": "Exchange rates of any day, and conversion."},
     {
         "name": "tracking",
-        "description": "Batches of SMS, their messages, and how far both are.",
+        "description": "Batches of SMS and their messages, and the state of both.",
     },
     {"name": "sign-in", "description": "Tokens for people, API keys for programs."},
     {"name": "users", "description": "Accounts and their addresses."},
     {"name": "audit", "description": "Who changed what, and when."},
-    {"name": "service", "description": "What the service says about itself and its data."},
+    {"name": "service", "description": "Status, health and metrics of the service."},
 ]
 _VALIDATION_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
 
 
 def links(*operation_ids: str, **parameters: str) -> dict[str, Any]:
-    """The ``links`` of an answer: which operations take parts of it, and as which parameters."""
+    """The ``links`` of an answer: the operations that take parts of it, and as which parameters."""
     return {operation_id: {"operationId": operation_id, "parameters": parameters} for operation_id in operation_ids}
 
 
 def _as_sent(schema: dict[str, Any], place: str) -> dict[str, Any]:
-    """What a parameter may be: never null, which only code can say, and in paths and queries never blank."""
+    """The schema of a parameter as sent: never null, and in paths and queries never blank."""
     choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
     if len(choices) == 1:
         schema = {**{name: value for name, value in schema.items() if name != "anyOf"}, **choices[0]}
@@ -54,11 +54,7 @@ def _as_sent(schema: dict[str, Any], place: str) -> dict[str, Any]:
 
 
 def correct_openapi(app: FastAPI, routes: RouteTable, *, security_schemes: Mapping[str, Any]) -> None:
-    """Add what FastAPI does not know, and leave out the answer 422, which it documents everywhere.
-
-    Invalid requests are 400 here. The rule of access stands in ``x-access``;
-    people read it in the description.
-    """
+    """Add access rules and limits to the document, and remove 422, because invalid requests are 400 here."""
     generate = app.openapi
 
     def corrected() -> dict[str, Any]:
@@ -76,7 +72,7 @@ def correct_openapi(app: FastAPI, routes: RouteTable, *, security_schemes: Mappi
                     for parameter in operation.get("parameters", ()):
                         parameter["schema"] = _as_sent(parameter["schema"], parameter["in"])
                         if parameter["required"] and "examples" in parameter["schema"]:
-                            # Swagger UI fills in those that stand here, and none of the schema's.
+                            # Swagger UI fills in this one, but not the examples of the schema.
                             parameter["example"] = parameter["schema"]["examples"][0]
                     if "security" in operation:
                         about = operation.get("description", "")

@@ -8,7 +8,7 @@ _MOST_PROBLEMS: Final = 100
 
 
 def describe_problems(problems: Any) -> dict[str, str]:
-    """Turn pydantic's list of problems into one sentence a field."""
+    """Turn pydantic's list of problems into one sentence per field, for the first 100 problems."""
     found: dict[str, str] = {}
     for problem in problems[:_MOST_PROBLEMS]:
         found.setdefault(_field(problem["loc"]), _sentence(problem))
@@ -21,7 +21,7 @@ def describe_invalid(error: ValidationError, *, what: str) -> dict[str, str]:
 
 
 def _field(loc: tuple[int | str, ...]) -> str:
-    # What comes first says where it was looked for. Malformed JSON is reported at ("body", <position>).
+    # The first part is the place: query, path, body. Malformed JSON is reported at ("body", <position>).
     within = loc[1:]
     if any(isinstance(part, str) for part in within):
         return ".".join(map(str, within))
@@ -59,7 +59,7 @@ _SENTENCES: Final = {
     "extra_forbidden": "is not a field of this request",
     "value_error": "{error}",
 }
-"""By pydantic's name of a problem; its own sentence stands where there is none here."""
+"""By pydantic's name of a problem; for others its own sentence is used."""
 
 
 def _sentence(problem: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What answers tell a browser about what it must not do with them."""
+"""Security headers of answers."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,10 +8,9 @@ ALWAYS: Final = (
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 )
-"""On every answer: believe its type, show it in no frame, and tell nobody where a link was followed.
+"""On every answer: no type sniffing, no frames, no referrer.
 
-The rest is for pages, which alone can load something. Whether HTTPS is
-demanded (HSTS) is a matter of the proxy that offers it.
+Pages get a Content-Security-Policy as well. HSTS is left to the proxy that offers HTTPS.
 """
 
 
@@ -19,7 +18,7 @@ def page_policy(*, scripts: Sequence[str] = ()) -> str:
     """The Content-Security-Policy of a page that loads nothing from elsewhere.
 
     Args:
-        scripts: Hashes of the scripts that stand in it.
+        scripts: Hashes of its inline scripts.
     """
     parts = {
         "default-src": "'none'",

@@ -11,7 +11,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.core.config.settings import Settings
 from app.core.http.cache.middleware import ResponseCache
 from app.core.http.cache.ready import make_ready
-from app.core.http.cache.store import AnswerStore
+from app.core.http.cache.store import ResponseStore
 from app.core.http.middleware.admission import Admission
 from app.core.http.middleware.authorization import Authorization, FindPrincipal
 from app.core.http.middleware.body_limit import BodyLimit
@@ -47,7 +47,7 @@ def add_layers(
     find_principal: FindPrincipal,
 ) -> None:
     """Put the layers around the routes of an application; they see HTTP requests only."""
-    key, store = settings.admin_api_key, AnswerStore(settings.cache_max_bytes)
+    key, store = settings.admin_api_key, ResponseStore(settings.cache_max_bytes)
     varies_by_origin = settings.cors_origins != ("*",)
     ready = make_ready(store, counts.cache, varies_by_origin=varies_by_origin)
     authorization = Authorization(

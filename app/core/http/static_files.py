@@ -1,4 +1,4 @@
-"""Files that come with the package, sent compressed; each is read and compressed once in a process."""
+"""Files of the package, sent compressed; each is read and compressed once per process."""
 
 import asyncio
 import mimetypes
@@ -20,13 +20,13 @@ _HEADERS: Final = {"Cache-Control": "public, max-age=86400", "Vary": "Accept-Enc
 def add_files(
     app: FastAPI, prefix: str, paths: list[Path], *, change: Callable[[bytes], bytes] = lambda content: content
 ) -> None:
-    """Send these files, and no others.
+    """Add a route for these files, and no others.
 
     Args:
         app: The application.
-        prefix: Where they are, such as ``/assets``; each file by its own name.
+        prefix: Such as ``/assets``; each file is below it by its name.
         paths: The files.
-        change: What is done to the content of each.
+        change: Changes the content of each.
     """
     by_name = {path.name: path for path in paths}
 

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from app.core.http.cache.coding import negotiate
 from app.core.http.cache.middleware import _fields
-from app.core.http.cache.store import AnswerStore, finish
+from app.core.http.cache.store import ResponseStore, finish
 from app.countries import crud
 from tests.conftest import COUNTRIES, TABLES, opened_database
 from tests.support import payloads
@@ -245,7 +245,7 @@ async def test_full_cache_forgets_what_was_not_used_for_longest(service):
 
 
 def test_store_never_grows_beyond_its_bound():
-    store = AnswerStore(50_000)
+    store = ResponseStore(50_000)
     for number in range(500):
         body = b"[" + b"1," * (number % 100 * 40) + b"2]"
         answer = finish(1, [(b"content-type", b"application/json")], body)
@@ -257,7 +257,7 @@ def test_store_never_grows_beyond_its_bound():
 
 
 def test_store_counts_what_clients_choose():
-    store, path = AnswerStore(100_000), "/" + "\N{EARTH GLOBE EUROPE-AFRICA}" * 1000
+    store, path = ResponseStore(100_000), "/" + "\N{EARTH GLOBE EUROPE-AFRICA}" * 1000
     for number in range(100):
         headers = [(b"content-type", b"application/json"), (b"link", b"x" * 10_000)]
         store.keep((path, b"%d" % number), finish(1, headers, b"[]"))
@@ -266,7 +266,7 @@ def test_store_counts_what_clients_choose():
 
 
 def test_store_does_not_keep_what_is_larger_than_itself():
-    store = AnswerStore(50_000)
+    store = ResponseStore(50_000)
     small = finish(1, [(b"content-type", b"application/json")], b"[]")
     large = finish(1, [(b"content-type", b"application/json")], b"x" * 60_000)
     store.keep(("/small", b""), small)
@@ -276,27 +276,27 @@ def test_store_does_not_keep_what_is_larger_than_itself():
     assert store.get(("/small", b"")) is small
 
 
-def test_store_has_at_hand_only_what_it_keeps():
-    store = AnswerStore(50_000)
+def test_store_has_by_raw_request_only_what_it_keeps():
+    store = ResponseStore(50_000)
     answers = [finish(1, [(b"content-type", b"application/json")], b"x" * 20_000)] * 3
     for number, answer in enumerate(answers):
         key = (f"/{number}", b"")
         store.keep(key, answer)
         for spelling in (b"", b"a=1", b"b=" + b"2" * 500):
-            store.put_at_hand((key[0], spelling, None, None), key, answer, answer.plain)
-    store.put_at_hand(("/0", b"", None, None), ("/0", b""), answers[0], answers[0].plain)
+            store.remember_request((key[0], spelling, None, None), key, answer, answer.plain)
+    store.remember_request(("/0", b"", None, None), ("/0", b""), answers[0], answers[0].plain)
 
-    assert set(store.at_hand) == {("/2", b"", None, None), ("/2", b"a=1", None, None)}
+    assert set(store.by_raw_request) == {("/2", b"", None, None), ("/2", b"a=1", None, None)}
 
 
-def test_spellings_at_hand_are_bounded():
-    store = AnswerStore(50_000)
+def test_spellings_by_raw_request_are_bounded():
+    store = ResponseStore(50_000)
     answer = finish(1, [(b"content-type", b"application/json")], b"[]")
     store.keep(("/countries", b""), answer)
     for number in range(2_500):
-        store.put_at_hand(("/countries", b"%d" % number, None, None), ("/countries", b""), answer, answer.plain)
+        store.remember_request(("/countries", b"%d" % number, None, None), ("/countries", b""), answer, answer.plain)
 
-    assert len(store.at_hand) == 500
+    assert len(store.by_raw_request) == 500
 
 
 async def test_proxies_may_serve_unasked_where_the_operator_allows_it(service):

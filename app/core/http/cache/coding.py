@@ -1,4 +1,4 @@
-"""Content codings: which one a client wants, and bytes in that coding (RFC 9110, 8.4 and 12.5.3)."""
+"""Content codings: negotiation and compression (RFC 9110, 8.4 and 12.5.3)."""
 
 import gzip
 import re
@@ -19,11 +19,11 @@ _ENCODERS: Final[dict[str, Callable[[bytes], bytes]]] = {
     "zstd": lambda body: zstandard.ZstdCompressor(level=12).compress(body),
     "gzip": lambda body: gzip.compress(body, 6, mtime=0),
 }
-"""Those we would rather send come first."""
+"""In the order of our preference."""
 
 _OLD_NAMES: Final = {"x-gzip": "gzip"}
 _LONGEST_REMEMBERED: Final = 512
-"""Bytes of a header field; clients choose it, so memory for longer ones would have no bound."""
+"""Bytes of a header field; longer ones are not remembered, to bound the memory that clients can fill."""
 
 _ITEM: Final = re.compile(r"\s*([!#$%&'*+.^_`|~0-9a-z-]+)\s*(?:;\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?")
 
@@ -37,12 +37,11 @@ def negotiate(accept_encoding: bytes | None) -> str:
     """Choose the coding for a request.
 
     Args:
-        accept_encoding: The header field's value; None where there is none.
+        accept_encoding: The header field's value; None if absent.
 
     Returns:
-        ``br``, ``zstd``, ``gzip`` or ``IDENTITY``: the one with the highest weight, ours
-        first among equals. Where the client takes nothing that we have,
-        it gets no coding rather than an error.
+        ``br``, ``zstd``, ``gzip`` or ``IDENTITY``: the one with the highest weight, among equals the
+        first in our order. ``IDENTITY`` if the client accepts none of ours.
     """
     if accept_encoding is None:
         return IDENTITY
@@ -57,7 +56,7 @@ def _choose(accept_encoding: bytes) -> str:
         weight = weights.get(coding, anything_else)
         if weight > best_weight:
             best, best_weight = coding, weight
-    # A client that names a higher weight for no coding means it.
+    # A client may prefer no coding.
     return IDENTITY if weights.get("identity", 0.0) > best_weight else best
 
 

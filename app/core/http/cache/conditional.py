@@ -11,21 +11,21 @@ _TAG: Final = re.compile(rb'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
 class PreconditionFailed(AppError):
-    """``If-Match`` names another version of the answer than the one in force."""
+    """``If-Match`` does not match the current ``ETag``."""
 
     status_code = 412
     title = "Precondition failed"
 
 
 def entity_tag(body: bytes) -> bytes:
-    """A strong tag: equal bytes have equal tags, in whichever process they were made."""
+    """A strong tag: equal bytes have equal tags in every process."""
     return b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode()
 
 
 def is_not_modified(fields: Mapping[bytes, bytes], tag: bytes) -> bool:
     """Decide between the whole answer and 304.
 
-    ``If-Modified-Since`` says nothing here, because no answer has a ``Last-Modified``.
+    ``If-Modified-Since`` is ignored, because no answer has a ``Last-Modified``.
 
     Args:
         fields: The request's header fields, repeated ones joined.
@@ -40,7 +40,7 @@ def is_not_modified(fields: Mapping[bytes, bytes], tag: bytes) -> bool:
 
 
 def require_match(wanted: bytes | None, tag: bytes) -> None:
-    """Hold an ``If-Match``, repeated ones joined, against the tag in force; None, where there is none, always holds.
+    """Check an ``If-Match``, repeated ones joined, against the current tag; None always holds.
 
     Raises:
         PreconditionFailed: It names other tags.

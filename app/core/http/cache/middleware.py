@@ -1,4 +1,4 @@
-"""The layer that answers a repeated GET from finished bytes, valid for one version of the data."""
+"""The response cache: answers a repeated GET from finished bytes, valid for one version of the data."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from app.core.db.single_flight import SingleFlight
 from app.core.errors import AppError, DatabaseUnavailable
 from app.core.http.cache.coding import IDENTITY, encode, negotiate
 from app.core.http.cache.ready import CREDENTIALS
-from app.core.http.cache.store import Answer, AnswerStore, Headers, Key, Representation, finish, make_reply
+from app.core.http.cache.store import CachedResponse, Headers, Key, Representation, ResponseStore, finish, make_reply
 from app.core.http.errors import documented, error_response
 from app.core.http.formats import preferred_format
 from app.core.http.routes import RouteTable
@@ -26,10 +26,10 @@ Clients and proxies may keep it, but must revalidate it each time: a refresh can
 """
 
 DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
-    304: {"description": "The client has this answer: its `If-None-Match` names the `ETag`."},
+    304: {"description": "Not modified: `If-None-Match` names the current `ETag`."},
     **documented(412, 503),
 }
-"""What such a route may answer besides, for OpenAPI."""
+"""Other responses of such a route, for OpenAPI."""
 
 _LARGEST_INLINE: Final = 8_192
 """Bytes that are compressed on the event loop, in half a millisecond; more go to a thread."""
@@ -39,16 +39,14 @@ _LONGEST_REMEMBERED: Final = 512
 class ResponseCache:
     """ASGI layer: answers a repeated GET from finished bytes.
 
-    Kept are 200s that their route declares public. An answer counts while
-    its version of the data is in force; while the database is away, the last
-    good one is shown for a time, and says so. However many ask for what is not
-    there, it is computed once. Requests with credentials are neither answered
-    from the store nor stored, and what belongs to one request is added by the
-    layers outside of this one.
+    It keeps 200s that their route declares public. An answer is valid while its version of the data is current; while
+    the database is away, the last good one is sent for a time, marked as stale. Concurrent requests for the same
+    answer share one computation. Requests with credentials are neither answered from the store nor stored. Headers of
+    a single request are added by outer layers.
     """
 
     def __init__(
-        self, app: ASGIApp, store: AnswerStore, *, routes: RouteTable, counts: Counts, shared_max_age: int
+        self, app: ASGIApp, store: ResponseStore, *, routes: RouteTable, counts: Counts, shared_max_age: int
     ) -> None:
         """Stand in front of an application.
 
@@ -64,35 +62,35 @@ class ResponseCache:
         self._counted = counts.cache
         self._shared = b", s-maxage=%d" % shared_max_age if shared_max_age else b""
         self._store = store
-        self._flights: dict[Key, asyncio.Future[Answer | None]] = {}
+        self._flights: dict[Key, asyncio.Future[CachedResponse | None]] = {}
         self._encodings: SingleFlight[Representation] = SingleFlight()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._routes.find_route(scope)
-        # Without a start, as under another application, there is no database and no state.
+        # Mounted in another application, there was no start and the state is empty.
         if route is None or not route.is_cacheable or "data_version" not in scope["state"]:
             await self.app(scope, receive, send)
             return
         fields = _fields(scope)
         accept_encoding, accept = fields.get(b"accept-encoding"), fields.get(b"accept")
-        spelling = (scope["path"], scope["query_string"], accept_encoding, accept)
+        raw_request = (scope["path"], scope["query_string"], accept_encoding, accept)
         query = _canonical(_with_format(scope, accept, route.formats))
         key = (scope["path"], query)
-        # The application sees the query of the key, so that all who share an answer asked for the same.
+        # The application sees the query of the key: all requests that share an answer are the same to it.
         scope = {**scope, "query_string": query}
         age = None
         try:
-            if self._store.max_bytes == 0 or _stands_alone(fields):
+            if self._store.max_bytes == 0 or _is_private(fields):
                 self._counted["bypass"] += 1
                 answer = await self._compute(scope, receive, send)
             else:
                 answer, age = await self._find_or_compute(key, scope, receive, send)
             if answer is not None:
                 kept = await self._represent(key, answer, negotiate(accept_encoding))
-                self._store.put_at_hand(spelling, key, answer, kept)
+                self._store.remember_request(raw_request, key, answer, kept)
                 status, headers, body, _ = make_reply(kept, fields, answer.route)
                 if age is not None:
-                    headers = (*headers, *_about_age(age))
+                    headers = (*headers, *_age_headers(age))
                 await send({"type": "http.response.start", "status": status, "headers": headers})
                 await send({"type": "http.response.body", "body": body})
         except AppError as error:
@@ -100,12 +98,12 @@ class ResponseCache:
 
     async def _find_or_compute(
         self, key: Key, scope: Scope, receive: Receive, send: Send
-    ) -> tuple[Answer | None, int | None]:
-        """Find the answer that is in force, or compute it.
+    ) -> tuple[CachedResponse | None, int | None]:
+        """Find the current answer, or compute it.
 
         Returns:
-            The answer, None where it is an error and was sent already; and
-            its age in seconds, None unless it is shown while the database is away.
+            The answer, None if it may not be kept and was sent already; and its age in seconds, None unless it is
+            stale.
         """
         versions: DataVersion = scope["state"]["data_version"]
         answer = self._store.get(key)
@@ -131,15 +129,15 @@ class ResponseCache:
                 self._counted["miss"] += 1
                 return await self._compute(scope, receive, send), None
 
-    async def _lead(self, key: Key, scope: Scope, receive: Receive, send: Send) -> Answer | None:
-        """Compute an answer for all who ask for it meanwhile; they look for themselves whether it is new enough."""
+    async def _lead(self, key: Key, scope: Scope, receive: Receive, send: Send) -> CachedResponse | None:
+        """Compute an answer for all requests that wait for it; each checks whether it is new enough."""
         versions: DataVersion = scope["state"]["data_version"]
         flight = self._flights[key] = asyncio.get_running_loop().create_future()
         read_after = versions.now()
         answer = None
 
         async def send_unkept(message: Message) -> None:
-            # Nothing here is for the others, who need not wait for the end: of a stream, its client decides when it is.
+            # The others can't use this answer, and need not wait for its end: a stream may be as slow as its client.
             if not flight.done():
                 flight.set_result(None)
             await send(message)
@@ -154,8 +152,8 @@ class ResponseCache:
             if not flight.done():
                 flight.set_result(answer)
 
-    async def _compute(self, scope: Scope, receive: Receive, send: Send) -> Answer | None:
-        """Run the application; None where its answer may not be kept, and went straight to the client."""
+    async def _compute(self, scope: Scope, receive: Receive, send: Send) -> CachedResponse | None:
+        """Run the application; None if its answer may not be kept and went straight to the client."""
         start: Message | None = None
         body: list[bytes] = []
 
@@ -179,19 +177,19 @@ class ResponseCache:
         )
 
     def _for_shared_caches(self, header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-        """Add ``s-maxage`` where an answer has to be asked for each time."""
+        """Add ``s-maxage`` to answers that must be revalidated."""
         name, value = header
         return (name, value + self._shared) if value == _REVALIDATED else header
 
-    async def _represent(self, key: Key, answer: Answer, coding: str) -> Representation:
-        """The answer in a coding; compressed once, and only where it is kept."""
+    async def _represent(self, key: Key, answer: CachedResponse, coding: str) -> Representation:
+        """The answer in a coding; compressed once, and only if it is kept."""
         if coding == IDENTITY or self._store.get(key) is not answer:
             return answer.plain
         if coding not in answer.coded:
             await self._encodings.run((id(answer), coding), lambda: self._encode(key, answer, coding))
         return answer.coded[coding]
 
-    async def _encode(self, key: Key, answer: Answer, coding: str) -> Representation:
+    async def _encode(self, key: Key, answer: CachedResponse, coding: str) -> Representation:
         body = answer.plain.body
         if answer.is_compressible:
             inline = len(body) <= _LARGEST_INLINE
@@ -200,7 +198,7 @@ class ResponseCache:
 
 
 def _with_format(scope: Scope, accept: bytes | None, offered: frozenset[str]) -> bytes:
-    """The query, with the format that ``Accept`` prefers where the query names none."""
+    """The query, with the format that ``Accept`` prefers if the query names none."""
     query: bytes = scope["query_string"]
     if accept is None or b"format=" in query:
         return query
@@ -211,7 +209,7 @@ def _with_format(scope: Scope, accept: bytes | None, offered: frozenset[str]) ->
 
 
 def _canonical(query: bytes) -> bytes:
-    """The query in one spelling and order, as far as the application can't tell the difference."""
+    """The query in one spelling and order, where the application sees no difference."""
     if not query:
         return query
     return _remembered(query) if len(query) <= _LONGEST_REMEMBERED else _respelt(query)
@@ -235,8 +233,8 @@ def _fields(scope: Scope) -> Mapping[bytes, bytes]:
     return fields
 
 
-def _stands_alone(fields: Mapping[bytes, bytes]) -> bool:
-    """Whether a request has credentials or a body, so that its answer is for nobody else."""
+def _is_private(fields: Mapping[bytes, bytes]) -> bool:
+    """Whether a request has credentials or a body, so that its answer must not be shared."""
     has_body = fields.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in fields
     return has_body or not CREDENTIALS.isdisjoint(fields)
 
@@ -251,13 +249,13 @@ def _with_cache_control(start: Message) -> Message:
 def _may_be_kept(start: Message, state: Mapping[str, Any]) -> bool:
     headers = dict(start["headers"])
     is_public = b"public" in headers.get(b"cache-control", b"")
-    # Accept is part of the URL by now; what else an answer may vary by is unknown here.
+    # Accept is part of the key by now; anything else an answer varies by is unknown here.
     depends_on_more = b"set-cookie" in headers or headers.get(b"vary", b"Accept") != b"Accept"
-    # Before the first refresh no version tells of changes.
+    # Version 0 is before the first refresh, and does not change with the data.
     return start["status"] == 200 and is_public and state.get("version_read", 0) > 0 and not depends_on_more
 
 
-def _about_age(seconds: int) -> Headers:
-    """Say that an answer may be out of date (RFC 9111, 5.1, and RFC 9211)."""
+def _age_headers(seconds: int) -> Headers:
+    """Headers of a stale answer (RFC 9111, 5.1, and RFC 9211)."""
     about = b"countries; hit; ttl=-%d; detail=database-unavailable" % seconds
     return (b"age", b"%d" % seconds), (b"cache-status", about)

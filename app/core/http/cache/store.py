@@ -1,4 +1,4 @@
-"""Finished answers: the bytes of a 200 in every coding asked for so far, with their entity tags."""
+"""Cached responses: the bytes of a 200 in every coding requested so far, with their entity tags."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -10,20 +10,20 @@ from app.core.http.cache.conditional import entity_tag, is_not_modified
 _COMPRESSIBLE: Final = (b"application/json", b"application/x-ndjson", b"text/")
 _CONDITIONS: Final = frozenset({b"if-match", b"if-none-match"})
 _SMALLEST_COMPRESSED: Final = 500
-"""Bytes; below, there is next to nothing to gain."""
+"""Bytes; smaller bodies gain next to nothing."""
 _OVERHEAD: Final = 1_000
 """Bytes of memory that a representation takes beyond its body."""
-_MOST_SPELLINGS: Final = 1_000
-_LONGEST_SPELLING: Final = 500
+_MOST_RAW_REQUESTS: Final = 1_000
+_LONGEST_RAW_REQUEST: Final = 500
 """Characters and bytes. Clients choose the spellings, so their memory needs a bound."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 Reply = tuple[int, Headers, bytes, str]
-"""Status, headers, body, and the route for figures."""
+"""Status, headers, body, and the route for metrics."""
 Key = tuple[str, bytes]
 """Path and canonical query."""
-Spelling = tuple[str, bytes, bytes | None, bytes | None]
-"""Path, query, ``Accept-Encoding`` and ``Accept`` as a client wrote them; None where it has none."""
+RawRequest = tuple[str, bytes, bytes | None, bytes | None]
+"""Path, query, ``Accept-Encoding`` and ``Accept`` as sent; None for an absent header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,12 @@ class Representation:
     tag: bytes
     headers: Headers
     headers_304: Headers
-    """Without those that describe the body, which a 304 does not have."""
+    """Without those that describe the body."""
     body: bytes
 
 
 @dataclass(slots=True)
-class Answer:
+class CachedResponse:
     """One finished 200."""
 
     version: int
@@ -49,39 +49,39 @@ class Answer:
     plain: Representation
     """Without a content coding."""
     route: str = ""
-    """Whose answer it is, for figures."""
+    """For metrics."""
     coded: dict[str, Representation] = field(default_factory=dict)
-    """By content coding; the plain one where compressing it brings nothing."""
+    """By content coding; the plain one if compressing gains nothing."""
 
     @property
     def is_compressible(self) -> bool:
-        """Whether it is worth trying."""
+        """Whether compressing it is worth trying."""
         return self.content_type.startswith(_COMPRESSIBLE) and len(self.plain.body) >= _SMALLEST_COMPRESSED
 
     @property
     def size(self) -> int:
-        """Bytes of memory, nearly."""
+        """Approximate size in memory, in bytes."""
         kept = [self.plain, *(coded for coded in self.coded.values() if coded is not self.plain)]
         about = sum(len(value) for _, value in self.headers)
         return _OVERHEAD + about + sum(_OVERHEAD + len(representation.body) for representation in kept)
 
     def add(self, coding: str, body: bytes) -> Representation:
-        """Take in the body in one more coding, unless it is no smaller."""
+        """Add the body in one more coding; the plain one is used unless it is smaller."""
         smaller = len(body) < len(self.plain.body)
         kept = _represent(self.headers, self.content_type, body, coding) if smaller else self.plain
         self.coded[coding] = kept
         return kept
 
 
-def finish(version: int, sent: Iterable[tuple[bytes, bytes]], body: bytes, *, route: str = "") -> Answer:
-    """Make a finished answer of what the application sent, headers and body."""
+def finish(version: int, sent: Iterable[tuple[bytes, bytes]], body: bytes, *, route: str = "") -> CachedResponse:
+    """Make a response to keep from the headers and body that the application sent."""
     fields = dict(sent)
     content_type = fields.pop(b"content-type", b"application/octet-stream")
     fields.pop(b"content-length", None)
     if content_type.startswith(_COMPRESSIBLE):
         fields[b"vary"] = b", ".join([*filter(None, [fields.get(b"vary")]), b"Accept-Encoding"])
     headers = tuple(fields.items())
-    return Answer(version, headers, content_type, _represent(headers, content_type, body), route)
+    return CachedResponse(version, headers, content_type, _represent(headers, content_type, body), route)
 
 
 def _represent(headers: Headers, content_type: bytes, body: bytes, coding: str = "") -> Representation:
@@ -104,34 +104,34 @@ def make_reply(kept: Representation, fields: Mapping[bytes, bytes], route: str) 
     return 304, kept.headers_304, b"", route
 
 
-class AnswerStore:
-    """Keeps answers of one version of the data in memory, those used last, up to so many bytes."""
+class ResponseStore:
+    """Keeps the responses of one data version, those used last, up to a number of bytes."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.bytes = 0
         self.version = -1
         """Of the data, for all answers."""
-        self.at_hand: dict[Spelling, tuple[Reply, Representation]] = {}
-        """The whole reply to requests as they were spelt before, found in one step, and what it is made of.
+        self.by_raw_request: dict[RawRequest, tuple[Reply, Representation]] = {}
+        """The whole reply to a request that was sent in exactly this form before, and what it is made of.
 
-        Emptied with each answer that goes. Finding something here does not
-        count as use; after that, everything still asked for is used again.
+        Emptied with each response that is dropped. A look-up here does not count as use; after it was emptied,
+        everything that is still requested is used again.
         """
-        self._answers: OrderedDict[Key, Answer] = OrderedDict()
+        self._answers: OrderedDict[Key, CachedResponse] = OrderedDict()
 
-    def get(self, key: Key) -> Answer | None:
-        """Find an answer; it counts as used."""
+    def get(self, key: Key) -> CachedResponse | None:
+        """Find a response; it counts as used."""
         answer = self._answers.get(key)
         if answer is not None:
             self._answers.move_to_end(key)
         return answer
 
-    def keep(self, key: Key, answer: Answer) -> None:
-        """Take an answer in; answers of another version go."""
+    def keep(self, key: Key, answer: CachedResponse) -> None:
+        """Keep a response; those of another version are dropped."""
         if answer.version != self.version:
             self._answers.clear()
-            self.at_hand.clear()
+            self.by_raw_request.clear()
             self.bytes, self.version = 0, answer.version
         if _size(key, answer) > self.max_bytes:
             return
@@ -140,8 +140,8 @@ class AnswerStore:
         self.bytes += _size(key, answer)
         self._make_room()
 
-    def add(self, key: Key, answer: Answer, coding: str, body: bytes) -> Representation:
-        """Add a coding to an answer, and count it where the answer is kept."""
+    def add(self, key: Key, answer: CachedResponse, coding: str, body: bytes) -> Representation:
+        """Add a coding to a response, and count its size if the response is kept."""
         before = answer.size
         representation = answer.add(coding, body)
         if self._answers.get(key) is answer:
@@ -149,12 +149,14 @@ class AnswerStore:
             self._make_room()
         return representation
 
-    def put_at_hand(self, spelling: Spelling, key: Key, answer: Answer, representation: Representation) -> None:
-        """Remember what to send for this spelling, where the answer is kept."""
-        if self._answers.get(key) is answer and sum(len(part or "") for part in spelling) < _LONGEST_SPELLING:
-            if len(self.at_hand) >= _MOST_SPELLINGS:
-                self.at_hand.clear()
-            self.at_hand[spelling] = make_reply(representation, {}, answer.route), representation
+    def remember_request(
+        self, raw_request: RawRequest, key: Key, answer: CachedResponse, representation: Representation
+    ) -> None:
+        """Remember the reply to this form of a request, if the response is kept."""
+        if self._answers.get(key) is answer and sum(len(part or "") for part in raw_request) < _LONGEST_RAW_REQUEST:
+            if len(self.by_raw_request) >= _MOST_RAW_REQUESTS:
+                self.by_raw_request.clear()
+            self.by_raw_request[raw_request] = make_reply(representation, {}, answer.route), representation
 
     def _make_room(self) -> None:
         while self.bytes > self.max_bytes:
@@ -164,9 +166,9 @@ class AnswerStore:
         answer = self._answers.pop(key, None)
         if answer is not None:
             self.bytes -= _size(key, answer)
-            self.at_hand.clear()
+            self.by_raw_request.clear()
 
 
-def _size(key: Key, answer: Answer) -> int:
+def _size(key: Key, answer: CachedResponse) -> int:
     # Clients choose the keys; a character of a path may take four bytes.
     return 4 * len(key[0]) + len(key[1]) + answer.size

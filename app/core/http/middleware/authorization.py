@@ -38,7 +38,7 @@ class Authorization:
         """Note the rule and the principal in the state of the request.
 
         Raises:
-            Unauthorized: There is no valid credential where one is needed.
+            Unauthorized: A valid credential is needed and missing.
             Forbidden: The principal is not allowed to do this.
         """
         rule = _rule(request)
@@ -98,6 +98,7 @@ def _unauthorized() -> Unauthorized:
 
 
 def _check(principal: Principal, rule: Rule, parameters: Mapping[str, str]) -> None:
+    needed = str(rule)
     match rule:
         case Rule.OWNER:
             is_allowed = principal.role is Role.ADMIN or parameters.get("user_id") == str(principal.user_id)
@@ -105,9 +106,8 @@ def _check(principal: Principal, rule: Rule, parameters: Mapping[str, str]) -> N
             if principal is ANYBODY:
                 raise _unauthorized()
             is_allowed = principal.user_id is not None
-        case Rule.EDITOR_IN_PRODUCTION:
-            is_allowed = principal.role.includes(Role.EDITOR)
         case _:
-            is_allowed = principal.role.includes(Role(rule.value))
+            role = Role.EDITOR if rule is Rule.EDITOR_IN_PRODUCTION else Role(rule.value)
+            needed, is_allowed = f"role {role}", principal.role.includes(role)
     if not is_allowed:
-        raise Forbidden(f"This is for: {rule}. You are: {principal.name}, {principal.role}")
+        raise Forbidden(f"Requires {needed}; you are {principal.name} ({principal.role})")

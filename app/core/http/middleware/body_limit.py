@@ -1,4 +1,4 @@
-"""Bounds the size and the pauses of request bodies."""
+"""Limits on the size and the pauses of request bodies."""
 
 import asyncio
 import math
@@ -16,14 +16,14 @@ _STRANGERS_BYTES: Final = 16_384
 
 
 LONGEST_PAUSE: Final = 30
-"""Seconds without a byte of a body that is not at its end; the longest pause of a stream as well."""
+"""Seconds without a byte of an unfinished body; also the longest pause of a stream."""
 
 
 class BodyLimit:
-    """ASGI layer: a body is refused as soon as it is known to be too large, or when it does not go on.
+    """ASGI layer: refuses a body once it is known to be too large, or when it stops arriving.
 
     FastAPI's own limit answers in plain text; these errors go through our handlers.
-    The size of streams of lines is bounded line by line where they are read.
+    Streams of lines are bounded per line where they are read.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, routes: RouteTable) -> None:
@@ -40,7 +40,7 @@ class BodyLimit:
 
         async def bounded() -> Message:
             nonlocal received, is_whole
-            # Behind its end there is only the end of the connection to wait for.
+            # After the end of the body only the end of the connection can come.
             message = await receive() if is_whole else await _receive_soon(receive)
             is_whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
@@ -56,9 +56,9 @@ class BodyLimit:
         route = self.routes.find_route(scope)
         if route is not None and route.takes_stream:
             return math.inf
-        # Without a principal it is a stranger's, on a route for everyone: reading megabytes of a form takes seconds.
-        is_known = "principal" in scope.get("state", {})
-        return self.max_bytes if is_known else min(self.max_bytes, _STRANGERS_BYTES)
+        # Without a principal the caller is a stranger, and parsing megabytes of a form takes seconds.
+        is_authenticated = "principal" in scope.get("state", {})
+        return self.max_bytes if is_authenticated else min(self.max_bytes, _STRANGERS_BYTES)
 
 
 async def _receive_soon(receive: Receive) -> Message:
@@ -66,7 +66,7 @@ async def _receive_soon(receive: Receive) -> Message:
         async with asyncio.timeout(LONGEST_PAUSE):
             return await receive()
     except TimeoutError:
-        # The server would go on waiting for the rest, to find the next request behind it.
+        # Otherwise the server would wait for the rest, to find the next request after it.
         raise HTTPException(
             408, f"No more of the body came within {LONGEST_PAUSE} seconds", headers={"Connection": "close"}
         ) from None
@@ -79,7 +79,7 @@ def _announced_bytes(scope: Scope) -> float:
 
 
 class BodyTooLarge(AppError):
-    """The body of the request is larger than the service takes."""
+    """The body of the request is larger than allowed."""
 
     status_code = 413
     title = "Request body too large"

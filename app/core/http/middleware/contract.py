@@ -26,7 +26,7 @@ class MethodNotAllowed(AppError):
 
 
 class UnsupportedMediaType(AppError):
-    """The body is of a type that this request does not take."""
+    """The body is of a media type that the route does not read."""
 
     status_code = 415
     title = "Unsupported media type"
@@ -54,30 +54,30 @@ async def check_contract(request: PendingRequest) -> None:
     _check_media_type(Headers(scope=scope), route.media_types)
     if not scope["query_string"] or route.parameters is None:
         return
-    given = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    problems = _parameter_problems(given, route.parameters)
+    pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    problems = _parameter_problems(pairs, route.parameters)
     if problems:
         raise ValidationFailed(problems)
 
 
-def _check_media_type(headers: Headers, taken: Sequence[str]) -> None:
+def _check_media_type(headers: Headers, allowed: Sequence[str]) -> None:
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-    given = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given.startswith("application/") and given.endswith("+json"):
-        given = "application/json"
-    if taken and has_body and given not in taken:
-        raise UnsupportedMediaType(f"The header Content-Type must be {' or '.join(taken)}")
-    if taken and has_body and headers.get("content-encoding", "identity").strip().lower() != "identity":
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type.startswith("application/") and media_type.endswith("+json"):
+        media_type = "application/json"
+    if allowed and has_body and media_type not in allowed:
+        raise UnsupportedMediaType(f"The header Content-Type must be {' or '.join(allowed)}")
+    if allowed and has_body and headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaType("The body must not be compressed", headers={"Accept-Encoding": "identity"})
 
 
-def _parameter_problems(given: list[tuple[str, str]], known: Sequence[str]) -> dict[str, str]:
+def _parameter_problems(pairs: list[tuple[str, str]], allowed: Sequence[str]) -> dict[str, str]:
     problems: dict[str, str] = {}
-    hint: Final = f"known are: {', '.join(known)}" if known else "this request takes none"
-    times = Counter(name for name, _ in given)
-    for name, value in given:
-        if name not in known:
-            problems[name[:100]] = f"is not a parameter; {hint}"
+    hint: Final = f"allowed: {', '.join(allowed)}" if allowed else "this request takes none"
+    times = Counter(name for name, _ in pairs)
+    for name, value in pairs:
+        if name not in allowed:
+            problems[name[:100]] = f"unknown parameter; {hint}"
         elif times[name] > 1:
             problems[name] = "is given more than once"
         elif not value.strip():

@@ -1,4 +1,4 @@
-"""Which web pages may call the service from a browser."""
+"""CORS: which web pages may call the service from a browser."""
 
 from typing import Final
 
@@ -21,25 +21,24 @@ ALL_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 _FOR_EVERYBODY: Final = (
     (b"access-control-allow-origin", b"*"),
-    # Every header costs the server time by its length, and without credentials this means all of them.
+    # Without credentials this means all headers, and it is shorter than their names.
     (b"access-control-expose-headers", b"*"),
 )
 
 
 def headers_without_origin(origins: tuple[str, ...]) -> tuple[tuple[bytes, bytes], ...]:
-    """What an answer gets that did not come through the layer, to a request without ``Origin`` where that matters."""
+    """The headers for an answer from outside of the layer, to a request without ``Origin``."""
     return _FOR_EVERYBODY if origins == ("*",) else ((b"vary", b"Origin"),)
 
 
 class Cors(CORSMiddleware):
-    """Starlette's layer, with our rule for ``*`` and our shape of errors.
+    """Starlette's layer, with our rule for ``*`` and our error body.
 
-    Where everybody may read, every answer says so, whoever asks: it needs no
-    ``Vary: Origin``, and costs next to nothing.
+    For ``*`` every answer has the same headers, so it needs no ``Vary: Origin`` and costs next to nothing.
     """
 
     def __init__(self, app: ASGIApp, *, origins: tuple[str, ...]) -> None:
-        """Let pages of these origins call; ``*`` lets every page read, and none do more."""
+        """Let pages of these origins call; ``*`` lets every page read, and none write."""
         everybody = origins == ("*",)
         self.for_everybody = _FOR_EVERYBODY if everybody else None
         super().__init__(
@@ -64,7 +63,7 @@ class Cors(CORSMiddleware):
         await self.app(scope, receive, send_for_everybody)
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Answer a browser that asks whether it may; a refusal says what is not allowed."""
+        """Answer a preflight request; a refusal says what is not allowed."""
         response = super().preflight_response(request_headers)
         if response.status_code != 400:
             return response

@@ -1,10 +1,10 @@
-"""HEAD wherever there is GET, and paths with a trailing slash."""
+"""HEAD on every route with GET, and paths with a trailing slash."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadAndSlash:
-    """ASGI layer: HEAD works wherever GET does, and a trailing slash is no difference.
+    """ASGI layer: HEAD works wherever GET does, and a trailing slash makes no difference.
 
     Listing HEAD at each route would double the operation ids of OpenAPI, and
     redirecting to the other spelling would cost a client a round trip.
@@ -15,7 +15,7 @@ class HeadAndSlash:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        # An encoded slash is part of a name, and only a written one ends a path.
+        # An encoded slash is part of a name; only a literal one ends a path.
         if path.endswith("/") and len(path) > 1 and scope.get("raw_path", b"/").endswith(b"/"):
             scope = {**scope, "path": path[:-1]}
         if scope["method"] != "HEAD":

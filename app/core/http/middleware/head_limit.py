@@ -1,4 +1,4 @@
-"""A bound on the heads of requests, which uvicorn's parser does not have."""
+"""A size limit for request heads, which uvicorn's parser does not have."""
 
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ _LINGER_SECONDS: Final = 2
 
 
 class HeadTooLarge(AppError):
-    """The request line and the header fields are more than the service takes."""
+    """The request line and the header fields are larger than allowed."""
 
     status_code = 431
     title = "Request header fields too large"
@@ -25,11 +25,10 @@ class HeadTooLarge(AppError):
 
 
 class BoundedHead(HttpToolsProtocol):
-    """uvicorn's protocol of a connection, which refuses a large head before the rest of it arrives.
+    """uvicorn's protocol of a connection; refuses a large head before the rest of it arrives.
 
-    The parser puts the pieces of a field together as they come, which takes time
-    that grows with the square of its length: a single field of 100 MB kept a
-    process from answering anybody for 20 seconds.
+    The parser joins the pieces of a field as they arrive, in time quadratic in its length: a single field of 100 MB
+    blocked a process for 20 seconds.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -53,7 +52,7 @@ class BoundedHead(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        # What comes next is the head of the next request. What came of it with this one is not counted.
+        # The head of the next request follows. What has already arrived of it is not counted.
         self._is_in_head, self._head_bytes = True, 0
         super().on_message_complete()
 
@@ -63,11 +62,11 @@ class BoundedHead(HttpToolsProtocol):
     def _refuse(self, error: AppError) -> None:
         self._is_refused = True
         if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.close()  # the answer to the request before is on its way: this one can't go between
+            self.transport.close()  # an earlier answer is being sent, and this one must not be mixed into it
             return
         self.transport.write(_as_bytes(error_response(error)))
-        # Who still sends would lose the answer with a connection that is closed at once; so it is closed in one
-        # direction, which tells everybody else that this was all.
+        # A client that is still sending would lose the answer if the connection were closed at once, so only our
+        # direction is closed.
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)

@@ -1,4 +1,4 @@
-"""What comes when there is too much to do already: refused at once, so that the rest is answered in time."""
+"""Load shedding: refuse new work once the database queue is full."""
 
 from typing import Final
 
@@ -11,13 +11,13 @@ from app.core.http.routes import RouteTable
 from app.core.telemetry.counts import Counts
 
 _ROUNDS: Final = 2
-"""Units of work that may be under way for each connection: one has it, and another one waits."""
+"""Units of work per connection: one that has it, and one that waits for it."""
 _LEAST: Final = 8
-"""Under way in any case: a process's own work in the background counts as well."""
+"""Units of work that are always allowed: background work of the process counts as well."""
 
 
 class Overloaded(AppError):
-    """More is under way than will be done in good time."""
+    """The service has more to do than it can finish in time."""
 
     status_code = 503
     title = "Too busy"
@@ -28,12 +28,9 @@ class Overloaded(AppError):
 
 
 class Overload:
-    """ASGI layer: lets so many requests pass as the database has connections for, and as many that wait for one.
+    """ASGI layer: admits at most two units of database work per connection; the rest get 503 at once.
 
-    One more would only make all of them later, and would be given up in the end.
-    It stands behind the cache, whose answers cost less than a refusal that is
-    made here saves, and in front of all that takes time. Questions for the
-    health of the service pass.
+    It is behind the cache, because cached answers are cheaper than refusals. Health checks always pass.
     """
 
     def __init__(self, app: ASGIApp, *, routes: RouteTable, counts: Counts) -> None:
@@ -42,13 +39,13 @@ class Overload:
         self.counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._is_too_much(scope):
+        if not self._is_overloaded(scope):
             await self.app(scope, receive, send)
             return
         self.counts.overloaded += 1
         await error_response(Overloaded())(scope, receive, send)
 
-    def _is_too_much(self, scope: Scope) -> bool:
+    def _is_overloaded(self, scope: Scope) -> bool:
         database: Database | None = scope.get("state", {}).get("database")
         if database is None or database.pool.units < max(_LEAST, _ROUNDS * database.pool.limit):
             return False

@@ -1,4 +1,4 @@
-"""How much a client may ask: counted by its address, refused with 429, and told in headers either way."""
+"""Rate limits: requests are counted by client address, refused with 429, and every answer says how many are left."""
 
 import asyncio
 import math
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _STORAGE_SECONDS: Final = 0.5
-"""How long a shared storage may take; without it nothing is limited, because a limit must not be what fails."""
+"""How long a shared storage may take; if it fails, nothing is limited, so that requests are still answered."""
 _SILENCE_SECONDS: Final = 5.0
-"""How long a storage that failed is not asked again."""
+"""Pause before a storage that failed is used again."""
 
 
 class TooManyRequests(AppError):
-    """The client has used up what it may ask in this time."""
+    """The client has used up its limit."""
 
     status_code = 429
     title = "Too many requests"
 
 
 class RateLimits:
-    """The limits that are set, and the counters of all clients: in this process, or in a Redis that several share.
+    """The configured limits, and the counters of all clients: in this process, or in a Redis shared by several.
 
     Their names are ``refresh``, ``sign-in`` and ``reads``.
     """
@@ -68,7 +68,7 @@ class RateLimits:
             TooManyRequests: With the time to wait.
         """
         item = self._items.get(name)
-        if item is not None and not await self._asked(self._strategy.test, item, client, otherwise=True):
+        if item is not None and not await self._ask(self._strategy.test, item, client, otherwise=True):
             raise await self._refusal(name, item, client)
 
     async def spend(self, name: str, client: str) -> None:
@@ -78,21 +78,21 @@ class RateLimits:
             TooManyRequests: It is one too many; then it does not count.
         """
         item = self._items.get(name)
-        if item is not None and not await self._asked(self._strategy.hit, item, client, otherwise=True):
+        if item is not None and not await self._ask(self._strategy.hit, item, client, otherwise=True):
             raise await self._refusal(name, item, client)
 
     async def count(self, name: str, client: str) -> None:
-        """Count what has been admitted, also where it is one too many meanwhile."""
+        """Count a request that was admitted, even if it is now over the limit."""
         item = self._items.get(name)
         if item is not None:
-            await self._asked(self._strategy.hit, item, client, otherwise=True)
+            await self._ask(self._strategy.hit, item, client, otherwise=True)
 
     async def headers(self, name: str, client: str) -> dict[str, str]:
-        """What answers tell of a limit, as the IETF's draft has it; nothing where there is none."""
+        """The headers about a limit, after the IETF draft; empty if there is no such limit."""
         item = self._items.get(name)
         if item is None:
             return {}
-        return _told(name, item, *await self._left(item, client))
+        return _limit_headers(name, item, *await self._left(item, client))
 
     async def close(self) -> None:
         """Close the connections to a shared storage."""
@@ -104,34 +104,32 @@ class RateLimits:
         remaining, seconds = await self._left(item, client)
         return TooManyRequests(
             f"At most {item.amount} in one {item.GRANULARITY.name}; try again in {seconds} s",
-            headers={**_told(name, item, remaining, seconds), "Retry-After": str(seconds)},
+            headers={**_limit_headers(name, item, remaining, seconds), "Retry-After": str(seconds)},
         )
 
     async def _left(self, item: RateLimitItem, client: str) -> tuple[int, int]:
-        """Requests that are left, and the seconds until there is one more, at least one."""
+        """Requests left, and seconds until the next one, at least one."""
         now = time.time()
-        stats = await self._asked(self._strategy.get_window_stats, item, client, otherwise=None)
+        stats = await self._ask(self._strategy.get_window_stats, item, client, otherwise=None)
         if stats is None:
             return item.amount, item.get_expiry()
         return stats.remaining, max(1, math.ceil(stats.reset_time - now))
 
-    async def _asked(
-        self, question: Callable[..., Awaitable[T]], item: RateLimitItem, client: str, *, otherwise: T
-    ) -> T:
-        """The storage's answer, or another one where it fails."""
+    async def _ask(self, method: Callable[..., Awaitable[T]], item: RateLimitItem, client: str, *, otherwise: T) -> T:
+        """The storage's answer, or ``otherwise`` if it fails."""
         if time.monotonic() < self._silent_until:
             return otherwise
         try:
             async with asyncio.timeout(_STORAGE_SECONDS):
-                return await question(item, client)
+                return await method(item, client)
         except (StorageError, TimeoutError) as error:
             self._silent_until = time.monotonic() + _SILENCE_SECONDS
             fault = type(error.__cause__ or error).__name__
-            logger.error("The storage of rate limits failed, nothing is limited meanwhile: {}", fault)
+            logger.error("The storage of rate limits failed; nothing is limited for now: {}", fault)
             return otherwise
 
 
-def _told(name: str, item: RateLimitItem, remaining: int, seconds: int) -> dict[str, str]:
+def _limit_headers(name: str, item: RateLimitItem, remaining: int, seconds: int) -> dict[str, str]:
     return {
         "RateLimit-Policy": f'"{name}";q={item.amount};w={item.get_expiry()}',
         "RateLimit": f'"{name}";r={remaining};t={seconds}',
@@ -139,22 +137,22 @@ def _told(name: str, item: RateLimitItem, remaining: int, seconds: int) -> dict[
 
 
 def _connections(storage: str) -> "ConnectionPool | None":
-    """To the Redis at this address, once they are needed; None for ``memory``."""
+    """Connections to the Redis at this address, opened when needed; None for ``memory``."""
     if storage == "memory":
         return None
-    # It brings the whole of OpenTelemetry along, which most services have no use for.
+    # Imports all of OpenTelemetry, which most installations do not need.
     from redis.asyncio import ConnectionPool  # noqa: PLC0415
 
     scheme, _, place = storage.partition("://")
-    # Valkey speaks the same language, and the driver knows it by Redis' name only.
+    # Valkey has the same protocol, and the driver only knows the name of Redis.
     return ConnectionPool.from_url(f"{scheme.replace('valkey', 'redis')}://{place}")
 
 
 def _storage(connections: "ConnectionPool | None") -> MemoryStorage | RedisStorage:
     if connections is None:
         return MemoryStorage()
-    own: Any = {"connection_pool": connections}  # the package's types know of options that are texts and numbers
-    return RedisStorage("async+redis://", wrap_exceptions=True, implementation="redispy", **own)
+    options: Any = {"connection_pool": connections}  # the package's types only allow strings and numbers as options
+    return RedisStorage("async+redis://", wrap_exceptions=True, implementation="redispy", **options)
 
 
 async def check_rate_limit(request: PendingRequest) -> None:
@@ -174,13 +172,13 @@ async def check_rate_limit(request: PendingRequest) -> None:
 
 
 _NETWORK_OF_ONE: Final = 64
-"""Bits: whoever has one address of IPv6 has all that begin alike."""
+"""Prefix length: one IPv6 subscriber owns a /64."""
 
 
 def client_of(scope: Scope) -> str:
-    """The client of a request, as one that is counted: an address, or the network of an IPv6 address.
+    """The client that a request counts for: its address, or the network of an IPv6 address.
 
-    Requests that come over a local socket have none, and count as one client.
+    Requests over a local socket have no address and count as one client.
     """
     host = (scope.get("client") or ("", 0))[0]
     try:

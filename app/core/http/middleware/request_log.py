@@ -1,4 +1,4 @@
-"""The request log: an id, a place in the figures and a line for every request; lines are written many at a time."""
+"""The request log: an id, a metric and a log line for every request; lines are written in batches."""
 
 import asyncio
 import re
@@ -20,14 +20,14 @@ from app.core.telemetry.log import REQUEST_ID, LogLines, console_head, has_colou
 T = TypeVar("T")
 
 _REQUEST_ID: Final = re.compile(rb"(?!token_|key_)[A-Za-z0-9._-]{1,64}")
-"""A token that got there by mistake is taken for none: ids are logged, and stored in the audit trail."""
+"""Not a token that was sent here by mistake: ids are logged, and stored in the audit trail."""
 _FLUSH_SECONDS: Final = 0.05
-"""How long a line may wait for others; a process that is killed loses that much."""
+"""How long a line waits for others; a process that is killed loses that much."""
 
 _LONGEST_PATH: Final = 500
 """Characters."""
 _NEVER: Final = 1000
-"""A status that no answer has."""
+"""A status above all others."""
 
 ToLine = Callable[[str, str], str]
 """From the request's id and the message to a line."""
@@ -36,10 +36,9 @@ ToLine = Callable[[str, str], str]
 class RequestLog:
     """ASGI layer: gives every request an id, counts it, and writes one line about it.
 
-    ``X-Request-ID`` is taken over from the client where it is harmless, made
-    otherwise, and always sent back. A record of the logging library would cost
-    as much as half of an answer from the cache, so the lines are made here.
-    They look like all others, and are written before any line that comes later.
+    ``X-Request-ID`` is taken from the client if it is harmless, made otherwise, and always sent back. A record of
+    the logging library would cost half as much as a cached answer, so the lines are made here. They look like all
+    others, and are written before any later line.
     """
 
     def __init__(
@@ -62,9 +61,9 @@ class RequestLog:
             lines: Where the lines go.
             counts: Where answers are counted.
             label: Names the route of a request that was answered.
-            ready: Gives the reply to a GET that needs no other layer; None where each has to pass them.
-            headers: What such a reply gets on top.
-            always: What every other answer gets on top.
+            ready: Gives the reply to a GET that needs no other layer; None if every GET has to pass them.
+            headers: Headers that such a reply gets on top.
+            always: Headers that every other answer gets on top.
         """
         self.app = app
         self.lines = lines
@@ -129,7 +128,7 @@ class RequestLog:
 
 
 def _clock(show: Callable[[datetime], T]) -> Callable[[], tuple[T, float]]:
-    """Tells the present second, put into words once a second, and how much of it is over."""
+    """A clock that formats each second once, and returns it with the fraction of the second."""
     second, shown = 0, show(datetime.fromtimestamp(0).astimezone())
 
     def now() -> tuple[T, float]:

@@ -1,4 +1,4 @@
-"""Turns unforeseen exceptions into a logged 500."""
+"""Unforeseen exceptions: a logged 500."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from app.core.http.errors import error_response
 
 
 class Stopping(AppError):
-    """The service stops, and this request had not ended in the time that is left to requests then."""
+    """The service stops before this request has been answered."""
 
     status_code = 503
     title = "Service stopping"
@@ -18,11 +18,7 @@ class Stopping(AppError):
 
 
 class UnforeseenErrors:
-    """ASGI layer: an exception that nobody foresaw is a logged 500 that tells nothing.
-
-    It stands inside the CORS and request-id layers, so that this answer gets
-    their headers like any other.
-    """
+    """ASGI layer: answers an unforeseen exception with a 500 without details, and logs it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -38,7 +34,7 @@ class UnforeseenErrors:
         try:
             await self.app(scope, receive, watch)
         except asyncio.CancelledError:
-            # The server cancels what has not ended in the time for a stop, and would answer in plain text itself.
+            # At a stop the server cancels what has not ended in time, and would answer in plain text.
             if scope["type"] == "http" and not started:
                 stopping = Stopping("It did not end in time; send the request again", headers={"Connection": "close"})
                 await error_response(stopping)(scope, receive, send)
