@@ -57,11 +57,19 @@ WRONG = {
 
 
 @pytest.fixture
-async def closed(tmp_path, sqlite_template):
-    """A service with a key, over an empty database."""
-    shutil.copy(sqlite_template, tmp_path / "x.db")
-    settings = make_settings(database_url=f"sqlite:///{tmp_path}/x.db", admin_api_key=KEY, environment="production")
-    async with serving(settings) as client:
+def start(tmp_path, sqlite_template):
+    """Starts a service over an empty database; without settings it is an open development service."""
+
+    def start(**changes):
+        shutil.copy(sqlite_template, tmp_path / "x.db")
+        return serving(make_settings(database_url=f"sqlite:///{tmp_path}/x.db", **changes))
+
+    return start
+
+
+@pytest.fixture
+async def closed(start):
+    async with start(admin_api_key=KEY, environment="production") as client:
         yield client
 
 
@@ -74,15 +82,21 @@ async def test_every_write_needs_a_right_credential(closed):
         assert response.headers["Cache-Control"] == "no-store"
 
 
-async def test_right_key_opens_what_there_is_to_open(service):
-    async with service(admin_api_key=KEY) as client:
-        headers = {"X-API-Key": KEY}
-        refreshed = await client.post("/countries/refresh", headers=headers)
-        deleted = await client.delete("/countries/ghana", headers=headers)
-        wrong_method = await client.put("/countries", headers=headers)
-        nowhere = await client.post("/nowhere", headers=headers)
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/countries/refresh", 200),
+        ("DELETE", "/countries/ghana", 200),
+        ("PUT", "/countries", 405),
+        ("POST", "/nowhere", 404),
+    ],
+)
+async def test_right_key_and_an_open_service_let_everything_pass(service, method, path, status):
+    for settings, headers in (({"admin_api_key": KEY}, {"X-API-Key": KEY}), ({}, {})):
+        async with service(**settings) as client:
+            await client.post("/countries/refresh", headers=headers)
 
-    assert [answer.status_code for answer in (refreshed, deleted, wrong_method, nowhere)] == [200, 200, 405, 404]
+            assert (await client.request(method, path, headers=headers)).status_code == status
 
 
 async def test_refused_write_changes_nothing(service):
@@ -104,17 +118,11 @@ async def test_reading_stays_open(closed):
     assert (await closed.options("/countries")).status_code == 405
 
 
-async def test_key_of_other_letters_than_ascii_works(tmp_path):
-    settings = make_settings(database_url=f"sqlite:///{tmp_path}/x.db", admin_api_key="schlüssel")
-    async with serving(settings) as client:
+async def test_key_with_letters_beyond_ascii_works(start):
+    async with start(admin_api_key="schlüssel") as client:
         response = await client.post("/nowhere", headers=[(b"X-API-Key", "schlüssel".encode())])
 
     assert response.status_code == 404
-
-
-async def test_without_a_key_a_development_service_is_open(client):
-    assert (await client.post("/countries/refresh")).status_code == 200
-    assert (await client.delete("/countries/ghana")).status_code == 200
 
 
 PASSWORD = "correct horse battery"
@@ -194,29 +202,22 @@ async def test_no_route_but_the_public_ones_opens_for_a_wrong_credential(closed)
             assert (path, response.status_code == 401) == (path, rule is not Rule.EVERYONE)
 
 
-async def test_key_of_the_operator_opens_all_but_what_only_an_account_can_do(closed):
-    async for method, path, rule in every_route(closed):
-        response = await closed.request(method, path, headers={"X-API-Key": KEY} | JSON, content=b"{")
-
-        assert (path, response.status_code == 403) == (path, rule is Rule.ACCOUNT)
-        assert response.status_code != 401
-
-
-async def test_open_service_lets_everybody_do_all_but_what_only_an_account_can_do(tmp_path, sqlite_template):
-    shutil.copy(sqlite_template, tmp_path / "x.db")
-    async with serving(make_settings(database_url=f"sqlite:///{tmp_path}/x.db")) as client:
+@pytest.mark.parametrize(
+    ("settings", "headers", "refusal", "never"),
+    [({"admin_api_key": KEY, "environment": "production"}, {"X-API-Key": KEY}, 403, 401), ({}, {}, 401, 403)],
+    ids=["the key of the operator", "an open service"],
+)
+async def test_all_is_open_but_what_only_an_account_can_do(start, settings, headers, refusal, never):
+    async with start(**settings) as client:
         async for method, path, rule in every_route(client):
-            response = await client.request(method, path, headers=JSON, content=b"{")
+            response = await client.request(method, path, headers=headers | JSON, content=b"{")
 
-            assert (path, response.status_code == 401) == (path, rule is Rule.ACCOUNT)
-            assert response.status_code != 403
+            assert (path, response.status_code == refusal) == (path, rule is Rule.ACCOUNT)
+            assert response.status_code != never
 
 
-async def test_development_service_with_a_key_shows_transfers_to_everybody_and_takes_them_from_editors(
-    tmp_path, sqlite_template
-):
-    shutil.copy(sqlite_template, tmp_path / "x.db")
-    async with serving(make_settings(database_url=f"sqlite:///{tmp_path}/x.db", admin_api_key=KEY)) as client:
+async def test_development_service_with_a_key_shows_transfers_to_everybody_and_takes_them_from_editors(start):
+    async with start(admin_api_key=KEY) as client:
         signed = {role: (await sign_up(client, role))[1] for role in Role}
         async for method, path, rule in every_route(client):
             if not path.startswith("/tracking"):
@@ -230,15 +231,14 @@ async def test_development_service_with_a_key_shows_transfers_to_everybody_and_t
                 assert (method, path, response.status_code in (401, 403)) == (method, path, not is_open)
 
 
-async def test_wrong_credential_is_refused_also_where_none_is_needed_to_write(tmp_path, sqlite_template):
-    shutil.copy(sqlite_template, tmp_path / "x.db")
-    async with serving(make_settings(database_url=f"sqlite:///{tmp_path}/x.db")) as client:
+async def test_wrong_credential_is_refused_even_if_none_is_needed(start):
+    async with start() as client:
         response = await client.get("/users", headers={"X-API-Key": "guess"})
 
     assert (response.status_code, response.json()) == (401, UNAUTHORIZED)
 
 
-async def test_owner_reaches_the_own_account_and_no_other(closed):
+async def test_owner_reaches_only_their_own_account(closed):
     (own_id, own), (other_id, _) = await sign_up(closed, Role.READER), await sign_up(closed, Role.EDITOR)
     before = (await closed.get(f"/users/{other_id}", headers={"X-API-Key": KEY})).text
 
@@ -246,7 +246,7 @@ async def test_owner_reaches_the_own_account_and_no_other(closed):
         if rule is not Rule.OWNER:
             continue
         for user_id, is_allowed in ((own_id, True), (other_id, False)):
-            # The body is never right, so that the own account stays for the next route.
+            # The body is never right, so that the account stays for the next route.
             url = path.replace("/users/987654", f"/users/{user_id}")
             headers = own | JSON | {"If-Match": '"stale"'}
             response = await closed.request(method, url, headers=headers, content=b"{")
@@ -258,7 +258,7 @@ async def test_owner_reaches_the_own_account_and_no_other(closed):
     assert (await closed.get("/users/me", headers=own)).json()["id"] == own_id
 
 
-async def test_id_in_another_spelling_is_no_way_to_another_account(closed):
+async def test_id_in_another_spelling_does_not_reach_another_account(closed):
     (own_id, own), (other_id, _) = await sign_up(closed, Role.READER), await sign_up(closed, Role.EDITOR)
 
     for spelling in (f"0{own_id}", f"+{own_id}", f"{own_id}%20", f"{own_id}/../{other_id}", f"{other_id}%00", "%31%32"):
@@ -267,25 +267,16 @@ async def test_id_in_another_spelling_is_no_way_to_another_account(closed):
         assert (spelling, response.status_code) in [(spelling, 403), (spelling, 404)]
 
 
-async def test_path_in_another_spelling_is_no_way_around_its_rule(closed):
-    spellings = (
-        "/users%0A",
-        "/users/",
-        "/users//",
-        "/%75sers",
-        "/users;x",
-        "/users%2F",
-        "/users/1%0A",
-        "/./users",
-    )
-    for path in (*spellings, "/users/me%0A", "/audit%0A", "/users/1/addresses%0A", "/users%00", "/Users", "/audit%20"):
-        response = await closed.get(path)
+async def test_path_in_another_spelling_does_not_evade_its_rule(closed):
+    spellings = "users%0A users/ users// %75sers users;x users%2F users/1%0A ./users users/me%0A users/1/addresses%0A"
+    for path in (*spellings.split(), *["audit%0A", "users%00", "Users", "audit%20"]):
+        response = await closed.get(f"/{path}")
 
         assert (path, response.status_code) in [(path, 401), (path, 404)]
     assert (await closed.post("/countries/refresh%0A")).status_code == 401
 
 
-async def test_prefix_is_no_way_around_a_rule(tmp_path, sqlite_template):
+async def test_prefix_does_not_evade_a_rule(tmp_path, sqlite_template):
     shutil.copy(sqlite_template, tmp_path / "x.db")
     app = create_app(make_settings(database_url=f"sqlite:///{tmp_path}/x.db", admin_api_key=KEY))
     for prefix in ("/u", "/users", "/api", "/"):
@@ -297,7 +288,7 @@ async def test_prefix_is_no_way_around_a_rule(tmp_path, sqlite_template):
                 assert (prefix, path, response.status_code) in [(prefix, path, 401), (prefix, path, 404)]
 
 
-async def test_route_refuses_what_the_layer_did_not_judge_by_its_rule(closed, monkeypatch):
+async def test_route_refuses_a_request_that_was_admitted_by_another_rule(closed, monkeypatch):
     public = dict.fromkeys(("GET", "POST"), RouteInfo(Rule.EVERYONE))
     monkeypatch.setattr(RouteTable, "find", lambda *_: RouteMatch("/", public, {}, "/"))
 
@@ -337,26 +328,23 @@ async def test_stranger_is_turned_away_before_the_body_is_read(tmp_path):
     assert [message.get("status") for message in sent] == [401, None]
 
 
-def start_in_production(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("", (1, "", "Wrong setting: ADMIN_API_KEY: is required when ENVIRONMENT=production\n")),
+        (KEY, (0, "", "")),
+    ],
+    ids=["without a key", "with a key"],
+)
+def test_production_starts_with_a_key_only(tmp_path, key, expected):
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "ENVIRONMENT": "production"}
+    run = subprocess.run(
         [sys.executable, "-c", "import app.main"],
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "ENVIRONMENT": "production", **environment},
+        cwd=tmp_path,
+        env={**environment, "ADMIN_API_KEY": key},
         capture_output=True,
         text=True,
         check=False,
     )
 
-
-def test_production_without_a_key_refuses_to_start_in_one_line(tmp_path):
-    run = start_in_production(tmp_path, ADMIN_API_KEY="")
-
-    assert run.returncode == 1
-    assert run.stdout == ""
-    assert run.stderr == "Wrong setting: ADMIN_API_KEY: is required when ENVIRONMENT=production\n"
-
-
-def test_production_with_a_key_starts_without_a_warning(tmp_path):
-    run = start_in_production(tmp_path, ADMIN_API_KEY=KEY)
-
-    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    assert (run.returncode, run.stdout, run.stderr) == expected

@@ -1,7 +1,6 @@
 """What HTTP asks of every route alike; none of it depends on the database engine."""
 
 import asyncio
-import gzip
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -108,20 +107,13 @@ async def test_trailing_slash_is_no_difference_on_any_route(filled):
     assert (await filled.delete("/countries/ghana/")).status_code == 200
 
 
-async def test_head_of_an_error_has_no_body_either(bare):
-    for path, status in (("/nowhere", 404), ("/countries?limit=0", 400), ("/countries/refresh", 405)):
-        response = await bare.head(path)
-
-        assert (response.status_code, response.content) == (status, b"")
-
-
 @pytest.mark.parametrize("path", ["/nowhere", "/countries/a/b", "/countries/ghana%2Fx", "/COUNTRIES", "/v1/countries"])
 async def test_unknown_path_is_answered_in_the_shape_of_every_error(bare, path):
-    for method in ("GET", "POST", "DELETE"):
+    for method in ("GET", "POST", "DELETE", "HEAD"):
         response = await bare.request(method, path)
 
-        assert (response.status_code, response.json()) == (404, {"error": "Not found"})
-        assert response.headers["Cache-Control"] == "no-store"
+        assert (response.status_code, response.headers["Cache-Control"]) == (404, "no-store")
+        assert response.content == (b"" if method == "HEAD" else b'{"error":"Not found"}')
 
 
 @pytest.mark.parametrize(
@@ -146,7 +138,7 @@ async def test_wrong_method_is_told_all_right_ones(bare, method, path, allowed):
 
     assert (response.status_code, set(response.headers["Allow"].split(", "))) == (405, set(allowed.split(", ")))
     assert response.headers["Cache-Control"] == "no-store"
-    assert method == "HEAD" or response.json() == NOT_ALLOWED
+    assert response.content == b"" if method == "HEAD" else response.json() == NOT_ALLOWED
 
 
 @pytest.mark.parametrize("path", ["/status", "/health/live", "/health/ready", "/countries/image", "/countries/gh"])
@@ -213,17 +205,6 @@ async def test_body_that_does_not_go_on_is_given_up(parcels, monkeypatch):
     assert response.headers["connection"] == "close"
 
 
-async def test_compressed_body_is_refused(parcels):
-    body = gzip.compress(b'{"name": "books"}')
-    response = await parcels.post("/parcels", content=body, headers={**JSON, "Content-Encoding": "gzip"})
-
-    expected = {"error": "Unsupported media type", "details": "The body must not be compressed"}
-    assert (response.status_code, response.json()) == (415, expected)
-    assert response.headers["accept-encoding"] == "identity"
-    same = await parcels.post("/parcels", content=b'{"name": "x"}', headers={**JSON, "Content-Encoding": "Identity"})
-    assert same.status_code == 200
-
-
 async def test_body_that_streams_too_many_bytes_is_refused_as_soon_as_it_does(parcels):
     sent = 0
 
@@ -246,17 +227,29 @@ async def test_body_of_exactly_the_limit_is_taken(parcels):
     assert (await parcels.post("/parcels", content=content, headers=JSON)).status_code == 200
 
 
-async def test_body_of_another_type_is_refused(parcels):
-    for content_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
-        response = await parcels.post("/parcels", content=b'{"name": "a"}', headers={"Content-Type": content_type})
-
-        assert response.status_code == 415
-        details = "The header Content-Type must be application/json"
-        assert response.json() == {"error": "Unsupported media type", "details": details}
+WRONG_TYPE = "The header Content-Type must be application/json"
 
 
-async def test_json_in_all_its_spellings_is_taken(parcels):
-    for content_type in ("application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"):
-        response = await parcels.post("/parcels", content=b'{"name": "a"}', headers={"Content-Type": content_type})
+@pytest.mark.parametrize(
+    ("headers", "details"),
+    [
+        ({"Content-Type": "text/plain"}, WRONG_TYPE),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, WRONG_TYPE),
+        ({"Content-Type": "multipart/form-data; boundary=x"}, WRONG_TYPE),
+        ({"Content-Type": ""}, WRONG_TYPE),
+        ({**JSON, "Content-Encoding": "gzip"}, "The body must not be compressed"),
+        (JSON, None),
+        ({"Content-Type": "Application/JSON; charset=utf-8"}, None),
+        ({"Content-Type": "application/merge-patch+json"}, None),
+        ({**JSON, "Content-Encoding": "Identity"}, None),
+    ],
+)
+async def test_body_is_json_in_any_spelling_and_not_compressed(parcels, headers, details):
+    response = await parcels.post("/parcels", content=b'{"name": "a"}', headers=headers)
 
+    if details is None:
         assert (response.status_code, response.json()) == (200, {"name": "a", "weight": 0.0, "pieces": 1})
+    else:
+        expected = {"error": "Unsupported media type", "details": details}
+        assert (response.status_code, response.json()) == (415, expected)
+        assert response.headers.get("accept-encoding") == ("identity" if "compressed" in details else None)
