@@ -101,11 +101,7 @@ async def test_what_is_not_in_memory_is_503(client, frozen):
 
 async def test_no_old_answer_is_shown_after_an_own_change_that_nobody_could_read_yet(client, server, monotonic):
     assert (await client.delete("/countries/togo")).status_code == 200
-    server.freeze()
-    try:
-        response = await client.get("/countries/ghana")
-    finally:
-        server.thaw()
+    response = await read_from_a_frozen_server(client, server, monotonic)
 
     assert (response.status_code, response.json()["error"]) == (503, UNAVAILABLE)
 
