@@ -2,72 +2,19 @@
 
 import io
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
-from fastapi import HTTPException
-from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, FiniteFloat
 
-from app.core.http.access import Rule, access
 from app.core.telemetry.log import configure_logging
-from app.main import create_app
 from tests.conftest import make_settings
 
 JSON = {"Content-Type": "application/json"}
 INTERNAL = {"error": "Internal server error"}
 
 
-class Parcel(BaseModel):
-    """A body, since no route of the service reads one yet."""
-
-    name: str
-    weight: FiniteFloat = 0
-    pieces: int = 1
-
-
-class StrictParcel(Parcel):
-    """One that takes no other fields."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-@pytest.fixture(scope="module")
-async def client():
-    """The application with routes that read JSON and that fail; it has no state that a test could leave behind."""
-    app = create_app(make_settings())
-
-    @app.post("/parcels", openapi_extra=access(Rule.READER))
-    async def send(parcel: Parcel) -> Parcel:
-        return parcel
-
-    @app.post("/strict", openapi_extra=access(Rule.READER))
-    async def send_strictly(parcel: StrictParcel) -> None: ...
-
-    @app.get("/broken", openapi_extra=access(Rule.EVERYONE))
-    async def fail() -> None:
-        raise RuntimeError("the password is hunter2")
-
-    @app.get("/teapot", openapi_extra=access(Rule.EVERYONE))
-    async def brew() -> None:
-        raise HTTPException(418, "I am a teapot", headers={"X-Tea": "none"})
-
-    @app.get("/half", openapi_extra=access(Rule.EVERYONE))
-    async def half() -> StreamingResponse:
-        def pieces() -> Iterator[bytes]:
-            yield b"half of an ans"
-            raise RuntimeError("no second half")
-
-        return StreamingResponse(pieces())
-
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as started:
-        yield started
-
-
 @pytest.fixture
-def lines(client: Any) -> io.StringIO:
+def lines(parcels: Any) -> io.StringIO:
     """What is logged once the application stands."""
     stream = io.StringIO()
     configure_logging(make_settings(log_level="INFO"), stream)
@@ -94,15 +41,15 @@ def lines(client: Any) -> io.StringIO:
     ],
     ids=lambda value: None if isinstance(value, dict) else repr(value[:30]),
 )
-async def test_body_that_is_not_as_it_should_be_is_refused_by_field(client, content, details):
-    response = await client.post("/parcels", content=content, headers=JSON)
+async def test_body_that_is_not_as_it_should_be_is_refused_by_field(parcels, content, details):
+    response = await parcels.post("/parcels", content=content, headers=JSON)
 
     assert (response.status_code, response.json()) == (400, {"error": "Validation failed", "details": details})
 
 
-async def test_unforeseen_exception_is_an_answer_like_any_other_without_details(client):
-    response = await client.get("/broken", headers={"Origin": "https://page.example", "X-Request-ID": "r-1"})
-    head = await client.head("/broken")
+async def test_unforeseen_exception_is_an_answer_like_any_other_without_details(parcels):
+    response = await parcels.get("/broken", headers={"Origin": "https://page.example", "X-Request-ID": "r-1"})
+    head = await parcels.head("/broken")
 
     assert (response.status_code, response.json()) == (500, INTERNAL)
     assert (head.status_code, head.content) == (500, b"")
@@ -111,8 +58,8 @@ async def test_unforeseen_exception_is_an_answer_like_any_other_without_details(
     assert "hunter2" not in str(response.headers)
 
 
-async def test_unforeseen_exception_is_logged_once_with_the_id_of_its_request(client, lines):
-    await client.get("/broken", headers={"X-Request-ID": "r-2"})
+async def test_unforeseen_exception_is_logged_once_with_the_id_of_its_request(parcels, lines):
+    await parcels.get("/broken", headers={"X-Request-ID": "r-2"})
 
     logged = lines.getvalue()
     assert logged.count("RuntimeError: the password is hunter2") == 1
@@ -120,35 +67,35 @@ async def test_unforeseen_exception_is_logged_once_with_the_id_of_its_request(cl
     assert [line for line in logged.splitlines() if not line.startswith("    | ")] == [logged.splitlines()[0]]
 
 
-async def test_foreseen_errors_are_not_logged_as_exceptions(client, lines):
+async def test_foreseen_errors_are_not_logged_as_exceptions(parcels, lines):
     for path in ("/nowhere", "/status?x=1", "/countries/refresh"):
-        assert (await client.get(path)).status_code in (400, 404, 405)
+        assert (await parcels.get(path)).status_code in (400, 404, 405)
 
     assert lines.getvalue() == ""
 
 
-async def test_errors_of_the_framework_take_our_shape_and_keep_their_headers(client):
-    response = await client.get("/teapot")
+async def test_errors_of_the_framework_take_our_shape_and_keep_their_headers(parcels):
+    response = await parcels.get("/teapot")
 
     assert (response.status_code, response.json()) == (418, {"error": "I am a teapot"})
     assert (response.headers["X-Tea"], response.headers["Cache-Control"]) == ("none", "no-store")
 
 
-async def test_answer_that_breaks_half_way_is_no_second_answer(client):
+async def test_answer_that_breaks_half_way_is_no_second_answer(parcels):
     with pytest.raises(RuntimeError, match="no second half"):
-        await client.get("/half")
+        await parcels.get("/half")
 
 
-async def test_no_error_may_be_kept_by_a_cache(client):
+async def test_no_error_may_be_kept_by_a_cache(parcels):
     for method, path in (("GET", "/nowhere"), ("GET", "/status?x"), ("PUT", "/status"), ("POST", "/parcels")):
-        response = await client.request(method, path)
+        response = await parcels.request(method, path)
 
         assert (path, response.is_error, response.headers["Cache-Control"]) == (path, True, "no-store")
 
 
-async def test_list_of_problems_has_an_end(client):
+async def test_list_of_problems_has_an_end(parcels):
     content = json.dumps({"name": "a", **{f"field {n}": n for n in range(5_000)}})
-    answer = await client.post("/strict", content=content, headers=JSON)
+    answer = await parcels.post("/strict", content=content, headers=JSON)
 
     assert answer.status_code == 400
     assert len(answer.json()["details"]) == 100

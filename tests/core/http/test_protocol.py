@@ -1,4 +1,4 @@
-"""What HTTP asks of every route alike; none of it depends on the database engine."""
+"""HTTP on every route: methods, slashes, parameters and bodies; none of it depends on the database engine."""
 
 import asyncio
 import shutil
@@ -9,36 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
-from pydantic import BaseModel, FiniteFloat
 
-from app.core.http.access import Rule, access
 from app.main import create_app
 from tests.conftest import Client, make_settings, serving
+from tests.core.http.conftest import LIMIT
 
-LIMIT = 200_000
 UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 NOT_ALLOWED = {"error": "Method not allowed"}
-
-
-class Parcel(BaseModel):
-    """A body, since no route of the service reads one yet."""
-
-    name: str
-    weight: FiniteFloat = 0
-    pieces: int = 1
-
-
-@pytest.fixture(scope="module")
-async def parcels():
-    """The application with one more route, that reads JSON; it has no state."""
-    app = create_app(make_settings(max_body_bytes=LIMIT))
-
-    @app.post("/parcels", openapi_extra=access(Rule.READER))
-    async def send(parcel: Parcel) -> Parcel:
-        return parcel
-
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
-        yield client
 
 
 def start(folder: Path, template: Path) -> AbstractAsyncContextManager[Client]:
@@ -95,7 +72,7 @@ async def test_head_answers_like_get_without_the_body_on_every_route(filled):
         assert int(head.headers["Content-Length"]) == len(read.content) > 0 or path == "/metrics"
 
 
-async def test_trailing_slash_is_no_difference_on_any_route(filled):
+async def test_trailing_slash_makes_no_difference_on_any_route(filled):
     for path in await readable_paths(filled):
         before, _, query = path.partition("?")
         plain, slash = await filled.get(path), await filled.get(f"{before.rstrip('/')}/?{query}".rstrip("?"))
@@ -133,7 +110,7 @@ async def test_unknown_path_is_answered_in_the_shape_of_every_error(bare, path):
         ("BREW", "/countries", "GET, HEAD"),
     ],
 )
-async def test_wrong_method_is_told_all_right_ones(bare, method, path, allowed):
+async def test_wrong_method_is_answered_with_all_allowed_ones(bare, method, path, allowed):
     response = await bare.request(method, path)
 
     assert (response.status_code, set(response.headers["Allow"].split(", "))) == (405, set(allowed.split(", ")))
@@ -191,7 +168,7 @@ async def test_body_that_announces_too_many_bytes_is_refused(parcels):
         assert response.headers["Cache-Control"] == "no-store"
 
 
-async def test_body_that_does_not_go_on_is_given_up(parcels, monkeypatch):
+async def test_body_that_stops_arriving_is_408(parcels, monkeypatch):
     monkeypatch.setattr("app.core.http.middleware.body_limit.LONGEST_PAUSE", 0.05)
 
     async def stopping() -> AsyncIterator[bytes]:

@@ -27,7 +27,7 @@ async def test_without_limits_no_answer_speaks_of_them(loaded: Client):
     assert [limits_of(response) for response in responses] == [{}] * 20
 
 
-async def test_reads_beyond_the_limit_are_429_and_say_when_to_come_again(service: Service):
+async def test_reads_beyond_the_limit_are_429_with_the_time_to_wait(service: Service):
     async with service(rate_limit_reads="2/hour") as client:
         first, second, third = [await client.get("/rates/2020-01-01") for _ in range(3)]
         of_service = [(await client.get(path)).status_code for path in ("/health/live", "/health/ready", "/metrics")]
@@ -64,7 +64,7 @@ async def test_refusal_may_be_read_by_a_page(service: Service):
     assert "RateLimit" in refused.headers["access-control-expose-headers"]
 
 
-async def test_who_joins_a_refresh_is_not_counted(service: Service, upstream: FakeUpstream):
+async def test_joining_a_refresh_is_not_counted(service: Service, upstream: FakeUpstream):
     upstream.answers[RATES] = after(0.2, upstream.answers[RATES])
     async with service(rate_limit_refresh="2/hour") as client:
         together = await asyncio.gather(*(client.post("/countries/refresh") for _ in range(10)))
@@ -81,7 +81,7 @@ async def test_who_joins_a_refresh_is_not_counted(service: Service, upstream: Fa
     assert stored == last.json()["last_refreshed_at"]
 
 
-async def test_client_who_has_used_up_his_refreshes_may_join_one_of_another(service: Service, upstream: FakeUpstream):
+async def test_client_over_its_limit_may_join_the_refresh_of_another(service: Service, upstream: FakeUpstream):
     async with service(rate_limit_refresh="1/hour", trusted_proxies="127.0.0.1") as client:
         spent, other = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
         await client.post("/countries/refresh", headers=spent)
@@ -96,7 +96,7 @@ async def test_client_who_has_used_up_his_refreshes_may_join_one_of_another(serv
     assert alone.status_code == 429
 
 
-async def test_tries_to_sign_in_are_counted_whatever_comes_of_them(service: Service):
+async def test_attempts_to_sign_in_count_whatever_their_result(service: Service):
     form = {"username": "nobody@example.com", "password": "wrong, but long enough"}
     async with service(rate_limit_sign_in="2/hour") as client:
         codes = [(await client.post("/auth/token", data=form)).status_code for _ in range(2)]
@@ -117,7 +117,7 @@ async def test_tries_to_sign_in_are_counted_whatever_comes_of_them(service: Serv
         ("192.0.2.1, 10.1.2.3", "192.0.2.2, 10.1.2.3", False),  # 10.1.2.3 is trusted as well
     ],
 )
-async def test_client_is_whom_trusted_proxies_name(service: Service, one: str, other: str, *, are_one: bool):
+async def test_client_is_the_one_that_trusted_proxies_name(service: Service, one: str, other: str, *, are_one: bool):
     async with service(rate_limit_reads="1/hour", trusted_proxies="127.0.0.1 10.0.0.0/8") as client:
         first = await client.get("/countries", headers={"X-Forwarded-For": one})
         second = await client.get("/countries", headers={"X-Forwarded-For": other})
@@ -125,7 +125,7 @@ async def test_client_is_whom_trusted_proxies_name(service: Service, one: str, o
     assert (first.status_code, second.status_code) == (200, 429 if are_one else 200)
 
 
-async def test_nobody_is_believed_who_is_not_trusted(service: Service):
+async def test_proxy_that_is_not_trusted_is_ignored(service: Service):
     async with service(rate_limit_reads="1/hour", trusted_proxies="10.0.0.1") as client:
         headers = [{"X-Forwarded-For": f"192.0.2.{number}"} for number in range(2)]
         codes = [(await client.get("/countries", headers=given)).status_code for given in headers]
