@@ -20,7 +20,8 @@ from app.core.telemetry.counts import OTHER
 
 NDJSON: Final = "application/x-ndjson"
 _MATCH: Final = "route match"
-_PARAMETER: Final = re.compile(r"\{(\w+)(?::\w+)?\}")
+_PARAMETER: Final = re.compile(r"\\\{(\w+)(?::\w+)?\\\}")
+"""Of a path, after ``re.escape()``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +133,11 @@ class RouteTable:
 
 
 def _path(route: RouteContext) -> _Path:
-    is_mount = isinstance(route.original_route, Mount)
-    template = str(route.path)
+    template, is_mount = str(route.path), isinstance(route.original_route, Mount)
     is_listed = isinstance(route.original_route, APIRoute) and route.include_in_schema
     # Within one segment a parameter may be anything, so that no pattern needs to go back more than once.
-    segments = [re.compile(_PARAMETER.sub(r"(?P<\1>.+)", segment), re.DOTALL) for segment in _escaped(template)]
+    segments = [re.compile(_PARAMETER.sub(r"(?P<\1>.+)", re.escape(part)), re.DOTALL) for part in template.split("/")]
     return _Path(template, segments, is_mount, template if is_listed else OTHER)
-
-
-def _escaped(template: str) -> Iterator[str]:
-    for segment in template.split("/"):
-        parts = re.split(r"(\{.*?\})", segment)
-        yield "".join(part if part.startswith("{") else re.escape(part) for part in parts)
 
 
 def _methods(route: RouteContext) -> set[str]:

@@ -29,7 +29,7 @@ from app.core.telemetry.log import LogLines
 
 
 class LayeredFastAPI(FastAPI):
-    """FastAPI behind our layers, whose answers then cost nothing of its own."""
+    """FastAPI inside our layers; what they answer does not reach it."""
 
     layers: ASGIApp
 
