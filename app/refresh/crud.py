@@ -140,7 +140,8 @@ class Refresher:
                 raise RefreshInProgress
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _try(self, database: Database, order: RefreshOrder, since: int, on_lead: OnLead | None
+    async def _try(
+        self, database: Database, order: RefreshOrder, since: int, on_lead: OnLead | None
     ) -> RefreshResult | None:
         """Refresh if the lease is free, else look for the result of the process that holds it."""
         lease = await acquire(database, LEASE)

@@ -152,7 +152,7 @@ class TransferFilters(BaseModel):
 class DocumentInput(BaseModel):
     """A message of a batch."""
 
-    # Not a RequestBody: its limit of errors would cost time for each of thousands. The batch has one, and lines are short.
+    # Not a RequestBody: its limit of errors would cost time for each of thousands. The batch has one.
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_DOCUMENT]})
 
     SMScount: Count = Field(description="Number of SMS that the message takes.")

@@ -280,7 +280,9 @@ class ApiKeyCreate(RequestBody):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "nightly refresh"}]})
 
     name: PersonName = Field(description="Purpose of the key.")
-    expires_in_days: Annotated[int, BeforeValidator(integral_float_to_int)] = Field(default=365, ge=1, le=3650, strict=True)
+    expires_in_days: Annotated[int, BeforeValidator(integral_float_to_int)] = Field(
+        default=365, ge=1, le=3650, strict=True
+    )
 
 
 class ApiKeyPublic(BaseModel):
