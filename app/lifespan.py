@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime, timedelta
 from typing import TypedDict
 
+import httpx
 from loguru import logger
 from prometheus_client import CollectorRegistry
 from pwdlib import PasswordHash
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.audit.delivery import AuditDelivery
 from app.core.config.settings import Settings
@@ -47,17 +49,19 @@ async def running(
     clock: Callable[[], datetime],
     monotonic: Callable[[], float],
     hasher: PasswordHash | None,
+    http: httpx.AsyncClient | None,
+    engine: AsyncEngine | None,
 ) -> AsyncIterator[State]:
     """Start everything, and stop it again; see ``create_app()`` for the arguments."""
     if settings.admin_api_key is None:
         logger.warning("ADMIN_API_KEY is not set: everybody who reaches this service may do everything with it")
-    database = Database(settings)
+    database = Database(settings, engine)
     data_version = DataVersion(database, settings, monotonic=monotonic)
     passwords = Passwords(hasher)
     rate_limits = RateLimits(settings.rate_limits, settings.rate_limit_storage, counts)
-    async with create_http_client() as http:
-        refresher = Refresher(database, http, settings, counts=counts, draw_multiplier=draw_multiplier, clock=clock)
-        delivery = AuditDelivery(database, http, settings)
+    async with nullcontext(http) if http else create_http_client() as sources:
+        refresher = Refresher(database, sources, settings, counts=counts, draw_multiplier=draw_multiplier, clock=clock)
+        delivery = AuditDelivery(database, sources, settings)
         freshness = asyncio.create_task(keep_fresh(database, refresher, settings), name="keep fresh")
         gauges = asyncio.create_task(update_data_gauges(database, counts), name="data gauges")
         delivery.start()
@@ -81,7 +85,8 @@ async def running(
             passwords.close()
             await rate_limits.close()
             await data_version.close()
-            await database.close()
+            if engine is None:
+                await database.close()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

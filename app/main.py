@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+import httpx
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from pwdlib import PasswordHash
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app import __version__
 from app.audit import router as audit
@@ -45,6 +47,8 @@ def create_app(
     monotonic: Callable[[], float] = time.monotonic,
     lines: LogLines | None = None,
     hasher: PasswordHash | None = None,
+    http: httpx.AsyncClient | None = None,
+    engine: AsyncEngine | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -55,6 +59,8 @@ def create_app(
         monotonic: Monotonic seconds, for the age of cached answers and the pauses between sign-ins.
         lines: Where log lines go; by default logging is set up to write them to standard error.
         hasher: Hashes passwords; argon2 with recommended parameters by default.
+        http: Fetches from the sources, and stays open at the stop; by default a client is created and closed.
+        engine: The database connections, which stay open at the stop; by default created from the settings and closed.
     """
     settings = settings or load_settings()
     lines = lines or configure_logging(settings)
@@ -65,7 +71,14 @@ def create_app(
         clean_spans(lines.hide)
         try:
             async with running(
-                settings, counts, draw_multiplier=draw_multiplier, clock=clock, monotonic=monotonic, hasher=hasher
+                settings,
+                counts,
+                draw_multiplier=draw_multiplier,
+                clock=clock,
+                monotonic=monotonic,
+                hasher=hasher,
+                http=http,
+                engine=engine,
             ) as state:
                 yield state
         finally:

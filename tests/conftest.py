@@ -9,15 +9,15 @@ import gc
 import os
 import shutil
 import signal
-import sys
-import sysconfig
+import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
-from functools import cache, lru_cache
-from itertools import count
+from functools import cache
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,24 +28,19 @@ from fastapi import FastAPI
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy import event
-from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.util import LRUCache
 
 from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings
-from app.core.db import database as databases
 from app.core.db.database import Database
-from app.core.db.dialects import mysql, sqlite
+from app.core.db.dialects import mysql
 from app.core.db.engine import create_engine
 from app.core.db.migrations import migrate
-from app.countries import picture
-from app.countries.picture import render_summary
 from app.main import app as default_app
 from app.main import create_app
+from app.sources.client import create_http_client
 from tests.support import payloads
-from tests.support.certificate import make_certificate
 from tests.support.mariadb import PrivateMariaDB, is_installed
 from tests.support.rows import (  # noqa: F401  # fixtures and hooks
     figure,
@@ -159,6 +154,7 @@ def interruptible_children() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+<<
 @pytest.fixture(scope="session", autouse=True)
 def one_certificate_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """HTTP clients load one authority instead of all, which takes 20 ms for each client; no test asks over HTTPS."""
@@ -233,6 +229,8 @@ def remembered_statements() -> Iterator[None]:
         yield
 
 
+==
+>>
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[PrivateMariaDB]:
     server = PrivateMariaDB()
@@ -254,23 +252,35 @@ def mysql_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated and empty file, to be copied."""
     path = tmp_path_factory.mktemp("template") / "template.db"
     migrate_in_thread(f"sqlite:///{path}")
     return path
 
 
+@pytest.fixture(scope="session")
+def sqlite_file(sqlite_template: Path) -> Path:
+    """The SQLite file that all tests share."""
+    return Path(shutil.copy(sqlite_template, sqlite_template.with_name("countries.db")))
+
+
 @pytest.fixture
-def database_url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A migrated and empty database on the engine of this test."""
+def database_url(engine: str, request: pytest.FixtureRequest) -> str:
+    """A migrated database on the engine of this test, emptied of the rows of earlier tests."""
     if engine == "sqlite":
-        path = tmp_path / "countries.db"
-        shutil.copy(request.getfixturevalue("sqlite_template"), path)
-        return f"sqlite:///{path}"
+        file: Path = request.getfixturevalue("sqlite_file")
+        with closing(sqlite3.connect(file)) as sqlite:
+            delete_rows(sqlite)
+        return f"sqlite:///{file}"
     url: str = request.getfixturevalue("mysql_url")
-    empty_mysql(url)
+    bare, tls = mysql.connect_arguments(normalize_database_url(url))
+    place = {"host": bare.host, "port": bare.port or 3306, "database": bare.database}
+    with pymysql.connect(**place, user=bare.username, password=bare.password or "", **tls) as mysql:
+        delete_rows(mysql)
     return url
 
 
+<<
 def empty_mysql(url: str) -> None:
     """By the bare driver, and only what has rows: an engine of its own and thirteen statements took 10 ms."""
     bare, tls = mysql.connect_arguments(normalize_database_url(url))
@@ -282,6 +292,41 @@ def empty_mysql(url: str) -> None:
             if has_rows:
                 cursor.execute(f"DELETE FROM {table}")
         connection.commit()
+==
+def delete_rows(connection: Any) -> None:
+    """Empty the tables that have rows, which are few after most tests."""
+    cursor = connection.cursor()
+    cursor.execute("SELECT " + ", ".join(f"EXISTS (SELECT 1 FROM {table})" for table in TABLES))
+    for table, has_rows in zip(TABLES, cursor.fetchone(), strict=True):
+        if has_rows:
+            cursor.execute(f"DELETE FROM {table}")
+    connection.commit()
+
+
+@pytest.fixture(scope="session")
+async def idle_engines() -> AsyncIterator[dict[str, list[AsyncEngine]]]:
+    """By database URL, the engines that no service uses now.
+
+    They outlive the tests, because a new engine compiles every statement again, which takes longer than most tests.
+    Each is lent to one service at a time: two services in a test act as two processes, each with its own connections.
+    """
+    engines: defaultdict[str, list[AsyncEngine]] = defaultdict(list)
+    yield engines
+    for engine in chain.from_iterable(engines.values()):
+        await engine.dispose()
+
+
+def create_lent_engine(settings: Settings) -> AsyncEngine:
+    engine = create_engine(settings)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", hurry)
+    return engine
+
+
+def hurry(connection: DBAPIConnection, _: object) -> None:
+    """Let SQLite not wait for the disk at each commit: no test cuts the power."""
+    connection.cursor().execute("PRAGMA synchronous = OFF")
+>>
 
 
 @asynccontextmanager
@@ -292,6 +337,13 @@ async def opened_database(url: str, **changes: Any) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
+
+
+@pytest.fixture(scope="session")
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    """The client for the sources that all services share: creating one reads every certificate authority."""
+    async with create_http_client() as client:
+        yield client
 
 
 @pytest.fixture(scope="session")
@@ -372,11 +424,27 @@ def ticking_clock() -> Callable[[], datetime]:
 
 
 @pytest.fixture
-def service(settings: Settings) -> Service:
-    def start(*, real_clock: bool = False, monotonic: Callable[[], float] = time.monotonic, **changes: Any) -> Any:
+def service(settings: Settings, http: httpx.AsyncClient, idle_engines: dict[str, list[AsyncEngine]]) -> Service:
+    idle = idle_engines[settings.database_url.get_secret_value()]
+
+    @asynccontextmanager
+    async def start(
+        *, real_clock: bool = False, monotonic: Callable[[], float] = time.monotonic, **changes: Any
+    ) -> AsyncIterator[Client]:
         changed = make_settings(**{**settings.model_dump(), **changes}) if changes else settings
-        parts: dict[str, Any] = {"monotonic": monotonic} | ({} if real_clock else {"clock": ticking_clock()})
-        return serving(changed, draw_multiplier=lambda: 1500.0, **parts)
+        parts: dict[str, Any] = {"monotonic": monotonic, "http": http, "draw_multiplier": lambda: 1500.0}
+        if not real_clock:
+            parts["clock"] = ticking_clock()
+        if any(name.startswith(("database_", "db_")) for name in changes):
+            async with serving(changed, **parts) as client:
+                yield client
+            return
+        engine = idle.pop() if idle else create_lent_engine(settings)
+        try:
+            async with serving(changed, engine=engine, **parts) as client:
+                yield client
+        finally:
+            idle.append(engine)
 
     return start
 

@@ -1,6 +1,7 @@
 """The findings of the doctor, in healthy installations and broken ones."""
 
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import timedelta
@@ -87,27 +88,26 @@ async def test_missing_database_is_reported_and_not_created(tmp_path: Path):
         ("0001", "run the migrations of an earlier version of the service first, see CHANGELOG.md"),
     ],
 )
-@SQLITE
-async def test_outdated_schema_fails(database_url: str, revision: str | None, advice: str):
-    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as connection:
+async def test_outdated_schema_fails(sqlite_template: Path, tmp_path: Path, revision: str | None, advice: str):
+    file = shutil.copy(sqlite_template, tmp_path)
+    with closing(sqlite3.connect(file)) as connection:
         connection.execute("DELETE FROM alembic_version")
         if revision is not None:
             connection.execute("INSERT INTO alembic_version VALUES (?)", (revision,))
         connection.commit()
 
-    result = await run("doctor", DATABASE_URL=database_url, **BUNDLED)
+    result = await run("doctor", DATABASE_URL=f"sqlite:///{file}", **BUNDLED)
 
     assert result.code == 1
     assert of(result, "migrations") == ("fail", f"revision {revision}, not {HEAD}; {advice}")
 
 
-@SQLITE
-async def test_unreadable_data_fails_and_the_other_checks_go_on(database_url: str):
-    file = database_url.removeprefix("sqlite:///")
+async def test_unreadable_data_fails_and_the_other_checks_go_on(sqlite_template: Path, tmp_path: Path):
+    file = shutil.copy(sqlite_template, tmp_path)
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("ALTER TABLE summarycache RENAME TO elsewhere")
 
-    result = await run("doctor", DATABASE_URL=database_url, **BUNDLED)
+    result = await run("doctor", DATABASE_URL=f"sqlite:///{file}", **BUNDLED)
 
     assert (result.code, result.err) == (1, "")
     verdict, says = of(result, "data")

@@ -11,7 +11,7 @@ import stamina
 from loguru import logger
 from sqlalchemy import literal, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config.settings import Settings
@@ -49,8 +49,8 @@ class Database:
     its answer: they use the view that :meth:`for_request` makes. Background work uses the database itself.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.engine = create_engine(settings)
+    def __init__(self, settings: Settings, engine: AsyncEngine | None = None) -> None:
+        self.engine = engine or create_engine(settings)
         self.dialect = dialect_for(self.engine.dialect)
         self.pool = Pool(self.engine, max_overflow=settings.db_max_overflow)
         """Counts connections, and units of work that want one."""
