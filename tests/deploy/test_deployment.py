@@ -1,29 +1,27 @@
-"""What runs in production: the image, replayed without a container engine, and the files around it."""
+"""The production image, replayed without a container engine, and the files around it."""
 
 import json
 import re
 import shlex
 import signal
-import socket
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPConnection
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
 from app.core.config.settings import Settings, load_settings
+from tests.support.command import served
 from tests.support.dockerfile import Image, read_instructions
+from tests.support.mariadb import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "a-key-of-the-deployment-test"
-START_SECONDS, STOP_SECONDS = 30, 10
+STOP_SECONDS = 10
 
-# The first installation fetches packages.
-slow = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(300)  # the first installation of the image fetches packages
 
 
 @pytest.fixture(scope="module")
@@ -33,48 +31,17 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 @pytest.fixture(scope="module")
 def environment(image: Image) -> dict[str, str]:
-    """The image's own environment and what an operator adds, on a port and an address of this machine only."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
-    added = {"HOST": "127.0.0.1", "PORT": port, "COUNTRY_SOURCES": "bundled", "RATE_SOURCES": "bundled"}
-    return {**image.environment, **added, "ADMIN_API_KEY": KEY}
+    """The image's environment with what an operator adds, on a loopback port."""
+    sources = {"COUNTRY_SOURCES": "bundled", "RATE_SOURCES": "bundled"}
+    return {**image.environment, **sources, "HOST": "127.0.0.1", "PORT": str(free_port()), "ADMIN_API_KEY": KEY}
 
 
 def run(image: Image, command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, cwd=image.workdir, env=environment, capture_output=True, text=True, timeout=START_SECONDS, check=False
-    )
+    return subprocess.run(command, cwd=image.workdir, env=environment, capture_output=True, text=True, check=False)
 
 
 def is_healthy(image: Image, environment: dict[str, str]) -> bool:
     return run(image, image.health_command, environment).returncode == 0
-
-
-@contextmanager
-def started(image: Image, environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The image's command, once its own health check says that it is ready."""
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(image.command, cwd=image.workdir, env=environment, stdout=output, stderr=output) as server,
-    ):
-        try:
-            deadline = time.monotonic() + START_SECONDS
-            while not is_healthy(image, environment):
-                assert server.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.2)
-            yield server
-        finally:
-            server.kill()
-
-
-def request(environment: dict[str, str], method: str, path: str, **headers: str) -> tuple[int, bytes]:
-    connection = HTTPConnection("127.0.0.1", int(environment["PORT"]), timeout=30)
-    connection.request(method, path, headers=headers)
-    response = connection.getresponse()
-    body = response.read()
-    connection.close()
-    return response.status, body
 
 
 def files_outside_data(image: Image) -> dict[Path, tuple[int, int]]:
@@ -83,29 +50,30 @@ def files_outside_data(image: Image) -> dict[Path, tuple[int, int]]:
     return {path: (path.lstat().st_mtime_ns, path.lstat().st_size) for path in paths}
 
 
-@slow
 @pytest.mark.slow
 def test_the_image_serves_without_writing_outside_its_data_folder_and_stops_on_sigterm(image, environment, tmp_path):
-    log = tmp_path / "log"
-    before = files_outside_data(image)
+    log, before = tmp_path / "log", files_outside_data(image)
+    is_ready = partial(is_healthy, image, environment)
 
-    with started(image, environment, log) as server:
-        refused, _ = request(environment, "POST", "/countries/refresh")
-        refreshed, _ = request(environment, "POST", "/countries/refresh", **{"X-API-Key": KEY})
-        listed, countries = request(environment, "GET", "/countries")
+    with (
+        served(image.command, image.workdir, environment, log, is_ready=is_ready) as server,
+        httpx.Client(base_url=f"http://127.0.0.1:{environment['PORT']}", timeout=30) as client,
+    ):
+        refused = client.post("/countries/refresh")
+        refreshed = client.post("/countries/refresh", headers={"X-API-Key": KEY})
+        listed = client.get("/countries")
         server.terminate()
         server.wait(STOP_SECONDS)
 
-    assert (refused, refreshed, listed) == (401, 200, 200)
-    assert len(json.loads(countries)) > 100
+    assert (refused.status_code, refreshed.status_code, listed.status_code) == (401, 200, 200)
+    assert len(listed.json()) > 100
     assert "Application shutdown complete" in log.read_text()
     assert "Traceback" not in log.read_text()
-    # Having stopped in good order, uvicorn ends by the signal itself, unless it is a container's first process.
+    # After an orderly stop uvicorn raises the signal again, unless it is a container's first process.
     assert server.returncode in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
     assert files_outside_data(image) == before
 
 
-@slow
 @pytest.mark.slow
 def test_the_image_does_not_start_without_an_admin_key(image, environment):
     result = run(image, image.command, {**environment, "ADMIN_API_KEY": ""})
@@ -114,15 +82,13 @@ def test_the_image_does_not_start_without_an_admin_key(image, environment):
     assert result.stderr == "Wrong setting: ADMIN_API_KEY: is required when ENVIRONMENT=production\n"
 
 
-@slow
 @pytest.mark.slow
-def test_the_health_check_fails_where_nothing_serves(image, environment):
+def test_the_health_check_fails_if_nothing_serves(image, environment):
     assert not is_healthy(image, environment)
 
 
-@slow
 @pytest.mark.slow
-def test_railway_migrates_with_the_image_and_then_starts_what_the_image_starts(image, environment):
+def test_railway_migrates_with_the_image_and_starts_the_same_command(image, environment):
     deploy = json.loads((ROOT / "railway.json").read_text())["deploy"]
     migrations = [run(image, shlex.split(command), environment) for command in deploy["preDeployCommand"]]
 
@@ -131,7 +97,7 @@ def test_railway_migrates_with_the_image_and_then_starts_what_the_image_starts(i
     assert deploy["healthcheckPath"] in image.health_command[-1]
 
 
-def test_the_image_runs_as_a_numbered_user_on_every_address_in_production():
+def test_the_image_runs_as_a_numeric_user_and_listens_on_every_address():
     instructions = read_instructions(ROOT / "Dockerfile")
     variables = [pair for name, rest in instructions if name == "ENV" for pair in shlex.split(rest)]
 
@@ -139,7 +105,7 @@ def test_the_image_runs_as_a_numbered_user_on_every_address_in_production():
     assert {"ENVIRONMENT=production", "HOST=0.0.0.0"} <= set(variables)
 
 
-def test_railway_gets_its_times_as_numbers_and_longer_than_the_server_takes_to_stop():
+def test_railway_timeouts_are_numbers_and_outlast_the_stop_of_the_server():
     deploy = json.loads((ROOT / "railway.json").read_text())["deploy"]
 
     assert isinstance(deploy["healthcheckTimeout"], int)
@@ -162,7 +128,7 @@ def test_compose_sets_only_settings_that_exist():
     assert {name.lower() for name in app["environment"]} <= Settings.model_fields.keys()
 
 
-def test_compose_asks_for_every_secret_and_locks_the_service_down():
+def test_compose_requires_every_secret_and_locks_the_service_down():
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     app, mysql = services["app"], services["mysql"]
 

@@ -1,4 +1,4 @@
-"""The steps of docs/deployment.md, as far as they can be gone without Docker, Railway and root."""
+"""The steps of docs/deployment.md that need neither Docker, Railway nor root."""
 
 import json
 import os
@@ -8,17 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
 from app.core.config.settings import Settings
+from tests.support.command import served
 from tests.support.dockerfile import read_instructions
 from tests.support.mariadb import PrivateMariaDB, free_port, is_installed
 
@@ -27,20 +27,15 @@ PAGE = (ROOT / "docs/deployment.md").read_text()
 UNIT = ROOT / "deploy/countries.service"
 ANALYZE = shutil.which("systemd-analyze")
 BIN = Path(sys.executable).parent
-START_SECONDS = 60
 
 
 def part(heading: str) -> str:
-    """What stands on the page below a heading."""
-    return re.split(r"^## ", PAGE, flags=re.MULTILINE)[[*headings()].index(heading) + 1].partition("\n")[2]
-
-
-def headings() -> list[str]:
-    return re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
+    """The text of the page under a heading."""
+    return PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
 
 
 def variables(heading: str) -> dict[str, str]:
-    """The lines of the file of variables below a heading."""
+    """The variables of the env file under a heading."""
     (content,) = re.findall(r"```env\n(.*?)```", part(heading), re.DOTALL)
     return dict(line.strip().split("=", 1) for line in content.strip().splitlines())
 
@@ -51,7 +46,7 @@ def compose() -> dict[str, Any]:
 
 
 def unit() -> dict[str, list[str]]:
-    """The settings in the unit, each with all its values."""
+    """The settings of the systemd unit, each with all its values."""
     found: dict[str, list[str]] = {}
     for line in UNIT.read_text().splitlines():
         name, equals, value = line.partition("=")
@@ -60,36 +55,22 @@ def unit() -> dict[str, list[str]]:
     return found
 
 
-@contextmanager
-def served(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A command that serves, once the service is ready; its log is beside it."""
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while ready(environment["PORT"]) != 200:
-            assert server.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.1)
-        yield server
-    finally:
-        server.kill()
-        server.wait()
+def serving(
+    command: list[str], folder: Path, environment: dict[str, str]
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """A command that serves, once the service is ready; its log is a file in the folder."""
 
+    def is_ready() -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{environment['PORT']}/health/ready", timeout=10).is_success
+        except httpx.TransportError:
+            return False
 
-def ready(port: str) -> int:
-    connection = HTTPConnection("127.0.0.1", int(port), timeout=10)
-    try:
-        connection.request("GET", "/health/ready")
-        return connection.getresponse().status
-    except (OSError, HTTPException):
-        return 0
-    finally:
-        connection.close()
+    return served(command, folder, environment, folder / "log", is_ready=is_ready)
 
 
 def do_afterwards(environment: dict[str, str], folder: Path) -> list[dict[str, Any]]:
-    """Run what the page says is to be done with every service; the answers."""
+    """Run the commands that the page lists for every deployment; return the answers."""
     (commands,) = re.findall(r"```sh\n(.*?)```", PAGE.partition("\n## ")[0], re.DOTALL)
     given = {**environment, "SERVICE": f"http://127.0.0.1:{environment['PORT']}"}
     lines = commands.replace("\ncurl", "\necho; curl")
@@ -98,7 +79,7 @@ def do_afterwards(environment: dict[str, str], folder: Path) -> list[dict[str, A
 
 
 def installed(folder: Path) -> Path:
-    """The project's files in a folder of their own, with the virtual environment of these tests."""
+    """Copy the project into a folder, with the virtual environment of these tests."""
     for name in ("app", "alembic"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "alembic.ini", folder)
@@ -109,12 +90,12 @@ def installed(folder: Path) -> Path:
     return folder
 
 
-# Railway ---------------------------------------------------------------------------------------------------------
+# Railway
 
 
 @pytest.fixture
 def railway_mysql() -> Iterator[str]:
-    """The address of a database as Railway writes it."""
+    """A database URL as Railway writes it."""
     server = PrivateMariaDB()
     try:
         server.execute("CREATE DATABASE railway", "CREATE USER railway@'%' IDENTIFIED BY 'pWd0123456789AbCd'")
@@ -127,7 +108,7 @@ def railway_mysql() -> Iterator[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed")
-def test_railway_migrates_starts_and_refreshes_with_the_variables_of_the_page(tmp_path: Path, railway_mysql: str):
+def test_railway_migrates_starts_and_refreshes_with_the_documented_variables(tmp_path: Path, railway_mysql: str):
     deploy = json.loads((ROOT / "railway.json").read_text())["deploy"]
     image = [
         pair for name, rest in read_instructions(ROOT / "Dockerfile") if name == "ENV" for pair in shlex.split(rest)
@@ -138,7 +119,7 @@ def test_railway_migrates_starts_and_refreshes_with_the_variables_of_the_page(tm
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "PORT": str(free_port()),
         **given,
-        # Not of Railway: these tests ask nobody, and listen on this machine only.
+        # Unlike on Railway: no network, and only loopback.
         "HOST": "127.0.0.1",
         "COUNTRY_SOURCES": "bundled",
         "RATE_SOURCES": "bundled",
@@ -147,7 +128,7 @@ def test_railway_migrates_starts_and_refreshes_with_the_variables_of_the_page(tm
     for command in deploy["preDeployCommand"]:
         subprocess.run(shlex.split(command), cwd=folder, env=environment, check=True, capture_output=True)
 
-    with served(shlex.split(deploy["startCommand"]), folder, environment) as server:
+    with serving(shlex.split(deploy["startCommand"]), folder, environment) as server:
         is_ready, report, status = do_afterwards(environment, folder)
         server.send_signal(signal.SIGTERM)
         server.wait(deploy["drainingSeconds"])
@@ -158,18 +139,18 @@ def test_railway_migrates_starts_and_refreshes_with_the_variables_of_the_page(tm
     assert {line["level"] for line in lines} == {"INFO"}
 
 
-def test_variables_of_railway_are_settings_and_its_image_sets_the_others():
+def test_railway_variables_are_settings_and_the_image_declares_no_volume():
     assert {name.lower() for name in variables("Railway")} <= Settings.model_fields.keys()
     assert variables("Railway")["DATABASE_URL"] == "${{MySQL.MYSQL_URL}}"
     assert "VOLUME" not in [name for name, _ in read_instructions(ROOT / "Dockerfile")]
 
 
-# systemd ---------------------------------------------------------------------------------------------------------
+# systemd
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_unit_serves_from_a_fresh_folder_and_stops_in_its_time(tmp_path: Path):
+def test_unit_serves_from_a_fresh_folder_and_stops_in_time(tmp_path: Path):
     (tmp_path / "state").mkdir()
     (tmp_path / "opt").mkdir()
     folder, setting = installed(tmp_path / "opt"), unit()
@@ -182,7 +163,7 @@ def test_unit_serves_from_a_fresh_folder_and_stops_in_its_time(tmp_path: Path):
     environment = {"PATH": "/usr/bin:/bin", **own, **variables("systemd"), **bundled}
     (command,) = setting["ExecStart"]
 
-    with served(shlex.split(here(command)), folder, environment) as server:
+    with serving(shlex.split(here(command)), folder, environment) as server:
         is_ready, report, _ = do_afterwards(environment, folder)
         written = {path.name for path in folder.iterdir()}
         server.send_signal(signal.SIGTERM)
@@ -197,12 +178,12 @@ def test_unit_serves_from_a_fresh_folder_and_stops_in_its_time(tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
-def test_systemd_takes_the_unit_and_finds_it_locked_down(tmp_path: Path):
+def test_systemd_accepts_the_unit_and_rates_it_as_locked_down(tmp_path: Path):
     copy = tmp_path / UNIT.name
     copy.write_text(UNIT.read_text().replace("/opt/countries/.venv/bin/python", "/bin/true"))
 
     verified = subprocess.run([str(ANALYZE), "verify", copy], capture_output=True, text=True, check=False)
-    # 0 is a service that may do nothing, 10 (100) one that may do everything.
+    # The threshold is ten times the exposure: 0 for a service that may do nothing, 100 for one that may do everything.
     exposed = [str(ANALYZE), "security", "--offline=true", "--threshold=20", "--no-pager", str(copy)]
     found = subprocess.run(exposed, capture_output=True, text=True, check=False)
 
@@ -210,7 +191,7 @@ def test_systemd_takes_the_unit_and_finds_it_locked_down(tmp_path: Path):
     assert found.returncode == 0, found.stdout
 
 
-def test_unit_fits_what_the_page_tells_to_do():
+def test_unit_fits_the_documented_steps():
     setting, page = unit(), part("systemd")
 
     assert {name.lower() for name in variables("systemd")} <= Settings.model_fields.keys()
@@ -221,10 +202,10 @@ def test_unit_fits_what_the_page_tells_to_do():
     assert "ProcSubset" not in setting  # would take /proc/stat away, and with it the figures of the process
 
 
-# Docker Compose --------------------------------------------------------------------------------------------------
+# Docker Compose
 
 
-def test_second_replica_is_the_first_one_at_another_port():
+def test_second_replica_equals_the_first_but_for_its_port():
     services = compose()
     first, second = services["app"], services["app2"]
 
@@ -233,7 +214,7 @@ def test_second_replica_is_the_first_one_at_another_port():
     assert '`["127.0.0.1:8000", "127.0.0.1:8001"]`' in (ROOT / "docs/operations.md").read_text()
 
 
-def test_profile_adds_what_two_replicas_need_and_nothing_else():
+def test_replicas_profile_adds_only_what_two_replicas_need():
     services = compose()
     added = {name: service for name, service in services.items() if "profiles" in service}
 
@@ -247,7 +228,7 @@ def test_profile_adds_what_two_replicas_need_and_nothing_else():
     assert variables("Two replicas behind HAProxy") == {"COMPOSE_PROFILES": "replicas"}
 
 
-def test_haproxy_finds_the_replicas_of_compose_by_itself():
+def test_haproxy_defaults_fit_the_compose_services():
     services, text = compose(), (ROOT / "deploy/haproxy.cfg").read_text()
     (mounted,) = services["haproxy"]["volumes"]
     (published,) = services["haproxy"]["ports"]
@@ -259,18 +240,18 @@ def test_haproxy_finds_the_replicas_of_compose_by_itself():
     assert int(services["haproxy"]["stop_grace_period"].rstrip("s")) > int(*re.findall(r"hard-stop-after (\d+)s", text))
 
 
-def test_every_setting_in_env_reaches_both_replicas_but_for_those_that_the_page_calls_fixed():
+def test_every_env_setting_reaches_both_replicas_except_the_documented_fixed_ones():
     services = compose()
-    # The environment goes before env_file, so what does not take its value from there is lost.
+    # `environment` overrides env_file, so a value set there without ${...} is fixed.
     fixed = {name for name, value in services["app"]["environment"].items() if f"${{{name}:" not in value}
 
     assert [services[name]["env_file"] for name in ("app", "app2")] == [[{"path": ".env", "required": False}]] * 2
-    (told,) = re.findall(r"are fixed in `compose.yaml`: (.*?),\s+so that", part("Docker Compose"), re.DOTALL)
-    assert fixed == set(re.findall("`([A-Z_]+)`", told))
+    (listed,) = re.findall(r"are fixed in `compose.yaml`: (.*?),\s+so that", part("Docker Compose"), re.DOTALL)
+    assert fixed == set(re.findall("`([A-Z_]+)`", listed))
     assert services["app"]["ports"] == [f"127.0.0.1:${{PORT:-8000}}:{services['app']['environment']['PORT']}"]
 
 
-def test_example_of_env_has_what_compose_asks_for():
+def test_documented_env_file_has_every_variable_that_compose_requires():
     asked = set(re.findall(r"\$\{(\w+):\?", (ROOT / "compose.yaml").read_text()))
     given = variables("Docker Compose")
 
@@ -279,12 +260,12 @@ def test_example_of_env_has_what_compose_asks_for():
     assert len(given["ADMIN_API_KEY"]) >= 16
 
 
-# Without any of them ---------------------------------------------------------------------------------------------
+# Without any of them
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_two_steps_without_the_command_line_serve_as_well(tmp_path: Path):
+def test_migrating_and_serving_without_the_command_line_works(tmp_path: Path):
     (block,) = re.findall(r"```sh\n(.*?)```", part("Without any of them"), re.DOTALL)
     migrate, serve = (shlex.split(line) for line in block.splitlines())
     folder, port = installed(tmp_path), str(free_port())
@@ -293,7 +274,7 @@ def test_two_steps_without_the_command_line_serve_as_well(tmp_path: Path):
     environment["ADMIN_API_KEY"] = "a-key-of-the-walkthrough"
 
     subprocess.run(migrate, cwd=folder, env=environment, check=True, capture_output=True)
-    with served([*serve, "--port", port], folder, environment):
+    with serving([*serve, "--port", port], folder, environment):
         is_ready, report, _ = do_afterwards(environment, folder)
 
     assert (is_ready["status"], report["total_countries"]) == ("ok", 250)

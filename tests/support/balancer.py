@@ -1,4 +1,4 @@
-"""HAProxy in front of processes of the service, with the configuration that the project ships."""
+"""HAProxy with the configuration that the project ships, in front of two replicas."""
 
 import os
 import re
@@ -18,7 +18,7 @@ START_SECONDS = 20
 
 
 class Balancer:
-    """Runs when this is entered; its port is its own, and the two replicas are those of the given ports."""
+    """Runs HAProxy inside a ``with`` block, on a free port, for replicas on the two given ports."""
 
     def __init__(self, one: int, two: int) -> None:
         # Paths of sockets may have about a hundred characters, which pytest's folders exceed.
@@ -50,19 +50,19 @@ class Balancer:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def tell(self, command: str) -> str:
-        """Send a command to the socket for operators; its answer."""
+        """Send a command to the admin socket and return its answer."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(self.environment["ADMIN_SOCKET"])
             connection.sendall(f"{command}\n".encode())
             return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
 
     def states(self, backend: str = "ready") -> dict[str, str]:
-        """What HAProxy thinks of each replica, such as UP."""
+        """The state of each replica as HAProxy sees it, such as UP."""
         lines = [line.split(",") for line in self.tell("show stat").splitlines()]
         return {line[1]: line[17] for line in lines if line[0] == backend and line[1] != "BACKEND"}
 
     def chosen(self) -> list[str]:
-        """Which replica answered each request so far, as the log has it."""
+        """The replica that answered each request so far, from the log."""
         return re.findall(r" http \w+/(\S+) ", self.log.read_text())
 
     def __exit__(self, *_: object) -> None:

@@ -1,8 +1,12 @@
-"""``python -m app`` within the tests' own process: one of its own takes a second to start."""
+"""Commands: ``python -m app`` in the process of the tests or in another one, and commands that serve."""
 
 import asyncio
 import os
+import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +16,8 @@ from typer.testing import CliRunner
 from app.cli.app import cli
 
 ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 60
+"""Far more than a start takes, for machines that are busy."""
 
 
 class Run(NamedTuple):
@@ -21,14 +27,17 @@ class Run(NamedTuple):
 
 
 async def run(*arguments: str, **settings: str) -> Run:
-    """In a thread, because commands start an event loop of their own."""
+    """Run ``python -m app`` in this process, because another one takes a second to start.
+
+    It runs in a thread, because commands start an event loop.
+    """
     call = partial(CliRunner().invoke, cli, arguments, env=settings, prog_name="python -m app")
     result = await asyncio.to_thread(call)
     return Run(result.exit_code, result.stdout_bytes.decode(), result.stderr)
 
 
 async def start(folder: Path, *arguments: str, **settings: str) -> asyncio.subprocess.Process:
-    """The real thing, with these settings and no others."""
+    """Start ``python -m app`` as a process, with these settings and no others."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "app", *arguments),
         cwd=folder,
@@ -37,3 +46,22 @@ async def start(folder: Path, *arguments: str, **settings: str) -> asyncio.subpr
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+@contextmanager
+def served(
+    command: list[str], folder: Path, environment: Mapping[str, str], log: Path, *, is_ready: Callable[[], bool]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command that serves, wait until it is ready, and kill it at the end."""
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not is_ready():
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        yield server
+    finally:
+        server.kill()
+        server.wait()
