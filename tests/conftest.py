@@ -1,11 +1,10 @@
-"""What the tests share: both engines, a fake upstream, and the service between them.
+"""Fixtures for all tests: two database engines, a fake upstream, and the service.
 
-Every behavioural test runs on SQLite and on a MariaDB that the session starts
-for itself; TEST_MYSQL_URL names a server to use instead. Where there is none
-the run says so in one line, and under CI=true that is an error.
+Tests of behaviour run on SQLite and on a MariaDB that the session starts;
+TEST_MYSQL_URL names a server to use instead. Without MariaDB the header of the
+run says so, and with CI=true the run fails.
 """
 
-import gc
 import os
 import shutil
 import signal
@@ -50,6 +49,7 @@ from tests.support.rows import (  # noqa: F401  # fixtures and hooks
     pytest_sessionfinish,
     pytest_terminal_summary,
 )
+from tests.support.selection import pytest_collection_finish, pytest_collection_modifyitems  # noqa: F401  # hooks
 from tests.support.upstream import Answer, FakeUpstream, document
 
 TABLES = (
@@ -67,20 +67,9 @@ TABLES = (
     "sms_documents",
     "sms_transfers",
 )
-LONGEST = (
-    "test_processes.py",
-    "test_pool.py",
-    "test_deployment.py",
-    "test_migrations.py",
-    "test_cli.py",
-    "test_database_server.py",
-    "test_audit_delivery.py",
-    "test_client.py",
-    "test_stream.py",
-)
 COUNTRIES, RATES = "/v3.1/all", "/v6/latest/USD"
 CHEAP = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
-"""The real thing takes 50 ms of a core for each password."""
+"""The default parameters cost 50 ms of CPU time per password."""
 START = datetime(2026, 11, 21, 9, 17, tzinfo=UTC)
 
 
@@ -99,26 +88,6 @@ def pytest_configure() -> None:
         pytest.exit("MariaDB is needed in CI: install mariadb-server or set TEST_MYSQL_URL", returncode=2)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is slow, and put the longest first: the others help out with the rest, and can't with these."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
-    if not config.getoption("-m"):
-        config.hook.pytest_deselected(items=[item for item in items if is_slow(item)])
-        items[:] = [item for item in items if not is_slow(item)]
-
-
-def is_slow(item: pytest.Item) -> bool:
-    """Whether a test takes seconds, or does so on an engine on which it says nothing new most of the time."""
-    engine = item.callspec.params.get("engine") if hasattr(item, "callspec") else None
-    return any(not marker.args or engine in marker.args for marker in item.iter_markers("slow"))
-
-
-def pytest_collection_finish() -> None:
-    """What was imported and collected stays, and need not be searched for garbage again and again."""
-    gc.collect()
-    gc.freeze()
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "engine" in metafunc.fixturenames:
         only = metafunc.definition.get_closest_marker("engines")
@@ -127,13 +96,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def make_settings(**overrides: Any) -> Settings:
-    """Settings that no environment and no .env can change."""
+    """Settings that ignore the environment and any .env file."""
     quiet = {"refresh_on_start": "never", "log_requests": "off", "log_level": "ERROR"}
     return Settings(_env_file=None, **{**quiet, **overrides})
 
 
 def migrate_in_thread(url: str, *, revision: str = "head") -> None:
-    """Migrations start an event loop of their own, which the thread of the tests already has."""
+    """Migrate in a thread, because migrations start an event loop and the tests run in one."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(migrate, make_settings(database_url=url), revision=revision).result()
 
@@ -146,7 +115,10 @@ def bare_environment() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible_children() -> Iterator[None]:
-    """A shell starts what runs in the background with SIGINT ignored, and so would be all that the tests start."""
+    """Let processes that tests start receive SIGINT, also if a shell runs the tests in the background.
+
+    A shell starts background jobs with SIGINT ignored, and child processes inherit that.
+    """
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -154,83 +126,6 @@ def interruptible_children() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-<<
-@pytest.fixture(scope="session", autouse=True)
-def one_certificate_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """HTTP clients load one authority instead of all, which takes 20 ms for each client; no test asks over HTTPS."""
-    certificate, _ = make_certificate(tmp_path_factory.mktemp("authority"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("certifi.where", lambda: str(certificate))
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def remembered_paths_of_python() -> Iterator[None]:
-    """Loguru asks for dozens of them, which take 5 ms, each time that a service sets up its log."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sysconfig, "get_path", cache(sysconfig.get_path))
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def no_search_for_sniffio() -> Iterator[None]:
-    """The HTTP client tries to import it several times for each request, and searches every path for what is absent."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "sniffio", None)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def remembered_pictures() -> Iterator[None]:
-    """Each refresh draws one, for 20 ms, and most tests load the same data; equal summaries have equal pictures."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(picture, "render_summary", lru_cache(maxsize=64)(render_summary))
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def hasty_sqlite() -> Iterator[None]:
-    """SQLite does not wait for the disk, which would take longer than all its work: no test cuts the power."""
-
-    def hurry(connection: DBAPIConnection, _: object) -> None:
-        connection.cursor().execute("PRAGMA synchronous = OFF")
-
-    def prepare_and_hurry(engine: AsyncEngine, **bounds: float) -> None:
-        prepare(engine, **bounds)
-        event.listen(engine.sync_engine, "connect", hurry)
-
-    prepare = sqlite.prepare
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sqlite, "prepare", prepare_and_hurry)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def remembered_statements() -> Iterator[None]:
-    """Each service has an engine of its own, which would compile every statement anew, for 30 ms in each test.
-
-    SQLAlchemy's cache finds a statement by its dialect and by everything that its text depends on, so that engines of
-    one kind share what each of them would have made itself. A fault of the cache would show more often, not less.
-    """
-
-    def kind(dialect: DefaultDialect) -> Hashable:
-        return type(dialect), dialect.server_version_info
-
-    def create_and_share(settings: Settings) -> AsyncEngine:
-        engine = create_engine(settings)
-        engine.sync_engine.update_execution_options(compiled_cache=compiled)
-        return engine
-
-    compiled: LRUCache[Any, Any] = LRUCache(1000)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DefaultDialect, "__eq__", lambda one, other: kind(one) == kind(other))
-        patch.setattr(DefaultDialect, "__hash__", lambda dialect: hash(kind(dialect)))
-        patch.setattr(databases, "create_engine", create_and_share)
-        yield
-
-
-==
->>
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[PrivateMariaDB]:
     server = PrivateMariaDB()
@@ -280,19 +175,6 @@ def database_url(engine: str, request: pytest.FixtureRequest) -> str:
     return url
 
 
-<<
-def empty_mysql(url: str) -> None:
-    """By the bare driver, and only what has rows: an engine of its own and thirteen statements took 10 ms."""
-    bare, tls = mysql.connect_arguments(normalize_database_url(url))
-    place = {"host": bare.host, "port": bare.port or 3306, "database": bare.database}
-    with pymysql.connect(**place, user=bare.username, password=bare.password or "", **tls) as connection:
-        cursor = connection.cursor()
-        cursor.execute("SELECT " + ", ".join(f"EXISTS (SELECT 1 FROM {table})" for table in TABLES))
-        for table, has_rows in zip(TABLES, cursor.fetchone(), strict=True):
-            if has_rows:
-                cursor.execute(f"DELETE FROM {table}")
-        connection.commit()
-==
 def delete_rows(connection: Any) -> None:
     """Empty the tables that have rows, which are few after most tests."""
     cursor = connection.cursor()
@@ -326,12 +208,11 @@ def create_lent_engine(settings: Settings) -> AsyncEngine:
 def hurry(connection: DBAPIConnection, _: object) -> None:
     """Let SQLite not wait for the disk at each commit: no test cuts the power."""
     connection.cursor().execute("PRAGMA synchronous = OFF")
->>
 
 
 @asynccontextmanager
 async def opened_database(url: str, **changes: Any) -> AsyncIterator[Database]:
-    """The database without a service around it; it is closed also where the test fails."""
+    """A database without a service; closed at the end."""
     database = Database(make_settings(database_url=url, **changes))
     try:
         yield database
@@ -354,7 +235,7 @@ async def _upstream() -> AsyncIterator[FakeUpstream]:
 
 @pytest.fixture
 def upstream(_upstream: FakeUpstream) -> FakeUpstream:
-    """An upstream that answers with 250 countries and the day's rates."""
+    """An upstream that answers with 250 countries and today's rates."""
     _upstream.reset()
     _upstream.answers |= usual_answers()
     return _upstream
@@ -362,7 +243,7 @@ def upstream(_upstream: FakeUpstream) -> FakeUpstream:
 
 @cache
 def usual_answers() -> dict[str, Answer]:
-    """Made once: the bytes of an answer are never changed, only replaced."""
+    """Built once, because answers are replaced and never changed."""
     return {COUNTRIES: document(payloads.v3_1()), RATES: document(payloads.er_api())}
 
 
@@ -377,7 +258,7 @@ def settings(database_url: str, upstream: FakeUpstream) -> Settings:
 
 
 class Service(Protocol):
-    """Starts the service with some settings changed; a client of it."""
+    """Starts the service with some settings changed, and yields a client."""
 
     def __call__(
         self, *, real_clock: bool = False, monotonic: Callable[[], float] = time.monotonic, **changes: Any
@@ -385,17 +266,16 @@ class Service(Protocol):
 
 
 class Client(httpx.AsyncClient):
-    """Talks to one service, and can reach into it where a test has to hold something there."""
+    """A client of one service, with access to the state of its application."""
 
     state: dict[str, Any]
 
 
 def take_routes(app: FastAPI, other: FastAPI) -> None:
-    """Let an application use routes and document of another, whose routes are the same.
+    """Let an application share the routes and the OpenAPI document of another one.
 
-    To make them anew at the first request would cost more than all the rest of a start. No setting reaches a route,
-    which a test of the document holds; what depends on settings is in the layers, the state and the error handlers,
-    and these stay the application's own.
+    FastAPI builds them at the first request, which takes 110 ms, more than most tests. They depend on no setting, as a
+    test of the document proves; layers, state and error handlers do, and stay the application's own.
     """
     app.router.routes = other.router.routes
     app.openapi = other.openapi  # type: ignore[method-assign]
@@ -403,7 +283,7 @@ def take_routes(app: FastAPI, other: FastAPI) -> None:
 
 @asynccontextmanager
 async def serving(settings: Settings, **parts: Any) -> AsyncIterator[Client]:
-    """The whole application with its start and stop, in this event loop."""
+    """Run the whole application in this event loop, with its start and stop."""
     app = create_app(settings, **{"hasher": CHEAP, **parts})
     take_routes(app, default_app)
     async with app.router.lifespan_context(app) as state:
@@ -418,7 +298,7 @@ async def serving(settings: Settings, **parts: Any) -> AsyncIterator[Client]:
 
 
 def ticking_clock() -> Callable[[], datetime]:
-    """Starts at START and moves on by a microsecond at each look."""
+    """A clock that starts at START and advances by a microsecond per call."""
     ticks = count()
     return lambda: START.replace(microsecond=next(ticks))
 
@@ -457,14 +337,14 @@ async def client(service: Service) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def loaded(client: Client) -> Client:
-    """The client of a service that was refreshed once."""
+    """The client of a service after one refresh."""
     response = await client.post("/countries/refresh")
     assert response.status_code == 200, response.text
     return client
 
 
 async def everything(client: httpx.AsyncClient) -> dict[str, Any]:
-    """All that a refresh may change, for comparing before and after."""
+    """Everything that a refresh may change, to compare before and after."""
     return {
         "countries": (await client.get("/countries")).text,
         "status": (await client.get("/status")).text,

@@ -1,4 +1,4 @@
-"""A certificate authority and a server certificate for 127.0.0.1, made for one run."""
+"""A self-signed certificate for 127.0.0.1, created for one run."""
 
 import datetime
 import ipaddress
@@ -11,7 +11,7 @@ from cryptography.x509.oid import NameOID
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a self-signed certificate and its key; the certificate is its own authority."""
+    """Write a self-signed certificate, which serves as its own authority, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)

@@ -1,4 +1,4 @@
-"""The service as a process of its own, for tests that kill it."""
+"""The service in a separate process, for tests that stop or kill it."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from tests.support.mariadb import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
-"""Far more than it takes, for machines that are busy with something else."""
+"""Far more than a start takes, for machines that are busy."""
 
 
 class ServiceProcess:

@@ -39,7 +39,7 @@ def rate_of(generation: int) -> float:
 
 
 def let_sources_say(upstream: FakeUpstream, generation: int, *, seconds: float = 0) -> None:
-    """From now on all countries have so many people, and the rates fit; the answers take so many seconds."""
+    """Give every country this population from now on, with rates to match; answers take the given seconds."""
     for path, answer in zip((COUNTRIES, RATES), _documents(generation), strict=True):
         upstream.answers[path] = after(seconds, answer) if seconds else answer
 

@@ -1,4 +1,4 @@
-"""A real HTTP server that plays the upstream: well-behaved, slow, broken, huge, or lying."""
+"""A real HTTP server that plays an upstream: well-behaved, slow, broken, huge or lying."""
 
 import asyncio
 import gzip
@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 @dataclass(frozen=True)
 class Request:
-    """What the service asked."""
+    """A request that the service sent."""
 
     path: str
     query: dict[str, str]
@@ -30,7 +30,7 @@ Answer = Callable[[Request, asyncio.StreamWriter], Awaitable[None]]
 
 @dataclass
 class FakeUpstream:
-    """Answers each path as it was told to, and counts the requests."""
+    """Answers each path as configured, and records the requests."""
 
     port: int = 0
     answers: dict[str, Answer] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class FakeUpstream:
             self.requests.append(request)
             await self.answers.get(request.path, status(404))(request, writer)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass  # the client left, which is its right
+            pass  # the client disconnected
         finally:
             writer.close()
 
@@ -85,7 +85,7 @@ def _parse(head: bytes) -> Request:
 
 
 def body(content: bytes, *, code: int = 200, length: int | None = None, **headers: Any) -> Answer:
-    """These bytes; a length larger than theirs makes a truncated answer."""
+    """Answer with these bytes; a larger Content-Length makes it a truncated answer."""
     head = {"Content-Type": "application/json", "Content-Length": str(len(content) if length is None else length)}
     head |= {name.replace("_", "-"): value for name, value in headers.items()}
 
@@ -123,7 +123,7 @@ async def hang(_: Request, writer: asyncio.StreamWriter) -> None:
 
 
 async def drip(_: Request, writer: asyncio.StreamWriter) -> None:
-    """One byte every tenth of a second, without end."""
+    """Send one byte every tenth of a second, without end."""
     writer.write(b"HTTP/1.1 200 OK\r\n\r\n[")
     while True:
         await asyncio.sleep(0.1)
@@ -147,7 +147,7 @@ def after(seconds: float, then: Answer) -> Answer:
 
 
 def in_turn(*answers: Answer) -> Answer:
-    """One answer after the other; the last one stays."""
+    """Give one answer per request in this order; the last one repeats."""
     left = list(answers)
 
     async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
@@ -157,7 +157,7 @@ def in_turn(*answers: Answer) -> Answer:
 
 
 def pages(objects: list[Any], *, key: str) -> Answer:
-    """REST Countries v5: paged by limit and offset, for those who bring the key."""
+    """REST Countries v5: pages by limit and offset, for callers with the key."""
 
     async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
         if request.headers.get("authorization") != f"bearer {key}".lower():
