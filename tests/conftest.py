@@ -170,8 +170,8 @@ def database_url(engine: str, request: pytest.FixtureRequest) -> str:
     url: str = request.getfixturevalue("mysql_url")
     bare, tls = mysql.connect_arguments(normalize_database_url(url))
     place = {"host": bare.host, "port": bare.port or 3306, "database": bare.database}
-    with pymysql.connect(**place, user=bare.username, password=bare.password or "", **tls) as mysql:
-        delete_rows(mysql)
+    with pymysql.connect(**place, user=bare.username, password=bare.password or "", **tls) as connection:
+        delete_rows(connection)
     return url
 
 
