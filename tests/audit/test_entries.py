@@ -388,7 +388,7 @@ async def fail_where_audited(session: AsyncSession, commit: Any = AsyncSession.c
     await commit(session)
 
 
-USERS_OF_RECORD = ("users.crud", "users.addresses", "users.sign_in", "countries.crud", "refresh.crud")
+USERS_OF_RECORD = ("users.crud", "users.addresses", "users.sign_in", "countries.crud", "refresh.store")
 
 
 @pytest.mark.parametrize(
