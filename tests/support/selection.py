@@ -11,7 +11,7 @@ LONGEST = (
     "test_migrations.py",
     "test_cli.py",
     "test_database_server.py",
-    "test_audit_delivery.py",
+    "test_delivery.py",
     "test_client.py",
     "test_stream.py",
 )
