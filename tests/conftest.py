@@ -41,14 +41,6 @@ from app.main import create_app
 from app.sources.client import create_http_client
 from tests.support import payloads
 from tests.support.mariadb import PrivateMariaDB, is_installed
-from tests.support.rows import (  # noqa: F401  # fixtures and hooks
-    figure,
-    is_full,
-    pytest_addoption,
-    pytest_runtest_makereport,
-    pytest_sessionfinish,
-    pytest_terminal_summary,
-)
 from tests.support.selection import pytest_collection_finish, pytest_collection_modifyitems  # noqa: F401  # hooks
 from tests.support.upstream import Answer, FakeUpstream, document
 

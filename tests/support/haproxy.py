@@ -10,7 +10,7 @@ from typing import Self
 
 import pymysql
 
-from tests.support.galera import GaleraNode, documented
+from checks.support.galera import GaleraNode, documented
 from tests.support.mariadb import free_port
 
 PROGRAM = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from checks.support.outage import AT_MOST, CHANGES
+from checks.support.scene import Fault, Scene, staged
 from tests.conftest import migrate_in_thread
 from tests.rates.test_import import newest_lines, rows_of, run, write
 from tests.support.fault_proxy import FaultProxy
 from tests.support.mariadb import PrivateMariaDB, is_installed
-from tests.support.outage import AT_MOST, CHANGES
-from tests.support.scene import Fault, Scene, staged
 
 pytestmark = [pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed"), pytest.mark.slow]
 

@@ -7,11 +7,11 @@ import aiomysql
 import pymysql
 import pytest
 
+from checks.support.scene import Scene, settings
+from checks.support.traffic import KEY
 from tests.conftest import make_settings, migrate_in_thread, serving
 from tests.core.db.test_pool import until_started
 from tests.support.mariadb import PrivateMariaDB, is_installed
-from tests.support.scene import Scene, settings
-from tests.support.traffic import KEY
 
 pytestmark = [pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed"), pytest.mark.slow]
 

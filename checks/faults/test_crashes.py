@@ -22,10 +22,10 @@ from app.core.db.types import ServerNow
 from app.countries.models import SummaryCache
 from app.refresh.crud import LEASE
 from app.sources.countries import bundled_records
+from checks.support.story import Story, let_sources_say, read_story
 from tests.conftest import COUNTRIES, RATES, Client, make_settings, migrate_in_thread, serving
 from tests.support.mariadb import PrivateMariaDB
 from tests.support.service import ServiceProcess
-from tests.support.story import Story, let_sources_say, read_story
 from tests.support.upstream import FakeUpstream
 
 ADA = {"fname": "Ada", "lname": "Mensah", "password": "correct horse battery"}

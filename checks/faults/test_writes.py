@@ -17,11 +17,11 @@ import httpx
 import pytest
 
 from app.sources.countries import bundled_records
+from checks.faults.test_concurrency import started
+from checks.support.story import let_sources_say, read_story
 from tests.conftest import COUNTRIES, RATES, Client
-from tests.faults.test_concurrency import started
 from tests.rates.test_import import newest_lines, rows_of, stored, table, write
 from tests.support.service import ROOT, ServiceProcess
-from tests.support.story import let_sources_say, read_story
 from tests.support.upstream import FakeUpstream
 
 ADA = {"fname": "Ada", "lname": "Mensah", "password": "correct horse battery"}

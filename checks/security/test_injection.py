@@ -6,8 +6,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.security.payloads import ALL, FORGED
-from tests.security.wire import forged_lines
+from checks.security.payloads import ALL, FORGED
+from checks.security.wire import forged_lines
 from tests.support.service import ServiceProcess
 
 UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
@@ -38,7 +38,7 @@ async def running(engine, database_url, tmp_path):
     log_format = "console" if engine == "sqlite" else "json"
     settings = {"database_url": database_url, "country_sources": "bundled", "rate_sources": "bundled"}
     service = ServiceProcess(tmp_path, log_requests="all", log_format=log_format, **settings)
-    service.application = "tests.security.cheap:app"
+    service.application = "checks.security.cheap:app"
     async with service, httpx.AsyncClient(base_url=service.url, timeout=30) as client:
         assert (await client.post("/countries/refresh")).status_code == 200
         yield service, client, log_format == "json"

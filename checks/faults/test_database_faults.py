@@ -9,10 +9,10 @@ from typing import Any
 import pymysql
 import pytest
 
+from checks.support.outage import CHANGES
+from checks.support.scene import Scene, staged
 from tests.conftest import migrate_in_thread
 from tests.support.mariadb import PrivateMariaDB, is_installed
-from tests.support.outage import CHANGES
-from tests.support.scene import Scene, staged
 
 pytestmark = [pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed"), pytest.mark.slow]
 

@@ -17,9 +17,10 @@ import httpx
 import pytest
 
 from app.core.db.migrations import head_revision
+from checks.support import galera
+from checks.support.galera import GaleraCluster, GaleraNode
 from tests.conftest import COUNTRIES, RATES, migrate_in_thread
-from tests.support import galera, haproxy
-from tests.support.galera import GaleraCluster, GaleraNode
+from tests.support import haproxy
 from tests.support.haproxy import HAProxy
 from tests.support.service import ROOT, ServiceProcess
 from tests.support.upstream import after

@@ -12,9 +12,9 @@ import httpx
 import pymysql
 import pytest
 
+from checks.support.story import let_sources_say, read_story
 from tests.conftest import COUNTRIES, RATES
 from tests.support.service import ServedProcess, ServiceProcess
-from tests.support.story import let_sources_say, read_story
 
 TAKEN_OVER_SECONDS = 10
 FETCH_SECONDS = 2

@@ -18,7 +18,7 @@ import pytest
 from tests.support.service import ROOT, ServiceProcess
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
-CONFIG = ROOT / "tests/security/schemathesis.toml"
+CONFIG = ROOT / "checks/security/schemathesis.toml"
 OWN = "^/users/me"
 """Operations for accounts, which the operator has none of."""
 KEY = "key-of-the-operator"
@@ -42,7 +42,7 @@ async def running(database_url, tmp_path):
         rate_limit_refresh="off",
         rate_limit_sign_in="off",
     )
-    service.application = "tests.security.cheap:app"
+    service.application = "checks.security.cheap:app"
     async with service, httpx.AsyncClient(base_url=service.url, timeout=30) as client:
         loaded = await client.post("/countries/refresh", headers={"X-API-Key": KEY})
         assert loaded.status_code == 200

@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 
-from tests.support.outage import AT_MOST, BACK_SECONDS, Outage
+from checks.support.outage import AT_MOST, BACK_SECONDS, Outage
+from checks.support.traffic import KEY, Traffic
 from tests.support.service import ServiceProcess
-from tests.support.traffic import KEY, Traffic
 
 POOL = {"size": 8, "in_use": 0, "waiting": 0, "overflow": 0, "max_overflow": 4}
 

@@ -17,11 +17,12 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from checks.support import hostile
+from checks.support.hostile import MIB, Authority, Cases, named_with_a_face, without_length
+from checks.support.process_figures import forget_peak, peak, resident
 from tests.conftest import COUNTRIES, RATES, usual_answers
-from tests.support import hostile, payloads
-from tests.support.hostile import MIB, Authority, Cases, named_with_a_face, without_length
+from tests.support import payloads
 from tests.support.mariadb import free_port
-from tests.support.process_figures import forget_peak, peak, resident
 from tests.support.service import ROOT, ServiceProcess
 from tests.support.upstream import Answer, FakeUpstream, Request, body, document, hang
 

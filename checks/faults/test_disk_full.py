@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from checks.support.outage import CHANGES
+from checks.support.scene import Scene, staged
 from tests.conftest import migrate_in_thread
-from tests.support.outage import CHANGES
-from tests.support.scene import Scene, staged
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from checks.support.open_loop import OpenLoop, Outcome
 from tests.conftest import COUNTRIES, RATES
-from tests.support.open_loop import OpenLoop, Outcome
 from tests.support.service import ServedProcess
 from tests.support.upstream import FakeUpstream, after
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
-from tests.security.test_injection import KNOWN_HEADERS
-from tests.security.wire import Reply, ask, forged_lines, request
+from checks.security.test_injection import KNOWN_HEADERS
+from checks.security.wire import Reply, ask, forged_lines, request
 from tests.support.service import ServiceProcess
 
 FIELDS = (

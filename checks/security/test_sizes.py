@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from tests.security.wire import ask, is_error, request
+from checks.security.wire import ask, is_error, request
 from tests.support.service import ServedProcess
 
 JSON = b"Content-Type: application/json"

@@ -5,7 +5,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 from statistics import median
 
-from tests.support.traffic import Answer
+from checks.support.traffic import Answer
 
 AT_MOST = 5
 """Seconds for any answer."""

@@ -10,12 +10,12 @@ from typing import Final
 import httpx
 import pytest
 
+from checks.support.process_figures import open_files, resident, threads
+from checks.support.watched import TASKS
 from tests.conftest import COUNTRIES, RATES, migrate_in_thread
 from tests.support.mariadb import PrivateMariaDB
-from tests.support.process_figures import open_files, resident, threads
 from tests.support.service import ServiceProcess
 from tests.support.upstream import in_turn, status
-from tests.support.watched import TASKS
 
 MOST_GROWTH: Final = 2 * 1.048576
 """MB by which the line through the memory of the second half may rise from its one end to its other."""
@@ -41,7 +41,7 @@ class Sample:
 
 
 class Watched(ServiceProcess):
-    application = "tests.support.watched:app"
+    application = "checks.support.watched:app"
 
 
 def rise(values: list[float]) -> float:

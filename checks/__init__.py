@@ -1,0 +1,1 @@
+"""Long checks: faults, security, consistency, pool. scripts/test-faults and scripts/test-security run them."""

@@ -1,0 +1,24 @@
+"""What the checks share: the servers and fixtures of the tests, and the rows of a table."""
+
+from checks.support.rows import (  # noqa: F401  # fixtures and hooks
+    figure,
+    is_full,
+    pytest_addoption,
+    pytest_runtest_makereport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
+from tests.conftest import (  # noqa: F401  # fixtures and hooks
+    _upstream,
+    bare_environment,
+    database_url,
+    interruptible_children,
+    mariadb,
+    mysql_url,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_generate_tests,
+    pytest_report_header,
+    sqlite_template,
+    upstream,
+)
