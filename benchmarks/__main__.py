@@ -12,16 +12,22 @@ import httpx
 import typer
 from rich.console import Console
 
-from benchmarks import consistency, growth, memory, misses, pool, rates, reads, refresh, start, tracking, workers
-from benchmarks.databases import usable_engines
-from benchmarks.document import PAGE, write_section
-from benchmarks.interrupts import end_on_signals
-from benchmarks.load import WRK, LoadFailed
-from benchmarks.machine import describe, placement, processor
-from benchmarks.processes import ProcessDied, keep_to_load_cores
-from benchmarks.reads import WrongAnswer
-from benchmarks.run import Plan, Run, opened_run
-from benchmarks.tables import Report, show, to_markdown
+from benchmarks import consistency, pool
+from benchmarks.base.databases import usable_engines
+from benchmarks.base.document import PAGE, write_section
+from benchmarks.base.interrupts import end_on_signals
+from benchmarks.base.load import WRK, LoadFailed
+from benchmarks.base.machine import describe, placement, processor
+from benchmarks.base.processes import ProcessDied, keep_to_load_cores
+from benchmarks.base.run import Plan, Run, opened_run
+from benchmarks.base.tables import Report, show, to_markdown
+from benchmarks.process import memory, start
+from benchmarks.rates import rates
+from benchmarks.reads import hits as reads
+from benchmarks.reads import misses, workers
+from benchmarks.reads.hits import WrongAnswer
+from benchmarks.refresh import growth, refresh
+from benchmarks.tracking import tracking
 
 
 class Part(StrEnum):

@@ -3,13 +3,13 @@
 import asyncio
 from contextlib import ExitStack
 
+from benchmarks.base.processes import CORES
+from benchmarks.base.run import Run
+from benchmarks.base.servers import service
+from benchmarks.base.tables import Report, Table
+from benchmarks.base.upstream import fake_upstream
 from benchmarks.consistency_check import Ledger
 from benchmarks.consistency_readers import Exchange
-from benchmarks.processes import CORES
-from benchmarks.run import Run
-from benchmarks.servers import service
-from benchmarks.tables import Report, Table
-from benchmarks.upstream import fake_upstream
 
 REVALIDATE_SECONDS = 1.0
 """CACHE_REVALIDATE_SECONDS of both processes."""

@@ -6,9 +6,9 @@ import time
 
 import httpx
 
+from benchmarks.base.synthetic import with_population
+from benchmarks.base.upstream import COUNTRIES, Upstream
 from benchmarks.consistency_check import BASE_POPULATION, Ledger, Read, Refreshed
-from benchmarks.synthetic import with_population
-from benchmarks.upstream import COUNTRIES, Upstream
 from tests.support import payloads
 
 READERS = 4

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import httpx
 
+from benchmarks.base.run import Run
+from benchmarks.base.servers import service
+from benchmarks.base.tables import Report, Table
+from benchmarks.base.upstream import fake_upstream
 from benchmarks.pool_load import Request, Tally, load
-from benchmarks.run import Run
-from benchmarks.servers import service
-from benchmarks.tables import Report, Table
-from benchmarks.upstream import fake_upstream
 
 _USER: Final = (
     '{"fname": "Ada", "lname": "Mensah", "email": "ada{n}@example.com", "password": "correct horse battery",'

@@ -8,19 +8,22 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from benchmarks import rates_check, rates_import, rates_year, tracking
-from benchmarks.answers import Answer, decoded_body, read_messages, write_answers
+from benchmarks.base.answers import Answer, decoded_body, read_messages, write_answers
+from benchmarks.base.document import replace_section
+from benchmarks.base.load import LoadFailed, parse_wrk
+from benchmarks.base.spread import ratios, spread
+from benchmarks.base.synthetic import synthetic_countries
+from benchmarks.base.tables import Report, Table, to_markdown
 from benchmarks.consistency_check import BASE_POPULATION, Ledger, Read, Refreshed
-from benchmarks.document import replace_section
-from benchmarks.growth import judge
-from benchmarks.load import LoadFailed, parse_wrk
 from benchmarks.pool_load import Request, Tally
-from benchmarks.rates_rows import CODES, ROWS, SOURCES, codes_of, years
-from benchmarks.spread import ratios, spread
-from benchmarks.synthetic import synthetic_countries
-from benchmarks.tables import Report, Table, to_markdown
-from benchmarks.tracking import Measured
-from benchmarks.tracking_rows import as_json, batches
+from benchmarks.rates import check as rates_check
+from benchmarks.rates import imports as rates_import
+from benchmarks.rates import year as rates_year
+from benchmarks.rates.rows import CODES, ROWS, SOURCES, codes_of, years
+from benchmarks.refresh.growth import judge
+from benchmarks.tracking import tracking
+from benchmarks.tracking.rows import as_json, batches
+from benchmarks.tracking.tracking import Measured
 
 WRK_SAYS = """Running 3s test @ http://127.0.0.1:8000/countries
   1 threads and 16 connections

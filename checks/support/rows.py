@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import pytest
 
-from benchmarks.document import write_section
-from benchmarks.tables import Report, Table, to_markdown
+from benchmarks.base.document import write_section
+from benchmarks.base.tables import Report, Table, to_markdown
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs/reliability.md"
 COLUMNS: Final = ("check", "figure", "result")

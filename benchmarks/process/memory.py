@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.load import CONNECTIONS, WRK, parse_wrk
-from benchmarks.processes import LOAD_CORES, environment, running
-from benchmarks.refresh import refresh_once
-from benchmarks.run import Run
-from benchmarks.servers import Server, service
-from benchmarks.tables import Report, Table
-from benchmarks.upstream import fake_upstream
+from benchmarks.base.load import CONNECTIONS, WRK, parse_wrk
+from benchmarks.base.processes import LOAD_CORES, environment, running
+from benchmarks.base.run import Run
+from benchmarks.base.servers import Server, service
+from benchmarks.base.tables import Report, Table
+from benchmarks.base.upstream import fake_upstream
+from benchmarks.refresh.refresh import refresh_once
 
 PATHS = Path(__file__).with_name("paths.lua")
 REFRESH_SECONDS = 5.0

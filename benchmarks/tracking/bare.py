@@ -13,7 +13,7 @@ from app.core.config.settings import Settings
 from app.core.db.dialects import dialect_for
 from app.core.db.engine import create_engine
 from app.tracking.models import Document, Transfer
-from benchmarks.tracking_rows import STATE, batches
+from benchmarks.tracking.rows import STATE, batches
 
 COLUMNS = ("UBID", "uniqueId", "SMScount", "state", "when", "data")
 UBID = "00000000-0000-4000-8000-000000000000"

@@ -3,13 +3,13 @@
 import json
 from contextlib import ExitStack
 
-from benchmarks.answers import capture
-from benchmarks.load import Target, compare, rates
-from benchmarks.reads import WrongAnswer
-from benchmarks.run import Run
-from benchmarks.servers import plain_orm, service
-from benchmarks.spread import ratios, spread
-from benchmarks.tables import Report, Table
+from benchmarks.base.answers import capture
+from benchmarks.base.load import Target, compare, rates
+from benchmarks.base.run import Run
+from benchmarks.base.servers import plain_orm, service
+from benchmarks.base.spread import ratios, spread
+from benchmarks.base.tables import Report, Table
+from benchmarks.reads.hits import WrongAnswer
 
 COLUMNS = ("engine", "plain, req/s", "service, req/s", "service / plain")
 

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from benchmarks.load import LoadFailed
+from benchmarks.base.load import LoadFailed
 
 
 class Asker:

@@ -5,10 +5,10 @@ import sys
 import time
 from contextlib import suppress
 
-from benchmarks.processes import SERVER_CORES, START_SECONDS, ProcessDied, environment, running
-from benchmarks.run import Run
-from benchmarks.spread import spread
-from benchmarks.tables import Report, Table
+from benchmarks.base.processes import SERVER_CORES, START_SECONDS, ProcessDied, environment, running
+from benchmarks.base.run import Run
+from benchmarks.base.spread import spread
+from benchmarks.base.tables import Report, Table
 from tests.support.mariadb import free_port
 
 TIMES = 5

@@ -2,12 +2,12 @@
 
 from contextlib import ExitStack
 
-from benchmarks.load import Target, compare, rates
-from benchmarks.processes import CORES
-from benchmarks.run import Run
-from benchmarks.servers import service
-from benchmarks.spread import ratios, spread
-from benchmarks.tables import Report, Table
+from benchmarks.base.load import Target, compare, rates
+from benchmarks.base.processes import CORES
+from benchmarks.base.run import Run
+from benchmarks.base.servers import service
+from benchmarks.base.spread import ratios, spread
+from benchmarks.base.tables import Report, Table
 
 SETTINGS: dict[str, dict[str, object]] = {"cache on": {}, "cache off": {"cache_max_bytes": 0}}
 COLUMNS = ("engine", "setting", "1 worker, req/s", "2 workers, req/s", "2 / 1")

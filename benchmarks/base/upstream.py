@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import LOAD_CORES, environment, running, wait_until_listening
+from benchmarks.base.processes import LOAD_CORES, environment, running, wait_until_listening
 from tests.support import payloads
 from tests.support.mariadb import free_port
 from tests.support.upstream import Answer, FakeUpstream, Request, body
@@ -46,7 +46,7 @@ def fake_upstream(folder: Path) -> Iterator[Upstream]:
     upstream = Upstream(folder, port)
     upstream.tell(COUNTRIES, payloads.v3_1())
     upstream.tell(RATES, payloads.er_api())
-    command = [sys.executable, "-m", "benchmarks.upstream", str(folder), str(port)]
+    command = [sys.executable, "-m", "benchmarks.base.upstream", str(folder), str(port)]
     with running(command, folder, environment(), cores=LOAD_CORES) as process:
         wait_until_listening(process, port)
         yield upstream

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from benchmarks.interrupts import uninterrupted
-from benchmarks.processes import environment, run_to_end
+from benchmarks.base.interrupts import uninterrupted
+from benchmarks.base.processes import environment, run_to_end
 from tests.support.mariadb import PrivateMariaDB, is_installed
 
 ENGINES = ("mariadb", "sqlite")

@@ -5,12 +5,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.answers import Answer, capture, decoded_body
-from benchmarks.load import Target, Turn, compare, costs, rates
-from benchmarks.run import Run
-from benchmarks.servers import NGINX, Server, bare, nginx, service
-from benchmarks.spread import ratios, spread
-from benchmarks.tables import Report, Table
+from benchmarks.base.answers import Answer, capture, decoded_body
+from benchmarks.base.load import Target, Turn, compare, costs, rates
+from benchmarks.base.run import Run
+from benchmarks.base.servers import NGINX, Server, bare, nginx, service
+from benchmarks.base.spread import ratios, spread
+from benchmarks.base.tables import Report, Table
 
 SERVICE, LOGGING, UNCACHED = "service", "service, default log", "service, cache off"
 BARE, BESIDE, FILES = "bare", "bare, same imports", "nginx"

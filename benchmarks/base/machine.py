@@ -7,9 +7,9 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks.load import WRK
-from benchmarks.processes import CORES, LOAD_CORES, SERVER_CORES
-from benchmarks.servers import NGINX
+from benchmarks.base.load import WRK
+from benchmarks.base.processes import CORES, LOAD_CORES, SERVER_CORES
+from benchmarks.base.servers import NGINX
 from tests.support.mariadb import PROGRAM
 
 PACKAGES = ("uvicorn", "uvloop", "httptools", "fastapi", "sqlalchemy", "sqlmodel", "aiomysql", "aiosqlite", "pydantic")

@@ -9,10 +9,10 @@ from zipfile import ZipFile
 
 from currency_converter import CURRENCY_FILE
 
-from benchmarks.processes import SERVER_CORES, environment, peak_of_run, run_to_end
-from benchmarks.run import Run
-from benchmarks.spread import Spread, ratios, spread
-from benchmarks.tables import Report, Table
+from benchmarks.base.processes import SERVER_CORES, environment, peak_of_run, run_to_end
+from benchmarks.base.run import Run
+from benchmarks.base.spread import Spread, ratios, spread
+from benchmarks.base.tables import Report, Table
 
 LARGEST_GROWTH: Final = 20.0
 """MiB."""
@@ -66,7 +66,7 @@ def _measure_round(run: Run, engine: str, whole: Path, tenth: Path, measured: Me
         run.databases.drop(url)
     measured.growths.append(peaks[1] - peaks[0])
     url = run.databases.new(engine, loaded=False)
-    command = [sys.executable, "-m", "benchmarks.rates_bare", url, str(whole)]
+    command = [sys.executable, "-m", "benchmarks.rates.bare", url, str(whole)]
     measured.bare.append(float(run_to_end(command, run.new_folder(), environment(), cores=SERVER_CORES)))
     run.databases.drop(url)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import httpx
 
 from app.sources.client import create_http_client
-from benchmarks.processes import SERVER_CORES, environment, run_to_end
-from benchmarks.run import Run
-from benchmarks.servers import Server, service
-from benchmarks.spread import spread
-from benchmarks.tables import Report, Table
-from benchmarks.upstream import COUNTRIES, RATES, Upstream, fake_upstream
+from benchmarks.base.processes import SERVER_CORES, environment, run_to_end
+from benchmarks.base.run import Run
+from benchmarks.base.servers import Server, service
+from benchmarks.base.spread import spread
+from benchmarks.base.tables import Report, Table
+from benchmarks.base.upstream import COUNTRIES, RATES, Upstream, fake_upstream
 
 REFRESHES = 20
 
@@ -86,7 +86,7 @@ def _time_parts(folder: Path, *, times: int, **settings: object) -> dict[str, li
     Returns:
         Seconds of each part, in the order of their end, one value a refresh.
     """
-    command = [sys.executable, "-m", "benchmarks.refresh_parts", str(times)]
+    command = [sys.executable, "-m", "benchmarks.refresh.parts", str(times)]
     env = environment(refresh_on_start="never", log_level="ERROR", **settings)
     timed: dict[str, list[float]] = json.loads(run_to_end(command, folder, env, cores=SERVER_CORES))
     return timed

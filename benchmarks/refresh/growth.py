@@ -5,13 +5,13 @@ from itertools import pairwise
 
 import httpx
 
-from benchmarks.refresh import refresh_once
-from benchmarks.run import Run
-from benchmarks.servers import service
-from benchmarks.spread import spread
-from benchmarks.synthetic import synthetic_countries
-from benchmarks.tables import Report, Table
-from benchmarks.upstream import COUNTRIES, Upstream, fake_upstream
+from benchmarks.base.run import Run
+from benchmarks.base.servers import service
+from benchmarks.base.spread import spread
+from benchmarks.base.synthetic import synthetic_countries
+from benchmarks.base.tables import Report, Table
+from benchmarks.base.upstream import COUNTRIES, Upstream, fake_upstream
+from benchmarks.refresh.refresh import refresh_once
 
 SIZES = (250, 2_500, 25_000)
 PAGE = 100

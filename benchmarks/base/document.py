@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from benchmarks.processes import ROOT
+from benchmarks.base.processes import ROOT
 
 PAGE = ROOT / "docs/performance.md"
 

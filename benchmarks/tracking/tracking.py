@@ -5,13 +5,13 @@ import sys
 from dataclasses import dataclass, field
 from typing import Final
 
-from benchmarks.memory import resident_mebibytes
-from benchmarks.processes import SERVER_CORES, environment, peak_of_run, run_to_end
-from benchmarks.run import Run
-from benchmarks.servers import service
-from benchmarks.spread import Spread, ratios, spread
-from benchmarks.tables import Report, Table
-from benchmarks.tracking_rows import BATCH
+from benchmarks.base.processes import SERVER_CORES, environment, peak_of_run, run_to_end
+from benchmarks.base.run import Run
+from benchmarks.base.servers import service
+from benchmarks.base.spread import Spread, ratios, spread
+from benchmarks.base.tables import Report, Table
+from benchmarks.process.memory import resident_mebibytes
+from benchmarks.tracking.rows import BATCH
 
 SINGLES: Final = 5_000
 """Documents that are sent one at a time."""
@@ -86,7 +86,7 @@ def _through_service(run: Run, url: str, way: str) -> tuple[float, dict[str, flo
 def _module(way: str, url: str, documents: int) -> list[str]:
     if way == "client":
         return ["app", "sms-batch", "--count", str(documents), "--url", url]
-    return ["benchmarks.tracking_load", "stream" if way == "stream" else "singles", url, str(documents)]
+    return ["benchmarks.tracking.load", "stream" if way == "stream" else "singles", url, str(documents)]
 
 
 def _seconds(out: str) -> float:
@@ -96,7 +96,7 @@ def _seconds(out: str) -> float:
 
 
 def _bare(run: Run, url: str) -> float:
-    command = [sys.executable, "-m", "benchmarks.tracking_bare", url, str(run.plan.documents)]
+    command = [sys.executable, "-m", "benchmarks.tracking.bare", url, str(run.plan.documents)]
     seconds = run_to_end(command, run.new_folder(), environment(), cores=SERVER_CORES)
     return run.plan.documents / float(seconds)
 

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from statistics import median, quantiles
 from typing import Final
 
-from benchmarks.answers import capture
-from benchmarks.latency import Asker
-from benchmarks.rates_rows import ROWS, fill, years
-from benchmarks.run import Run
-from benchmarks.servers import bare, service
-from benchmarks.tables import Report, Table
+from benchmarks.base.answers import capture
+from benchmarks.base.latency import Asker
+from benchmarks.base.run import Run
+from benchmarks.base.servers import bare, service
+from benchmarks.base.tables import Report, Table
+from benchmarks.rates.rows import ROWS, fill, years
 
 REQUESTS: Final = 500
 WARM_UP: Final = 20

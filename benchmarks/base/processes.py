@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.interrupts import uninterrupted
+from benchmarks.base.interrupts import uninterrupted
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORES = {CORES[0]}
 LOAD_CORES = set(CORES[1:]) or {CORES[0]}
@@ -114,7 +114,7 @@ def peak_of_run(
     Raises:
         ProcessDied: It failed.
     """
-    timed = [sys.executable, "-m", "benchmarks.peak", *command]
+    timed = [sys.executable, "-m", "benchmarks.base.peak", *command]
     *out, peak = run_to_end(timed, folder, env, cores=cores).splitlines()
     return "\n".join(out), float(peak)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.databases import Databases
+from benchmarks.base.databases import Databases
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Final
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from benchmarks.load import LoadFailed
-from benchmarks.tracking_rows import as_json, batches
+from benchmarks.base.load import LoadFailed
+from benchmarks.tracking.rows import as_json, batches
 
 IN_FLIGHT: Final = 4
 """Requests at the same time, each on a connection of its own."""

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.answers import Answer, write_answers
-from benchmarks.processes import SERVER_CORES, environment, running, wait_until_listening
+from benchmarks.base.answers import Answer, write_answers
+from benchmarks.base.processes import SERVER_CORES, environment, running, wait_until_listening
 from tests.support.mariadb import free_port
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
@@ -38,7 +38,7 @@ def service(folder: Path, *, cores: set[int] = SERVER_CORES, **settings: object)
 @contextmanager
 def _application(name: str, folder: Path, **variables: object) -> Iterator[Server]:
     port = free_port()
-    command = [sys.executable, "-m", "benchmarks.serve", name, str(port)]
+    command = [sys.executable, "-m", "benchmarks.base.serve", name, str(port)]
     with running(command, folder, environment(**variables), cores=SERVER_CORES) as process:
         wait_until_listening(process, port)
         yield Server(f"http://127.0.0.1:{port}", process)
@@ -49,7 +49,7 @@ def bare(folder: Path, answers: Mapping[str, Answer], *, beside: bool = False) -
     """The bare ASGI function with these answers by path and query; if so, beside the imported service."""
     file = folder / "answers"
     write_answers(file, answers)
-    name = "benchmarks.bare_beside:app" if beside else "benchmarks.bare:app"
+    name = "benchmarks.contenders.bare_beside:app" if beside else "benchmarks.contenders.bare:app"
     with _application(name, folder, answers_file=file) as server:
         yield server
 
@@ -57,7 +57,7 @@ def bare(folder: Path, answers: Mapping[str, Answer], *, beside: bool = False) -
 @contextmanager
 def plain_orm(folder: Path, database_url: str) -> Iterator[Server]:
     """The plain way of listing countries, on the same database."""
-    with _application("benchmarks.plain_orm:app", folder, database_url=database_url) as server:
+    with _application("benchmarks.contenders.plain_orm:app", folder, database_url=database_url) as server:
         yield server
 
 

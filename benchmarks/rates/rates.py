@@ -1,8 +1,10 @@
 """Exchange rates: the import of a history, conversions against an independent library, and a year of one pair."""
 
-from benchmarks import rates_check, rates_import, rates_year
-from benchmarks.run import Run
-from benchmarks.tables import Report
+from benchmarks.base.run import Run
+from benchmarks.base.tables import Report
+from benchmarks.rates import check as rates_check
+from benchmarks.rates import imports as rates_import
+from benchmarks.rates import year as rates_year
 
 
 def measure(run: Run) -> Report:

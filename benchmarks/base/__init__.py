@@ -1,0 +1,1 @@
+"""What the parts share: processes, databases, load, tables."""

@@ -1,0 +1,1 @@
+"""Start, memory and several processes."""

@@ -1,0 +1,1 @@
+"""Conversion, series and the import of exchange rates."""

@@ -1,0 +1,1 @@
+"""How long a refresh takes, and how it grows with the data."""

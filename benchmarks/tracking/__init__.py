@@ -1,0 +1,1 @@
+"""Bulk loads of documents."""
