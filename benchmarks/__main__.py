@@ -12,7 +12,6 @@ import httpx
 import typer
 from rich.console import Console
 
-from benchmarks import consistency, pool
 from benchmarks.base.databases import usable_engines
 from benchmarks.base.document import PAGE, write_section
 from benchmarks.base.interrupts import end_on_signals
@@ -40,8 +39,6 @@ class Part(StrEnum):
     MEMORY = "memory"
     START = "start"
     WORKERS = "workers"
-    CONSISTENCY = "consistency"
-    POOL = "pool"
     TRACKING = "tracking"
     RATES = "rates"
 
@@ -54,8 +51,6 @@ MEASURES: dict[Part, Callable[[Run], Report]] = {
     Part.MEMORY: memory.measure,
     Part.START: start.measure,
     Part.WORKERS: workers.measure,
-    Part.CONSISTENCY: consistency.measure,
-    Part.POOL: pool.measure,
     Part.TRACKING: tracking.measure,
     Part.RATES: rates.measure,
 }
@@ -77,8 +72,6 @@ def measure(
     minutes: Annotated[
         float | None, typer.Option(min=0.1, help="Of the watch on memory; 5 by default, 1 where all is measured.")
     ] = None,
-    reads: Annotated[int, typer.Option(min=1, help="Of the check of consistency, at least.")] = 10_000,
-    refreshes: Annotated[int, typer.Option(min=1, help="Of the check of consistency.")] = 50,
     documents: Annotated[int, typer.Option(min=1, help="Of one turn of tracking.")] = 412_343,
     write: Annotated[bool, typer.Option("--write", help="Write the results to docs/performance.md.")] = False,
 ) -> None:
@@ -89,9 +82,7 @@ def measure(
         engines = usable_engines(engine)
     except ValueError as error:
         raise SystemExit(f"benchmarks: {error}") from None
-    plan = Plan(
-        engines, rounds, seconds or (3 if parts else 1), minutes or (5 if parts else 1), reads, refreshes, documents
-    )
+    plan = Plan(engines, rounds, seconds or (3 if parts else 1), minutes or (5 if parts else 1), documents)
     try:
         kept_all = _run_all(plan, parts or list(Part), write=write)
     except (LoadFailed, ProcessDied, WrongAnswer, httpx.HTTPError) as error:

@@ -1,1 +1,1 @@
-"""Long checks: faults, security, consistency, pool. scripts/test-faults and scripts/test-security run them."""
+"""Long checks: faults, security, consistency, pool. ``scripts/checks`` runs them."""

@@ -1,5 +1,6 @@
 """What the checks share: the servers and fixtures of the tests, and the rows of a table."""
 
+from checks.support.processes import process_settings  # noqa: F401
 from checks.support.rows import (  # noqa: F401  # fixtures and hooks
     figure,
     is_full,
@@ -11,14 +12,18 @@ from checks.support.rows import (  # noqa: F401  # fixtures and hooks
 from tests.conftest import (  # noqa: F401  # fixtures and hooks
     _upstream,
     bare_environment,
+    client,
     database_url,
     interruptible_children,
+    loaded,
     mariadb,
     mysql_url,
     pytest_collection_modifyitems,
     pytest_configure,
     pytest_generate_tests,
     pytest_report_header,
+    service,
+    settings,
     sqlite_template,
     upstream,
 )

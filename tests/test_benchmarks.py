@@ -14,8 +14,6 @@ from benchmarks.base.load import LoadFailed, parse_wrk
 from benchmarks.base.spread import ratios, spread
 from benchmarks.base.synthetic import synthetic_countries
 from benchmarks.base.tables import Report, Table, to_markdown
-from benchmarks.consistency_check import BASE_POPULATION, Ledger, Read, Refreshed
-from benchmarks.pool_load import Request, Tally
 from benchmarks.rates import check as rates_check
 from benchmarks.rates import imports as rates_import
 from benchmarks.rates import year as rates_year
@@ -24,6 +22,8 @@ from benchmarks.refresh.growth import judge
 from benchmarks.tracking import tracking
 from benchmarks.tracking.rows import as_json, batches
 from benchmarks.tracking.tracking import Measured
+from checks.consistency.ledger import BASE_POPULATION, Ledger, Read, Refreshed
+from checks.pool.load import Request, Tally
 
 WRK_SAYS = """Running 3s test @ http://127.0.0.1:8000/countries
   1 threads and 16 connections

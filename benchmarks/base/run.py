@@ -22,10 +22,6 @@ class Plan:
     """Of one measurement by wrk."""
     minutes: float
     """Of the watch on memory."""
-    reads: int
-    """Of the check of consistency, at least."""
-    refreshes: int
-    """Of the check of consistency."""
     documents: int
     """Of one turn of tracking."""
 

@@ -19,8 +19,3 @@ def _copy(record: dict[str, Any], turn: int) -> dict[str, Any]:
         return record
     kept = {key: value for key, value in record.items() if key not in ("cca2", "cca3")}
     return {**kept, "name": {"common": f"{record['name']['common']} {turn}"}}
-
-
-def with_population(records: list[dict[str, Any]], population: int) -> list[dict[str, Any]]:
-    """The same countries, all with one population."""
-    return [{**record, "population": population} for record in records]

@@ -33,7 +33,7 @@ NAMES = (f"service{number}" for number in itertools.count(1))
 @pytest.fixture(scope="module")
 def at_full_size(is_full: bool) -> None:
     if not is_full:
-        pytest.skip("takes long; scripts/test-faults runs it")
+        pytest.skip("takes long; scripts/checks faults runs it")
 
 
 @pytest.fixture(scope="module")

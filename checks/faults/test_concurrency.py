@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pymysql
 import pytest
 
+from checks.support.processes import started
 from checks.support.story import let_sources_say, read_story
 from tests.conftest import COUNTRIES, RATES
 from tests.support.service import ServedProcess, ServiceProcess
@@ -21,28 +21,9 @@ FETCH_SECONDS = 2
 """In which all of those have asked who ask at the same time."""
 
 
-@pytest.fixture
-def process_settings(database_url, upstream):
-    return {
-        "database_url": database_url,
-        "country_sources": upstream.url(COUNTRIES),
-        "rate_sources": upstream.url(RATES),
-    }
-
-
 async def refresh(url: str) -> httpx.Response:
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:
         return await client.post("/countries/refresh")
-
-
-@asynccontextmanager
-async def started(*processes: ServiceProcess) -> AsyncIterator[None]:
-    """All of them at the same time."""
-    async with AsyncExitStack() as stack:
-        for process in processes:
-            stack.push_async_callback(process.stop)
-        await asyncio.gather(*(process.start() for process in processes))
-        yield
 
 
 async def refresh_at(port: int) -> tuple[int, bytes]:

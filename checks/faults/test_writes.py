@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from app.sources.countries import bundled_records
-from checks.faults.test_concurrency import started
+from checks.support.processes import started
 from checks.support.story import let_sources_say, read_story
 from tests.conftest import COUNTRIES, RATES, Client
 from tests.rates.test_import import newest_lines, rows_of, stored, table, write

@@ -1,8 +1,7 @@
-"""Checks that are rows of a table, each with the figure that it measured: of faults, and of security.
+"""Checks that are rows of a table, each with the figure that it measured.
 
-``scripts/test-faults`` and ``scripts/test-security`` run all of theirs at full
-size and print the table; the default run has those that are not slow, at a
-small size.
+``scripts/checks`` runs all rows of a part at full size and prints the table;
+under pytest alone they run at a small size.
 """
 
 from collections.abc import Callable, Iterator

@@ -16,8 +16,8 @@ from sqlmodel import text
 from app.core.db.database import Database
 from app.core.db.lease import acquire, renew_in
 from app.core.errors import DatabaseUnavailable
-from benchmarks.pool import some_requests
-from benchmarks.pool_load import load
+from checks.pool.load import load
+from checks.pool.test_pool import some_requests
 from tests.conftest import COUNTRIES, RATES, TABLES, Client, make_settings, migrate_in_thread, opened_database, serving
 from tests.support.mariadb import is_installed
 from tests.support.service import ServiceProcess

@@ -6,10 +6,10 @@ import time
 
 import httpx
 
-from benchmarks.base.synthetic import with_population
-from benchmarks.base.upstream import COUNTRIES, Upstream
-from benchmarks.consistency_check import BASE_POPULATION, Ledger, Read, Refreshed
+from checks.consistency.ledger import BASE_POPULATION, Ledger, Read, Refreshed
+from tests.conftest import COUNTRIES
 from tests.support import payloads
+from tests.support.upstream import FakeUpstream, document
 
 READERS = 4
 """For each process."""
@@ -21,7 +21,7 @@ CODINGS = ("identity", "gzip", "br")
 class Exchange:
     """One writer that refreshes through any process, and readers of each."""
 
-    def __init__(self, urls: list[str], upstream: Upstream, ledger: Ledger) -> None:
+    def __init__(self, urls: list[str], upstream: FakeUpstream, ledger: Ledger) -> None:
         self.urls = urls
         self.upstream = upstream
         self.ledger = ledger
@@ -42,7 +42,8 @@ class Exchange:
                 self.is_refreshed = True
 
     async def _refresh(self, client: httpx.AsyncClient, generation: int, *, process: int) -> None:
-        self.upstream.tell(COUNTRIES, with_population(self.records, BASE_POPULATION + generation))
+        told = [{**record, "population": BASE_POPULATION + generation} for record in self.records]
+        self.upstream.answers[COUNTRIES] = document(told)
         response = await client.post(f"{self.urls[process]}/countries/refresh")
         response.raise_for_status()
         self.ledger.refreshes.append(Refreshed(generation, process, time.monotonic()))

@@ -1,0 +1,1 @@
+"""Reads during refreshes: every answer is whole, and as new as promised."""

@@ -1,0 +1,32 @@
+"""Reads during refreshes from two processes on one database: every answer is whole, and as new as promised."""
+
+import pytest
+
+from checks.consistency.ledger import Ledger
+from checks.consistency.readers import Exchange
+from checks.support.processes import started
+from tests.support.service import ServiceProcess
+
+REVALIDATE_SECONDS = 1.0
+PROCESSES = 2
+
+
+@pytest.mark.slow
+@pytest.mark.row("reads through 2 processes during refreshes")
+async def test_reads_during_refreshes_are_whole_and_as_new_as_promised(
+    process_settings, upstream, tmp_path, figure, is_full
+):
+    reads, refreshes = (10_000, 50) if is_full else (1_000, 5)
+    settings = {**process_settings, "cache_revalidate_seconds": REVALIDATE_SECONDS}
+    processes = [ServiceProcess(tmp_path, **settings) for _ in range(PROCESSES)]
+    ledger = Ledger(REVALIDATE_SECONDS)
+
+    async with started(*processes):
+        await Exchange([process.url for process in processes], upstream, ledger).run(reads=reads, refreshes=refreshes)
+
+    assert ledger.problems() == []
+    assert ledger.not_modified, "no answer was a 304, so entity tags were not checked"
+    figure(
+        f"{ledger.reads:,} reads during {refreshes} refreshes: none mixed, too old or wrong; "
+        f"{ledger.not_modified:,} answers were 304"
+    )

@@ -1,0 +1,1 @@
+"""A small connection pool under clients that hang up."""

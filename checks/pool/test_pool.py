@@ -1,0 +1,122 @@
+"""A small connection pool under many clients, half of which hang up: every connection comes back, and is closed."""
+
+import asyncio
+import math
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from checks.pool.load import Request, load
+from tests.support.service import ServiceProcess
+
+_USER: Final = (
+    '{"fname": "Ada", "lname": "Mensah", "email": "ada{n}@example.com", "password": "correct horse battery",'
+    ' "addresses": [{"street": "12 Ridge Road", "city": "Accra", "country": "GH"}]}'
+)
+REQUESTS: Final[dict[Request, float]] = {
+    Request("GET", "/countries"): 10,
+    Request("GET", "/countries?region=africa&sort=gdp_desc&limit=10"): 15,
+    Request("GET", "/countries?q=land&fields=name,population"): 10,
+    Request("GET", "/countries/ghana"): 15,
+    Request("GET", "/countries/image"): 10,
+    Request("GET", "/status"): 15,
+    Request("DELETE", "/countries/ghana"): 3,
+    Request("DELETE", "/countries/fr"): 2.8,
+    Request("POST", "/countries/refresh"): 0.2,
+    Request("POST", "/users", _USER): 2,
+    Request("GET", "/users?limit=20&sort=name_asc"): 5,
+    Request("GET", "/users/1"): 5,
+    Request("PATCH", "/users/1", '{"lname": "Owusu {n}"}'): 4,
+    Request("DELETE", "/users/2"): 1,
+    Request("GET", "/audit?limit=20"): 2,
+}
+"""What is sent, and how often in a hundred requests; {n} is a number that no other request has."""
+CLIENTS: Final = 200
+POOL_SIZE: Final = 5
+REST_SECONDS: Final = 0.6
+"""The longest rest of a client that hangs up; with it both halves finish at about the same time."""
+IDLE: Final = {"size": POOL_SIZE, "in_use": 0, "waiting": 0, "overflow": 0, "max_overflow": 0}
+SETTLE_SECONDS: Final = 15.0
+LOOK_SECONDS: Final = 0.25
+
+
+@dataclass
+class Most:
+    """The largest figures during the load."""
+
+    in_use: float = 0
+    waiting: float = 0
+    threads: int = 0
+    """Connections as the database counts them."""
+
+
+def some_requests(number: int) -> list[Request]:
+    """Requests drawn by their shares; the same ones each time."""
+    drawn = random.Random(number).choices(list(REQUESTS), weights=list(REQUESTS.values()), k=number)
+    return [request._replace(body=request.body.replace("{n}", str(n))) for n, request in enumerate(drawn)]
+
+
+@pytest.mark.slow
+@pytest.mark.engines("mariadb")
+@pytest.mark.row("200 clients on 5 connections, half of them hang up")
+async def test_every_connection_comes_back_and_is_closed(process_settings, mariadb, tmp_path, figure, is_full):
+    number, most = 10_000 if is_full else 1_000, Most()
+    process = ServiceProcess(tmp_path, db_pool_size=POOL_SIZE, db_max_overflow=0, cache_max_bytes=0, **process_settings)
+
+    def threads() -> int:
+        return int(mariadb.connections("service"))
+
+    async with process, httpx.AsyncClient(base_url=process.url, timeout=60) as client:
+        (await client.post("/countries/refresh")).raise_for_status()
+        looking = asyncio.create_task(watch(client, threads, most))
+        tally = await load(process.url, some_requests(number), clients=CLIENTS, rest_seconds=REST_SECONDS)
+        looking.cancel()
+        pool_after = await settled_pool(client)
+        threads_after = await asyncio.to_thread(settled, threads, at_most=POOL_SIZE)
+    threads_stopped = await asyncio.to_thread(settled, threads, at_most=0)
+
+    assert tally.problems == {}
+    assert pool_after == IDLE
+    assert threads_after <= POOL_SIZE
+    assert threads_stopped == 0
+    figure(
+        f"{number:,} requests, {tally.hung_up:,} hung up, 0 wrong answers; at most {most.in_use:.0f} in use and "
+        f"{most.threads} open on the server, none after the stop"
+    )
+
+
+async def watch(client: httpx.AsyncClient, count_threads: Callable[[], int], most: Most) -> None:
+    """Read the figures as Prometheus would, until cancelled."""
+    while True:
+        text = (await client.get("/metrics")).text
+        most.in_use = max(most.in_use, gauge(text, "in_use"))
+        most.waiting = max(most.waiting, gauge(text, "waiting"))
+        most.threads = max(most.threads, await asyncio.to_thread(count_threads))
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def gauge(text: str, name: str) -> float:
+    found = re.search(rf"^countries_db_pool_{name} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else math.nan
+
+
+async def settled_pool(client: httpx.AsyncClient) -> Any:
+    """The pool's figures, once abandoned work has ended."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while (figures := (await client.get("/health/ready")).json().get("pool")) != IDLE and time.monotonic() < deadline:
+        await asyncio.sleep(LOOK_SECONDS)
+    return figures
+
+
+def settled(count_threads: Callable[[], int], *, at_most: int) -> int:
+    """The number of connections on the server, which takes a moment to notice that one was closed."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while (threads := count_threads()) > at_most and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
+    return threads
