@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -11,27 +10,27 @@ from typing import Self
 import pymysql
 
 from checks.support.galera import GaleraNode, documented
-from tests.support.mariadb import free_port
+from tests.support.mariadb import free_port, wait_until_it_answers
 
 PROGRAM = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
 USER = "haproxy_check"
-"""Who asks for the state of a node: without a password and without any right."""
+"""The user of the health check: no password, no rights."""
 
 
 def what_is_missing() -> str:
-    """What to install before HAProxy can be started here; empty where it is there."""
+    """What to install before HAProxy can be started here; empty if it is installed."""
     return "" if PROGRAM else "no HAProxy here; apt-get install haproxy"
 
 
 def check_login() -> str:
-    """The packet that logs the user of the health check in, in hexadecimal: protocol 4.1, no password."""
+    """The hexadecimal packet that signs the health check in: protocol 4.1, no password."""
     capabilities = (0x0001 | 0x0200 | 0x8000).to_bytes(4, "little")  # long password, protocol 4.1, secure connection
     body = capabilities + (2**24).to_bytes(4, "little") + bytes([45]) + bytes(23) + USER.encode() + b"\0\0"
     return _packet(1, body).hex()
 
 
 def check_query() -> str:
-    """The packet that asks for the state of the node."""
+    """The hexadecimal packet that asks for the state of the node."""
     return _packet(0, b"\3SHOW STATUS LIKE 'wsrep_local_state_comment'").hex()
 
 
@@ -40,7 +39,7 @@ def _packet(number: int, body: bytes) -> bytes:
 
 
 class HAProxy:
-    """Runs when this is entered; one node of those that are well gets all connections."""
+    """Runs for the length of the block, and sends all connections to one of the healthy nodes."""
 
     def __init__(self, nodes: Sequence[GaleraNode]) -> None:
         self.nodes = nodes
@@ -50,8 +49,8 @@ class HAProxy:
         self.nodes[0].execute(f"CREATE USER IF NOT EXISTS {USER}")
         self.folder = Path(tempfile.mkdtemp(prefix="haproxy-"))
         text = documented("haproxy")
-        assert check_login() in text, "the bytes of the page say something else"
-        assert check_query() in text, "the bytes of the page say something else"
+        for packet in (check_login(), check_query()):
+            assert packet in text, "the page has other bytes"
         text = text.replace("10.0.0.10:3306", f"127.0.0.1:{self.port}")
         for node in self.nodes:
             text = text.replace(f"10.0.0.{node.number}:3306", f"127.0.0.1:{node.port}")
@@ -60,27 +59,15 @@ class HAProxy:
             self.process = subprocess.Popen(
                 [str(PROGRAM), "-db", "-f", str(self.folder / "haproxy.cfg")], stdout=log, stderr=log
             )
-        self._wait()
+        wait_until_it_answers(self.chosen_node, self.process, self.folder / "log")
         return self
 
     def chosen_node(self) -> str:
-        """The name of the node to which a new connection goes."""
+        """The name of the node that gets a new connection."""
         connection = pymysql.connect(host="127.0.0.1", port=self.port, user="root", read_timeout=5)
         with connection, connection.cursor() as cursor:
             cursor.execute("SELECT @@wsrep_node_name")
             return str(cursor.fetchone()[0])
-
-    def _wait(self) -> None:
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                self.chosen_node()
-            except pymysql.err.OperationalError:
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise RuntimeError((self.folder / "log").read_text()) from None
-                time.sleep(0.05)
-            else:
-                return
 
     def url(self, database: str) -> str:
         return f"mysql://root@127.0.0.1:{self.port}/{database}"

@@ -18,7 +18,7 @@ START_SECONDS = 60
 
 
 class ServiceProcess:
-    """``uvicorn app.main:app`` with these settings, on a free port of loopback, which it keeps when it starts again."""
+    """``uvicorn app.main:app`` with these settings, on a free port of loopback that stays the same after a restart."""
 
     application = "app.main:app"
 
@@ -27,7 +27,7 @@ class ServiceProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / f"service-{self.port}.log"
         given = {name.upper(): str(value) for name, value in settings.items()}
-        # Only what a process needs, so that no setting of this machine gets in.
+        # Nothing else, so that the settings of this machine do not apply.
         self.environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "REFRESH_ON_START": "never", **given}
         self.folder = folder
 
@@ -41,12 +41,15 @@ class ServiceProcess:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    async def start(self) -> None:
-        """Start, and wait until it answers; what does not answer is killed."""
+    def launch(self) -> None:
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(  # noqa: ASYNC220  # it starts in a moment, and outlives this call
+            self.process = subprocess.Popen(
                 self.command(), cwd=self.folder, env=self.environment, stdout=log, stderr=log
             )
+
+    async def start(self) -> None:
+        """Start, and wait until it answers; a process that does not is killed."""
+        self.launch()
         try:
             await self._until_it_answers()
         except BaseException:
@@ -65,7 +68,7 @@ class ServiceProcess:
                     return
 
     async def stop(self) -> None:
-        """End it in order, also if it is frozen."""
+        """Stop it with SIGTERM, even if it is frozen."""
         if self.process.poll() is None:
             self.process.terminate()
             self.thaw()
@@ -76,7 +79,7 @@ class ServiceProcess:
         self.process.wait()
 
     def freeze(self) -> None:
-        """Stop every thread of it; it has stopped when this returns."""
+        """Stop every thread; they have stopped when this returns."""
         self.process.send_signal(signal.SIGSTOP)
         os.waitpid(self.process.pid, os.WUNTRACED)
 
@@ -85,7 +88,7 @@ class ServiceProcess:
 
 
 class ServedProcess(ServiceProcess):
-    """``python -m app serve``: what runs in production, with its migrations, its workers and its limits on a stop."""
+    """``python -m app serve``, as in production: with migrations, workers and time limits on stopping."""
 
     def command(self) -> list[str]:
         self.environment["PORT"] = str(self.port)
