@@ -1,4 +1,4 @@
-"""Errors that only some servers give, raised in the driver as they would be, under readers and writers."""
+"""Errors that only some servers give, raised in the driver, under readers and writers."""
 
 from contextlib import asynccontextmanager
 from typing import Any
@@ -7,30 +7,28 @@ import aiomysql
 import pymysql
 import pytest
 
+from checks.support.processes import migrated_mariadb
 from checks.support.scene import Scene, settings
 from checks.support.traffic import KEY
-from tests.conftest import make_settings, migrate_in_thread, serving
+from tests.conftest import make_settings, serving
 from tests.core.db.test_pool import until_started
-from tests.support.mariadb import PrivateMariaDB, is_installed
+from tests.support.mariadb import is_installed
 
 pytestmark = [pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed"), pytest.mark.slow]
 
 
 @pytest.fixture
 async def scene(is_full):
-    """The service in this process, where the driver can be reached."""
-    server = PrivateMariaDB()
-    server.execute("CREATE DATABASE service")
-    migrate_in_thread(server.url("service"))
-    async with serving(make_settings(**settings(server.url("service")))) as client:
-        assert (await client.post("/countries/refresh", headers=KEY)).status_code == 200
-        await until_started(client)
-        yield Scene(client, 7 if is_full else 1.5, server=server)
-    server.stop()
+    """The service in this process, where the driver can be patched."""
+    with migrated_mariadb() as server:
+        async with serving(make_settings(**settings(server.url("service")))) as client:
+            assert (await client.post("/countries/refresh", headers=KEY)).status_code == 200
+            await until_started(client)
+            yield Scene(client, 7 if is_full else 1.5, server=server)
 
 
 def failing(query: Any):
-    """A fault in which this runs instead of the driver's way of sending a statement."""
+    """A fault in which this function sends statements instead of the driver's."""
 
     @asynccontextmanager
     async def fault(_: Scene):
@@ -43,10 +41,7 @@ def failing(query: Any):
 
 @pytest.mark.row("4.08 cluster node without quorum (1047)")
 async def test_node_without_quorum_is_503_until_it_has_one(scene, figure):
-    """As a database that is away.
-
-    Broken on purpose: with operational errors taken for mistakes of the service nearly all answers were 500.
-    """
+    """Broken on purpose: with operational errors treated as bugs of the service nearly all answers were 500."""
 
     async def refuse(*_):
         raise pymysql.err.OperationalError(1047, "WSREP has not yet prepared node for application use")
@@ -55,11 +50,8 @@ async def test_node_without_quorum_is_503_until_it_has_one(scene, figure):
 
 
 @pytest.mark.row("4.08 records changed since they were read (1020)")
-async def test_changed_records_are_read_and_changed_again(scene, figure):
-    """The server undoes the whole transaction, and it is done once more.
-
-    Broken on purpose: with 1020 not tried again there were more refusals than half of these errors.
-    """
+async def test_transactions_with_changed_records_are_repeated(scene, figure):
+    """Broken on purpose: with 1020 not retried there were more refusals than half of these errors."""
     send, changes, refused = aiomysql.Connection.query, 0, 0
 
     async def refuse_some(connection, sql, unbuffered=False):
@@ -75,5 +67,5 @@ async def test_changed_records_are_read_and_changed_again(scene, figure):
 
     outage = await scene.suffer(failing(refuse_some), is_away=False)
     assert refused >= 3
-    assert outage.refusals < refused / 2, "most of them passed when they were tried again"
+    assert outage.refusals < refused / 2, "most retries succeed"
     figure(f"{refused} times; {outage.figure()}")

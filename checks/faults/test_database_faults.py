@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+from collections.abc import Set
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,69 +11,47 @@ import pymysql
 import pytest
 
 from checks.support.outage import CHANGES
-from checks.support.scene import Scene, staged
-from tests.conftest import migrate_in_thread
-from tests.support.mariadb import PrivateMariaDB, is_installed
+from checks.support.processes import migrated_mariadb
+from checks.support.scene import Fault, Scene, fault, staged
+from tests.support.mariadb import is_installed
 
 pytestmark = [pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
 async def scene(tmp_path_factory, is_full):
-    server = PrivateMariaDB("--innodb-flush-log-at-trx-commit=1", "--innodb-lock-wait-timeout=1")
-    server.execute("CREATE DATABASE service")
-    server.add_user("service", "service")
-    migrate_in_thread(server.url("service"))
-    folder = tmp_path_factory.mktemp("service")
-    async with staged(folder, server.url("service", user="service"), is_full=is_full, server=server) as scene:
-        yield scene
-    server.stop()
+    arguments = "--innodb-flush-log-at-trx-commit=1", "--innodb-lock-wait-timeout=1"
+    with migrated_mariadb(*arguments) as server:
+        url = server.url("service", user="service")
+        async with staged(tmp_path_factory.mktemp("service"), url, is_full=is_full, server=server) as scene:
+            yield scene
 
 
 def connect(scene: Scene, user: str = "root") -> pymysql.Connection:
     return pymysql.connect(host="127.0.0.1", port=scene.server.port, user=user, database="service")
 
 
-@asynccontextmanager
-async def gone(scene: Scene):
-    scene.server.kill()
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(scene.server.start)
-
-
-@asynccontextmanager
-async def restarting(scene: Scene):
+def terminate(scene: Scene) -> None:
     scene.server.process.terminate()
-    await asyncio.to_thread(scene.server.process.wait)
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(scene.server.start)
+    scene.server.process.wait()
 
 
-@asynccontextmanager
-async def frozen(scene: Scene):
-    scene.server.freeze()
-    try:
-        yield
-    finally:
-        scene.server.thaw()
+def restart(scene: Scene) -> None:
+    scene.server.start()
 
 
-@asynccontextmanager
-async def read_only(scene: Scene):
-    scene.server.execute("SET GLOBAL read_only = 1")
-    try:
-        yield
-    finally:
-        scene.server.execute("SET GLOBAL read_only = 0")
+gone = fault(lambda scene: scene.server.kill(), restart)
+stopped = fault(terminate, restart)
+frozen = fault(lambda scene: scene.server.freeze(), lambda scene: scene.server.thaw())
+read_only = fault(
+    lambda scene: scene.server.execute("SET GLOBAL read_only = 1"),
+    lambda scene: scene.server.execute("SET GLOBAL read_only = 0"),
+)
 
 
 @asynccontextmanager
 async def full_of_connections(scene: Scene):
-    """Others have taken every place, those of the service as well."""
+    """Other clients hold all connections, including those of the service."""
     taken: list[Any] = []
     with connect(scene) as administrator, administrator.cursor() as cursor:
         cursor.execute("SET GLOBAL max_connections = 10")
@@ -95,13 +74,13 @@ def crowd_out(scene: Scene, administrator: Any, taken: list[Any]) -> None:
         if not others:
             return
         for number in others:
-            with contextlib.suppress(pymysql.err.OperationalError):  # it has gone by itself
+            with contextlib.suppress(pymysql.err.OperationalError):  # already closed
                 administrator.execute(f"KILL {number}")
 
 
 @asynccontextmanager
 async def locked(scene: Scene):
-    """Somebody holds rows that every change needs, and does not let go."""
+    """Another client holds rows that every change needs."""
     with connect(scene) as holder:
         for table in ("user", "lease", "sms_transfers"):
             holder.cursor().execute(f"SELECT * FROM {table} FOR UPDATE")
@@ -110,19 +89,19 @@ async def locked(scene: Scene):
 
 @asynccontextmanager
 async def deadlocked(scene: Scene):
-    """Somebody takes rows in the other order than the service, and has done too much to be the victim."""
+    """Another client locks rows in the opposite order, and has written too much to be the victim."""
     scene.server.execute("CREATE TABLE IF NOT EXISTS service.weight AS SELECT seq AS id FROM service.seq_1_to_2000")
     is_over = threading.Event()
-    somebody = threading.Thread(target=take_in_the_other_order, args=(scene, is_over))
-    somebody.start()
+    other = threading.Thread(target=lock_in_opposite_order, args=(scene, is_over))
+    other.start()
     try:
         yield
     finally:
         is_over.set()
-        await asyncio.to_thread(somebody.join)
+        await asyncio.to_thread(other.join)
 
 
-def take_in_the_other_order(scene: Scene, is_over: threading.Event) -> None:
+def lock_in_opposite_order(scene: Scene, is_over: threading.Event) -> None:
     while not is_over.is_set():
         for first, second in (("audit", "user"), ("audit", "lease"), ("sms_documents", "sms_transfers")):
             with connect(scene) as connection, contextlib.suppress(pymysql.err.OperationalError):
@@ -137,59 +116,53 @@ def deadlocks(scene: Scene) -> int:
     return int(str(scene.server.execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")[0][1]))
 
 
+def row(name: str, *values: object) -> Any:
+    return pytest.param(*values, marks=pytest.mark.row(name))
+
+
 OUTAGES = [
-    pytest.param(gone, marks=pytest.mark.row("4.01 database gone, and started again")),
-    pytest.param(restarting, marks=pytest.mark.row("4.02 database stopped and started")),
-    pytest.param(full_of_connections, marks=pytest.mark.row("4.09 too many connections (1040)")),
+    row("4.01 database gone, and started again", gone),
+    row("4.02 database stopped and started", stopped),
+    row("4.09 too many connections (1040)", full_of_connections),
+]
+WITHOUT_CHANGES = [
+    row("4.04 database read-only (1290)", read_only, CHANGES),
+    row("4.07 rows locked by somebody else (1205)", locked, CHANGES - {"sign in"}),
 ]
 
 
 @pytest.mark.parametrize("fault", OUTAGES)
-async def test_database_that_is_away_is_503_until_it_is_back(scene, figure, fault):
-    """Readers get what is in memory, marked as stale; all others 503.
+async def test_outage_is_503_until_the_database_is_back(scene: Scene, figure, fault: Fault) -> None:
+    """Cached reads are answered, marked as stale; all others get 503.
 
-    Broken on purpose: with operational errors taken for mistakes of the service nearly all answers were 500.
+    Broken on purpose: with operational errors treated as bugs of the service nearly all answers were 500.
     """
     figure((await scene.suffer(fault, is_away=True)).figure())
 
 
 @pytest.mark.row("4.03 database frozen for 60 s")
 @pytest.mark.timeout(200)
-async def test_frozen_database_is_503_in_time(scene, figure, is_full):
-    """Nobody waits for a database that says nothing.
-
-    Broken on purpose: with three times the bound answers took more than 5 s.
-    """
+async def test_frozen_database_is_503_in_time(scene: Scene, figure, is_full) -> None:
+    """Broken on purpose: with three times the time limit answers took more than 5 s."""
     figure((await scene.suffer(frozen, is_away=True, seconds=60 if is_full else None)).figure())
 
 
-@pytest.mark.row("4.04 database read-only (1290)")
-async def test_read_only_database_goes_on_to_be_read(scene, figure):
-    """Changes are 503, and readers notice nothing.
-
-    Broken on purpose: with operational errors taken for mistakes of the service changes were 500.
+@pytest.mark.parametrize(("fault", "refused"), WITHOUT_CHANGES)
+async def test_changes_are_503_in_time_while_reads_continue(
+    scene: Scene, figure, fault: Fault, refused: Set[str]
+) -> None:
+    """Broken on purpose: with operational errors treated as bugs of the service changes of a read-only database were
+    500; with three times the time limit changes of locked rows took 5.5 s.
     """
-    figure((await scene.suffer(read_only, is_away=False, refused=CHANGES)).figure())
-
-
-@pytest.mark.row("4.07 rows locked by somebody else (1205)")
-async def test_locked_rows_are_503_in_time_and_reads_go_on(scene, figure):
-    """Changes are 503 in time, and readers notice nothing.
-
-    Broken on purpose: with three times the bound changes took 5.5 s.
-    """
-    figure((await scene.suffer(locked, is_away=False, refused=CHANGES - {"sign in"})).figure())
+    figure((await scene.suffer(fault, is_away=False, refused=refused)).figure())
 
 
 @pytest.mark.row("4.06 deadlocks (1213)")
-async def test_deadlocks_are_tried_again(scene, figure, is_full):
-    """Who loses the lot against somebody is tried again and mostly passes.
-
-    Broken on purpose: with 1213 not tried again there were more refusals than half of the deadlocks.
-    """
+async def test_deadlocks_are_retried(scene: Scene, figure, is_full) -> None:
+    """Broken on purpose: with 1213 not retried there were more refusals than half of the deadlocks."""
     before = deadlocks(scene)
     outage = await scene.suffer(deadlocked, is_away=False)
     met = deadlocks(scene) - before
     assert met >= (10 if is_full else 1)
-    assert outage.refusals < met / 2, "most of them passed when they were tried again"
+    assert outage.refusals < met / 2, "most retries succeed"
     figure(f"{met} deadlocks; {outage.figure()}")

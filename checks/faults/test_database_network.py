@@ -2,51 +2,52 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from checks.support.outage import AT_MOST, CHANGES
+from checks.support.processes import migrated_mariadb
 from checks.support.scene import Fault, Scene, staged
-from tests.conftest import migrate_in_thread
 from tests.rates.test_import import newest_lines, rows_of, run, write
 from tests.support.fault_proxy import FaultProxy
-from tests.support.mariadb import PrivateMariaDB, is_installed
+from tests.support.mariadb import is_installed
 
 pytestmark = [pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed"), pytest.mark.slow]
+Step = Callable[[FaultProxy], object]
 
 
 @pytest.fixture(scope="module")
 async def scene(tmp_path_factory, is_full):
-    server = PrivateMariaDB()
-    server.execute("CREATE DATABASE service")
-    server.add_user("service", "service")
-    migrate_in_thread(server.url("service"))
-    folder = tmp_path_factory.mktemp("service")
-    async with FaultProxy(server.port) as proxy:
-        url = server.url("service", user="service", port=proxy.port)
-        async with staged(folder, url, is_full=is_full, server=server, proxy=proxy) as scene:
-            yield scene
-    server.stop()
+    with migrated_mariadb() as server:
+        async with FaultProxy(server.port) as proxy:
+            url = server.url("service", user="service", port=proxy.port)
+            folder = tmp_path_factory.mktemp("service")
+            async with staged(folder, url, is_full=is_full, server=server, proxy=proxy) as scene:
+                yield scene
 
 
-def treated(**how: Any) -> Fault:
+def treated(*, begin: Step = lambda _: None, end: Step = lambda _: None, **how: Any) -> Fault:
+    """A fault in which the proxy has these attributes."""
+
     @asynccontextmanager
     async def fault(scene: Scene) -> AsyncIterator[None]:
         for name, value in how.items():
             setattr(scene.proxy, name, value)
+        begin(scene.proxy)
         try:
             yield
         finally:
+            end(scene.proxy)
             scene.proxy.heal()
 
     return fault
 
 
 @asynccontextmanager
-async def refused(scene: Scene):
+async def refused(scene: Scene) -> AsyncIterator[None]:
     await scene.proxy.stop()
     try:
         yield
@@ -55,28 +56,8 @@ async def refused(scene: Scene):
 
 
 @asynccontextmanager
-async def reset(scene: Scene):
-    scene.proxy.is_refusing = True
-    scene.proxy.cut()
-    try:
-        yield
-    finally:
-        scene.proxy.heal()
-
-
-@asynccontextmanager
-async def black_hole(scene: Scene):
-    scene.proxy.is_black_hole = True
-    try:
-        yield
-    finally:
-        scene.proxy.lose()
-        scene.proxy.heal()
-
-
-@asynccontextmanager
-async def cut_again_and_again(scene: Scene):
-    """In the middle of answers: after a few bytes, in the next few rows, or much later."""
+async def cut_repeatedly(scene: Scene) -> AsyncIterator[None]:
+    """Cut responses in the middle: after a few bytes, in the next few rows, or much later."""
 
     async def cut() -> None:
         for size in itertools.cycle((1, 40, 700, 5, 3000, 200, 30_000)):
@@ -91,73 +72,68 @@ async def cut_again_and_again(scene: Scene):
         scene.proxy.heal()
 
 
-AWAY = [
-    pytest.param(refused, marks=pytest.mark.row("4.10 network refuses connections")),
-    pytest.param(reset, marks=pytest.mark.row("4.11 network resets connections")),
-    pytest.param(black_hole, marks=pytest.mark.row("4.12 network is a black hole, old connections for ever")),
-    pytest.param(treated(is_garbling=True), marks=pytest.mark.row("4.13 network delivers garbage")),
-]
-POOR = [
-    pytest.param(treated(delay=0.05), marks=pytest.mark.row("4.14 network slow by 0.05 s a packet")),
-    pytest.param(treated(delay=0.25), marks=pytest.mark.row("4.14 network slow by 0.25 s a packet")),
-    pytest.param(treated(delay=0.6), marks=pytest.mark.row("4.14 network slow by 0.6 s a packet")),
-    pytest.param(treated(bytes_per_second=2000), marks=pytest.mark.row("4.15 network narrow, 2 kB/s")),
-    pytest.param(cut_again_and_again, marks=pytest.mark.row("4.16 network cut in the middle of answers")),
-]
+AWAY = {
+    "4.10 network refuses connections": refused,
+    "4.11 network resets connections": treated(is_refusing=True, begin=FaultProxy.cut),
+    "4.12 network is a black hole, old connections permanently": treated(is_black_hole=True, end=FaultProxy.lose),
+    "4.13 network delivers garbage": treated(is_garbling=True),
+}
+POOR = {
+    "4.14 network slow by 0.05 s a packet": treated(delay=0.05),
+    "4.14 network slow by 0.25 s a packet": treated(delay=0.25),
+    "4.14 network slow by 0.6 s a packet": treated(delay=0.6),
+    "4.15 network narrow, 2 kB/s": treated(bytes_per_second=2000),
+    "4.16 network cut in the middle of answers": cut_repeatedly,
+}
 
 
-@pytest.mark.parametrize("fault", AWAY)
-async def test_database_out_of_reach_is_503_until_it_is_back(scene, figure, fault):
-    """Readers get what is in memory, marked as stale; all others 503 in time.
+def rows(faults: dict[str, Fault]) -> pytest.MarkDecorator:
+    params = [pytest.param(fault, marks=pytest.mark.row(name)) for name, fault in faults.items()]
+    return pytest.mark.parametrize("fault", params)
 
-    Broken on purpose: without the bound of the handshake changes of many documents hung, and with what aiomysql raises
-    at a reset of a new connection passed on they were 500.
+
+@rows(AWAY)
+async def test_unreachable_database_is_503_until_it_is_back(scene, figure, fault):
+    """Cached reads are answered, marked as stale; all others get 503 in time.
+
+    Broken on purpose: without a time limit for the handshake changes of many documents hung, and with aiomysql's error
+    for the reset of a new connection passed on they were 500.
     """
     figure((await scene.suffer(fault, is_away=True, seconds=max(scene.seconds, AT_MOST))).figure())
 
 
-@pytest.mark.parametrize("fault", POOR)
-async def test_poor_network_is_an_answer_or_503_in_time(scene, figure, fault):
-    """Some are served and some are not, none too late and none wrong.
-
-    Broken on purpose: with a bound for each unit of work alone a refresh took 8.8 s.
-    """
+@rows(POOR)
+async def test_poor_network_is_a_right_answer_or_503_in_time(scene, figure, fault):
+    """Broken on purpose: with a time limit for each unit of work only, a refresh took 8.8 s."""
     figure((await scene.suffer(fault, is_away=False)).figure())
 
 
 @pytest.mark.row("4.17 network cut at COMMIT")
 @pytest.mark.parametrize("is_late", [False, True])
 async def test_change_whose_commit_gets_no_answer_says_so(scene, figure, is_late):
-    """Whoever reads 503 can tell a change that was not made from one that may have been.
+    """The 503 distinguishes a change that was not made from one that may have been.
 
     Broken on purpose: with the same answer for both, an account had a name whose change had been refused.
     """
     cuts = scene.proxy.cuts
     fault = treated(cut_at=(b"INSERT", b"COMMIT"), is_cut_late=is_late)
-    # A refresh whose commit did happen finds its own result when it is tried again.
+    # A refresh whose commit did happen finds its own result when it is repeated.
     impossible = CHANGES - {"refresh"} if is_late else CHANGES
     outage = await scene.suffer(fault, is_away=False, refused=impossible)
     assert scene.proxy.cuts > cuts
-    figure(f"{scene.proxy.cuts - cuts} cuts {'behind' if is_late else 'before'} it; {outage.figure()}")
+    figure(f"{scene.proxy.cuts - cuts} cuts {'after' if is_late else 'before'} it; {outage.figure()}")
 
 
 @pytest.mark.row("4.18 network cut at COMMIT under an import of rates")
 async def test_import_whose_commits_get_no_answer_stores_every_rate_once(scene, figure, is_full, tmp_path):
-    """A piece whose commit got no answer is looked for, and not stored twice.
-
-    Broken on purpose: with pieces that are not repeatable the import ended with an error at the first cut.
-    """
+    """Broken on purpose: with pieces that are not repeatable the import ended with an error at the first cut."""
     lines, cuts = newest_lines(3000 if is_full else 400), scene.proxy.cuts
+    url = scene.server.url("service", user="service", port=scene.proxy.port)
     async with treated(cut_at=(b"INSERT", b"COMMIT"), is_cut_late=True)(scene):
-        result = await run(write(tmp_path / "hist.csv", lines), through(scene))
+        result = await run(write(tmp_path / "hist.csv", lines), url)
     stored = scene.server.execute("SELECT COUNT(*) FROM service.exchange_rate WHERE source = 'ecb'")[0][0]
     told = scene.server.execute("SELECT COUNT(*) FROM service.audit WHERE action = 'IMPORT_RATES'")[0][0]
 
     assert (result.code, stored) == (0, len(rows_of(lines))), result.err
-    assert 0 < told <= scene.proxy.cuts - cuts  # some are those of leases
-    figure(f"{stored} rates in {told} pieces, each stored and told of once though its commit got no answer")
-
-
-def through(scene: Scene) -> str:
-    url: str = scene.server.url("service", user="service", port=scene.proxy.port)
-    return url
+    assert 0 < told <= scene.proxy.cuts - cuts  # some cuts hit leases
+    figure(f"{stored} rates in {told} pieces, each stored and reported once although its commit got no answer")

@@ -15,10 +15,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """16 MiB of memory as a disk, which only an administrator can mount."""
+    """A disk of 16 MiB in memory; only root can mount it."""
     command = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(tmp_path)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("a disk can't be mounted here")
+        pytest.skip("no disk can be mounted here")
     yield tmp_path
     subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
@@ -36,11 +36,8 @@ async def full(scene: Scene):
 
 
 @pytest.mark.row("4.05 disk full (SQLite on a tmpfs of 16 MiB)")
-async def test_full_disk_is_503_for_changes_and_reads_go_on(small_disk, tmp_path_factory, is_full, figure):
-    """Changes are 503 until there is room, and readers notice nothing.
-
-    Broken on purpose: with operational errors taken for mistakes of the service changes were 500.
-    """
+async def test_full_disk_is_503_for_changes_while_reads_continue(small_disk, tmp_path_factory, is_full, figure):
+    """Broken on purpose: with operational errors treated as bugs of the service changes were 500."""
     url = f"sqlite:///{small_disk}/countries.db"
     migrate_in_thread(url)
     async with staged(tmp_path_factory.mktemp("service"), url, is_full=is_full, disk=small_disk) as scene:

@@ -12,19 +12,18 @@ from typing import IO, Any, Self
 
 import pymysql
 
-from tests.support.mariadb import INSTALLER, PROGRAM, free_port
+from tests.support.mariadb import INSTALLER, PROGRAM, START_SECONDS, MariaDBProcess, free_port
 
 LIBRARY = next((found for found in Path("/usr").glob("lib*/galera*/libgalera_smm.so")), None)
 NEEDED = ("rsync", "socat", "lsof")
-"""Programs that a node calls when it takes the data over from another one."""
+"""Programs that a node calls to copy the data of another one."""
 PAGE = Path(__file__).resolve().parents[2] / "docs/scaling.md"
-START_SECONDS = 60
 MINE: dict[str, Any] = {"user": "mysql", "group": "mysql"} if os.geteuid() == 0 else {}
-"""As root, rsync would drop its rights in the middle of a transfer, and could not read what it has to send."""
+"""Run as root, rsync drops its rights in the middle of a transfer and cannot read the rest."""
 
 
 def what_is_missing() -> str:
-    """What to install before a cluster can be started here; empty where all is there."""
+    """What to install before a cluster can be started here; empty if everything is installed."""
     missing = [] if PROGRAM and INSTALLER else ["mariadb-server"]
     missing += [] if LIBRARY else ["galera-4"]
     missing += [program for program in NEEDED if shutil.which(program) is None]
@@ -32,14 +31,14 @@ def what_is_missing() -> str:
 
 
 def documented(kind: str) -> str:
-    """The block of docs/scaling.md that is marked as of this kind: what is recommended there is what is tested."""
+    """The block of this kind in docs/scaling.md, so that the recommended configuration is the tested one."""
     found = re.search(rf"^```{kind}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert found, f"{PAGE} has no block {kind}"
     return found[1]
 
 
-class GaleraNode:
-    """One node; it starts when it is told to."""
+class GaleraNode(MariaDBProcess):
+    """One node; start() starts it."""
 
     def __init__(self, folder: Path, number: int) -> None:
         self.number = number
@@ -50,21 +49,22 @@ class GaleraNode:
         self.places = [f"--datadir={self.data}", f"--tmpdir={self.folder}/tmp"]
         self.port, self.group_port, self.transfer_port, self.increment_port = (free_port() for _ in range(4))
         self.group_address = f"127.0.0.1:{self.group_port}"
-        self.process: subprocess.Popen[bytes] | None = None
 
     def install(self) -> None:
-        """Make system tables; the other nodes get those of the first one."""
+        """Create the system tables; the other nodes copy those of the first one."""
         command = [str(INSTALLER), "--no-defaults", *self.places, "--auth-root-authentication-method=normal"]
         subprocess.run([*command, "--skip-test-db"], check=True, capture_output=True, **MINE)
 
     def configure(self, nodes: Iterable["GaleraNode"]) -> None:
-        """Write the configuration of this node among all."""
+        """Write the configuration of this node in a cluster of these nodes."""
         own = (
             f"base_port={self.group_port};gmcast.listen_addr=tcp://{self.group_address};"
             f"ist.recv_addr=127.0.0.1:{self.increment_port};gcache.size=16M;"
         )
         text = documented("galera")
-        text = text.replace("gcomm://10.0.0.1,10.0.0.2,10.0.0.3", _group(nodes))
+        text = text.replace(
+            "gcomm://10.0.0.1,10.0.0.2,10.0.0.3", "gcomm://" + ",".join(node.group_address for node in nodes)
+        )
         text = text.replace("wsrep_node_address = 10.0.0.1", "wsrep_node_address = 127.0.0.1")
         text = text.replace('wsrep_provider_options = "', f'wsrep_provider_options = "{own}')
         (self.folder / "my.cnf").write_text(text)
@@ -77,12 +77,12 @@ class GaleraNode:
         ]
 
     def start(self, *arguments: str) -> None:
-        """Start without waiting; ``--wsrep-new-cluster`` makes it the first node of a cluster."""
+        """Start without waiting; ``--wsrep-new-cluster`` makes it the first node."""
         with (self.folder / "log").open("ab") as log:
             self.process = self._run(log, *arguments)
 
     def restart(self, *arguments: str) -> None:
-        """Start after a crash: find the position first, as Debian's service does, and get only what was missed."""
+        """Start after a crash: find the position first, as Debian's service does, to fetch only what was missed."""
         if not any(self.data.iterdir()):
             self.start(*arguments)
             return
@@ -96,7 +96,7 @@ class GaleraNode:
         return subprocess.Popen([*self.command, *arguments], stdout=log, stderr=log, **MINE)
 
     def wait(self) -> None:
-        """Until it has all data and takes part."""
+        """Wait until it has all data and takes part."""
         deadline = time.monotonic() + START_SECONDS
         while self.state() != "Synced":
             if time.monotonic() > deadline or not self.is_running():
@@ -104,57 +104,34 @@ class GaleraNode:
             time.sleep(0.05)
 
     def is_running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+        return hasattr(self, "process") and self.process.poll() is None
 
     def bootstrap(self) -> None:
-        """Declare that this node, with those that it sees, is the cluster from now on, because the others are dead."""
+        """Make this node, with those that it sees, the cluster, because the others are dead."""
         self.execute("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=1'")
         self.wait()
 
     def state(self) -> str:
-        """As the node itself calls it, such as Synced; empty where it does not answer."""
+        """The node's own word for its state, such as Synced; empty if it does not answer."""
         try:
             return str(self.execute("SHOW STATUS LIKE 'wsrep_local_state_comment'")[0][1])
         except pymysql.err.OperationalError:
             return ""
 
-    def execute(self, *statements: str) -> tuple[tuple[object, ...], ...]:
-        """Run statements as root; the rows of the last one."""
-        with self.connect() as connection, connection.cursor() as cursor:
-            for statement in statements:
-                cursor.execute(statement)
-            return tuple(cursor.fetchall())
-
-    def connect(self) -> "pymysql.Connection[pymysql.cursors.Cursor]":
-        return pymysql.connect(host="127.0.0.1", port=self.port, user="root", autocommit=True, read_timeout=30)
-
-    def url(self, database: str, *, options: str = "") -> str:
-        return f"mysql://root@127.0.0.1:{self.port}/{database}{options}"
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
     def lose_data(self) -> None:
-        """As a machine with a new disk; the next start takes everything over from another node."""
+        """As a machine with a new disk; the next start copies everything from another node."""
         shutil.rmtree(self.data)
         self.data.mkdir()
         if MINE:
             shutil.chown(self.data, **MINE)
 
     def stop(self) -> None:
-        if self.process is None or not self.is_running():
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        if self.is_running():
+            super().stop()
 
 
 class GaleraCluster:
-    """Three nodes that run when this is entered."""
+    """Three nodes that run for the length of the block."""
 
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="galera-"))
@@ -172,7 +149,7 @@ class GaleraCluster:
         return self
 
     def form(self) -> None:
-        """Start all on copies of the data of the first, which spares them to take it over."""
+        """Start all nodes on copies of the first one's data, which is faster than a transfer."""
         first, *others = self.nodes
         first.install()
         first.start("--wsrep-new-cluster")
@@ -188,14 +165,14 @@ class GaleraCluster:
             node.wait()
 
     def bring_back(self) -> None:
-        """Start every node that is not running, one after the other, and wait until all take part."""
+        """Start every dead node, one after the other, and wait until all take part."""
         for node in self.nodes:
             if not node.is_running():
                 node.restart()
             node.wait()
 
     def heal(self) -> None:
-        """Make it whole again, whatever has happened; where most nodes are gone, those that are left go on alone."""
+        """Bring all nodes back; if most are dead, the others first continue without them."""
         for node in self.nodes:
             if node.is_running() and node.state() == "Initialized":
                 node.bootstrap()
@@ -205,7 +182,3 @@ class GaleraCluster:
         for node in reversed(self.nodes):
             node.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _group(nodes: Iterable[GaleraNode]) -> str:
-    return "gcomm://" + ",".join(node.group_address for node in nodes)

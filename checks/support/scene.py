@@ -1,4 +1,4 @@
-"""A service with its database on a stage, where faults are played to it under traffic."""
+"""A service with its database, exposed to faults under traffic."""
 
 import asyncio
 import time
@@ -11,13 +11,14 @@ from typing import Any
 import httpx
 
 from checks.support.outage import AT_MOST, BACK_SECONDS, Outage
+from checks.support.processes import BUNDLED
 from checks.support.traffic import KEY, Traffic
 from tests.support.service import ServiceProcess
 
 POOL = {"size": 8, "in_use": 0, "waiting": 0, "overflow": 0, "max_overflow": 4}
 
 Fault = Callable[["Scene"], AbstractAsyncContextManager[None]]
-"""Begins with the block and has ended when the block has."""
+"""Lasts for the length of the block."""
 
 
 @dataclass
@@ -26,24 +27,24 @@ class Scene:
 
     client: httpx.AsyncClient
     seconds: float
-    """How long a fault lasts, where it does not say itself."""
+    """Default length of a fault."""
     server: Any = None
     """A ``PrivateMariaDB``; None with SQLite."""
     proxy: Any = None
-    """A ``FaultProxy``; None where nothing is between the two."""
+    """A ``FaultProxy`` between the two; None without one."""
     disk: Path = Path()
-    """Of the database's files."""
+    """Folder of the database's files."""
 
     async def suffer(
         self, fault: Fault, *, is_away: bool, refused: Set[str] = frozenset(), seconds: float | None = None
     ) -> Outage:
-        """Let the service live through a fault under traffic, and hold what was seen against what is promised.
+        """Cause a fault under traffic, and check every response against what is promised.
 
         Args:
-            fault: What happens.
-            is_away: Nothing can be had from the database meanwhile.
-            refused: Kinds of requests that can't succeed meanwhile, though the database is there.
-            seconds: How long.
+            fault: The fault.
+            is_away: The database gives no answer during the fault.
+            refused: Kinds of requests that cannot succeed during the fault although the database answers.
+            seconds: Length of the fault.
         """
         traffic, afterwards = Traffic(self.client), Traffic(self.client)
         try:
@@ -53,7 +54,7 @@ class Scene:
             await asyncio.sleep(1)
             async with fault(self):
                 began = time.monotonic()
-                # Only now: after a change that nobody could read yet, no older answer may be shown.
+                # Not before: after a change that was not read yet, an older answer must not be shown.
                 traffic.start_refreshes()
                 await asyncio.sleep(seconds or self.seconds)
                 still_on = time.monotonic()
@@ -61,7 +62,7 @@ class Scene:
             afterwards.start()
             afterwards.start_refreshes()
             await asyncio.sleep(BACK_SECONDS + 1)
-            # Who asks for a refresh while one runs shares its failure.
+            # A refresh that joins a running one shares its failure.
             async with asyncio.timeout(2 * AT_MOST):
                 while not any(one.kind == "refresh" and one.is_success for one in afterwards.answers):
                     await asyncio.sleep(0.1)
@@ -75,7 +76,7 @@ class Scene:
         return outage
 
     async def assert_idle(self) -> None:
-        """No connection is in use, and the server has none but those of the pool."""
+        """No connection is in use, and the server has only those of the pool."""
         async with asyncio.timeout(10):
             while (ready := (await self.client.get("/health/ready")).json()) != {"status": "ok", "pool": POOL}:
                 await asyncio.sleep(0.1)
@@ -84,11 +85,25 @@ class Scene:
         assert ready["pool"]["in_use"] == 0
 
 
+def fault(begin: Callable[[Scene], object], end: Callable[[Scene], object]) -> Fault:
+    """A fault that these two functions begin and end."""
+
+    @asynccontextmanager
+    async def fault(scene: Scene) -> AsyncIterator[None]:
+        await asyncio.to_thread(begin, scene)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(end, scene)
+
+    return fault
+
+
 @asynccontextmanager
 async def staged(folder: Path, url: str, *, is_full: bool, **others: Any) -> AsyncIterator[Scene]:
-    """A service as a process of its own, with data; one for many faults, and nobody restarts it."""
+    """A service as a separate process, with data; it lives through many faults and is never restarted."""
     process = ServiceProcess(folder, **settings(url))
-    # Below the time after which the server closes what is idle.
+    # Shorter than the server keeps idle connections.
     limits = httpx.Limits(keepalive_expiry=2)
     async with process, httpx.AsyncClient(base_url=process.url, timeout=30, limits=limits) as client:
         loaded = await client.post("/countries/refresh", headers=KEY)
@@ -103,12 +118,11 @@ async def staged(folder: Path, url: str, *, is_full: bool, **others: Any) -> Asy
 
 
 def settings(url: str) -> dict[str, Any]:
-    """Of the service on this database; its data come from within the package."""
+    """Settings of the service on this database, with the bundled data."""
     return {
         "database_url": url,
         "admin_api_key": KEY["X-API-Key"],
-        "country_sources": "bundled",
-        "rate_sources": "bundled",
+        **BUNDLED,
         "db_pool_size": POOL["size"],
         "db_max_overflow": POOL["max_overflow"],
         "log_requests": "off",
