@@ -1,11 +1,11 @@
-"""kill -9 of the service and of its database at random moments: one whole state, and nothing lost that was answered."""
+"""kill -9 of the service and of its database at random moments: one complete state, and no answered change is lost."""
 
 import asyncio
 import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -22,49 +22,42 @@ from app.core.db.types import ServerNow
 from app.countries.models import SummaryCache
 from app.refresh.crud import LEASE
 from app.sources.countries import bundled_records
-from checks.support.story import Story, let_sources_say, read_story
-from tests.conftest import COUNTRIES, RATES, Client, make_settings, migrate_in_thread, serving
-from tests.support.mariadb import PrivateMariaDB
+from checks.support.bodies import ADA, NDJSON, RIDGE, lines, transfer
+from checks.support.processes import migrated_mariadb, sources
+from checks.support.story import Story, read_story, set_generation
+from tests.conftest import Client, make_settings, serving
 from tests.support.service import ServiceProcess
 from tests.support.upstream import FakeUpstream
 
-ADA = {"fname": "Ada", "lname": "Mensah", "password": "correct horse battery"}
-RIDGE = {"street": "12 Ridge Road", "city": "Accra", "country": "GH"}
-TRANSFER = {"SMScount": 3, "documents": 2, "fileName": "batch.csv", "origName": "november.csv"}
-DURABLE = "--innodb-flush-log-at-trx-commit=1"
-"""What is committed survives the server; the tests' own servers do without."""
 FETCH_SECONDS = 0.1
 
 
 @dataclass
 class World:
-    """A service that dies again and again, the sources that it asks, and an onlooker on the same database."""
+    """A service that is killed repeatedly, its sources, and another service that reads the same database."""
 
     upstream: FakeUpstream
-    onlooker: Client
+    observer: Client
     settings: dict[str, Any]
     folder: Path
     chance: random.Random
     generation: int = 0
     acknowledged: int = 0
-    """The last generation that was answered with 200."""
+    """The last generation answered with 200."""
     seconds: float = 0
-    """How long the last answered refresh took."""
+    """Duration of the last answered refresh."""
     answers: Counter[int] = field(default_factory=Counter)
 
     @property
     def database(self) -> Database:
-        database: Database = self.onlooker.state["database"]
+        database: Database = self.observer.state["database"]
         return database
 
-    def process(self) -> ServiceProcess:
-        return ServiceProcess(self.folder, **self.settings)
-
     async def refresh(self, service: ServiceProcess, *, seconds: float = 0) -> None:
-        """Refresh to the next generation; a service that dies meanwhile gives no answer."""
+        """Refresh to the next generation; a service that is killed gives no answer."""
         self.generation += 1
         self.upstream.hits.clear()
-        let_sources_say(self.upstream, self.generation, seconds=seconds)
+        set_generation(self.upstream, self.generation, seconds=seconds)
         began = time.monotonic()
         with contextlib.suppress(httpx.TransportError):
             async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
@@ -77,42 +70,37 @@ class World:
                 assert "Retry-After" in response.headers
 
     async def fence(self) -> int:
-        """Which refresh is stored, by the number that it drew."""
+        """The number of the stored refresh."""
         async with self.database.reading() as session:
             return (await session.exec(select(SummaryCache.generation))).first() or 0
 
     async def look(self) -> Story:
-        """Read what is stored, after the lease of the dead was ended: to wait for its end is another row's."""
+        """Read what is stored, after ending the lease of the killed process: waiting for its end is checked by 3.4."""
 
         async def work(session: Any) -> None:
             await session.exec(update(LeaseRow).where(col(LeaseRow.name) == LEASE).values(expires_at=ServerNow()))
 
-        # It waits for a transaction whose COMMIT is still on its way in the server, too: that holds the lease's row.
+        # This also waits for a transaction whose COMMIT is still on its way in the server: it holds the lease's row.
         await self.database.transaction(work)
-        story = await read_story(self.onlooker)
+        story = await read_story(self.observer)
         assert story.generation in (self.acknowledged, self.generation), (story, self)
         return story
 
 
 @asynccontextmanager
 async def world_on(url: str, upstream: FakeUpstream, folder: Path) -> AsyncIterator[World]:
-    settings = {
-        "database_url": url,
-        "country_sources": upstream.url(COUNTRIES),
-        "rate_sources": upstream.url(RATES),
-        "upstream_timeout_seconds": 5,
-    }
-    async with serving(make_settings(**settings, cache_max_bytes=0)) as onlooker:
-        yield World(upstream, onlooker, settings, folder, random.Random(7))
+    settings = {"database_url": url, **sources(upstream), "upstream_timeout_seconds": 5}
+    async with serving(make_settings(**settings, cache_max_bytes=0)) as observer:
+        yield World(upstream, observer, settings, folder, random.Random(7))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.row("2.1 service killed during refreshes")
-async def test_service_that_is_killed_leaves_one_whole_state_and_loses_no_refresh(
+async def test_killed_service_leaves_one_complete_state_and_loses_no_refresh(
     database_url, upstream, tmp_path, figure, is_full
 ):
-    """At random moments: while it fetches, while it stores, and between the commit and the answer.
+    """Killed while it fetches, while it stores, and between the commit and the answer.
 
     Seen to fail with a commit between countries and summary in ``refresh._write()``.
     """
@@ -123,19 +111,17 @@ async def test_service_that_is_killed_leaves_one_whole_state_and_loses_no_refres
             moments[await kill_in_refresh(world, victim)] += 1
 
     assert sum(moments.values()) == kills
-    if is_full:
-        assert all(
-            moments[when] >= kills // 33 for when in ("while fetching", "before the commit", "before the answer")
-        )
+    for when in ("while fetching", "before the commit", "before the answer") if is_full else ():
+        assert moments[when] >= kills // 33
     told = ", ".join(f"{number} {moment}" for moment, number in sorted(moments.items()))
     figure(f"{kills} kills ({told}): 0 torn states, 0 of {world.answers[200]} answered refreshes lost")
 
 
 async def prepared(world: World, number: int) -> AsyncGenerator[ServiceProcess]:
-    """Processes one after the other; the next one starts while one is killed."""
+    """Running processes, one after the other; the next one starts while one is used."""
 
     async def start() -> ServiceProcess:
-        service = world.process()
+        service = ServiceProcess(world.folder, **world.settings)
         await service.start()
         return service
 
@@ -151,7 +137,7 @@ async def prepared(world: World, number: int) -> AsyncGenerator[ServiceProcess]:
 
 
 async def kill_in_refresh(world: World, victim: ServiceProcess) -> str:
-    """Kill it at a random moment of a refresh; what that had come to."""
+    """Kill it at a random moment of a refresh; returns the moment."""
     aim = world.chance.choice(("fetching", "storing", "storing", "stored", "stored"))
     before = await world.fence()
     task = asyncio.create_task(world.refresh(victim, seconds=FETCH_SECONDS if aim == "fetching" else 0))
@@ -172,43 +158,32 @@ async def kill_in_refresh(world: World, victim: ServiceProcess) -> str:
     return "while fetching" if aim == "fetching" else "before the commit"
 
 
-@pytest.fixture
-def durable_server() -> Iterator[PrivateMariaDB]:
-    """A server that keeps what it has acknowledged, with a migrated database."""
-    server = PrivateMariaDB(DURABLE)
-    try:
-        server.execute("CREATE DATABASE service")
-        migrate_in_thread(server.url("service"))
-        yield server
-    finally:
-        server.stop()
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.row("2.2 database killed during refreshes")
-async def test_database_that_is_killed_comes_back_with_one_whole_state_and_every_refresh(
-    durable_server, upstream, tmp_path, figure, is_full
+async def test_killed_database_comes_back_with_one_complete_state_and_every_refresh(
+    upstream, tmp_path, figure, is_full
 ):
-    """The service lives on, and works again by itself.
-
-    Seen to fail with ``innodb-flush-log-at-trx-commit=0``, which loses answered refreshes.
-    """
+    """Seen to fail with ``innodb-flush-log-at-trx-commit=0``, which loses answered refreshes."""
     kills, down = 30 if is_full else 2, list[float]()
-    async with world_on(durable_server.url("service"), upstream, tmp_path) as world, world.process() as service:
-        for _ in range(kills):
-            await world.refresh(service)
-            task = asyncio.create_task(world.refresh(service))
-            await asyncio.sleep(world.chance.uniform(0, world.seconds))
-            durable_server.kill()
-            await asyncio.to_thread(durable_server.start)
-            began = time.monotonic()
-            await task
-            await world.look()
-            async with httpx.AsyncClient(base_url=service.url) as client:
+    with migrated_mariadb("--innodb-flush-log-at-trx-commit=1") as server:
+        async with (
+            world_on(server.url("service"), upstream, tmp_path) as world,
+            ServiceProcess(tmp_path, **world.settings) as service,
+            httpx.AsyncClient(base_url=service.url) as client,
+        ):
+            for _ in range(kills):
+                await world.refresh(service)
+                task = asyncio.create_task(world.refresh(service))
+                await asyncio.sleep(world.chance.uniform(0, world.seconds))
+                server.kill()
+                await asyncio.to_thread(server.start)
+                began = time.monotonic()
+                await task
+                await world.look()
                 while (await client.get("/health/ready")).status_code != 200:
                     await asyncio.sleep(0.01)
-            down.append(time.monotonic() - began)
+                down.append(time.monotonic() - began)
 
     answers = f"{world.answers[200]} answered 200, {world.answers[503]} 503"
     figure(f"{kills} kills ({answers}): 0 torn states, 0 answered refreshes lost, ready again in {max(down):.1f} s")
@@ -216,7 +191,7 @@ async def test_database_that_is_killed_comes_back_with_one_whole_state_and_every
 
 @dataclass
 class Writes:
-    """Changes of every kind that one service is asked for until it dies, and which of them it has answered."""
+    """Changes requested of one service until it is killed, and those that it answered."""
 
     client: httpx.AsyncClient
     round: int
@@ -232,7 +207,7 @@ class Writes:
         for number in count():
             email = f"ada{number}@{self.round}.example.com"
             response = await self.client.post("/users", json={**ADA, "email": email, "addresses": [RIDGE] * 2})
-            if response.status_code == 503:  # there is too much to do
+            if response.status_code == 503:  # overloaded
                 continue
             assert response.status_code == 201, response.text
             self.emails.add(email)
@@ -248,33 +223,32 @@ class Writes:
             self.deleted.add(name)
 
     async def stream(self) -> None:
-        await self.client.post("/tracking/sms_transfers", json={"UBID": self.ubid, **TRANSFER})
-        path, header = f"/tracking/sms_documents/{self.ubid}/stream", {"Content-Type": "application/x-ndjson"}
-        await self.client.post(path, content=endless_documents(), headers=header)
+        await self.client.post("/tracking/sms_transfers", json=transfer(self.ubid))
+        path = f"/tracking/sms_documents/{self.ubid}/stream"
+        await self.client.post(path, content=endless_documents(), headers=NDJSON)
 
 
 def names_to_delete(round_: int) -> list[str]:
-    """Others in each round, and never the first, of which the story is read."""
+    """Other names in each round, never the first, whose history the story reads."""
     return [record["name"] for record in bundled_records()[1 + 20 * round_ : 21 + 20 * round_]]
 
 
 async def endless_documents() -> AsyncIterator[bytes]:
     for first in count(0, 500):
-        lines = (f'{{"SMScount":1,"uniqueId":"A{number}","data":{{}}}}\n' for number in range(first, first + 500))
-        yield "".join(lines).encode()
-        await asyncio.sleep(0.05)  # the other changes want their turn
+        yield lines(first, 500)
+        await asyncio.sleep(0.05)  # leave time for the other changes
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.row("2.3 service killed during writes")
-async def test_service_that_is_killed_while_it_writes_leaves_whole_changes(
+async def test_service_killed_while_it_writes_leaves_complete_changes(
     database_url, upstream, tmp_path, figure, is_full
 ):
     """Accounts with addresses, deletions of countries, a stream of documents; each with its audit entry.
 
-    An import of rates that is killed is in ``tests/rates/test_import.py``. Seen to fail with a commit and a pause
-    between a deletion and its entry.
+    ``tests/rates/test_import.py`` kills an import of rates. Seen to fail with a commit and a pause between a deletion
+    and its entry.
     """
     kills, done = 12 if is_full else 2, list[Writes]()
     async with world_on(database_url, upstream, tmp_path) as world, aclosing(prepared(world, kills)) as victims:
@@ -292,18 +266,16 @@ async def test_service_that_is_killed_while_it_writes_leaves_whole_changes(
                     with contextlib.suppress(httpx.TransportError):
                         await task
             done.append(writes)
-            await asyncio.sleep(0.2)  # in which the server ends what was under way
+            await asyncio.sleep(0.2)  # the server ends what is under way
             await world.look()
-            await assert_changes_are_whole(world.onlooker, done)
+            await assert_changes_are_complete(world.observer, done)
 
-    accounts, deletions = (
-        sum(map(len, sets)) for sets in zip(*((each.emails, each.deleted) for each in done), strict=True)
-    )
+    accounts, deletions = sum(len(each.emails) for each in done), sum(len(each.deleted) for each in done)
     told = f"{accounts} accounts and {deletions} deletions answered"
     figure(f"{kills} kills ({told}): 0 lost, 0 torn, streams stored in whole batches")
 
 
-async def assert_changes_are_whole(client: Client, done: list[Writes]) -> None:
+async def assert_changes_are_complete(client: Client, done: list[Writes]) -> None:
     users = (await client.get("/users?limit=1000")).json()
     added = sum(len(user["addresses"]) - 2 for user in users)
     assert {user["email"] for user in users} >= set().union(*(writes.emails for writes in done))

@@ -1,13 +1,9 @@
-"""Start and stop: nothing is cut that can end, nothing hangs, and the health of the service is told as it is."""
+"""Start and stop: requests that can end do, nothing hangs, and the health endpoints report the true state."""
 
 import asyncio
 import contextlib
-import os
 import re
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
@@ -15,19 +11,17 @@ from datetime import date, timedelta
 import httpx
 import pytest
 
-from tests.conftest import COUNTRIES, RATES, everything
+from checks.support.bodies import NDJSON, UBID, lines, transfer
+from tests.conftest import RATES, everything
 from tests.rates.conftest import add_history
 from tests.support.mariadb import PrivateMariaDB, free_port
-from tests.support.service import ROOT, ServedProcess
+from tests.support.service import ServedProcess
 from tests.support.upstream import after, hang
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 STOP_SECONDS = 10
-UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 STREAM = f"/tracking/sms_documents/{UBID}/stream"
-NDJSON = {"Content-Type": "application/x-ndjson"}
-TRANSFER = {"UBID": UBID, "SMScount": 5, "documents": 5, "fileName": "a.csv", "origName": "a.csv"}
 DAYS = 1_200
 LAST = date(2026, 10, 1)
 SHORT_DAYS = 300
@@ -47,15 +41,13 @@ async def stored_series(service) -> None:
 
 
 @pytest.fixture
-def served(tmp_path, database_url, upstream, engine):
-    """On MariaDB two processes under one, on SQLite one."""
-    sources = {"country_sources": upstream.url(COUNTRIES), "rate_sources": upstream.url(RATES)}
-    workers = 2 if engine == "mariadb" else 1
-    return ServedProcess(tmp_path, database_url=database_url, web_concurrency=workers, **sources)
+def served(tmp_path, process_settings, engine):
+    """Two workers on MariaDB, one on SQLite."""
+    return ServedProcess(tmp_path, web_concurrency=2 if engine == "mariadb" else 1, **process_settings)
 
 
 class Readers:
-    """Read without a pause until the service is gone, and count what came of it."""
+    """Clients that read until the service is gone, and count the results."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -82,11 +74,6 @@ class Readers:
                 await asyncio.sleep(0.002)
 
 
-def lines(first: int, number: int) -> bytes:
-    numbers = range(first, first + number)
-    return b"".join(b'{"SMScount":1,"uniqueId":"%010d","data":{}}\n' % one for one in numbers)
-
-
 async def slow_lines(seconds: float) -> AsyncIterator[bytes]:
     for start in range(0, 12_000, 1_000):
         yield lines(start, 1_000)
@@ -106,14 +93,19 @@ async def read_slowly(client: httpx.AsyncClient, seconds: float) -> int:
 
 
 async def stop(service: ServedProcess) -> float:
-    """Seconds until it is gone."""
+    """Stop with SIGTERM; returns the seconds until the process has ended."""
     started = time.monotonic()
     service.process.terminate()
     await asyncio.to_thread(service.process.wait, 30)
     return time.monotonic() - started
 
 
-async def tells_one_story(service) -> bool:
+async def fill(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/countries/refresh")).status_code == 200
+    assert (await client.post("/tracking/sms_transfers", json=transfer())).status_code == 201
+
+
+async def is_consistent(service) -> bool:
     async with service() as client:
         status, countries = (await client.get("/status")).json(), (await client.get("/countries")).json()
         times = {country["last_refreshed_at"] for country in countries}
@@ -122,11 +114,10 @@ async def tells_one_story(service) -> bool:
 
 @pytest.mark.row("6.1 SIGTERM under load")
 @pytest.mark.usefixtures("stored_series")
-async def test_stop_under_load_breaks_no_answer_that_can_end(served, service, upstream, figure):
+async def test_stop_under_load_breaks_no_request_that_can_end(served, service, upstream, figure):
     """Seen to fail with ``timeout_graceful_shutdown`` of 1 second: the upload broke."""
     async with served, httpx.AsyncClient(base_url=served.url, timeout=60) as client:
-        assert (await client.post("/countries/refresh")).status_code == 200
-        assert (await client.post("/tracking/sms_transfers", json=TRANSFER)).status_code == 201
+        await fill(client)
         upstream.answers[RATES] = after(2, upstream.answers[RATES])
         readers = Readers(served.url)
         paths = ("/countries", "/countries?sort=gdp_desc&limit=5", "/rates", "/countries/ghana", "/countries/image")
@@ -147,7 +138,7 @@ async def test_stop_under_load_breaks_no_answer_that_can_end(served, service, up
     assert (readers.broken, readers.unanswered_before, readers.others) == (0, 0, [])
     assert seconds < STOP_SECONDS
     assert "Traceback" not in log, log
-    assert await tells_one_story(service)
+    assert await is_consistent(service)
     async with service() as survivor:
         assert (await survivor.get("/status")).json()["last_refreshed_at"] == refreshed.json()["last_refreshed_at"]
     figure(
@@ -158,7 +149,7 @@ async def test_stop_under_load_breaks_no_answer_that_can_end(served, service, up
 
 @pytest.mark.row("6.2 SIGTERM with requests that never end")
 @pytest.mark.usefixtures("stored_series")
-async def test_stop_tells_those_that_never_end_and_stores_no_half_refresh(served, service, upstream, figure):
+async def test_stop_answers_requests_that_never_end_and_stores_no_partial_refresh(served, service, upstream, figure):
     """Seen to fail without the answer to cancelled requests: plain text with 500, and three tracebacks in the log."""
     stalled = asyncio.Event()
 
@@ -167,8 +158,7 @@ async def test_stop_tells_those_that_never_end_and_stores_no_half_refresh(served
         await stalled.wait()
 
     async with served, httpx.AsyncClient(base_url=served.url, timeout=60) as client:
-        assert (await client.post("/countries/refresh")).status_code == 200
-        assert (await client.post("/tracking/sms_transfers", json=TRANSFER)).status_code == 201
+        await fill(client)
         before = await everything(client)
         upstream.answers[RATES] = hang
         upload = asyncio.create_task(client.post(STREAM, content=stalling(), headers=NDJSON))
@@ -196,7 +186,7 @@ async def test_stop_tells_those_that_never_end_and_stores_no_half_refresh(served
 
 @contextlib.contextmanager
 def deaf_reader(port: int):
-    """A client that asks for the long series and reads nothing of it."""
+    """A client that requests the long series and reads none of it."""
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", port))
@@ -204,37 +194,27 @@ def deaf_reader(port: int):
         yield connection
 
 
-def start(folder, url: str) -> tuple[subprocess.Popen[str], int]:
-    port = free_port()
-    given = {"DATABASE_URL": url, "PORT": str(port), "REFRESH_ON_START": "never"}
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **given}
-    command = [sys.executable, "-m", "app", "serve"]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True), port
-
-
 @pytest.mark.row("6.3 start without a database")
 async def test_start_without_a_database_ends_after_half_a_minute_with_one_line(tmp_path, is_full, figure):
-    """Seen to fail with ``DATABASE_START_SECONDS`` of 5, and with a last line that named nothing to do."""
+    """Seen to fail with ``DATABASE_START_SECONDS`` of 5, and with a last line that did not say what to do."""
+    service = ServedProcess(tmp_path, database_url=f"mysql://root@127.0.0.1:{free_port()}/service")
     started = time.monotonic()
-    process, port = start(tmp_path, f"mysql://root@127.0.0.1:{free_port()}/service")
+    service.launch()
     try:
         if not is_full:
             await asyncio.sleep(4)
-            assert process.poll() is None
+            assert service.process.poll() is None
             figure("still trying after 4 s")
             return
-        while process.poll() is None:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-                assert await health(client) is None  # nobody may take it for a service that lives
-            await asyncio.sleep(0.5)
+        async with httpx.AsyncClient(base_url=service.url) as client:
+            while service.process.poll() is None:
+                assert await health(client) is None  # it does not listen yet
+                await asyncio.sleep(0.5)
         seconds = time.monotonic() - started
     finally:
-        process.kill()
-        out, err = await asyncio.to_thread(process.communicate)
-    *tries, last = err.splitlines()
-    assert process.returncode == 1
-    assert out.strip() == ""
+        service.kill()
+    *tries, last = service.log.read_text().splitlines()
+    assert service.process.returncode == 1
     assert last == (
         "Database unavailable: The database can't be reached or refused the work; start the database or correct "
         "DATABASE_URL, and try again"
@@ -247,15 +227,16 @@ async def test_start_without_a_database_ends_after_half_a_minute_with_one_line(t
 
 @pytest.mark.engines("mariadb")
 @pytest.mark.row("6.4 health in each phase")
-async def test_health_is_told_as_it_is_in_each_phase(tmp_path, engine, figure):
-    """Seen to fail with a readiness that does not look at the revision of the schema."""
+async def test_health_reports_the_state_in_each_phase(tmp_path, engine, figure):
+    """Seen to fail with a readiness check that ignores the revision of the schema."""
     server = PrivateMariaDB()
     server.execute("CREATE DATABASE service")
     server.kill()
-    process, port = start(tmp_path, server.url("service"))
+    service = ServedProcess(tmp_path, database_url=server.url("service"))
+    service.launch()
     phases = []
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+        async with httpx.AsyncClient(base_url=service.url, timeout=10) as client:
             await asyncio.sleep(3)
             phases.append(await health(client))
             await asyncio.to_thread(server.start)
@@ -274,18 +255,15 @@ async def test_health_is_told_as_it_is_in_each_phase(tmp_path, engine, figure):
             reason = (await client.get("/health/ready")).json()
             server.execute("DROP DATABASE service")
             phases.append(await health(client))
-        process.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(process.wait, STOP_SECONDS)
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            assert await stop(service) < STOP_SECONDS
             phases.append(await health(client))
     finally:
-        process.kill()
+        service.kill()
         server.stop()
-        _, err = await asyncio.to_thread(process.communicate)
     assert phases == [None, (200, 200), (200, 503), (200, 503), (200, 503), (200, 503), None]
     assert reason["error"] == "Not ready"
     assert reason["details"]["migrations"].endswith("; run: python -m app migrate")
-    assert "Traceback" not in err, err
+    assert "Traceback" not in service.log.read_text()
     figure(
         f"refused before the start and after the end; live through absence, freeze, kill, old and missing schema, "
         f"ready only without; a database that came up taken after {taken:.1f} s, one that came back after {back:.1f} s"
@@ -293,7 +271,7 @@ async def test_health_is_told_as_it_is_in_each_phase(tmp_path, engine, figure):
 
 
 async def health(client: httpx.AsyncClient) -> tuple[int, int] | None:
-    """Liveness and readiness; None where nobody listens."""
+    """Status codes of liveness and readiness; None if the connection is refused."""
     try:
         return (await client.get("/health/live")).status_code, (await client.get("/health/ready")).status_code
     except httpx.ConnectError:
@@ -301,7 +279,7 @@ async def health(client: httpx.AsyncClient) -> tuple[int, int] | None:
 
 
 async def until(client: httpx.AsyncClient, wanted: tuple[int, int], seconds: float) -> float:
-    """Seconds until the health is as wanted."""
+    """Wait for these status codes; returns the seconds that it took."""
     started = time.monotonic()
     async with asyncio.timeout(seconds):
         while await health(client) != wanted:

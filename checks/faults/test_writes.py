@@ -1,8 +1,7 @@
-"""Writes of every kind at once, through two processes: they end as if one had come after another."""
+"""Simultaneous writes of every kind through two processes end as if made one after another."""
 
 import asyncio
 import json
-import os
 import random
 import sys
 from collections import Counter
@@ -17,23 +16,21 @@ import httpx
 import pytest
 
 from app.sources.countries import bundled_records
+from checks.support.bodies import ADA, NDJSON, RIDGE, UBID, document, transfer
 from checks.support.processes import started
-from checks.support.story import let_sources_say, read_story
-from tests.conftest import COUNTRIES, RATES, Client
+from checks.support.story import read_story, set_generation
+from tests.conftest import Client
 from tests.rates.test_import import newest_lines, rows_of, stored, table, write
-from tests.support.service import ROOT, ServiceProcess
+from tests.support.service import ServiceProcess, environment
 from tests.support.upstream import FakeUpstream
 
-ADA = {"fname": "Ada", "lname": "Mensah", "password": "correct horse battery"}
-RIDGE = {"street": "12 Ridge Road", "city": "Accra", "country": "GH"}
-UBID, GONE = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10", "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b11"
-TRANSFER = {"SMScount": 3, "documents": 2, "fileName": "batch.csv", "origName": "november.csv"}
+GONE = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b11"
 MOST_ADDRESSES = 50
 
 
 @dataclass
 class Writers:
-    """Clients of several processes in turn, and what they were answered."""
+    """Clients of several processes in turn, and their responses."""
 
     clients: Iterator[httpx.AsyncClient]
     upstream: FakeUpstream
@@ -41,13 +38,13 @@ class Writers:
     chance: random.Random = field(default_factory=lambda: random.Random(7))
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     refreshed: set[str] = field(default_factory=set)
-    """When each answered refresh was."""
+    """The time of each answered refresh."""
     unknown: Counter[str] = field(default_factory=Counter)
-    """Answers that said that nobody knows, which a machine with too much to do gives."""
+    """503 answers that left open whether the change was made; an overloaded machine gives them."""
     again: int = 0
 
     async def ask(self, what: str, method: str, path: str, **more: Any) -> httpx.Response:
-        """Send a request, once more where the service was too busy for it."""
+        """Send a request, again after each 503."""
         client = next(self.clients)
         while True:
             response = await client.request(method, path, **more)
@@ -62,25 +59,25 @@ class Writers:
         return response
 
     def may_be(self, stored: int, what: str, status: int = 200) -> bool:
-        """Whether so many changes are those that were answered, and perhaps some of which nobody knew."""
+        """Whether this number of changes is the answered ones plus at most the unknown ones."""
         return 0 <= stored - self.answers[what, status] <= self.unknown[what]
 
     async def refreshes(self) -> None:
         for generation in range(2, self.rounds + 2):
-            let_sources_say(self.upstream, generation)
+            set_generation(self.upstream, generation)
             response = await self.ask("refresh", "POST", "/countries/refresh")
             self.refreshed.add(response.json()["last_refreshed_at"])
 
     async def deletions(self) -> None:
-        names = [record["name"] for record in bundled_records()[1:]]  # the story is looked up of the first one
+        names = [record["name"] for record in bundled_records()[1:]]  # the story reads the first one
         for _ in range(self.rounds):
             name = self.chance.choice(names)
             await asyncio.gather(*(self.ask("delete", "DELETE", f"/countries/{name}") for _ in range(2)))
 
     async def accounts(self) -> None:
         for number in range(self.rounds):
-            given = {**ADA, "email": f"ada{number}@example.com", "addresses": [RIDGE, RIDGE]}
-            await asyncio.gather(*(self.ask("create", "POST", "/users", json=given) for _ in range(3)))
+            account = {**ADA, "email": f"ada{number}@example.com", "addresses": [RIDGE, RIDGE]}
+            await asyncio.gather(*(self.ask("create", "POST", "/users", json=account) for _ in range(3)))
 
     async def changes(self, user_id: int) -> None:
         for number in range(self.rounds):
@@ -95,18 +92,17 @@ class Writers:
             await asyncio.gather(*(self.ask("address", "POST", path, json=RIDGE) for _ in range(5)))
 
     async def documents(self, first: int) -> None:
-        """The same documents as others send, as a stream and as batches."""
-        lines = [document(number) for number in range(first, first + 6000)]
-        body = "".join(json.dumps(line) + "\n" for line in lines)
-        header = {"Content-Type": "application/x-ndjson"}
-        await self.ask("stream", "POST", f"/tracking/sms_documents/{UBID}/stream", content=body, headers=header)
-        batch = {"UBID": UBID, "documents": lines[:1000]}
+        """Documents that overlap with those of other calls, as a stream and as a batch."""
+        items = [document(number) for number in range(first, first + 6000)]
+        body = "".join(json.dumps(item) + "\n" for item in items)
+        await self.ask("stream", "POST", f"/tracking/sms_documents/{UBID}/stream", content=body, headers=NDJSON)
+        batch = {"UBID": UBID, "documents": items[:1000]}
         await self.ask("batch", "POST", "/tracking/sms_documents", json=batch)
 
     async def steps(self) -> None:
-        """A transfer that comes and goes while its documents come."""
+        """Create and delete a transfer while its documents are stored."""
         for _ in range(self.rounds):
-            await self.ask("transfer", "POST", "/tracking/sms_transfers", json={"UBID": GONE, **TRANSFER})
+            await self.ask("transfer", "POST", "/tracking/sms_transfers", json=transfer(GONE))
             batch = {"UBID": GONE, "documents": [document(number) for number in range(50)]}
             await asyncio.gather(
                 self.ask("documents", "POST", "/tracking/sms_documents", json=batch),
@@ -115,16 +111,12 @@ class Writers:
             )
 
 
-def document(number: int) -> dict[str, Any]:
-    return {"SMScount": 1, "uniqueId": f"A{number:06}", "data": {"to": str(number)}}
-
-
 async def import_rates(file: Path, database_url: str) -> dict[str, str]:
-    """The command as a process of its own; the table that it shows."""
+    """Run the command as a separate process; returns the table that it prints."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "app", "import-rates", "--file", str(file)),
         cwd=file.parent,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": database_url, "LOG_LEVEL": "WARNING"},
+        env=environment(database_url=database_url, log_level="WARNING"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -136,30 +128,29 @@ async def import_rates(file: Path, database_url: str) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.row("3.6 writes of every kind at once in 2 processes")
-async def test_writes_of_every_kind_end_as_if_one_after_another(
-    database_url, upstream, service, tmp_path, figure, is_full
+async def test_simultaneous_writes_end_as_if_made_one_after_another(
+    database_url, process_settings, upstream, service, tmp_path, figure, is_full
 ):
     """Two imports of one file are among them.
 
     Seen to fail with ``read_stored()`` that never locks, without the row lock in ``addresses._lock()``, and without
     the lease of an import.
     """
-    settings = {"country_sources": upstream.url(COUNTRIES), "rate_sources": upstream.url(RATES)}
-    processes = [ServiceProcess(tmp_path, database_url=database_url, **settings) for _ in range(2)]
+    processes = [ServiceProcess(tmp_path, **process_settings) for _ in range(2)]
     lines = newest_lines(1000 if is_full else 300)
     file = write(tmp_path / "hist.csv", lines)
     async with (
         started(*processes),
-        service(cache_max_bytes=0) as onlooker,
+        service(cache_max_bytes=0) as observer,
         httpx.AsyncClient(base_url=processes[0].url, timeout=60) as one,
         httpx.AsyncClient(base_url=processes[1].url, timeout=60) as other,
     ):
-        let_sources_say(upstream, 1)
+        set_generation(upstream, 1)
         writers = Writers(cycle((one, other)), upstream, rounds=20 if is_full else 5)
         await writers.ask("first", "POST", "/countries/refresh")
         created = await writers.ask("first", "POST", "/users", json={**ADA, "email": "ada@example.com"})
         user_id = created.json()["id"]
-        await writers.ask("first", "POST", "/tracking/sms_transfers", json={"UBID": UBID, **TRANSFER})
+        await writers.ask("first", "POST", "/tracking/sms_transfers", json=transfer())
         work = [
             *(writers.refreshes(), writers.deletions(), writers.accounts(), writers.steps()),
             *(writers.changes(user_id), writers.addresses(user_id), writers.documents(0), writers.documents(3000)),
@@ -167,17 +158,17 @@ async def test_writes_of_every_kind_end_as_if_one_after_another(
         imports = asyncio.gather(import_rates(file, database_url), import_rates(file, database_url))
         await asyncio.gather(*work)
         shown = await imports
-        await assert_countries_tell_one_story(onlooker, writers)
-        await assert_accounts_are_whole(onlooker, writers, user_id)
-        await assert_deliveries_are_whole(onlooker, writers, database_url)
-    await assert_imports_tell_of_each_day_once(database_url, lines, *shown)
+        await assert_countries_tell_one_story(observer, writers)
+        await assert_accounts_are_complete(observer, writers, user_id)
+        await assert_deliveries_are_complete(observer, writers, database_url)
+    await assert_imports_report_each_day_once(database_url, lines, *shown)
 
     number = sum(writers.answers.values())
     figure(f"{number} writes and 2 imports: as if one after another, {writers.again} asked again after 503")
 
 
 async def entries(client: Client, *actions: str) -> list[dict[str, Any]]:
-    """Of the audit trail, the oldest first."""
+    """Entries of the audit trail, the oldest first."""
     found: list[dict[str, Any]] = []
     for action in actions:
         response = await client.get(f"/audit?action={action}&limit=1000")
@@ -206,7 +197,7 @@ async def assert_countries_tell_one_story(client: Client, writers: Writers) -> N
     assert writers.may_be(len(trail) - story.refreshes, "delete")
 
 
-async def assert_accounts_are_whole(client: Client, writers: Writers, user_id: int) -> None:
+async def assert_accounts_are_complete(client: Client, writers: Writers, user_id: int) -> None:
     accounts = (await client.get("/users?limit=1000")).json()
     assert len({account["email"] for account in accounts}) == len(accounts) == writers.rounds + 1
     assert writers.may_be(writers.rounds, "create", 201)
@@ -224,7 +215,7 @@ async def assert_accounts_are_whole(client: Client, writers: Writers, user_id: i
     assert len(created) == MOST_ADDRESSES + len(accounts)
 
 
-async def assert_deliveries_are_whole(client: Client, writers: Writers, database_url: str) -> None:
+async def assert_deliveries_are_complete(client: Client, writers: Writers, database_url: str) -> None:
     details = (await client.get(f"/tracking/sms_transfers/{UBID}")).json()
     assert details["states"] == {"INIT": 9000, "SENT": 0, "DONE": 0}
     assert (await client.get(f"/tracking/sms_transfers/{GONE}")).status_code == 404
@@ -232,15 +223,13 @@ async def assert_deliveries_are_whole(client: Client, writers: Writers, database
     assert await stored(database_url, "SELECT UBID, count(*) FROM sms_documents GROUP BY UBID") == [(UBID, 9000)]
 
 
-async def assert_imports_tell_of_each_day_once(database_url: str, lines: list[str], *shown: dict[str, str]) -> None:
+async def assert_imports_report_each_day_once(database_url: str, lines: list[str], *shown: dict[str, str]) -> None:
     rows = rows_of(lines)
     query = "SELECT source, quote, day, rate FROM exchange_rate WHERE source = 'ecb'"
     assert sorted(await stored(database_url, query)) == rows
     assert sum(int(table["Rates"].split()[0]) for table in shown) == len(rows)
-    told = [
-        json.loads(row[0])
-        for row in await stored(database_url, "SELECT changes FROM audit WHERE action = 'IMPORT_RATES'")
-    ]
-    assert sum(changes["rates"]["after"] for changes in told) == len(rows)
-    spans = sorted((date.fromisoformat(c["from"]["after"]), date.fromisoformat(c["to"]["after"])) for c in told)
+    audit = await stored(database_url, "SELECT changes FROM audit WHERE action = 'IMPORT_RATES'")
+    reported = [json.loads(row[0]) for row in audit]
+    assert sum(changes["rates"]["after"] for changes in reported) == len(rows)
+    spans = sorted((date.fromisoformat(c["from"]["after"]), date.fromisoformat(c["to"]["after"])) for c in reported)
     assert all(end < begin for (_, end), (begin, _) in pairwise(spans))

@@ -1,4 +1,4 @@
-"""A fault of the database, told from the answers of a service that had to live with it."""
+"""The responses of a service around a fault of its database, checked against the promises."""
 
 from collections import Counter
 from collections.abc import Set
@@ -8,32 +8,32 @@ from statistics import median
 from checks.support.traffic import Answer
 
 AT_MOST = 5
-"""Seconds for any answer."""
+"""Seconds that any response may take."""
 BACK_SECONDS = 2
 _LIVE_SECONDS = 1
 _REVALIDATE_SECONDS = 1
 CHANGES = frozenset({"rename", "sign in", "documents", "stream", "put transfer", "refresh"})
-"""Kinds of requests that have to write. Moving documents forward does not where all are there already."""
+"""Kinds of requests that must write. Advancing documents writes nothing if all are in that state."""
 
 
 @dataclass(frozen=True)
 class Outage:
-    """The answers around a fault."""
+    """The responses around a fault."""
 
     answers: list[Answer]
     afterwards: list[Answer]
-    """Those of them that were only asked for when the fault had ended."""
+    """Those whose requests were sent after the fault."""
     began: float
     still_on: float
-    """The last moment of which it is sure that the fault was there."""
+    """The last moment at which the fault certainly existed."""
     healed: float
 
     def check(self, *, is_away: bool, refused: Set[str]) -> None:
-        """Hold every answer against what is promised."""
+        """Check every response against the promises."""
         self._none([one for one in self.answers if one.problem or not (one.is_success or one.status == 503)])
         self._none([one for one in self.answers if one.status == 503 and int(one.headers.get("retry-after", 0)) < 1])
         bounded = [one for one in self.answers if is_away or not _may_take_longer(one)]
-        # A busy machine takes its time for a password, between two questions to the database.
+        # A busy machine takes longer to check a password, between two queries.
         self._none([one for one in bounded if self._took(one) > AT_MOST + (one.kind == "sign in")])
         live = [one for one in self.answers if one.kind == "live"]
         self._none([one for one in live if one.status != 200])
@@ -55,11 +55,11 @@ class Outage:
 
     @property
     def refusals(self) -> int:
-        """How many answers were 503."""
+        """Number of 503 responses."""
         return sum(one.status == 503 for one in self.answers)
 
     def figure(self) -> str:
-        """Everything in one line."""
+        """The figure of a check."""
         slowest = max(self._took(one) for one in self.answers if not _may_take_longer(one))
         stale = sum(one.is_stale for one in self.answers)
         return (
@@ -68,14 +68,14 @@ class Outage:
         )
 
     def _took(self, one: Answer) -> float:
-        """Seconds, without those before the fault."""
+        """Seconds of a response, not counting those before the fault."""
         return one.ended - (max(one.began, self.began) if one.ended > self.began else one.began)
 
     def _after(self, seconds: float) -> list[Answer]:
         return [one for one in self.answers if one.began > self.healed + seconds]
 
     def _back(self) -> float:
-        """Seconds until every kind of request had succeeded once."""
+        """Seconds after the fault until every kind of request had succeeded once."""
         first: dict[str, float] = {}
         for one in self.afterwards:
             if one.is_success and not one.is_stale:
@@ -87,14 +87,14 @@ class Outage:
     def _none(self, wrong: list[Answer]) -> None:
         kinds = Counter(f"{one.kind} {one.status}" for one in wrong)
         lasted = self.healed - self.began
-        told = [
+        examples = [
             f"{one.kind} from {one.began - self.began:.2f} to {one.ended - self.began:.2f} s: "
-            f"{one.status} {one.problem} {one.told}"
+            f"{one.status} {one.problem} {one.refusal}"
             for one in wrong[:5]
         ]
-        assert not wrong, f"{kinds}, such as {told} in a fault of {lasted:.1f} s"
+        assert not wrong, f"{kinds}, such as {examples} in a fault of {lasted:.1f} s"
 
 
 def _may_take_longer(one: Answer) -> bool:
-    """Whether it may, as long as the database answers: a change of many documents, and a refresh with its sources."""
+    """Whether the limit does not apply while the database answers: changes of many documents, and refreshes."""
     return one.kind in ("advance", "refresh")

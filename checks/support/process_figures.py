@@ -1,4 +1,4 @@
-"""What a process takes of its machine, as Linux tells it."""
+"""Resources of a process, as Linux reports them."""
 
 from pathlib import Path
 from typing import Final
@@ -7,12 +7,12 @@ MEGABYTE: Final = 1_000_000
 
 
 def resident(pid: int) -> float:
-    """Its memory now, in MB."""
+    """Resident memory in MB."""
     return _status(pid, "VmRSS") * 1024 / MEGABYTE
 
 
 def peak(pid: int) -> float:
-    """The most that it ever had since ``forget_peak()``, in MB."""
+    """Largest resident memory since ``forget_peak()``, in MB."""
     return _status(pid, "VmHWM") * 1024 / MEGABYTE
 
 

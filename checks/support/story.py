@@ -1,4 +1,4 @@
-"""Answers of the sources that are numbered, and whether all that a refresh changes tells of the same number."""
+"""Numbered answers of the sources, and a check that all data of a refresh have the same number."""
 
 from datetime import date, datetime
 from functools import cache
@@ -13,17 +13,17 @@ from tests.support import payloads
 from tests.support.upstream import Answer, FakeUpstream, after, document
 
 LOWEST, HIGHEST = 1000.0, 2000.0
-"""Between what the service draws its multipliers."""
+"""Limits of the multipliers that the service draws."""
 
 
 class Story(NamedTuple):
-    """What is stored."""
+    """The stored refresh."""
 
     generation: int
-    """Of the sources' answers."""
+    """Number of the sources' answers."""
     refreshed_at: str
     refreshes: int
-    """How many there were, by the history of a country and by the audit trail."""
+    """Number of refreshes in the history of a country and in the audit trail."""
 
 
 @cache
@@ -34,20 +34,20 @@ def _documents(generation: int) -> tuple[Answer, Answer]:
 
 
 def rate_of(generation: int) -> float:
-    """What one US dollar buys of any other currency."""
+    """Units of any other currency that one US dollar buys."""
     return 1000.0 + generation
 
 
-def let_sources_say(upstream: FakeUpstream, generation: int, *, seconds: float = 0) -> None:
-    """Give every country this population from now on, with rates to match; answers take the given seconds."""
+def set_generation(upstream: FakeUpstream, generation: int, *, seconds: float = 0) -> None:
+    """Let the sources answer with this population of all countries and a rate to match, after this time."""
     for path, answer in zip((COUNTRIES, RATES), _documents(generation), strict=True):
         upstream.answers[path] = after(seconds, answer) if seconds else answer
 
 
 async def read_story(client: httpx.AsyncClient) -> Story:
-    """Hold countries, rates, history, picture, status and audit trail against each other.
+    """Check that countries, rates, history, picture, status and audit trail agree.
 
-    The client's service must not answer from memory, and nobody may refresh meanwhile.
+    The client's service must not cache, and no refresh may run.
     """
     countries, status = await _get(client, "/countries"), await _get(client, "/status")
     (generation,) = {country["population"] for country in countries}
@@ -84,7 +84,7 @@ async def _get(client: httpx.AsyncClient, path: str) -> Any:
 
 
 def _picture(countries: list[dict[str, Any]], status: dict[str, Any]) -> bytes:
-    """What should be drawn of these countries."""
+    """The expected picture of these countries."""
     summary = Summary(
         total_countries=len(countries),
         top=rank((country["name"], country["estimated_gdp"]) for country in countries),

@@ -1,4 +1,4 @@
-"""Readers and writers of every slice, all at once, who note every answer and know what a right one looks like."""
+"""Readers and writers of every slice that record and check every response."""
 
 import asyncio
 import itertools
@@ -10,14 +10,16 @@ from typing import Any, Final
 
 import httpx
 
+from checks.support.bodies import NDJSON, transfer
+
 KEY: Final = {"X-API-Key": "correct-horse"}
-"""Of the service's operator."""
+"""The operator's key."""
 _PASSWORD: Final = "correct horse battery"
 _PAUSE_SECONDS: Final = 0.15
 _COSTLY: Final = frozenset({"refresh", "sign in"})
-"""Each takes much of a core, and is asked for less often."""
+"""Requests that take much processor time, sent less often."""
 _NUMBERS: Final = itertools.count(1)
-"""Never the same twice in a process, so that nothing asked for with one of them is in memory."""
+"""Never repeated in a process, so that requests with them are not cached."""
 _SUCCESS: Final = frozenset({200, 201})
 
 Ask = Callable[[], Awaitable[httpx.Response]]
@@ -25,18 +27,18 @@ Ask = Callable[[], Awaitable[httpx.Response]]
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer of the service, and when it came, in monotonic seconds."""
+    """One response of the service; times are in monotonic seconds."""
 
     kind: str
     began: float
     ended: float
     status: int
-    """0 where the connection broke instead."""
+    """0 if the connection broke."""
     headers: Mapping[str, str]
     problem: str = ""
-    """What is wrong with its content; empty where nothing is."""
-    told: str = ""
-    """By a refusal."""
+    """What is wrong with the content; empty if nothing is."""
+    refusal: str = ""
+    """Text of a 503."""
 
     @property
     def is_success(self) -> bool:
@@ -49,19 +51,19 @@ class Answer:
 
 @dataclass
 class Traffic:
-    """Asks until it is stopped; each kind of request one after the other, and all kinds at the same time."""
+    """Sends requests until it is stopped: all kinds simultaneously, those of one kind one after the other."""
 
     client: httpx.AsyncClient
     answers: list[Answer] = field(default_factory=list)
     _done_or_unknown: set[int] = field(default_factory=lambda: {0})
-    """What the account may be called: the last acknowledged name, and those whose change got no answer since."""
+    """Possible names of the account: the last acknowledged one, and later ones without a clear answer."""
     _documents: set[str] = field(default_factory=set)
-    """Those whose storing was acknowledged."""
+    """Acknowledged documents."""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _is_over: bool = False
 
     async def prepare(self) -> None:
-        """Create what the requests are about, under names that were not used before."""
+        """Create an account and a transfer under new names, and fill the cache."""
         self.ubid = str(uuid.uuid4())
         email = f"{self.ubid}@example.com"
         person = {"fname": "Ada", "lname": "0", "email": email, "password": _PASSWORD, "role": "editor"}
@@ -71,36 +73,41 @@ class Traffic:
         self.sign_in = {"username": email, "password": _PASSWORD}
         token = await self.client.post("/auth/token", data=self.sign_in)
         self.token = {"Authorization": f"Bearer {token.json()['access_token']}"}
-        stored = await self.client.post("/tracking/sms_transfers", json=self._transfer(), headers=self.token)
+        stored = await self.client.post("/tracking/sms_transfers", json=transfer(self.ubid), headers=self.token)
         assert stored.status_code == 201, stored.text
         for path in ("/countries/ghana", "/countries", "/rates"):
             assert (await self.client.get(path)).status_code == 200
 
     def start(self) -> None:
-        """Begin to ask for everything but refreshes."""
-        self._start("memory", self._read_memory)
-        self._start("live", lambda: self.client.get("/health/live"))
-        self._start("ready", lambda: self.client.get("/health/ready"))
-        self._start("list", self._read_list)
-        self._start("convert", self._read_conversion)
-        self._start("transfer", self._read_transfer)
-        self._start("sign in", lambda: self.client.post("/auth/token", data=self.sign_in))
-        self._start("documents", self._store_documents)
-        self._start("stream", self._stream_documents)
-        self._start("advance", lambda: self.client.put(f"/tracking/sms_documents/{self.ubid}/SENT", headers=KEY))
-        self._start("put transfer", self._put_transfer)
-        # In turns: what is read tells which of the changes were made so far.
-        self._tasks.append(asyncio.create_task(self._repeat(("account", self._read_account), ("rename", self._rename))))
+        """Begin to send every kind of request except refreshes."""
+        get = self.client.get
+        kinds: dict[str, Ask] = {
+            "memory": self._read_memory,
+            "live": lambda: get("/health/live"),
+            "ready": lambda: get("/health/ready"),
+            "list": self._read_list,
+            "convert": self._read_conversion,
+            "transfer": self._read_transfer,
+            "sign in": lambda: self.client.post("/auth/token", data=self.sign_in),
+            "documents": self._store_documents,
+            "stream": self._stream_documents,
+            "advance": lambda: self.client.put(f"/tracking/sms_documents/{self.ubid}/SENT", headers=KEY),
+            "put transfer": self._put_transfer,
+        }
+        for kind in kinds.items():
+            self._start(kind)
+        # In turn: reading the account shows which changes were made so far.
+        self._start(("account", self._read_account), ("rename", self._rename))
 
     def start_refreshes(self) -> None:
-        """Begin to ask for refreshes, which change what everybody reads."""
-        self._start("refresh", lambda: self.client.post("/countries/refresh", headers=KEY))
+        """Begin to send refreshes, which change what all reads return."""
+        self._start(("refresh", lambda: self.client.post("/countries/refresh", headers=KEY)))
 
-    def _start(self, kind: str, ask: Ask) -> None:
-        self._tasks.append(asyncio.create_task(self._repeat((kind, ask))))
+    def _start(self, *requests: tuple[str, Ask]) -> None:
+        self._tasks.append(asyncio.create_task(self._repeat(*requests)))
 
     async def stop(self) -> None:
-        """Let everybody get the last answer."""
+        """Wait for the last responses."""
         self._is_over = True
         await asyncio.gather(*self._tasks)
 
@@ -108,16 +115,16 @@ class Traffic:
         for kind, ask in itertools.cycle(requests):
             if self._is_over:
                 return
-            began, problem, told, headers = time.monotonic(), "", "", httpx.Headers()
+            began, problem, refusal, headers = time.monotonic(), "", "", httpx.Headers()
             try:
                 response = await ask()
                 status, headers = response.status_code, response.headers
-                told = response.text if status == 503 else ""
+                refusal = response.text if status == 503 else ""
             except httpx.TransportError as error:
                 status, problem = 0, repr(error)
             except (AssertionError, KeyError) as error:
                 status, problem = 200, f"wrong content: {error!r}"
-            self.answers.append(Answer(kind, began, time.monotonic(), status, headers, problem, told))
+            self.answers.append(Answer(kind, began, time.monotonic(), status, headers, problem, refusal))
             await asyncio.sleep(_PAUSE_SECONDS * (7 if kind in _COSTLY else 1))
 
     async def _read_memory(self) -> httpx.Response:
@@ -145,7 +152,7 @@ class Traffic:
         return _checked(response, lambda body: body["UBID"] == self.ubid)
 
     async def _rename(self) -> httpx.Response:
-        """Give the account a number for a name."""
+        """Change the account's name to a number."""
         number = next(_NUMBERS)
         response = await self.client.patch(self.user, json={"lname": str(number)}, headers=self.token)
         if response.status_code == 200:
@@ -164,11 +171,8 @@ class Traffic:
     async def _stream_documents(self) -> httpx.Response:
         documents = self._some_documents()
         lines = "".join(f"{httpx.Response(200, json=document).text}\n" for document in documents)
-        response = await self.client.post(
-            f"/tracking/sms_documents/{self.ubid}/stream",
-            content=lines,
-            headers={**self.token, "Content-Type": "application/x-ndjson"},
-        )
+        path = f"/tracking/sms_documents/{self.ubid}/stream"
+        response = await self.client.post(path, content=lines, headers=self.token | NDJSON)
         return self._noted(response, documents)
 
     def _some_documents(self) -> list[dict[str, Any]]:
@@ -180,13 +184,10 @@ class Traffic:
         return response
 
     async def _put_transfer(self) -> httpx.Response:
-        return await self.client.post("/tracking/sms_transfers", json=self._transfer(), headers=KEY)
-
-    def _transfer(self) -> dict[str, Any]:
-        return {"UBID": self.ubid, "SMScount": 5, "documents": 5, "fileName": "a.csv", "origName": "a.csv"}
+        return await self.client.post("/tracking/sms_transfers", json=transfer(self.ubid), headers=KEY)
 
     async def assert_nothing_was_lost(self) -> None:
-        """What was acknowledged is there, and a change that was refused was not made."""
+        """Acknowledged changes are stored, and refused ones are not."""
         account = await self.client.get(self.user, headers=self.token)
         assert account.status_code == 200, account.text
         name = int(account.json()["lname"])

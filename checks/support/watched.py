@@ -1,4 +1,4 @@
-"""The application with one more path, which tells how many tasks its event loop has."""
+"""The application with one more path, which shows the number of tasks in its event loop."""
 
 import asyncio
 

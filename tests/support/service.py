@@ -17,6 +17,12 @@ START_SECONDS = 60
 """Far more than a start takes, for machines that are busy."""
 
 
+def environment(**settings: object) -> dict[str, str]:
+    """What a process needs, with these settings and none of this machine's."""
+    changes = {name.upper(): str(value) for name, value in settings.items()}
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **changes}
+
+
 class ServiceProcess:
     """``uvicorn app.main:app`` with these settings, on a free port of loopback that stays the same after a restart."""
 
@@ -26,9 +32,7 @@ class ServiceProcess:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / f"service-{self.port}.log"
-        given = {name.upper(): str(value) for name, value in settings.items()}
-        # Nothing else, so that the settings of this machine do not apply.
-        self.environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "REFRESH_ON_START": "never", **given}
+        self.environment = environment(**{"refresh_on_start": "never", **settings})
         self.folder = folder
 
     def command(self) -> list[str]:
