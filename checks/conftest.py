@@ -1,5 +1,7 @@
 """What the checks share: the servers and fixtures of the tests, and the rows of a table."""
 
+import pytest
+
 from checks.support.processes import process_settings  # noqa: F401
 from checks.support.rows import (  # noqa: F401  # fixtures and hooks
     figure,
@@ -27,3 +29,10 @@ from tests.conftest import (  # noqa: F401  # fixtures and hooks
     sqlite_template,
     upstream,
 )
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """All checks are slow, and may take minutes."""
+    item.add_marker(pytest.mark.slow)
+    if item.get_closest_marker("timeout") is None:
+        item.add_marker(pytest.mark.timeout(300))

@@ -11,7 +11,6 @@ REVALIDATE_SECONDS = 1.0
 PROCESSES = 2
 
 
-@pytest.mark.slow
 @pytest.mark.row("reads through 2 processes during refreshes")
 async def test_reads_during_refreshes_are_whole_and_as_new_as_promised(
     process_settings, upstream, tmp_path, figure, is_full

@@ -53,7 +53,6 @@ async def check_that_all_are_one(
     return f"{rounds} times one fetch and {len(ports)} equal answers, the last {max(took):.1f} s after the fetch"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "callers"),
     [
@@ -73,7 +72,6 @@ async def test_simultaneous_refreshes_of_processes_are_one(
         figure(await check_that_all_are_one(processes, upstream, observer, **size))
 
 
-@pytest.mark.slow
 @pytest.mark.engines("mariadb")
 @pytest.mark.row("3.3 200 refreshes at once of WEB_CONCURRENCY=4")
 async def test_simultaneous_refreshes_of_workers_are_one(
@@ -86,7 +84,6 @@ async def test_simultaneous_refreshes_of_workers_are_one(
         figure(await check_that_all_are_one([process], upstream, observer, **size))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 @pytest.mark.row("3.4 holder of the lease killed or frozen while it fetches")
 async def test_holder_that_stops_while_it_fetches_is_replaced(
@@ -135,7 +132,6 @@ async def late_answer(late: asyncio.Task[httpx.Response], of_the_heir: httpx.Res
     return "503"
 
 
-@pytest.mark.slow
 @pytest.mark.engines("mariadb")  # on SQLite a frozen process keeps the lock of the file
 @pytest.mark.row("3.5 holder of the lease frozen in its transaction")
 async def test_holder_frozen_in_its_transaction_is_replaced(

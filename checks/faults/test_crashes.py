@@ -94,7 +94,6 @@ async def world_on(url: str, upstream: FakeUpstream, folder: Path) -> AsyncItera
         yield World(upstream, observer, settings, folder, random.Random(7))
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.row("2.1 service killed during refreshes")
 async def test_killed_service_leaves_one_complete_state_and_loses_no_refresh(
@@ -158,7 +157,6 @@ async def kill_in_refresh(world: World, victim: ServiceProcess) -> str:
     return "while fetching" if aim == "fetching" else "before the commit"
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.row("2.2 database killed during refreshes")
 async def test_killed_database_comes_back_with_one_complete_state_and_every_refresh(
@@ -239,8 +237,6 @@ async def endless_documents() -> AsyncIterator[bytes]:
         await asyncio.sleep(0.05)  # leave time for the other changes
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.row("2.3 service killed during writes")
 async def test_service_killed_while_it_writes_leaves_complete_changes(
     database_url, upstream, tmp_path, figure, is_full

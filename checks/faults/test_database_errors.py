@@ -12,9 +12,6 @@ from checks.support.scene import Scene, settings
 from checks.support.traffic import KEY
 from tests.conftest import make_settings, serving
 from tests.core.db.test_pool import until_started
-from tests.support.mariadb import is_installed
-
-pytestmark = [pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed"), pytest.mark.slow]
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Set
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,10 +11,7 @@ import pytest
 
 from checks.support.outage import CHANGES
 from checks.support.processes import migrated_mariadb
-from checks.support.scene import Fault, Scene, fault, staged
-from tests.support.mariadb import is_installed
-
-pytestmark = [pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed"), pytest.mark.slow]
+from checks.support.scene import Scene, fault, staged
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +128,7 @@ WITHOUT_CHANGES = [
 
 
 @pytest.mark.parametrize("fault", OUTAGES)
-async def test_outage_is_503_until_the_database_is_back(scene: Scene, figure, fault: Fault) -> None:
+async def test_outage_is_503_until_the_database_is_back(scene, figure, fault):
     """Cached reads are answered, marked as stale; all others get 503.
 
     Broken on purpose: with operational errors treated as bugs of the service nearly all answers were 500.
@@ -142,15 +138,13 @@ async def test_outage_is_503_until_the_database_is_back(scene: Scene, figure, fa
 
 @pytest.mark.row("4.03 database frozen for 60 s")
 @pytest.mark.timeout(200)
-async def test_frozen_database_is_503_in_time(scene: Scene, figure, is_full) -> None:
+async def test_frozen_database_is_503_in_time(scene, figure, is_full):
     """Broken on purpose: with three times the time limit answers took more than 5 s."""
     figure((await scene.suffer(frozen, is_away=True, seconds=60 if is_full else None)).figure())
 
 
 @pytest.mark.parametrize(("fault", "refused"), WITHOUT_CHANGES)
-async def test_changes_are_503_in_time_while_reads_continue(
-    scene: Scene, figure, fault: Fault, refused: Set[str]
-) -> None:
+async def test_changes_are_503_in_time_while_reads_continue(scene, figure, fault, refused):
     """Broken on purpose: with operational errors treated as bugs of the service changes of a read-only database were
     500; with three times the time limit changes of locked rows took 5.5 s.
     """
@@ -158,7 +152,7 @@ async def test_changes_are_503_in_time_while_reads_continue(
 
 
 @pytest.mark.row("4.06 deadlocks (1213)")
-async def test_deadlocks_are_retried(scene: Scene, figure, is_full) -> None:
+async def test_deadlocks_are_retried(scene, figure, is_full):
     """Broken on purpose: with 1213 not retried there were more refusals than half of the deadlocks."""
     before = deadlocks(scene)
     outage = await scene.suffer(deadlocked, is_away=False)

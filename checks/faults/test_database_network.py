@@ -13,9 +13,7 @@ from checks.support.processes import migrated_mariadb
 from checks.support.scene import Fault, Scene, staged
 from tests.rates.test_import import newest_lines, rows_of, run, write
 from tests.support.fault_proxy import FaultProxy
-from tests.support.mariadb import is_installed
 
-pytestmark = [pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed"), pytest.mark.slow]
 Step = Callable[[FaultProxy], object]
 
 

@@ -10,8 +10,6 @@ from checks.support.outage import CHANGES
 from checks.support.scene import Scene, staged
 from tests.conftest import migrate_in_thread
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def small_disk(tmp_path):

@@ -22,7 +22,7 @@ from tests.support.mariadb import free_port
 from tests.support.service import ROOT, ServiceProcess
 from tests.support.upstream import Answer, Request, body, document, hang
 
-pytestmark = [pytest.mark.engines("sqlite"), pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engines("sqlite")]
 
 SOURCES: Final = {"countries": (COUNTRIES, "country API"), "rates": (RATES, "exchange rate API")}
 

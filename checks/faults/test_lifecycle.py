@@ -18,8 +18,6 @@ from tests.support.mariadb import PrivateMariaDB, free_port
 from tests.support.service import ServedProcess
 from tests.support.upstream import after, hang
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
 STOP_SECONDS = 10
 STREAM = f"/tracking/sms_documents/{UBID}/stream"
 DAYS = 1_200

@@ -55,7 +55,6 @@ def rise(values: list[float]) -> float:
     return slope * (len(values) - 1)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.engines("mariadb")
 @pytest.mark.row("6.5 soak")

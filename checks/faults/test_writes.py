@@ -125,8 +125,6 @@ async def import_rates(file: Path, database_url: str) -> dict[str, str]:
     return table(out.decode())
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.row("3.6 writes of every kind at once in 2 processes")
 async def test_simultaneous_writes_end_as_if_made_one_after_another(
     database_url, process_settings, upstream, service, tmp_path, figure, is_full

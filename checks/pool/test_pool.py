@@ -62,7 +62,6 @@ def some_requests(number: int) -> list[Request]:
     return [request._replace(body=request.body.replace("{n}", str(n))) for n, request in enumerate(drawn)]
 
 
-@pytest.mark.slow
 @pytest.mark.engines("mariadb")
 @pytest.mark.row("200 clients on 5 connections, half of them hang up")
 async def test_every_connection_comes_back_and_is_closed(process_settings, mariadb, tmp_path, figure, is_full):

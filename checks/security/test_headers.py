@@ -101,7 +101,6 @@ async def every_kind(port: int, *headers: str) -> list[tuple[int, Answer]]:
     return answers
 
 
-@pytest.mark.slow
 @pytest.mark.row("3.1 headers of every kind of answer")
 @pytest.mark.parametrize("origins", ["*", PAGE])
 async def test_every_kind_of_answer_has_its_headers(tmp_path, sqlite_template, upstream: FakeUpstream, origins, figure):

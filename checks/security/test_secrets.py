@@ -41,8 +41,6 @@ def secret_settings(upstream: FakeUpstream) -> dict[str, Any]:
     }
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.row("3.3 secrets in logs, answers and documents")
 @pytest.mark.parametrize("log_format", ["console", "json"])
 async def test_no_secret_comes_out(tmp_path, sqlite_template, upstream: FakeUpstream, log_format, figure):

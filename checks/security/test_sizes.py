@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
 
 import httpx
 import pytest
@@ -18,7 +17,7 @@ CHUNK = b"10000\r\n" + b" " * 65_536 + b"\r\n"
 UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 MEGABYTE = 1_000_000
 
-pytestmark = [pytest.mark.engines("sqlite"), pytest.mark.timeout(120)]  # nothing gets as far as the database
+pytestmark = [pytest.mark.engines("sqlite")]  # nothing gets as far as the database
 
 
 @pytest.fixture
@@ -77,10 +76,7 @@ REFUSED = {
 
 
 @pytest.mark.row("1.2 heads, bodies and values of any size")
-@pytest.mark.slow
-async def test_what_is_too_large_or_broken_is_refused_in_the_one_shape(
-    service: ServedProcess, figure: Callable[[str], None]
-) -> None:
+async def test_what_is_too_large_or_broken_is_refused_in_the_one_shape(service, figure):
     """Seen to fail: with uvicorn's own protocol, which takes heads of any size and refuses in plain text."""
     asked = (asyncio.to_thread(ask, service.url, raw) for _, raw in REFUSED.values())
     replies = dict(zip(REFUSED, await asyncio.gather(*asked), strict=True))
@@ -97,10 +93,7 @@ async def test_what_is_too_large_or_broken_is_refused_in_the_one_shape(
 
 
 @pytest.mark.row("1.3 a header field of 200 MB beside other clients")
-@pytest.mark.slow
-async def test_nobody_waits_for_a_client_whose_header_never_ends(
-    service: ServedProcess, is_full: bool, figure: Callable[[str], None]
-) -> None:
+async def test_nobody_waits_for_a_client_whose_header_never_ends(service, is_full, figure):
     """Seen to fail: with uvicorn's own protocol, 100 MB kept everybody waiting for more than 20 s."""
     megabytes = 200 if is_full else 20
     pieces = [b"GET /status HTTP/1.1\r\nHost: service\r\nX-A: ", *[b"a" * MEGABYTE] * megabytes]

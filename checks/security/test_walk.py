@@ -50,7 +50,6 @@ class Visitor:
     user_id: int | None = None
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.row("4.1 walk over every route and method")
 async def test_every_method_on_every_path_keeps_the_rule_of_the_table(tmp_path, sqlite_template, is_full, figure):

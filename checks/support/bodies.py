@@ -16,6 +16,10 @@ def document(number: int) -> dict[str, Any]:
     return {"SMScount": 1, "uniqueId": f"A{number:06}", "data": {"to": str(number)}}
 
 
+def batch(ubid: str) -> dict[str, Any]:
+    return {"UBID": ubid, "documents": [document(number) for number in range(3)]}
+
+
 def lines(first: int, number: int) -> bytes:
     """Documents as NDJSON."""
     return b"".join(b'{"SMScount":1,"uniqueId":"A%d","data":{}}\n' % one for one in range(first, first + number))

@@ -1,5 +1,6 @@
 """A MariaDB Galera cluster of three nodes on loopback, with the configuration that docs/scaling.md recommends."""
 
+import itertools
 import os
 import re
 import shutil
@@ -135,6 +136,7 @@ class GaleraCluster:
 
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="galera-"))
+        self._numbers = itertools.count(1)
         self.nodes = [GaleraNode(self.folder, number) for number in (1, 2, 3)]
         if MINE:
             for path in (self.folder, *self.folder.rglob("*")):
@@ -163,6 +165,12 @@ class GaleraCluster:
             node.start()
         for node in others:
             node.wait()
+
+    def new_database(self) -> str:
+        """Create an empty database; returns its name."""
+        name = f"service{next(self._numbers)}"
+        self.nodes[0].execute(f"CREATE DATABASE {name}")
+        return name
 
     def bring_back(self) -> None:
         """Start every dead node, one after the other, and wait until all take part."""

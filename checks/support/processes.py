@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from tests.conftest import COUNTRIES, RATES, migrate_in_thread
-from tests.support.mariadb import PrivateMariaDB
+from tests.support.mariadb import PrivateMariaDB, is_installed
 from tests.support.service import ServiceProcess
 from tests.support.upstream import FakeUpstream
 
@@ -39,6 +39,8 @@ async def started(*processes: ServiceProcess) -> AsyncIterator[None]:
 @contextmanager
 def migrated_mariadb(*arguments: str) -> Iterator[PrivateMariaDB]:
     """A server with a migrated database ``service`` and a user of that name without administrator rights."""
+    if not is_installed():
+        pytest.skip("MariaDB is not installed")
     server = PrivateMariaDB(*arguments)
     try:
         server.execute("CREATE DATABASE service")
