@@ -1,1 +1,1 @@
-"""Reads during refreshes: every answer is whole, and as new as promised."""
+"""Reads during refreshes: every response is complete and as recent as promised."""

@@ -1,4 +1,4 @@
-"""What an answer may show, given which refreshes were answered when. Pure: the clock's readings are arguments."""
+"""Which data a response may show after the refreshes so far. Pure: times are arguments."""
 
 import re
 from collections import Counter
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 BASE_POPULATION: Final = 1_000_000
-"""Generation n has this plus n as the population of every country."""
+"""In generation n the population of every country is this plus n."""
 _POPULATION: Final = re.compile(rb'"population":(\d+)')
 _REFRESHED_AT: Final = re.compile(rb'"last_refreshed_at":"([^"]+)"')
 
@@ -15,18 +15,18 @@ MIXED, SAME, OTHER, WRONG_304, ERROR = "mixed", "too old, same process", "too ol
 
 @dataclass(frozen=True)
 class Refreshed:
-    """A refresh that was answered."""
+    """An answered refresh."""
 
     generation: int
     process: int
-    """Number of the process that did it."""
+    """Number of the process that refreshed."""
     answered: float
     """Seconds of the monotonic clock."""
 
 
 @dataclass(frozen=True)
 class Read:
-    """An answer to a read of the whole list."""
+    """A response with the full list."""
 
     process: int
     begun: float
@@ -34,36 +34,34 @@ class Read:
     status: int
     body: bytes
     etag: str | None
-    """As sent with a 200; with a 304 the one that was asked with."""
+    """The one of a 200, or for a 304 the one of the request."""
 
 
 @dataclass
 class Ledger:
-    """Counts reads, and those that break a promise."""
+    """Counts reads and broken promises."""
 
     revalidate_seconds: float
     refreshes: list[Refreshed] = field(default_factory=list)
     tags: dict[str, int] = field(default_factory=dict)
-    """Which generation each entity tag belongs to."""
+    """Generation of each entity tag."""
     counts: Counter[str] = field(default_factory=Counter)
     reads: int = 0
     not_modified: int = 0
 
     def judge(self, read: Read) -> None:
-        """Hold one read against everything that was promised when it began."""
+        """Check a read against the promises at its beginning."""
         self.reads += 1
         self.not_modified += read.status == 304
         generation = self._generation(read)
         if generation is None:
             return
         same, other = self._promised(read)
-        if generation < same:
-            self.counts[WRONG_304 if read.status == 304 else SAME] += 1
-        elif generation < other:
-            self.counts[WRONG_304 if read.status == 304 else OTHER] += 1
+        if generation < max(same, other):
+            self.counts[WRONG_304 if read.status == 304 else SAME if generation < same else OTHER] += 1
 
     def _generation(self, read: Read) -> int | None:
-        """The one generation that an answer shows; None, and counted, where it is not one."""
+        """The generation of a response; None, and counted, if there is not exactly one."""
         if read.status == 304:
             known = self.tags.get(read.etag or "")
             self.counts[WRONG_304] += known is None
@@ -77,11 +75,11 @@ class Ledger:
             return None
         generation = int(populations.pop()) - BASE_POPULATION
         if read.etag and self.tags.setdefault(read.etag, generation) != generation:
-            self.counts[WRONG_304] += 1  # one tag for two contents would make a wrong 304 sooner or later
+            self.counts[WRONG_304] += 1  # one tag for two contents leads to a wrong 304
         return generation
 
     def _promised(self, read: Read) -> tuple[int, int]:
-        """The oldest generation allowed: by refreshes through this process, and through others."""
+        """The oldest allowed generation, by refreshes through this process and through others."""
         same = [
             done.generation for done in self.refreshes if done.process == read.process and done.answered < read.begun
         ]
@@ -89,12 +87,6 @@ class Ledger:
         other = [done.generation for done in self.refreshes if done.answered < latest]
         return max(same, default=0), max(other, default=0)
 
-    def row(self) -> tuple[str, ...]:
-        """The counts as cells."""
-        numbers = [self.reads, self.not_modified, len(self.refreshes)]
-        numbers += [self.counts[kind] for kind in (MIXED, SAME, OTHER, WRONG_304, ERROR)]
-        return tuple(f"{number:,}" for number in numbers)
-
     def problems(self) -> list[str]:
-        """A line for each kind of broken promise."""
+        """One line for each kind of broken promise."""
         return [f"{number:,} x {kind}" for kind, number in self.counts.items() if number]

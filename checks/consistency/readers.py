@@ -1,4 +1,4 @@
-"""Refreshes and reads at the same time, over connections that stay open."""
+"""Simultaneous refreshes and reads over open connections."""
 
 import asyncio
 import random
@@ -12,14 +12,14 @@ from tests.support import payloads
 from tests.support.upstream import FakeUpstream, document
 
 READERS = 4
-"""For each process."""
+"""Readers of each process."""
 LONGEST_PAUSE_SECONDS = 2.0
-"""Between two refreshes: shorter and longer than the time after which the other process must know."""
+"""Pauses between refreshes are shorter and longer than CACHE_REVALIDATE_SECONDS."""
 CODINGS = ("identity", "gzip", "br")
 
 
 class Exchange:
-    """One writer that refreshes through any process, and readers of each."""
+    """A writer that refreshes through random processes, and readers of each process."""
 
     def __init__(self, urls: list[str], upstream: FakeUpstream, ledger: Ledger) -> None:
         self.urls = urls
@@ -29,7 +29,7 @@ class Exchange:
         self.is_refreshed = False
 
     async def run(self, *, reads: int, refreshes: int) -> None:
-        """Refresh so many times, and read until that is done and there are enough reads."""
+        """Refresh this number of times, and read until there are enough reads."""
         async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
             await self._refresh(client, 1, process=0)
             async with asyncio.TaskGroup() as group:
@@ -42,8 +42,8 @@ class Exchange:
                 self.is_refreshed = True
 
     async def _refresh(self, client: httpx.AsyncClient, generation: int, *, process: int) -> None:
-        told = [{**record, "population": BASE_POPULATION + generation} for record in self.records]
-        self.upstream.answers[COUNTRIES] = document(told)
+        records = [{**record, "population": BASE_POPULATION + generation} for record in self.records]
+        self.upstream.answers[COUNTRIES] = document(records)
         response = await client.post(f"{self.urls[process]}/countries/refresh")
         response.raise_for_status()
         self.ledger.refreshes.append(Refreshed(generation, process, time.monotonic()))
@@ -55,16 +55,16 @@ class Exchange:
 
     async def _read(self, client: httpx.AsyncClient, process: int) -> Read:
         headers = {"Accept-Encoding": random.choice(CODINGS)}
-        asked_with = self._some_tag()
-        if asked_with:
-            headers["If-None-Match"] = asked_with
+        tag = self._some_tag()
+        if tag:
+            headers["If-None-Match"] = tag
         begun = time.monotonic()
         response = await client.get("/countries", headers=headers)
-        etag = asked_with if response.status_code == 304 else response.headers.get("etag")
+        etag = tag if response.status_code == 304 else response.headers.get("etag")
         return Read(process, begun, response.status_code, response.content, etag)
 
     def _some_tag(self) -> str | None:
-        """A tag for half of the reads: mostly a recent one, sometimes any old one."""
+        """A tag for half of the reads, mostly a recent one."""
         tags = list(self.ledger.tags)
         if not tags or random.random() < 0.5:
             return None

@@ -1,4 +1,4 @@
-"""Reads during refreshes from two processes on one database: every answer is whole, and as new as promised."""
+"""Reads during refreshes through two processes: every response is complete and as recent as promised."""
 
 import pytest
 
@@ -12,7 +12,7 @@ PROCESSES = 2
 
 
 @pytest.mark.row("reads through 2 processes during refreshes")
-async def test_reads_during_refreshes_are_whole_and_as_new_as_promised(
+async def test_reads_during_refreshes_are_complete_and_as_recent_as_promised(
     process_settings, upstream, tmp_path, figure, is_full
 ):
     reads, refreshes = (10_000, 50) if is_full else (1_000, 5)

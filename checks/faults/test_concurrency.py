@@ -10,6 +10,7 @@ import pymysql
 import pytest
 
 from checks.support.processes import started
+from checks.support.rows import row
 from checks.support.story import read_story, set_generation
 from tests.conftest import COUNTRIES, RATES
 from tests.support.service import ServedProcess, ServiceProcess
@@ -56,8 +57,8 @@ async def check_that_all_are_one(
 @pytest.mark.parametrize(
     ("number", "callers"),
     [
-        pytest.param(1, (200, 50), marks=pytest.mark.row("3.1 200 refreshes at once in one process")),
-        pytest.param(4, (50, 10), marks=pytest.mark.row("3.2 50 refreshes at once in each of 4 processes")),
+        row("3.1 200 refreshes at once in one process", 1, (200, 50)),
+        row("3.2 50 refreshes at once in each of 4 processes", 4, (50, 10)),
     ],
 )
 async def test_simultaneous_refreshes_of_processes_are_one(

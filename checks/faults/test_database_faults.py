@@ -11,6 +11,7 @@ import pytest
 
 from checks.support.outage import CHANGES
 from checks.support.processes import migrated_mariadb
+from checks.support.rows import row
 from checks.support.scene import Scene, fault, staged
 
 
@@ -110,10 +111,6 @@ def lock_in_opposite_order(scene: Scene, is_over: threading.Event) -> None:
 
 def deadlocks(scene: Scene) -> int:
     return int(str(scene.server.execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")[0][1]))
-
-
-def row(name: str, *values: object) -> Any:
-    return pytest.param(*values, marks=pytest.mark.row(name))
 
 
 OUTAGES = [

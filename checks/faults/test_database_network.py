@@ -10,6 +10,7 @@ import pytest
 
 from checks.support.outage import AT_MOST, CHANGES
 from checks.support.processes import migrated_mariadb
+from checks.support.rows import row
 from checks.support.scene import Fault, Scene, staged
 from tests.rates.test_import import newest_lines, rows_of, run, write
 from tests.support.fault_proxy import FaultProxy
@@ -70,27 +71,20 @@ async def cut_repeatedly(scene: Scene) -> AsyncIterator[None]:
         scene.proxy.heal()
 
 
-AWAY = {
-    "4.10 network refuses connections": refused,
-    "4.11 network resets connections": treated(is_refusing=True, begin=FaultProxy.cut),
-    "4.12 network is a black hole, old connections permanently": treated(is_black_hole=True, end=FaultProxy.lose),
-    "4.13 network delivers garbage": treated(is_garbling=True),
-}
-POOR = {
-    "4.14 network slow by 0.05 s a packet": treated(delay=0.05),
-    "4.14 network slow by 0.25 s a packet": treated(delay=0.25),
-    "4.14 network slow by 0.6 s a packet": treated(delay=0.6),
-    "4.15 network narrow, 2 kB/s": treated(bytes_per_second=2000),
-    "4.16 network cut in the middle of answers": cut_repeatedly,
-}
+AWAY = [
+    row("4.10 network refuses connections", refused),
+    row("4.11 network resets connections", treated(is_refusing=True, begin=FaultProxy.cut)),
+    row("4.12 network is a black hole, old connections permanently", treated(is_black_hole=True, end=FaultProxy.lose)),
+    row("4.13 network delivers garbage", treated(is_garbling=True)),
+]
+POOR = [
+    *(row(f"4.14 network slow by {delay} s a packet", treated(delay=delay)) for delay in (0.05, 0.25, 0.6)),
+    row("4.15 network narrow, 2 kB/s", treated(bytes_per_second=2000)),
+    row("4.16 network cut in the middle of answers", cut_repeatedly),
+]
 
 
-def rows(faults: dict[str, Fault]) -> pytest.MarkDecorator:
-    params = [pytest.param(fault, marks=pytest.mark.row(name)) for name, fault in faults.items()]
-    return pytest.mark.parametrize("fault", params)
-
-
-@rows(AWAY)
+@pytest.mark.parametrize("fault", AWAY)
 async def test_unreachable_database_is_503_until_it_is_back(scene, figure, fault):
     """Cached reads are answered, marked as stale; all others get 503 in time.
 
@@ -100,7 +94,7 @@ async def test_unreachable_database_is_503_until_it_is_back(scene, figure, fault
     figure((await scene.suffer(fault, is_away=True, seconds=max(scene.seconds, AT_MOST))).figure())
 
 
-@rows(POOR)
+@pytest.mark.parametrize("fault", POOR)
 async def test_poor_network_is_a_right_answer_or_503_in_time(scene, figure, fault):
     """Broken on purpose: with a time limit for each unit of work only, a refresh took 8.8 s."""
     figure((await scene.suffer(fault, is_away=False)).figure())

@@ -16,6 +16,7 @@ import pytest
 from checks.support import hostile
 from checks.support.hostile import MIB, Authority, Cases, because, named_with_a_face, without_length
 from checks.support.hostile_target import LIMIT, Target, started
+from checks.support.rows import row
 from tests.conftest import COUNTRIES, RATES, usual_answers
 from tests.support import payloads
 from tests.support.mariadb import free_port
@@ -40,9 +41,7 @@ async def all_must_fail(target: Target, source: str, cases: Cases, *, is_full: b
         await target.must_fail(case, {path: answer}, api, reason)
 
 
-@pytest.mark.parametrize(
-    "source", [pytest.param(name, marks=pytest.mark.row(f"5.1 hostile HTTP, {name}")) for name in SOURCES]
-)
+@pytest.mark.parametrize("source", [row(f"5.1 hostile HTTP, {name}", name) for name in SOURCES])
 async def test_upstream_with_broken_http_is_503_and_changes_nothing(target, source, is_full, figure):
     """Seen to fail when 16 MiB were allowed: the gzip bomb reached four times the limit."""
     cases = {**hostile.PROTOCOL, **hostile.STATUSES, **hostile.codings()}

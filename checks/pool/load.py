@@ -1,4 +1,4 @@
-"""Many clients at once over real sockets, half of which hang up before their answer is there."""
+"""Many simultaneous clients over real sockets, half of which hang up before the response."""
 
 import asyncio
 import random
@@ -9,31 +9,29 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 LONGEST_PATIENCE_SECONDS: Final = 0.05
-"""After which a client that hangs up has done so."""
+"""Longest time before a client hangs up."""
 ANSWER_SECONDS: Final = 60
 
 
 class Request(NamedTuple):
-    """One request."""
-
     method: str
     path: str
     body: str = ""
-    """JSON; empty where there is none."""
+    """JSON; empty for none."""
 
 
 @dataclass
 class Tally:
-    """What became of the requests."""
+    """Results of the requests."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     hung_up: int = 0
-    """Connections closed by the client before the first byte of the answer."""
+    """Connections closed by the client before the first byte of the response."""
     problems: Counter[str] = field(default_factory=Counter)
-    """Answers that are neither success, nor 404, nor 503 with Retry-After."""
+    """Responses other than success, 404, and 503 with Retry-After."""
 
     def judge(self, request: Request, answer: bytes) -> None:
-        """Count a whole answer, as it came over the wire."""
+        """Count a complete response, given as raw bytes."""
         head = answer.partition(b"\r\n\r\n")[0].decode("latin-1").lower()
         words = head.split(maxsplit=2)
         status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
@@ -43,14 +41,14 @@ class Tally:
 
 
 async def load(url: str, requests: Sequence[Request], *, clients: int, rest_seconds: float) -> Tally:
-    """Send the requests, each once, over a connection of its own.
+    """Send each request once, over a connection of its own.
 
     Args:
         url: The service.
-        requests: Dealt out to the clients in turn, so that both kinds of client send all kinds of request.
-        clients: How many work at the same time; every second one hangs up.
-        rest_seconds: The longest rest of a client that hangs up, before each of its requests: without one these
-            clients would be done long before the others.
+        requests: Dealt to the clients in turn, so that both kinds of client send all kinds of request.
+        clients: Number of simultaneous clients; every second one hangs up.
+        rest_seconds: Longest pause before each request of a client that hangs up: without one they would finish long
+            before the others.
     """
     tally, port = Tally(), urlsplit(url).port or 80
     async with asyncio.TaskGroup() as group:

@@ -1,11 +1,11 @@
-"""A small connection pool under many clients, half of which hang up: every connection comes back, and is closed."""
+"""A small connection pool under many clients, half of which hang up: every connection is returned and closed."""
 
 import asyncio
 import math
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,11 +36,11 @@ REQUESTS: Final[dict[Request, float]] = {
     Request("DELETE", "/users/2"): 1,
     Request("GET", "/audit?limit=20"): 2,
 }
-"""What is sent, and how often in a hundred requests; {n} is a number that no other request has."""
+"""Requests and their shares in percent; {n} becomes a unique number."""
 CLIENTS: Final = 200
 POOL_SIZE: Final = 5
 REST_SECONDS: Final = 0.6
-"""The longest rest of a client that hangs up; with it both halves finish at about the same time."""
+"""Longest pause of a client that hangs up, chosen so that both halves finish at about the same time."""
 IDLE: Final = {"size": POOL_SIZE, "in_use": 0, "waiting": 0, "overflow": 0, "max_overflow": 0}
 SETTLE_SECONDS: Final = 15.0
 LOOK_SECONDS: Final = 0.25
@@ -53,50 +53,47 @@ class Most:
     in_use: float = 0
     waiting: float = 0
     threads: int = 0
-    """Connections as the database counts them."""
+    """Connections that the database counts."""
 
 
 def some_requests(number: int) -> list[Request]:
-    """Requests drawn by their shares; the same ones each time."""
+    """Requests drawn by their shares, the same ones each time."""
     drawn = random.Random(number).choices(list(REQUESTS), weights=list(REQUESTS.values()), k=number)
     return [request._replace(body=request.body.replace("{n}", str(n))) for n, request in enumerate(drawn)]
 
 
 @pytest.mark.engines("mariadb")
 @pytest.mark.row("200 clients on 5 connections, half of them hang up")
-async def test_every_connection_comes_back_and_is_closed(process_settings, mariadb, tmp_path, figure, is_full):
+async def test_every_connection_is_returned_and_closed(process_settings, mariadb, tmp_path, figure, is_full):
     number, most = 10_000 if is_full else 1_000, Most()
     process = ServiceProcess(tmp_path, db_pool_size=POOL_SIZE, db_max_overflow=0, cache_max_bytes=0, **process_settings)
 
-    def threads() -> int:
-        return int(mariadb.connections("service"))
+    async def threads() -> int:
+        return await asyncio.to_thread(mariadb.connections, "service")
 
     async with process, httpx.AsyncClient(base_url=process.url, timeout=60) as client:
         (await client.post("/countries/refresh")).raise_for_status()
         looking = asyncio.create_task(watch(client, threads, most))
         tally = await load(process.url, some_requests(number), clients=CLIENTS, rest_seconds=REST_SECONDS)
         looking.cancel()
-        pool_after = await settled_pool(client)
-        threads_after = await asyncio.to_thread(settled, threads, at_most=POOL_SIZE)
-    threads_stopped = await asyncio.to_thread(settled, threads, at_most=0)
+        assert await settled(lambda: pool(client), lambda figures: figures == IDLE) == IDLE
+        assert await settled(threads, lambda number: number <= POOL_SIZE) <= POOL_SIZE
+    assert await settled(threads, lambda number: number == 0) == 0
 
     assert tally.problems == {}
-    assert pool_after == IDLE
-    assert threads_after <= POOL_SIZE
-    assert threads_stopped == 0
     figure(
         f"{number:,} requests, {tally.hung_up:,} hung up, 0 wrong answers; at most {most.in_use:.0f} in use and "
         f"{most.threads} open on the server, none after the stop"
     )
 
 
-async def watch(client: httpx.AsyncClient, count_threads: Callable[[], int], most: Most) -> None:
-    """Read the figures as Prometheus would, until cancelled."""
+async def watch(client: httpx.AsyncClient, threads: Callable[[], Awaitable[int]], most: Most) -> None:
+    """Read the metrics until cancelled."""
     while True:
         text = (await client.get("/metrics")).text
         most.in_use = max(most.in_use, gauge(text, "in_use"))
         most.waiting = max(most.waiting, gauge(text, "waiting"))
-        most.threads = max(most.threads, await asyncio.to_thread(count_threads))
+        most.threads = max(most.threads, await threads())
         await asyncio.sleep(LOOK_SECONDS)
 
 
@@ -105,17 +102,13 @@ def gauge(text: str, name: str) -> float:
     return float(found[1]) if found else math.nan
 
 
-async def settled_pool(client: httpx.AsyncClient) -> Any:
-    """The pool's figures, once abandoned work has ended."""
+async def pool(client: httpx.AsyncClient) -> Any:
+    return (await client.get("/health/ready")).json().get("pool")
+
+
+async def settled(read: Callable[[], Awaitable[Any]], is_settled: Callable[[Any], bool]) -> Any:
+    """Read a value until it is as wanted, or for 15 seconds: abandoned work must end first."""
     deadline = time.monotonic() + SETTLE_SECONDS
-    while (figures := (await client.get("/health/ready")).json().get("pool")) != IDLE and time.monotonic() < deadline:
+    while not is_settled(value := await read()) and time.monotonic() < deadline:
         await asyncio.sleep(LOOK_SECONDS)
-    return figures
-
-
-def settled(count_threads: Callable[[], int], *, at_most: int) -> int:
-    """The number of connections on the server, which takes a moment to notice that one was closed."""
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while (threads := count_threads()) > at_most and time.monotonic() < deadline:
-        time.sleep(LOOK_SECONDS)
-    return threads
+    return value

@@ -1,4 +1,4 @@
-"""The service with cheap password hashes: the real ones would take most of the time of checks that make accounts."""
+"""The service with cheap password hashes, because the real ones would take most of the time of these checks."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What attackers write into every field that they find."""
+"""Payloads of injection attacks."""
 
 from typing import Final
 

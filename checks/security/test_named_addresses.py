@@ -1,4 +1,4 @@
-"""Whoever names an address in a request makes nobody call it (server-side request forgery)."""
+"""An address in a request is never called (server-side request forgery)."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -12,19 +12,18 @@ from tests.support.upstream import FakeUpstream
 
 HEADERS: Final = ("Origin", "Referer", "X-Forwarded-Host", "Forwarded", "X-Original-URL", "Location", "Destination")
 FOREIGN: Final = ("url", "callback", "webhook", "redirect_uri")
-"""Parameters and fields that no operation has."""
+"""Parameters and fields that do not exist."""
 
 Call = dict[str, Any]
-"""What to send beyond method, path and headers."""
+"""Parts of a request other than method, path and headers."""
 
 
-@pytest.mark.engines("sqlite")  # nothing of it is about the database
+@pytest.mark.engines("sqlite")  # independent of the database
 @pytest.mark.row("3.2 no request names an address that is called")
 async def test_no_request_makes_the_service_call_an_address(service, upstream: FakeUpstream, figure):
-    """Each parameter and field holds the address alone, all others what is valid: wrong ones are refused unread.
+    """The address is in one parameter or field at a time, and all others are valid: invalid requests are refused early.
 
-    Broken on purpose: the list of countries fetched what its parameter ``q`` named; a new account what its ``fname``
-    did.
+    Broken on purpose: the list of countries fetched its parameter ``q``; a new account fetched its ``fname``.
     """
     codes: set[int] = set()
     asked = 0
@@ -46,14 +45,14 @@ async def test_no_request_makes_the_service_call_an_address(service, upstream: F
 
 
 def new_person(call: Call, number: int) -> None:
-    """An e-mail address that nobody has, where a valid one is sent: no account is made for one that is taken."""
+    """Replace a valid email address by a new one, because used ones are refused."""
     body = call.get("json", {})
     if "@" in body.get("email", ""):
         call["json"] = {**body, "email": f"{number}@example.com"}
 
 
 def calls(document: dict[str, Any], operation: dict[str, Any], trap: str) -> Iterator[Call]:
-    """The operation as its example has it, and with the address in each place of its own."""
+    """The example of the operation, and copies with the address in one place each."""
     fields = example(document, operation)
     as_body = "data" if "application/x-www-form-urlencoded" in str(operation.get("requestBody")) else "json"
     bodies = [fields, *({**fields, name: trap} for name in (*fields, *FOREIGN))] if fields else [None]
@@ -66,7 +65,7 @@ def calls(document: dict[str, Any], operation: dict[str, Any], trap: str) -> Ite
 
 
 def example(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
-    """The body that the documentation proposes; empty where there is none, or no object."""
+    """The body that the document shows as an example; empty if there is none or it is not an object."""
     for content in operation.get("requestBody", {}).get("content", {}).values():
         name = content["schema"].get("$ref", "").rpartition("/")[2]
         schema = document["components"]["schemas"].get(name, {})

@@ -9,28 +9,25 @@ from hypothesis import HealthCheck, given, settings, strategies
 
 from checks.security.test_injection import KNOWN_HEADERS
 from checks.security.wire import Reply, ask, forged_lines, request
+from checks.support.bodies import UBID, transfer
+from checks.support.processes import BUNDLED
 from tests.support.service import ServiceProcess
 
-FIELDS = (
-    *(b"X-Request-ID", b"If-None-Match", b"If-Match", b"Origin", b"Accept", b"Accept-Encoding", b"User-Agent"),
-    *(b"X-API-Key", b"Authorization", b"X-Forwarded-For", b"Forwarded", b"Range", b"Expect", b"Cookie", b"Upgrade"),
-    *(b"Content-Type", b"Content-Encoding", b"Access-Control-Request-Method", b"Access-Control-Request-Headers"),
-    *(b"Content-Length", b"Transfer-Encoding", b"Connection", b"Host"),
-)
+FIELDS = b"""X-Request-ID If-None-Match If-Match Origin Accept Accept-Encoding User-Agent X-API-Key Authorization
+    X-Forwarded-For Forwarded Range Expect Cookie Upgrade Content-Type Content-Encoding Access-Control-Request-Method
+    Access-Control-Request-Headers Content-Length Transfer-Encoding Connection Host""".split()
 PATHS = (b"/countries", b"/countries/ghana", b"/countries/image", b"/rates", b"/users", b"/audit", b"/status", b"/")
 METHODS = (b"GET", b"HEAD", b"OPTIONS", b"POST", b"PUT", b"DELETE", b"TRACE", b"BREW")
 in_line = strategies.binary(max_size=60).filter(lambda value: b"\n" not in value and b"\r" not in value)
 in_target = in_line.map(lambda value: value.replace(b" ", b"%"))
-UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 
 pytestmark = [pytest.mark.engines("sqlite")]
 
 
 @pytest.fixture
 async def service(database_url, tmp_path):
-    settings = {"database_url": database_url, "country_sources": "bundled", "rate_sources": "bundled"}
     async with (
-        ServiceProcess(tmp_path, log_requests="all", **settings) as started,
+        ServiceProcess(tmp_path, database_url=database_url, log_requests="all", **BUNDLED) as started,
         httpx.AsyncClient(base_url=started.url, timeout=30) as client,
     ):
         assert (await client.post("/countries/refresh")).status_code == 200
@@ -38,22 +35,22 @@ async def service(database_url, tmp_path):
 
 
 def tries(number: int) -> settings:
-    """The same examples in each run."""
+    """Settings with the same examples in each run."""
     return settings(max_examples=number, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def problem(reply: Reply) -> str | None:
-    """What is wrong with an answer to anything."""
+    """What is wrong with a response, whatever the request; None if nothing is."""
     if reply.status >= 500:
         return f"status {reply.status}"
     if reply.answers != 1:
         return f"{reply.answers} answers"
-    unknown = {name.lower() for name, _ in reply.headers} - KNOWN_HEADERS
+    unknown = set(reply.headers) - KNOWN_HEADERS
     return f"headers {unknown}" if unknown else None
 
 
 @pytest.mark.row("1.5 any bytes in addresses, queries and headers")
-def test_any_bytes_get_one_answer_and_one_line(service, is_full, figure):
+def test_any_bytes_get_one_response_and_one_log_line(service, is_full, figure):
     """Seen to fail: with any ``X-Request-ID`` sent back, and with log lines as they come."""
     number = 2000 if is_full else 100
     found: list[str] = []
@@ -71,7 +68,7 @@ def test_any_bytes_get_one_answer_and_one_line(service, is_full, figure):
         raw = request(target, *(name + b": " + value for name, value in fields), method=method)
         try:
             wrong = problem(ask(service.url, raw, b"", seconds=5))
-        except Exception as error:  # whatever is no answer is a finding
+        except Exception as error:  # everything but a response is a finding
             wrong = repr(error)
         if wrong:
             found.append(f"{raw!r}: {wrong}")
@@ -86,8 +83,8 @@ def test_any_bytes_get_one_answer_and_one_line(service, is_full, figure):
 
 
 @pytest.mark.row("1.6 any text as a name and in a search")
-def test_any_text_comes_back_as_it_went_in_or_is_refused(service, is_full, figure):
-    """Seen to fail: with names that are cut to the column's length."""
+def test_any_text_is_returned_unchanged_or_refused(service, is_full, figure):
+    """Seen to fail: with names truncated to the column's length."""
     number = 2000 if is_full else 100
     taken = 0
     text = strategies.text(strategies.characters(), max_size=70)
@@ -98,8 +95,7 @@ def test_any_text_comes_back_as_it_went_in_or_is_refused(service, is_full, figur
         @given(text)
         def send(name: str) -> None:
             nonlocal taken
-            transfer = {"UBID": UBID, "SMScount": 1, "documents": 1, "fileName": name, "origName": "x"}
-            body = json.dumps(transfer)  # in which half of a character can be spelled
+            body = json.dumps({**transfer(), "fileName": name})  # JSON can express half of a character
             stored = client.post("/tracking/sms_transfers", content=body, headers={"Content-Type": "application/json"})
             assert stored.status_code in (201, 400), stored.text
             if stored.status_code == 201:

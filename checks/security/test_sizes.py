@@ -1,4 +1,4 @@
-"""Heads, bodies and values of any size and depth are refused at once, in the one shape of errors, and nobody waits."""
+"""Heads, bodies and values of any size and depth are refused at once as proper errors, and delay no other client."""
 
 import asyncio
 import json
@@ -8,16 +8,16 @@ import httpx
 import pytest
 
 from checks.security.wire import ask, is_error, request
+from checks.support.bodies import UBID
 from tests.support.service import ServedProcess
 
 JSON = b"Content-Type: application/json"
 FORM = b"Content-Type: application/x-www-form-urlencoded"
 CHUNKED = b"Transfer-Encoding: chunked"
 CHUNK = b"10000\r\n" + b" " * 65_536 + b"\r\n"
-UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 MEGABYTE = 1_000_000
 
-pytestmark = [pytest.mark.engines("sqlite")]  # nothing gets as far as the database
+pytestmark = [pytest.mark.engines("sqlite")]  # no request reaches the database
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ REFUSED = {
     "an address of 70 kB": (431, request(b"/status?q=" + b"a" * 70_000)),
     "an address of 60 kB": (400, request(b"/status?q=" + b"a" * 60_000)),
     "a zero byte in a field": (400, request(b"/status", b"X-A: a\0b")),
-    "no HTTP": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 300),
+    "not HTTP": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 300),
     "two lengths": (400, of_json(b"{}", b"Content-Length: 5")),
     "a length and chunks": (400, of_json(b"{}", CHUNKED)),
     "10,000 parameters": (400, request(b"/countries?" + b"&".join(b"a%d=1" % n for n in range(5000)))),
@@ -69,14 +69,14 @@ REFUSED = {
     "NaN": (400, of_json(b'{"fname":NaN}')),
     "a key twice": (400, of_json(b'{"fname":"a","fname":"b"}')),
     "half of a character": (400, of_json(rb'{"fname":"\ud800"}')),
-    "no UTF-8": (400, of_json(b'{"fname":"\xff"}')),
+    "not UTF-8": (400, of_json(b'{"fname":"\xff"}')),
     "UTF-16": (400, of_json('{"fname":"a"}'.encode("utf-16"))),
     "a zero byte": (400, of_json(b'{"fname":"a"}\0')),
 }
 
 
 @pytest.mark.row("1.2 heads, bodies and values of any size")
-async def test_what_is_too_large_or_broken_is_refused_in_the_one_shape(service, figure):
+async def test_too_large_or_broken_request_is_refused_as_a_proper_error(service, figure):
     """Seen to fail: with uvicorn's own protocol, which takes heads of any size and refuses in plain text."""
     asked = (asyncio.to_thread(ask, service.url, raw) for _, raw in REFUSED.values())
     replies = dict(zip(REFUSED, await asyncio.gather(*asked), strict=True))
@@ -93,8 +93,8 @@ async def test_what_is_too_large_or_broken_is_refused_in_the_one_shape(service, 
 
 
 @pytest.mark.row("1.3 a header field of 200 MB beside other clients")
-async def test_nobody_waits_for_a_client_whose_header_never_ends(service, is_full, figure):
-    """Seen to fail: with uvicorn's own protocol, 100 MB kept everybody waiting for more than 20 s."""
+async def test_endless_header_delays_no_other_client(service, is_full, figure):
+    """Seen to fail: with uvicorn's own protocol, 100 MB delayed all clients by more than 20 s."""
     megabytes = 200 if is_full else 20
     pieces = [b"GET /status HTTP/1.1\r\nHost: service\r\nX-A: ", *[b"a" * MEGABYTE] * megabytes]
     flood = asyncio.create_task(asyncio.to_thread(ask, service.url, *pieces, seconds=60))

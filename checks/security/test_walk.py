@@ -1,4 +1,4 @@
-"""Every method on every path of a running service, as everybody who may come along, against the table of the docs."""
+"""Every method on every path of a running service, as every kind of caller, against the table of docs/access.md."""
 
 import asyncio
 import re
@@ -17,15 +17,8 @@ from tests.core.http.test_access import KEY, NEVER_DONE, NOTHING, PASSWORD
 from tests.support.service import ROOT, ServedProcess
 
 METHODS: Final = ("OPTIONS", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "BREW")
-UNLISTED: Final = (
-    "/nowhere",
-    "/docs",
-    "/redoc",
-    "/docs/assets/swagger-ui.css",
-    "/openapi.json",
-    "/users/1/roles",
-    "//x",
-)
+PAGES: Final = ("/docs", "/redoc", "/docs/assets/swagger-ui.css", "/openapi.json")
+UNLISTED: Final = (*PAGES, "/nowhere", "/users/1/roles", "//x")
 MODES: Final = {
     "open development": {},
     "development": {"admin_api_key": KEY},
@@ -36,27 +29,27 @@ BODY_OF_NOTHING: Final = "content-length: 1000000000"
 AT_ONCE, SECONDS = 8, 20
 
 Rules = dict[tuple[str, str], Rule]
-"""By method and path with the names of its parameters."""
+"""Rules by method and path template."""
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """Somebody who sends requests, and for whom a service has to take them."""
+    """A caller, and what the service must recognise it as."""
 
     who: str
     headers: dict[str, str]
     role: Role | None = None
-    """None for strangers, and for credentials that are not in force."""
+    """None for strangers, and with invalid credentials."""
     user_id: int | None = None
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.row("4.1 walk over every route and method")
-async def test_every_method_on_every_path_keeps_the_rule_of_the_table(tmp_path, sqlite_template, is_full, figure):
-    """Whoever is to be refused announces a gigabyte and sends none of it: who reads bodies first does not answer.
+async def test_every_method_on_every_path_follows_the_table(tmp_path, sqlite_template, is_full, figure):
+    """Requests that must be refused announce a gigabyte and send none of it, so reading the body first gives no response.
 
-    Broken on purpose: every account passed as the owner of each; tokens did not expire; the gate waited for a piece of
-    the body before it decided.
+    Broken on purpose: every account passed as the owner of each; tokens did not expire; the access check waited for a
+    piece of the body.
     """
     walked = refused = 0
     for mode in MODES if is_full else ("production",):
@@ -77,7 +70,7 @@ async def test_every_method_on_every_path_keeps_the_rule_of_the_table(tmp_path, 
                     walk(service.port, turns, mode, rules, visitor, *path)
                     for path in paths(rules, ids if is_full else ids[:1])
                 ]
-                statuses = [status for told in await asyncio.gather(*walks) for status in told]
+                statuses = [status for found in await asyncio.gather(*walks) for status in found]
                 walked, refused = walked + len(statuses), refused + sum(status in (401, 403) for status in statuses)
             after = (await client.get("/users", headers=OPERATOR if mode != "open development" else {})).text
             assert after == before
@@ -87,15 +80,15 @@ async def test_every_method_on_every_path_keeps_the_rule_of_the_table(tmp_path, 
 
 
 async def invite(client: httpx.AsyncClient, database: Path, mode: str) -> list[Visitor]:
-    """Make the accounts; everybody who may come."""
+    """Create the accounts; returns all kinds of callers."""
     is_open = mode == "open development"
     as_admin = {} if is_open else OPERATOR
     visitors = [Visitor("stranger", {}, Role.ADMIN if is_open else None)]
     for name in (*Role, "other reader", "inactive"):
         role = Role(name) if name in list(Role) else Role.READER
         email = f"{name.replace(' ', '.')}@example.com"
-        given = {"fname": name, "lname": "X", "email": email, "password": PASSWORD, "role": role}
-        user_id = (await client.post("/users", json=given, headers=as_admin)).json()["id"]
+        account = {"fname": name, "lname": "X", "email": email, "password": PASSWORD, "role": role}
+        user_id = (await client.post("/users", json=account, headers=as_admin)).json()["id"]
         live, expired, gone = [await token(client, email) for _ in range(3)]
         key, revoked = [await new_key(client, live) for _ in range(2)]
         with sqlite3.connect(database) as connection:
@@ -129,18 +122,20 @@ async def new_key(client: httpx.AsyncClient, signed: dict[str, str]) -> dict[str
 
 
 def table() -> Rules:
-    """What the documentation promises."""
+    """The rules in the documentation."""
     found = re.findall(r"^\| `([A-Z]+) (/\S*)` \| (.+) \|$", (ROOT / "docs/access.md").read_text(), re.MULTILINE)
     return {(method, path): Rule(rule) for method, path, rule in found}
 
 
 async def listed(client: httpx.AsyncClient) -> Rules:
     document = (await client.get("/openapi.json")).json()["paths"].items()
-    return {(method.upper(), path): Rule(told["x-access"]) for path, on in document for method, told in on.items()}
+    return {
+        (method.upper(), path): Rule(operation["x-access"]) for path, on in document for method, operation in on.items()
+    }
 
 
 def paths(rules: Rules, ids: list[str]) -> list[tuple[str, str]]:
-    """Each path as the table has it, with something in its place: nothing that is there, or one of the accounts."""
+    """Each path template of the table, filled with ids that do not exist and with those of accounts."""
     filled = [(path, path.format(**{**NOTHING, "user_id": i})) for _, path in rules for i in ("987654", *ids)]
     return [*dict.fromkeys(filled), *((path, path) for path in UNLISTED)]
 
@@ -148,7 +143,7 @@ def paths(rules: Rules, ids: list[str]) -> list[tuple[str, str]]:
 async def walk(
     port: int, turns: asyncio.Semaphore, mode: str, rules: Rules, visitor: Visitor, template: str, path: str
 ) -> list[int]:
-    """Try every method on one path; the statuses."""
+    """Try every method on one path; returns the status codes."""
     statuses = []
     for method in METHODS:
         rule = rules.get(("GET" if method == "HEAD" else method, template))
@@ -166,7 +161,7 @@ async def walk(
         status = int(answer.split(b" ", 2)[1])
         case = (mode, visitor.who, method, url, status)
         if method == "BREW":
-            assert status == 400, case  # the server knows no such method, and asks nobody
+            assert status == 400, case  # the server itself refuses unknown methods
         elif wanted is not None:
             assert case == (*case[:-1], wanted)
             assert b"cache-control: no-store\r\n" in answer, case
@@ -179,7 +174,7 @@ async def walk(
 
 
 def refusal(rule: Rule | None, visitor: Visitor, method: str, mode: str, path: str) -> int | None:
-    """With which status the table refuses a request; None where it lets it through."""
+    """The status code with which the table refuses a request; None if it allows it."""
     if rule is None:
         rule = Rule.EVERYONE if method in ("GET", "HEAD", "OPTIONS", "BREW") else Rule.READER
     if rule is Rule.EDITOR_IN_PRODUCTION:

@@ -1,4 +1,4 @@
-"""Requests that come whether or not earlier ones were answered, as those of many clients do."""
+"""Open-loop load: requests are sent at a steady rate whether or not earlier ones were answered."""
 
 import asyncio
 import time
@@ -7,28 +7,28 @@ from dataclasses import dataclass, field
 from typing import Final
 
 IN_TIME_SECONDS: Final = 1.0
-"""An answer later than this is of no use to anybody."""
+"""Later responses are useless."""
 _GIVE_UP_SECONDS: Final = 10.0
 
 
 @dataclass
 class Outcome:
-    """What became of the requests."""
+    """Results of the requests."""
 
     seconds: float
     statuses: Counter[int] = field(default_factory=Counter)
-    """0 is a connection that broke, or no answer in ten seconds."""
+    """0 is a broken connection, or no response in ten seconds."""
     good: int = 0
-    """Answered with 200 in time."""
+    """Number of responses with 200 in time."""
 
     @property
     def goodput(self) -> float:
-        """Good answers a second."""
+        """Good responses per second."""
         return self.good / self.seconds
 
 
 class OpenLoop:
-    """Sends to one server at a steady rate; connections are kept, and opened where none is free."""
+    """Sends to one server at a steady rate over kept connections; opens one if none is free."""
 
     def __init__(self, port: int, path: str) -> None:
         self._port = port
@@ -36,7 +36,7 @@ class OpenLoop:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def run(self, per_second: float, seconds: float) -> Outcome:
-        """Send for so many seconds, and wait for what is still under way."""
+        """Send for this time, then wait for all responses."""
         outcome = Outcome(seconds)
         started, tasks = time.perf_counter(), set[asyncio.Task[None]]()
         for number in range(int(per_second * seconds)):

@@ -1,7 +1,6 @@
-"""Checks that are rows of a table, each with the figure that it measured.
+"""Checks as rows of a table, each with its measured figure.
 
-``scripts/checks`` runs all rows of a part at full size and prints the table;
-under pytest alone they run at a small size.
+``scripts/checks`` runs all rows of a part at full size and prints the table; plain pytest runs them at a small size.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,17 +31,17 @@ def is_full(pytestconfig: pytest.Config) -> bool:
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Says what this check has measured; a check without a figure has failed."""
+    """Records what the check measured; a check without a figure fails."""
 
-    def tell(text: str) -> None:
+    def record(text: str) -> None:
         request.node.user_properties.append(("figure", text))
 
-    return tell
+    return record
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Let reports carry their row, so that the table also has those that failed before they measured anything."""
+    """Add the row to the report, so that the table also has checks that failed before they measured anything."""
     marker = item.get_closest_marker("row")
     if marker is not None and not any(name == "row" for name, _ in item.user_properties):
         engine = item.callspec.params.get("engine", "") if hasattr(item, "callspec") else ""
@@ -51,7 +50,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A check that was left out, or told no figure, fails the run as one that failed does."""
+    """A skipped check, or one without a figure, fails the run."""
     reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
     if session.config.getoption("--full") and any(result == "FAIL" for *_, result in _rows(reporter.stats)):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -63,23 +62,28 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     rows = sorted(_rows(terminalreporter.stats))
     terminalreporter.section(config.getoption("--full"))
     widths = [max(len(row[column]) for row in [*rows, COLUMNS]) for column in range(2)]
-    for name, told, result in rows:
-        terminalreporter.write_line(f"{result}  {name:<{widths[0]}}  {told}")
+    for name, measured, result in rows:
+        terminalreporter.write_line(f"{result}  {name:<{widths[0]}}  {measured}")
     if config.getoption("--write-table"):
         write_section(PAGE, config.getoption("--full"), to_markdown(Report([Table("", COLUMNS, rows)])).strip())
 
 
 def _rows(stats: dict[str, list[Any]]) -> Iterator[tuple[str, str, str]]:
-    """Name, figure and result of each check; one that was left out has not shown what it is for."""
+    """Name, figure and result of each check; a skipped one has not passed."""
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in stats.get(outcome, ()):
-            told = dict(getattr(report, "user_properties", ()))
-            if "row" in told:
-                has_passed = outcome == "passed" and "figure" in told
-                yield told["row"], told.get("figure", _reason(report)), "PASS" if has_passed else "FAIL"
+            properties = dict(getattr(report, "user_properties", ()))
+            if "row" in properties:
+                has_passed = outcome == "passed" and "figure" in properties
+                yield properties["row"], properties.get("figure", _reason(report)), "PASS" if has_passed else "FAIL"
 
 
 def _reason(report: Any) -> str:
     if report.outcome == "skipped":
         return str(report.longrepr[-1])
     return "no figure"
+
+
+def row(name: str, *values: object) -> Any:
+    """One set of parameters of a check, with a row of its own."""
+    return pytest.param(*values, marks=pytest.mark.row(name))
