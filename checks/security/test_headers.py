@@ -110,11 +110,10 @@ async def test_every_kind_of_response_has_its_headers(tmp_path, sqlite_template,
         refused = [await send(service.port, request) for request in MALFORMED]
         log = service.log.read_text()
 
-    for origin, (wanted, answer) in [(None, pair) for pair in answers] + [
-        (o, p) for o in by_origin for p in by_origin[o]
-    ]:
-        check(answer, wanted)
-        check_cors(answer, origin, origins)
+    for origin, pairs in {None: answers, **by_origin}.items():
+        for wanted, answer in pairs:
+            check(answer, wanted)
+            check_cors(answer, origin, origins)
     for origin, answer in zip((PAGE, OTHER), preflight, strict=True):
         check(answer, 200 if origin == origins else 400)
     for answer in refused:

@@ -53,11 +53,11 @@ async def test_no_output_contains_a_secret(tmp_path, sqlite_template, upstream: 
     answers: list[httpx.Response] = []
     upstream.answers |= {"/broken": status(500, SOURCE), "/v5": status(401, KEY)}
     unreachable = f"mysql://user:{quote(DATABASE, safe='')}@{NO_PORT}/x"
+    working = settings | {"database_url": f"sqlite:///{database}"}
+    failing = settings | {"database_url": unreachable, "country_sources": "restcountries"}
     async with (
-        ServiceProcess(tmp_path, **settings, database_url=f"sqlite:///{database}") as service,
-        ServiceProcess(
-            tmp_path, **settings | {"database_url": unreachable, "country_sources": "restcountries"}
-        ) as away,
+        ServiceProcess(tmp_path, **working) as service,
+        ServiceProcess(tmp_path, **failing) as away,
         httpx.AsyncClient(base_url=service.url, timeout=60) as client,
         httpx.AsyncClient(base_url=away.url, timeout=60) as broken,
     ):

@@ -46,7 +46,7 @@ class Visitor:
 @pytest.mark.timeout(600)
 @pytest.mark.row("4.1 walk over every route and method")
 async def test_every_method_on_every_path_follows_the_table(tmp_path, sqlite_template, is_full, figure):
-    """Requests that must be refused announce a gigabyte and send none of it, so reading the body first gives no response.
+    """Requests to be refused announce a gigabyte and send none of it, so a service that reads first never responds.
 
     Broken on purpose: every account passed as the owner of each; tokens did not expire; the access check waited for a
     piece of the body.
@@ -128,10 +128,8 @@ def table() -> Rules:
 
 
 async def listed(client: httpx.AsyncClient) -> Rules:
-    document = (await client.get("/openapi.json")).json()["paths"].items()
-    return {
-        (method.upper(), path): Rule(operation["x-access"]) for path, on in document for method, operation in on.items()
-    }
+    paths = (await client.get("/openapi.json")).json()["paths"].items()
+    return {(method.upper(), path): Rule(call["x-access"]) for path, calls in paths for method, call in calls.items()}
 
 
 def paths(rules: Rules, ids: list[str]) -> list[tuple[str, str]]:
