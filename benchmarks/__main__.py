@@ -30,7 +30,7 @@ from benchmarks.tracking import tracking
 
 
 class Part(StrEnum):
-    """What can be measured."""
+    """The parts of a run."""
 
     READS = "reads"
     MISSES = "misses"
@@ -56,28 +56,29 @@ MEASURES: dict[Part, Callable[[Run], Report]] = {
 }
 console = Console(markup=False, highlight=False)
 if not console.is_terminal:
-    console.width = 160  # a file has no edge at which to break cells
+    console.width = 160  # wide enough not to wrap cells
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @cli.command()
 def measure(
-    parts: Annotated[list[Part] | None, typer.Argument(help="What to measure; everything by default.")] = None,
+    parts: Annotated[list[Part] | None, typer.Argument(help="Parts to measure; all by default.")] = None,
     *,
     engine: Annotated[str | None, typer.Option(help="mariadb or sqlite; both by default.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Times that each contender has its turn.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of turns of each contender.")] = 5,
     seconds: Annotated[
-        int | None, typer.Option(min=1, help="Of one turn; 3 by default, 1 where everything is measured.")
+        int | None, typer.Option(min=1, help="Length of a turn; 3 by default, 1 if all parts are measured.")
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0.1, help="Of the watch on memory; 5 by default, 1 where all is measured.")
+        float | None,
+        typer.Option(min=0.1, help="Length of the memory part; 5 by default, 1 if all parts are measured."),
     ] = None,
-    documents: Annotated[int, typer.Option(min=1, help="Of one turn of tracking.")] = 412_343,
+    documents: Annotated[int, typer.Option(min=1, help="Number of documents in a turn of tracking.")] = 412_343,
     write: Annotated[bool, typer.Option("--write", help="Write the results to docs/performance.md.")] = False,
 ) -> None:
-    """Measure the service side by side with others, in one run, and print ratios: median (smallest - largest)."""
+    """Measure the service side by side with others and print ratios: median (smallest - largest)."""
     if WRK is None:
-        raise SystemExit("benchmarks: wrk makes the load and is not installed; on Debian: apt-get install wrk")
+        raise SystemExit("benchmarks: wrk is not installed, which makes the load; on Debian: apt-get install wrk")
     try:
         engines = usable_engines(engine)
     except ValueError as error:
@@ -92,7 +93,7 @@ def measure(
 
 
 def _run_all(plan: Plan, parts: list[Part], *, write: bool) -> bool:
-    """Run the parts one after the other; False where a promise was broken."""
+    """Run the parts one after the other; False if a promise was broken."""
     end_on_signals()
     keep_to_load_cores()
     console.print(describe(), placement(), sep="\n", soft_wrap=True)
@@ -100,7 +101,7 @@ def _run_all(plan: Plan, parts: list[Part], *, write: bool) -> bool:
         write_section(PAGE, "machine", f"{describe()}\n\n{placement()}")
     reports = []
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder, opened_run(plan, Path(folder)) as run:
-        # What others make for a run, such as the files of MariaDB, goes away with ours, even half made.
+        # Temporary files of others, such as those of MariaDB, are removed with ours.
         tempfile.tempdir = folder
         for part in parts:
             report = MEASURES[part](run)

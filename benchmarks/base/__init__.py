@@ -1,1 +1,1 @@
-"""What the parts share: processes, databases, load, tables."""
+"""Shared by the parts: processes, databases, load, tables."""

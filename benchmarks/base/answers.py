@@ -1,4 +1,4 @@
-"""Answers as they went over the wire: captured once from the service, given again by the bare function."""
+"""Responses as raw bytes, captured from the service and replayed by the bare function."""
 
 import ast
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _OF_THE_SERVER = (b"date", b"server")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server sent; nothing in it is decoded."""
+    """A response, not decoded."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
@@ -22,12 +22,12 @@ class Answer:
     body: bytes
 
     def header(self, name: bytes) -> str | None:
-        """The value of a header; None where it was not sent."""
+        """The value of a header; None if it was not sent."""
         return next((value.decode("latin-1") for key, value in self.headers if key == name), None)
 
 
 def capture(url: str, headers: Mapping[str, str]) -> Answer:
-    """Ask as wrk asks: with these headers and no others of weight."""
+    """Send the request that wrk sends, with these headers."""
     with httpx.Client(timeout=60, trust_env=False) as client:
         del client.headers["accept-encoding"]
         with client.stream("GET", url, headers=headers) as response:
@@ -43,13 +43,13 @@ def decoded_body(answer: Answer) -> bytes:
 
 
 def write_answers(path: Path, answers: Mapping[str, Answer]) -> None:
-    """Store answers by path and query for :func:`read_messages`."""
+    """Store responses by path and query for :func:`read_messages`."""
     plain = {key: (answer.status, answer.headers, answer.body) for key, answer in answers.items()}
     path.write_text(repr(plain))
 
 
 def read_messages(path: Path) -> dict[tuple[bytes, bytes], tuple[dict[str, Any], dict[str, Any]]]:
-    """Read stored answers as finished pairs of ASGI messages, by raw path and query."""
+    """Read stored responses as pairs of ASGI messages, by raw path and query."""
     messages = {}
     for key, (status, headers, body) in ast.literal_eval(path.read_text()).items():
         target, _, query = key.encode().partition(b"?")

@@ -1,17 +1,18 @@
-"""The databases of a run: a MariaDB of its own, and SQLite files."""
+"""The databases of a run: a private MariaDB, and SQLite files."""
 
 import sys
 from pathlib import Path
 
 from benchmarks.base.interrupts import uninterrupted
-from benchmarks.base.processes import environment, run_to_end
+from benchmarks.base.processes import run_to_end
 from tests.support.mariadb import PrivateMariaDB, is_installed
+from tests.support.service import environment
 
 ENGINES = ("mariadb", "sqlite")
 
 
 class Databases:
-    """Makes migrated databases; MariaDB starts when the first one is asked for."""
+    """Creates migrated databases; MariaDB starts with the first one."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -19,7 +20,7 @@ class Databases:
         self._server: PrivateMariaDB | None = None
 
     def new(self, engine: str, *, loaded: bool = True) -> str:
-        """Make a database and migrate it.
+        """Create and migrate a database.
 
         Args:
             engine: One of ``ENGINES``.
@@ -36,7 +37,7 @@ class Databases:
 
     def _new_on_mariadb(self) -> str:
         if self._server is None:
-            # As an installed server is: a commit is on disk. The tests' server does not wait for that.
+            # As by default: a commit is on disk. The tests' server does not wait for that.
             with uninterrupted():
                 self._server = PrivateMariaDB("--innodb-flush-log-at-trx-commit=1")
         name = f"service{self.made}"
@@ -44,7 +45,7 @@ class Databases:
         return self._server.url(name)
 
     def drop(self, url: str) -> None:
-        """Remove a database that nobody uses any more."""
+        """Remove an unused database."""
         if url.startswith("sqlite"):
             for file in self.folder.glob(f"{Path(url).name}*"):
                 file.unlink()
@@ -52,25 +53,23 @@ class Databases:
             self._server.execute(f"DROP DATABASE {url.rpartition('/')[2]}")
 
     def connections(self, url: str) -> int:
-        """How many connections MariaDB has into a database, given by its URL."""
+        """Number of connections that MariaDB has to a database, given by its URL."""
         if self._server is None:
             return 0
-        name = url.rpartition("/")[2]
-        query = f"SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{name}'"  # noqa: S608  # our own name
-        return int(str(self._server.execute(query)[0][0]))
+        return self._server.connections(url.rpartition("/")[2])
 
     def close(self) -> None:
-        """End the server and remove its files."""
+        """Stop the server and remove its files."""
         if self._server is not None:
             with uninterrupted():
                 self._server.stop()
 
 
 def usable_engines(wanted: str | None) -> tuple[str, ...]:
-    """The engines to measure on: the one asked for, or all that are installed.
+    """The engines to measure: the given one, or all that are installed.
 
     Raises:
-        ValueError: There is no such engine, or it is not installed.
+        ValueError: The engine does not exist or is not installed.
     """
     installed = ENGINES if is_installed() else ("sqlite",)
     if wanted is None:

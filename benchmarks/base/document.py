@@ -1,15 +1,15 @@
-"""The results in docs/performance.md: each part replaces its own section between its own two marks."""
+"""The results in docs/performance.md: each part replaces the section between its two marks."""
 
 import re
 from pathlib import Path
 
-from benchmarks.base.processes import ROOT
+from tests.support.service import ROOT
 
 PAGE = ROOT / "docs/performance.md"
 
 
 def write_section(page: Path, name: str, content: str) -> None:
-    """Put new content between the marks of one section.
+    """Replace the content of a section in a file.
 
     Raises:
         ValueError: The page has no such marks.
@@ -25,7 +25,7 @@ def replace_section(text: str, name: str, content: str) -> str:
     """
     marks = (f"<!-- {name} -->", f"<!-- /{name} -->")
     pattern = re.compile(f"{re.escape(marks[0])}.*?{re.escape(marks[1])}", re.DOTALL)
-    # A function, because a replacement text would have its backslashes read as escapes.
+    # A function, because backslashes in a replacement text are escapes.
     replaced, times = pattern.subn(lambda _: f"{marks[0]}\n\n{content}\n\n{marks[1]}", text)
     if times != 1:
         raise ValueError(f"the page must have the marks of {name} once, has them {times} times")

@@ -1,4 +1,4 @@
-"""Signals that end a run: never in the middle of starting or ending a process, which would then be left behind."""
+"""Signals that end a run, but not while a process starts or stops, which would leave it running."""
 
 import signal
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ _pending: list[int] = []
 
 
 def end_on_signals() -> None:
-    """Make SIGINT, SIGTERM and SIGHUP unwind the run, so that everything started is ended."""
+    """Let SIGINT, SIGTERM and SIGHUP unwind the run, so that all its processes are stopped."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup stays in force
             signal.signal(number, lambda received, _: _end_run(received))
@@ -24,7 +24,7 @@ def _end_run(number: int) -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Put signals off until the end of the block."""
+    """Delay signals until the end of the block."""
     _held.append(True)
     try:
         yield

@@ -1,4 +1,4 @@
-"""How long single requests take, one after the other over one connection."""
+"""Times single requests, one after the other over one connection."""
 
 import time
 from http.client import HTTPConnection
@@ -22,10 +22,10 @@ class Asker:
         self._connection.close()
 
     def get(self, path: str, *, status: int = 200) -> bytes:
-        """The body of an answer.
+        """Return the body of a response.
 
         Raises:
-            LoadFailed: The answer has another status.
+            LoadFailed: The response has another status.
         """
         self._connection.request("GET", path)
         response = self._connection.getresponse()
@@ -35,7 +35,7 @@ class Asker:
         return body
 
     def milliseconds(self, path: str, *, status: int = 200) -> float:
-        """From the request to the last byte of the answer."""
+        """Milliseconds from the request to the last byte of the response."""
         started = time.perf_counter()
         self.get(path, status=status)
         return 1000 * (time.perf_counter() - started)

@@ -13,37 +13,37 @@ from typing import NamedTuple
 WRK = shutil.which("wrk")
 CONNECTIONS = 16
 WARM_UP_SECONDS = 1
-"""The shortest time that wrk takes; it knows whole seconds only."""
+"""The shortest time that wrk accepts."""
 
 
 class LoadFailed(Exception):
-    """Some of the requests had no good answer, so their number says nothing."""
+    """Some requests failed, so their number means nothing."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A URL and the headers to ask it with."""
+    """A URL and headers to send."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     pid: int | None = None
-    """The one process that answers; None where it is not known or there are several."""
+    """The process that answers; None if it is unknown or there are several."""
 
 
 class Turn(NamedTuple):
-    """What one contender did while it was asked."""
+    """Result of one contender in one round."""
 
     rate: float
     """Requests per second."""
     cost: float
-    """Microseconds of processor time that a request took the server; not a number where its process is not known."""
+    """Microseconds of processor time per request in the server; NaN if its process is unknown."""
 
 
 def requests_per_second(target: Target, *, seconds: int) -> float:
-    """Ask a target as fast as it answers, over connections that stay open.
+    """Load a target as fast as it answers, over open connections.
 
     Raises:
-        LoadFailed: wrk had errors, or answers other than 2xx and 3xx.
+        LoadFailed: wrk had errors, or responses other than 2xx and 3xx.
     """
     command = [str(WRK), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "10s"]
     for name, value in target.headers.items():
@@ -55,10 +55,10 @@ def requests_per_second(target: Target, *, seconds: int) -> float:
 
 
 def parse_wrk(text: str) -> float:
-    """Read requests per second from what wrk wrote.
+    """Read requests per second from the output of wrk.
 
     Raises:
-        LoadFailed: It tells of errors, or of no requests at all.
+        LoadFailed: It reports errors or no requests.
     """
     for line in text.splitlines():
         if "Socket errors" in line or "Non-2xx or 3xx" in line:
@@ -70,10 +70,10 @@ def parse_wrk(text: str) -> float:
 
 
 def compare(targets: Mapping[str, Target], *, rounds: int, seconds: int) -> dict[str, list[Turn]]:
-    """Load the targets in turn, A B C A B C, so that whatever the machine does meanwhile hits all of them.
+    """Load the targets in turn, A B C A B C, so that other load on the machine affects all of them.
 
     Returns:
-        The turns of each target, one a round.
+        The turns of each target, one per round.
     """
     for target in targets.values():
         requests_per_second(target, seconds=WARM_UP_SECONDS)
@@ -95,10 +95,10 @@ def _processor_seconds(pid: int | None) -> float:
 
 
 def rates(turns: Sequence[Turn]) -> list[float]:
-    """Requests per second, turn by turn."""
+    """Requests per second of each turn."""
     return [turn.rate for turn in turns]
 
 
 def costs(turns: Sequence[Turn]) -> list[float]:
-    """Microseconds of the server's processor time for a request, turn by turn."""
+    """Microseconds of processor time per request of each turn."""
     return [turn.cost for turn in turns]

@@ -1,4 +1,4 @@
-"""On what a run ran: the machine and the versions of what it measured."""
+"""The machine of a run, and the versions of what it measured."""
 
 import os
 import platform
@@ -41,12 +41,12 @@ def _version(name: str, program: str | None, option: str) -> list[str]:
 
 
 def placement() -> str:
-    """Which cores servers and load use."""
+    """The cores of servers and load."""
     if SERVER_CORES == LOAD_CORES:
-        return "This machine gives one core: servers and load share it."
+        return "This machine has one core, which servers and load share."
     loaders = ", ".join(map(str, sorted(LOAD_CORES)))
     return (
-        f"Of {len(CORES)} cores the measured servers have core {min(SERVER_CORES)} alone; "
-        f"wrk, MariaDB and the fake upstream have {loaders}. "
-        "In the parts workers and consistency the servers use all cores."
+        f"Of {len(CORES)} cores, core {min(SERVER_CORES)} is for the measured servers only; "
+        f"wrk, MariaDB and the fake upstream use {loaders}. "
+        "In the part workers the servers use all cores."
     )

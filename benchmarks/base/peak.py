@@ -1,4 +1,4 @@
-"""Runs a command and prints below its output the most memory that it had, in MiB."""
+"""Runs a command, then prints its peak memory in MiB."""
 
 import resource
 import subprocess

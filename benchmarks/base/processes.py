@@ -1,4 +1,4 @@
-"""Processes that a benchmark starts: on chosen cores, and always ended by their own id."""
+"""Processes of a benchmark, on chosen cores."""
 
 import os
 import signal
@@ -12,7 +12,6 @@ from pathlib import Path
 
 from benchmarks.base.interrupts import uninterrupted
 
-ROOT = Path(__file__).resolve().parents[2]
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORES = {CORES[0]}
 LOAD_CORES = set(CORES[1:]) or {CORES[0]}
@@ -21,25 +20,19 @@ STOP_SECONDS = 15
 
 
 class ProcessDied(Exception):
-    """A process ended, or did not listen in time; the text is what it wrote."""
+    """A process ended or did not listen in time; the text is its output."""
 
 
 def keep_to_load_cores() -> None:
-    """Leave the first core to the servers: what this process starts from now on inherits its cores."""
+    """Leave the first core to the servers: child processes inherit the cores."""
     os.sched_setaffinity(0, LOAD_CORES)
-
-
-def environment(**settings: object) -> dict[str, str]:
-    """Only what a process needs, so that no setting of this machine gets in."""
-    given = {name.upper(): str(value) for name, value in settings.items()}
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **given}
 
 
 @contextmanager
 def running(
     command: Sequence[str], folder: Path, env: Mapping[str, str], *, cores: set[int]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process for the length of the block; what it writes goes to ``<name>.log`` in the folder."""
+    """Run a process for the length of the block, with its output in ``process-<number>.log`` in the folder."""
     log, process = _log_of(folder), None
     try:
         with uninterrupted():
@@ -55,7 +48,7 @@ def running(
 
 @contextmanager
 def _on_cores(cores: set[int]) -> Iterator[None]:
-    # Set before the start, not after: a process and all its threads and children inherit it.
+    # Set before the start: a process and all its threads and children inherit it.
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -72,7 +65,7 @@ def _start(
     command: Sequence[str], folder: Path, env: Mapping[str, str], cores: set[int], log: Path
 ) -> subprocess.Popen[bytes]:
     with _on_cores(cores), log.open("wb") as out:
-        # A session of its own: Ctrl-C reaches us alone, and we end the process in our order.
+        # A new session: Ctrl-C reaches this process only, which stops the others in order.
         return subprocess.Popen(command, cwd=folder, env=env, stdout=out, stderr=out, start_new_session=True)
 
 
@@ -82,7 +75,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # its own session, so its workers too
+        os.killpg(process.pid, signal.SIGKILL)  # the whole session, with its workers
         process.wait()
 
 
@@ -106,10 +99,10 @@ def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
 def peak_of_run(
     command: Sequence[str], folder: Path, env: Mapping[str, str], *, cores: set[int] = LOAD_CORES
 ) -> tuple[str, float]:
-    """Run a command that has to succeed.
+    """Run a command that must succeed.
 
     Returns:
-        What it wrote to standard output, and the most memory that it had, in MiB.
+        Its standard output, and its peak memory in MiB.
 
     Raises:
         ProcessDied: It failed.
@@ -120,10 +113,10 @@ def peak_of_run(
 
 
 def run_to_end(command: Sequence[str], folder: Path, env: Mapping[str, str], *, cores: set[int] = LOAD_CORES) -> str:
-    """Run a command that has to succeed.
+    """Run a command that must succeed.
 
     Returns:
-        What it wrote to standard output.
+        Its standard output.
 
     Raises:
         ProcessDied: It failed.

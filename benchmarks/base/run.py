@@ -1,4 +1,4 @@
-"""What the parts of one run share."""
+"""Shared by the parts of one run."""
 
 import contextlib
 import itertools
@@ -14,21 +14,21 @@ from benchmarks.base.databases import Databases
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how often to measure."""
+    """Length and number of measurements."""
 
     engines: tuple[str, ...]
     rounds: int
     seconds: int
-    """Of one measurement by wrk."""
+    """Length of one measurement by wrk."""
     minutes: float
-    """Of the watch on memory."""
+    """Length of the memory part."""
     documents: int
-    """Of one turn of tracking."""
+    """Documents in one turn of tracking."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A plan, a folder that goes away, and the databases in it."""
+    """A plan, a temporary folder, and the databases in it."""
 
     plan: Plan
     folder: Path
@@ -37,11 +37,11 @@ class Run:
     _numbers: Iterator[int]
 
     def say(self, text: str) -> None:
-        """Tell on standard error what is being measured."""
+        """Print to standard error what is being measured."""
         self.progress.print(text, style="dim")
 
     def new_folder(self) -> Path:
-        """An empty folder below the run's."""
+        """Create an empty folder in the run's folder."""
         folder = self.folder / f"part-{next(self._numbers)}"
         folder.mkdir()
         return folder
@@ -49,7 +49,7 @@ class Run:
 
 @contextmanager
 def opened_run(plan: Plan, folder: Path) -> Iterator[Run]:
-    """A run whose databases end with the block."""
+    """A run whose databases exist for the length of the block."""
     databases = Databases(folder)
     with contextlib.closing(databases):
         yield Run(plan, folder, databases, Console(stderr=True, markup=False, highlight=False), itertools.count(1))

@@ -1,4 +1,4 @@
-"""Serves one of the applications here with the settings under which ``python -m app serve`` runs uvicorn."""
+"""Serves one of the applications with the uvicorn settings of ``python -m app serve``."""
 
 import sys
 

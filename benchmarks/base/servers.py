@@ -1,4 +1,4 @@
-"""The servers that are measured, each for the length of a block, on a free port of loopback."""
+"""The measured servers, each for the length of a block, on a free port of loopback."""
 
 import os
 import shutil
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.base.answers import Answer, write_answers
-from benchmarks.base.processes import SERVER_CORES, environment, running, wait_until_listening
+from benchmarks.base.processes import SERVER_CORES, running, wait_until_listening
 from tests.support.mariadb import free_port
+from tests.support.service import environment
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
@@ -26,7 +27,7 @@ class Server:
 
 @contextmanager
 def service(folder: Path, *, cores: set[int] = SERVER_CORES, **settings: object) -> Iterator[Server]:
-    """``python -m app serve`` with these settings; without any, the request log is off and no data is loaded."""
+    """``python -m app serve`` with these settings; by default without request log and data."""
     port = free_port()
     quiet = {"refresh_on_start": "never", "log_requests": "off", "port": port}
     env = environment(**{**quiet, **settings})
@@ -46,7 +47,7 @@ def _application(name: str, folder: Path, **variables: object) -> Iterator[Serve
 
 @contextmanager
 def bare(folder: Path, answers: Mapping[str, Answer], *, beside: bool = False) -> Iterator[Server]:
-    """The bare ASGI function with these answers by path and query; if so, beside the imported service."""
+    """The bare ASGI function with these responses by path and query; ``beside`` also imports the service."""
     file = folder / "answers"
     write_answers(file, answers)
     name = "benchmarks.contenders.bare_beside:app" if beside else "benchmarks.contenders.bare:app"
@@ -56,7 +57,7 @@ def bare(folder: Path, answers: Mapping[str, Answer], *, beside: bool = False) -
 
 @contextmanager
 def plain_orm(folder: Path, database_url: str) -> Iterator[Server]:
-    """The plain way of listing countries, on the same database."""
+    """The tutorial's way to list countries, on the same database."""
     with _application("benchmarks.contenders.plain_orm:app", folder, database_url=database_url) as server:
         yield server
 
@@ -86,10 +87,10 @@ http {{
 
 @contextmanager
 def nginx(folder: Path, body: bytes) -> Iterator[Server]:
-    """Nginx that serves this body from disk as ``/countries``; only where ``NGINX`` is installed."""
+    """Nginx that serves this body from disk as ``/countries``; needs ``NGINX``."""
     port = free_port()
     (folder / "countries.json").write_bytes(body)
-    # Its worker would give up root's rights, and then not be let into our folder.
+    # Without root's rights its worker could not read our folder.
     user = "user root;" if os.geteuid() == 0 else ""
     configuration = folder / "nginx.conf"
     configuration.write_text(_NGINX_CONFIGURATION.format(folder=folder, port=port, user=user))

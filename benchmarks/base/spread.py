@@ -7,17 +7,17 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Spread:
-    """What several measurements of one thing gave."""
+    """Result of repeated measurements."""
 
     median: float
     low: float
     high: float
 
     def text(self, pattern: str | None = None) -> str:
-        """The median, and the smallest and largest value in brackets.
+        """Format the median, with the smallest and largest value in brackets.
 
         Args:
-            pattern: For each number; by default two decimals, three where there would be one digit left.
+            pattern: Format of each number; by default two decimals, three for small numbers.
         """
         pattern = pattern or (".2f" if self.median >= 0.1 else ".3f")
         return f"{self.median:{pattern}} ({self.low:{pattern}} - {self.high:{pattern}})"
@@ -29,5 +29,5 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def ratios(values: Sequence[float], references: Sequence[float]) -> Spread:
-    """The spread of value / reference, round by round; both have a value for each round."""
+    """The spread of value / reference in each round."""
     return spread([value / reference for value, reference in zip(values, references, strict=True)])

@@ -1,4 +1,4 @@
-"""As many made-up countries as wanted, in the shape of REST Countries v3.1."""
+"""Any number of synthetic countries, in the shape of REST Countries v3.1."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from tests.support import payloads
 
 
 def synthetic_countries(number: int) -> list[dict[str, Any]]:
-    """The bundled countries, then copies of them under names of their own and without codes.
+    """The bundled countries, then copies with other names and without codes.
 
-    Codes of two letters end at 676; a country without one is known by its name.
+    There are only 676 codes of two letters; a country without one is identified by its name.
     """
     bundled = payloads.v3_1()
     return [_copy(bundled[position % len(bundled)], position // len(bundled)) for position in range(number)]

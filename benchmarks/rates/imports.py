@@ -1,4 +1,4 @@
-"""The import of the European Central Bank's real file, beside the driver's bare executemany."""
+"""The import of the European Central Bank's file, compared with the driver's executemany."""
 
 import re
 import sys
@@ -9,32 +9,33 @@ from zipfile import ZipFile
 
 from currency_converter import CURRENCY_FILE
 
-from benchmarks.base.processes import SERVER_CORES, environment, peak_of_run, run_to_end
+from benchmarks.base.processes import SERVER_CORES, peak_of_run, run_to_end
 from benchmarks.base.run import Run
 from benchmarks.base.spread import Spread, ratios, spread
 from benchmarks.base.tables import Report, Table
+from tests.support.service import environment
 
 LARGEST_GROWTH: Final = 20.0
 """MiB."""
 SHARE_OF_BARE: Final = {"sqlite": 0.25, "mariadb": 0.35}
-"""The import also reads the file, and keeps days, spans, version and audit trail."""
+"""The import also reads the file, and writes days, spans, version and audit trail."""
 
 
 @dataclass
 class Measured:
-    """What the rounds of one engine gave."""
+    """Results of the rounds on one engine."""
 
     speeds: list[float] = field(default_factory=list)
-    """Rates a second, by the command's own figure."""
+    """Rates per second, as the command prints."""
     bare: list[float] = field(default_factory=list)
     growths: list[float] = field(default_factory=list)
-    """MiB by which the most memory for the whole file is above that for a tenth of it."""
+    """MiB of peak memory for the whole file above that for a tenth of it."""
     seconds_again: list[float] = field(default_factory=list)
-    """Of the command where everything is stored already."""
+    """Seconds of a second import, when everything is stored."""
 
 
 def measure(run: Run) -> Report:
-    """Import into a new database each round; memory or a ratio out of bounds fails the run."""
+    """Import into a new database in each round; memory or a ratio out of bounds fails the run."""
     report, rows = Report(), []
     folder = run.new_folder()
     whole, tenth = folder / "eurofxref-hist.csv", folder / "tenth.csv"
@@ -72,7 +73,7 @@ def _measure_round(run: Run, engine: str, whole: Path, tenth: Path, measured: Me
 
 
 def _import(run: Run, url: str, file: Path) -> tuple[str, float]:
-    """What the command wrote, and the most memory that it had; MariaDB has another core."""
+    """Output and peak memory of the command; MariaDB uses another core."""
     command = [sys.executable, "-m", "app", "import-rates", "--file", str(file)]
     return peak_of_run(command, run.new_folder(), environment(database_url=url), cores=SERVER_CORES)
 
@@ -80,7 +81,7 @@ def _import(run: Run, url: str, file: Path) -> tuple[str, float]:
 def _figure(out: str, pattern: str) -> float:
     found = re.search(pattern, out)
     if found is None:
-        raise ValueError(f"the import does not tell {pattern}: {out}")
+        raise ValueError(f"the import did not print {pattern}: {out}")
     return float(found[1])
 
 
@@ -95,7 +96,7 @@ def _row(engine: str, measured: Measured) -> tuple[str, ...]:
 
 
 def problems(engine: str, measured: Measured) -> list[str]:
-    """What is out of bounds."""
+    """Describe what is out of bounds."""
     problems = []
     share, growth = _share(measured).median, max(measured.growths)
     if share < SHARE_OF_BARE[engine]:

@@ -1,4 +1,4 @@
-"""Exchange rates: the import of a history, conversions against an independent library, and a year of one pair."""
+"""Exchange rates: the import of a history, conversions compared with a library, and a year of one pair."""
 
 from benchmarks.base.run import Run
 from benchmarks.base.tables import Report

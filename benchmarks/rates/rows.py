@@ -1,4 +1,4 @@
-"""Ten million made-up rates: four sources, each with currencies of its own, over days without a hole."""
+"""Ten million synthetic rates: four sources, each with other currencies, on consecutive days."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 
 SOURCES: Final = tuple(f"source-{number}" for number in range(4))
 CODES: Final = 250
-"""Of each source."""
+"""Currencies of each source."""
 FIRST_DAY: Final = date(1999, 1, 4)
 DAYS: Final = 10_000
 ROWS: Final = len(SOURCES) * CODES * DAYS
@@ -32,7 +32,7 @@ def codes_of(source: str) -> list[str]:
 
 
 def years(chance: random.Random) -> Iterator[str]:
-    """Paths of a year of one pair, another one each time, without end."""
+    """Generate paths of a year of one pair, each time another one."""
     while True:
         base, quote = chance.sample(codes_of(chance.choice(SOURCES)), 2)
         first = FIRST_DAY + timedelta(days=chance.randrange(DAYS - 365))
@@ -40,13 +40,13 @@ def years(chance: random.Random) -> Iterator[str]:
 
 
 def fill(url: str) -> None:
-    """Write all of it into a migrated database."""
+    """Write all rates into a migrated database."""
     asyncio.run(_fill(url))
 
 
 async def _fill(url: str) -> None:
     engine = create_engine(Settings(database_url=url))
-    # Row by row the index would take longer than all the rest: its order is another one than that of the rows.
+    # Updating the index for each row would take longest, because its order differs from that of the rows.
     (index,) = ExchangeRate.__table__.indexes  # type: ignore[attr-defined]  # SQLModel does not declare it
     async with engine.connect() as connection:
         await connection.run_sync(index.drop)

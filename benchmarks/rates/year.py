@@ -1,4 +1,4 @@
-"""A year of one pair out of ten million rates: what it takes beyond an answer that is there already."""
+"""A year of one pair out of ten million rates: its time beyond that of a prepared response."""
 
 import random
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ REQUESTS: Final = 500
 WARM_UP: Final = 20
 MOST_MILLISECONDS: Final = 10.0
 REFUSED: Final = "/rates/2020-01-02..2020-01-01?base=AAA&symbols=AAB"
-"""Goes all the way to the route, and is refused there before the database is asked."""
+"""Reaches the route, which refuses it before it queries the database."""
 BARE, FRAMEWORK, YEAR = "bare", "framework", "year"
 
 
@@ -70,7 +70,7 @@ def _text(values: list[float]) -> str:
 
 
 def problems(engine: str, measured: Mapping[str, list[float]]) -> list[str]:
-    """What is out of bounds."""
+    """Describe what is out of bounds."""
     beyond = median(_beyond(measured, YEAR))
     if beyond < MOST_MILLISECONDS:
         return []

@@ -1,1 +1,1 @@
-"""How fast reads are answered."""
+"""Speed of reads."""

@@ -1,4 +1,4 @@
-"""Repeated reads: the service against a bare function that sends the same bytes, and against nginx."""
+"""Repeated reads: the service compared with a bare function that sends the same bytes, and with nginx."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,13 +18,13 @@ BARE, BESIDE, FILES = "bare", "bare, same imports", "nginx"
 
 @dataclass(frozen=True)
 class Case:
-    """A request that is repeated."""
+    """A repeated request."""
 
     name: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
     is_conditional: bool = False
-    """Sent with the entity tag that the server gave out before."""
+    """Sent with the current entity tag."""
 
     def target(self, server: Server) -> Target:
         """The request to one server."""
@@ -61,14 +61,14 @@ COST_COLUMNS = (
 
 
 class WrongAnswer(Exception):
-    """A contender does not answer what it is compared for."""
+    """A contender sends another response than the service."""
 
 
 def measure(run: Run) -> Report:
     """Compare all contenders on all requests, engine by engine."""
     report = Report()
     if NGINX is None:
-        report.notes.append("nginx is not installed, so it is left out (on Debian: apt-get install nginx-light)")
+        report.notes.append("nginx is not installed and is left out (on Debian: apt-get install nginx-light)")
     for engine in run.plan.engines:
         with _services(run, engine) as services:
             _measure_engine(run, engine, services, report)
@@ -91,7 +91,7 @@ def _measure_engine(run: Run, engine: str, services: Mapping[str, Server], repor
     rows, cost_rows = [], []
     ours = [case.target(services[SERVICE]) for case in CASES]
     captured = [capture(target.url, target.headers) for target in ours]
-    # The bare function finds its answer by the path alone; looking at headers would cost it more.
+    # The bare function finds its response by the path alone; reading headers would slow it down.
     paths = [f"/{number}{case.path}" for number, case in enumerate(CASES)]
     with (
         bare(run.new_folder(), dict(zip(paths, captured, strict=True))) as bare_server,
@@ -126,10 +126,10 @@ def _files(folder: Path, answer: Answer) -> Iterator[str | None]:
 
 
 def _check(case: Case, targets: Mapping[str, Target], expected: Answer) -> dict[str, str]:
-    """See that all contenders answer the same.
+    """Check that all contenders send the same response.
 
     Returns:
-        Who is left out, and why: without its cache the service need not know entity tags or codings.
+        Contenders to leave out, and why: without its cache the service has no entity tags or codings.
 
     Raises:
         WrongAnswer: Any other difference.
@@ -157,7 +157,7 @@ def _row(case: Case, measured: Mapping[str, list[Turn]]) -> tuple[str, ...]:
 
 
 def _cost_row(case: Case, measured: Mapping[str, list[Turn]]) -> tuple[str, ...]:
-    """Processor time swings less than throughput where others use the machine too."""
+    """Processor time varies less than throughput if others use the machine."""
 
     def share(name: str) -> str:
         return ratios(costs(measured[BARE]), costs(measured[name])).text()

@@ -1,4 +1,4 @@
-"""The full list from the database: the service with its cache off against the plain way of doing it."""
+"""The full list from the database: the service without its cache compared with a plain application."""
 
 import json
 from contextlib import ExitStack
@@ -17,7 +17,7 @@ COLUMNS = ("engine", "plain, req/s", "service, req/s", "service / plain")
 def measure(run: Run) -> Report:
     """Compare both on each engine."""
     return Report(
-        [Table("Full list of 250, nothing kept", COLUMNS, [_row(run, engine) for engine in run.plan.engines])]
+        [Table("Full list of 250, nothing cached", COLUMNS, [_row(run, engine) for engine in run.plan.engines])]
     )
 
 
@@ -32,7 +32,7 @@ def _row(run: Run, engine: str) -> tuple[str, ...]:
         targets = {name: Target(f"{server.url}/countries") for name, server in servers.items()}
         plain, ours = (json.loads(capture(target.url, {}).body) for target in targets.values())
         if plain != ours or len(ours) != 250:
-            raise WrongAnswer(f"{engine}: the plain application answers something else than the service")
+            raise WrongAnswer(f"{engine}: the plain application sends another list than the service")
         measured = compare(targets, rounds=run.plan.rounds, seconds=run.plan.seconds)
     plainly, by_us = rates(measured["plain"]), rates(measured["service"])
     absolute = (f"{spread(values).median:,.0f}" for values in (plainly, by_us))

@@ -1,1 +1,1 @@
-"""How long a refresh takes, and how it grows with the data."""
+"""Time of a refresh, and its growth with the data."""

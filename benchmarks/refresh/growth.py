@@ -1,4 +1,4 @@
-"""How refresh and reading grow with the number of countries."""
+"""Growth of refresh and read times with the number of countries."""
 
 import time
 from itertools import pairwise
@@ -18,11 +18,11 @@ PAGE = 100
 FEWEST_READS = 5
 WORK = ("first refresh", "later refresh", "first page", "last page", "full list")
 LINEAR_WITHIN = 1.1
-"""Ten times the countries may take eleven times as long before we call it worse than linear: measurements vary."""
+"""Ten times the countries may take eleven times as long, because measurements vary."""
 
 
 def measure(run: Run) -> Report:
-    """Measure every size on each engine, nothing kept in memory."""
+    """Measure every size on each engine, without the cache."""
     report = Report()
     with fake_upstream(run.new_folder()) as upstream:
         for engine in run.plan.engines:
@@ -54,7 +54,7 @@ def _measure_size(run: Run, engine: str, upstream: Upstream, size: int) -> list[
 
 
 def _seconds_a_read(url: str, seconds: float) -> float:
-    """Median time of one read after the other over one connection; not by wrk, which counts whole answers only."""
+    """Median time of sequential reads over one connection; not by wrk, which counts complete responses only."""
     times: list[float] = []
     with httpx.Client(timeout=60, trust_env=False) as client:
         client.get(url).raise_for_status()
@@ -75,7 +75,7 @@ def _table(engine: str, times: dict[int, list[float]]) -> Table:
 
 
 def judge(times: dict[int, list[float]]) -> list[str]:
-    """Say of each kind of work by how much it grew from one size to the next."""
+    """Describe for each kind of work how much it grew from one size to the next."""
     sizes = list(times)
     lines = []
     for position, work in enumerate(WORK):

@@ -1,6 +1,6 @@
-"""Times the parts of a refresh from inside, by putting a clock around the functions it calls.
+"""Times the parts of a refresh by putting a clock around the functions it calls.
 
-Run as a process of its own, with the environment and the core of a service; prints JSON.
+Runs as a separate process with the environment and the core of a service; prints JSON.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from app.refresh import crud as refresh
 from app.refresh import store
 from app.refresh.crud import Refresher
 
-# What runs inside another timed part counts for that one: taking the lease has a commit of its own.
+# A part inside another one counts for the outer one: taking the lease includes a commit.
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
 _PARTS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
@@ -31,9 +31,9 @@ _PARTS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (Refresher, "_stored_result", ("look for another's refresh",)),
     (refresh, "read_stored", ("read what is stored", "transaction: lock and read countries")),
     (refresh, "last_known_rates", ("read the last rates",)),
-    (refresh, "fetch_sources", ("fetch and understand both sources",)),
-    (refresh, "build_rows", ("match, estimate, prepare rows", "transaction: the same again")),
-    (refresh, "draw", ("draw the picture", "transaction: take the picture at hand")),
+    (Refresher, "_ask_sources", ("fetch and understand both sources",)),
+    (refresh, "prepare", ("match, estimate, prepare rows", "transaction: the same again")),
+    (refresh, "draw", ("draw the picture", "transaction: take the prepared picture")),
     (refresh, "release_in", ("transaction: fence",)),
     (refresh, "build_result", ("transaction: report",)),
     (store, "upsert", ("transaction: write countries",)),
@@ -42,20 +42,20 @@ _PARTS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (store, "record_quotes", ("transaction: write rates",)),
     (AsyncSession, "commit", ("transaction: commit",)),
 )
-"""Owner and name of each function, and what its first, second ... call in one refresh is for."""
+"""Owner and name of each function, and the purpose of its first, second ... call in a refresh."""
 _REST = "everything else"
 
 
 async def time_parts(times: int) -> dict[str, list[float]]:
-    """Refresh so many times.
+    """Refresh this number of times.
 
     Returns:
-        Seconds of each part, in the order of their end, one value a refresh.
+        Seconds of each part, ordered by their end, one value per refresh.
     """
     timed: dict[str, list[float]] = {}
     async with app.router.lifespan_context(app) as state:
         refresher: Refresher = dict(state or {})["refresher"]
-        await refresher.refresh(refresher.order())  # connects, and compiles the statements
+        await refresher.refresh(refresher.order())  # connects and compiles the statements
         for _ in range(times):
             with _clocks() as seconds:
                 started = time.perf_counter()
@@ -68,7 +68,7 @@ async def time_parts(times: int) -> dict[str, list[float]]:
 
 @contextmanager
 def _clocks() -> Iterator[dict[str, float]]:
-    """Put a clock around every part for the length of the block."""
+    """Time every part for the length of the block."""
     seconds: dict[str, float] = {}
     with ExitStack() as stack:
         for owner, name, purposes in _PARTS:

@@ -1,4 +1,4 @@
-"""What a refresh takes: from outside, without the time in which the sources answer, and part by part."""
+"""Time of a refresh: as a whole, without the sources, and by part."""
 
 import asyncio
 import json
@@ -11,18 +11,19 @@ from pathlib import Path
 import httpx
 
 from app.sources.client import create_http_client
-from benchmarks.base.processes import SERVER_CORES, environment, run_to_end
+from benchmarks.base.processes import SERVER_CORES, run_to_end
 from benchmarks.base.run import Run
 from benchmarks.base.servers import Server, service
 from benchmarks.base.spread import spread
 from benchmarks.base.tables import Report, Table
 from benchmarks.base.upstream import COUNTRIES, RATES, Upstream, fake_upstream
+from tests.support.service import environment
 
 REFRESHES = 20
 
 
 def measure(run: Run) -> Report:
-    """Refresh 250 stored countries again and again, on all engines in turn."""
+    """Refresh 250 stored countries repeatedly, on all engines in turn."""
     with ExitStack() as stack:
         upstream = stack.enter_context(fake_upstream(run.new_folder()))
         urls = {engine: run.databases.new(engine, loaded=False) for engine in run.plan.engines}
@@ -73,7 +74,7 @@ def _outside(services: Mapping[str, Server], upstream: Upstream) -> Table:
 
 
 async def _fetch_both(upstream: Upstream) -> float:
-    """Seconds to fetch both documents at the same time, without reading them."""
+    """Seconds to fetch both documents at the same time, without parsing them."""
     async with create_http_client() as http:
         started = time.perf_counter()
         await asyncio.gather(*(http.get(f"{upstream.url}/{name}", timeout=30) for name in (COUNTRIES, RATES)))
@@ -84,7 +85,7 @@ def _time_parts(folder: Path, *, times: int, **settings: object) -> dict[str, li
     """Refresh a loaded database in a process that measures itself.
 
     Returns:
-        Seconds of each part, in the order of their end, one value a refresh.
+        Seconds of each part, ordered by their end, one value per refresh.
     """
     command = [sys.executable, "-m", "benchmarks.refresh.parts", str(times)]
     env = environment(refresh_on_start="never", log_level="ERROR", **settings)

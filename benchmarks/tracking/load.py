@@ -1,4 +1,4 @@
-"""Sends documents to the service, one at a time or in one stream; the memory does not grow with them."""
+"""Sends documents to the service, one per request or in one stream, in constant memory."""
 
 import asyncio
 import sys
@@ -12,7 +12,7 @@ from benchmarks.base.load import LoadFailed
 from benchmarks.tracking.rows import as_json, batches
 
 IN_FLIGHT: Final = 4
-"""Requests at the same time, each on a connection of its own."""
+"""Simultaneous requests, each on its own connection."""
 TRANSFER: Final = (
     '{{"UBID":"{ubid}","SMScount":{documents},"documents":{documents},"fileName":"load.csv","origName":"load.csv"}}'
 )
@@ -38,7 +38,7 @@ async def _create_transfer(url: str, ubid: str, documents: int) -> None:
 
 
 async def _send_singles(url: str, ubid: str, documents: int) -> None:
-    """POST the documents in a request for each, several at the same time."""
+    """POST each document in a request, several at the same time."""
     bodies = _bodies(ubid, documents)
 
     async def work() -> None:
@@ -53,7 +53,7 @@ async def _send_singles(url: str, ubid: str, documents: int) -> None:
 
 
 async def _send_stream(url: str, ubid: str, documents: int) -> None:
-    """POST the documents in one request, a line for each."""
+    """POST the documents in one request, one per line."""
     connection = await _Connection.open(url)
 
     async def chunks(write: Callable[[bytes], Awaitable[None]]) -> None:
@@ -70,7 +70,7 @@ def _bodies(ubid: str, documents: int) -> Iterator[bytes]:
 
 
 class _Connection:
-    """One kept connection that speaks just enough HTTP, so that the client is not what is measured."""
+    """An open connection with minimal HTTP, so that the client is not measured."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -80,10 +80,10 @@ class _Connection:
         return cls(*await asyncio.open_connection("127.0.0.1", urlsplit(url).port))
 
     async def post(self, path: str, body: bytes) -> None:
-        """Send a JSON body and read the answer.
+        """Send a JSON body and read the response.
 
         Raises:
-            LoadFailed: The answer is not 201.
+            LoadFailed: The response is not 201.
         """
         self._write_head(path, f"Content-Type: application/json\r\nContent-Length: {len(body)}")
         self._writer.write(body)
@@ -92,10 +92,10 @@ class _Connection:
     async def post_chunks(
         self, path: str, send: Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]
     ) -> None:
-        """Send a body of unknown length, as fast as the other side takes it, and read the answer.
+        """Send a body of unknown length, as fast as the server accepts it, and read the response.
 
         Raises:
-            LoadFailed: The answer is not 201.
+            LoadFailed: The response is not 201.
         """
 
         async def write(chunk: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The documents that every way of storing them gets; made one after the other, never kept."""
+"""The same documents for every way of storing them, generated one after the other."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ STATE: Final = "INIT"
 
 
 class Row(NamedTuple):
-    """One document; the data as JSON."""
+    """One document, with its data as JSON."""
 
     unique_id: str
     sms_count: int
@@ -17,14 +17,14 @@ class Row(NamedTuple):
 
 
 def rows(first: int, number: int) -> Iterator[Row]:
-    """So many documents, in the order of their ids, from the one with this number on."""
+    """Generate documents in the order of their ids, from number ``first`` on."""
     for n in range(first, first + number):
         data = f'{{"to":"+23320{n:07}","text":"Dear customer {n}, your parcel is waiting for you in Accra"}}'
         yield Row(f"M{n:09}", 1 + n % 3, data)
 
 
 def batches(number: int, size: int = BATCH) -> Iterator[list[Row]]:
-    """The same documents in pieces of this size."""
+    """Generate the documents in batches of this size."""
     for first in range(0, number, size):
         yield list(rows(first, min(size, number - first)))
 

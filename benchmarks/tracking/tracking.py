@@ -1,22 +1,23 @@
-"""Documents by the batch client and by stream, beside one request for each and the driver's bare executemany."""
+"""Documents by the batch client and by stream, compared with one request each and the driver's executemany."""
 
 import re
 import sys
 from dataclasses import dataclass, field
 from typing import Final
 
-from benchmarks.base.processes import SERVER_CORES, environment, peak_of_run, run_to_end
+from benchmarks.base.processes import SERVER_CORES, peak_of_run, run_to_end
 from benchmarks.base.run import Run
 from benchmarks.base.servers import service
 from benchmarks.base.spread import Spread, ratios, spread
 from benchmarks.base.tables import Report, Table
 from benchmarks.process.memory import resident_mebibytes
 from benchmarks.tracking.rows import BATCH
+from tests.support.service import environment
 
 SINGLES: Final = 5_000
-"""Documents that are sent one at a time."""
+"""Documents sent one per request."""
 SETTLED: Final = 50_000
-"""Documents after which memory is looked at for the first time."""
+"""Documents before the first reading of memory."""
 LARGEST_GROWTH: Final = 60.0
 """MiB."""
 TIMES_SINGLE: Final = 20.0
@@ -26,7 +27,7 @@ WAYS: Final = ("one each", "client", "stream")
 
 @dataclass
 class Measured:
-    """Documents a second by way and round, and by how many MiB the most memory has grown."""
+    """Documents per second by way and round, and growth of the peak memory in MiB."""
 
     speeds: dict[str, list[float]] = field(default_factory=dict)
     growths: dict[str, list[dict[str, float]]] = field(default_factory=dict)
@@ -67,7 +68,7 @@ def _measure_engine(run: Run, engine: str) -> Measured:
 
 
 def _through_service(run: Run, url: str, way: str) -> tuple[float, dict[str, float]]:
-    """Documents a second, and the growth of memory where there were enough of them."""
+    """Documents per second, and the growth of memory; empty for single requests."""
     folder = run.new_folder()
     with service(folder, database_url=url) as server:
 
@@ -90,7 +91,7 @@ def _module(way: str, url: str, documents: int) -> list[str]:
 
 
 def _seconds(out: str) -> float:
-    """What a command says that it took: the client in its summary, a load as its only word."""
+    """The seconds that a command prints: the client in its summary, the load as its only output."""
     found = re.search(r"^ *Took +([0-9.]+) s", out, re.MULTILINE)
     return float(found[1] if found else out)
 
@@ -121,7 +122,7 @@ def _growths(engine: str, measured: Measured) -> list[tuple[str, ...]]:
 
 
 def problems(engine: str, measured: Measured) -> list[str]:
-    """What is out of bounds; of client and stream the better one counts."""
+    """Describe what is out of bounds; the better of client and stream counts."""
     problems = []
     times = max(_ratio(measured, way, "one each").median for way in ("client", "stream"))
     share = max(_ratio(measured, way, "bare").median for way in ("client", "stream"))

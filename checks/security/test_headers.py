@@ -110,7 +110,7 @@ async def test_every_kind_of_response_has_its_headers(tmp_path, sqlite_template,
         refused = [await send(service.port, request) for request in MALFORMED]
         log = service.log.read_text()
 
-    for origin, pairs in {None: answers, **by_origin}.items():
+    for origin, pairs in [(None, answers), *by_origin.items()]:
         for wanted, answer in pairs:
             check(answer, wanted)
             check_cors(answer, origin, origins)
