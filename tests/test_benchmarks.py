@@ -1,4 +1,4 @@
-"""What the benchmarks make of their measurements; nothing here is timed."""
+"""Evaluation of measurements by benchmarks and checks; nothing here is timed."""
 
 import gzip
 import json
@@ -44,12 +44,12 @@ def test_wrk_requests_per_second_are_read():
     "line",
     ["  Socket errors: connect 0, read 0, write 0, timeout 3", "  Non-2xx or 3xx responses: 39312"],
 )
-def test_wrk_errors_are_no_measurement(line):
+def test_wrk_errors_are_not_a_measurement(line):
     with pytest.raises(LoadFailed, match=line.strip()):
         parse_wrk(WRK_SAYS.replace("Requests/sec", f"{line}\nRequests/sec"))
 
 
-def test_wrk_without_requests_is_no_measurement():
+def test_wrk_without_requests_is_not_a_measurement():
     with pytest.raises(LoadFailed, match="no requests"):
         parse_wrk(WRK_SAYS.replace("13101.55", "0.00"))
 
@@ -81,7 +81,7 @@ def test_section_replaces_only_its_own_text():
         replace_section(page, "growth", "new")
 
 
-def test_bare_function_gets_the_captured_bytes(tmp_path):
+def test_bare_function_sends_the_captured_bytes(tmp_path):
     gzipped = Answer(200, ((b"content-type", b"application/json"),), b"\x1f\x8b\x00")
     write_answers(tmp_path / "answers", {"/2/countries?sort=gdp_desc": gzipped})
 
@@ -91,20 +91,20 @@ def test_bare_function_gets_the_captured_bytes(tmp_path):
     assert body == {"type": "http.response.body", "body": b"\x1f\x8b\x00"}
 
 
-def test_answers_are_compared_without_their_coding():
+def test_responses_are_compared_without_their_coding():
     headers = ((b"content-encoding", b"gzip"),)
 
     assert decoded_body(Answer(200, headers, gzip.compress(b"[]"))) == decoded_body(Answer(200, (), b"[]")) == b"[]"
 
 
-def test_synthetic_countries_have_names_of_their_own_and_no_borrowed_codes():
+def test_synthetic_countries_have_unique_names_and_codes():
     countries = synthetic_countries(600)
 
     assert len({country["name"]["common"] for country in countries}) == 600
     assert [country["cca2"] for country in countries if "cca2" in country] == [c["cca2"] for c in countries[:250]]
 
 
-def test_growth_is_judged_step_by_step():
+def test_growth_is_judged_for_each_step():
     lines = judge({250: [100.0] * 5, 2_500: [900.0] * 5, 25_000: [9_000.0, 9_900.0, 9_901.0, 9_000.0, 9_000.0]})
 
     assert lines[0] == "first refresh: x 9.0, then x 10.0 for each x 10; no worse than linear"
@@ -135,7 +135,7 @@ def read(generation: int, process: int, begun: float, *, status: int = 200, etag
         (Read(0, 30, 304, b"", '"unknown"'), ["1 x wrong 304"]),
     ],
 )
-def test_reads_are_held_against_the_promise_of_their_process(answer, problems):
+def test_reads_are_checked_against_the_promise_of_their_process(answer, problems):
     book = ledger()
     book.judge(answer)
 
@@ -171,14 +171,14 @@ def test_not_modified_is_wrong_once_the_tag_is_too_old():
         (b"", {"GET /status -> no answer": 1}),
     ],
 )
-def test_answers_under_load_are_successes_or_say_when_to_come_back(answer, problems):
+def test_responses_under_load_are_successes_or_have_retry_after(answer, problems):
     tally = Tally()
     tally.judge(Request("GET", "/status"), answer)
 
     assert tally.problems == problems
 
 
-def test_documents_are_the_same_in_pieces_of_every_size():
+def test_documents_are_the_same_in_batches_of_every_size():
     whole = [row for batch in batches(12) for row in batch]
 
     assert [len(batch) for batch in batches(12, 5)] == [5, 5, 2]
@@ -200,7 +200,7 @@ def test_tracking_is_judged_by_the_better_way():
     ]
 
 
-def test_made_up_currencies_belong_to_one_source_each():
+def test_synthetic_currencies_belong_to_one_source_each():
     codes = [code for source in SOURCES for code in codes_of(source)]
 
     assert len(set(codes)) == len(codes) == len(SOURCES) * CODES
@@ -218,7 +218,7 @@ def test_years_of_pairs_are_of_one_source_and_differ():
         assert any(pair <= set(codes_of(source)) for source in SOURCES)
 
 
-def test_year_of_a_pair_is_judged_by_what_it_takes_beyond_the_bare_answer():
+def test_year_of_a_pair_is_judged_by_its_time_beyond_the_bare_response():
     assert rates_year.problems("sqlite", {"bare": [0.4, 0.5], "framework": [1.0, 1.0], "year": [10.3, 10.4]}) == []
     assert rates_year.problems("sqlite", {"bare": [0.4, 0.5], "framework": [1.0, 1.0], "year": [12.4, 12.5]}) == [
         "sqlite: a year of a pair takes 12.0 ms beyond a bare answer, not 10"
@@ -237,6 +237,6 @@ def test_conversions_are_judged_by_their_largest_errors():
     assert rates_check.problems("sqlite", rates_check.Found(1e-9, 1e-12, 0)) == []
     assert rates_check.problems("sqlite", rates_check.Found(1e-8, 1e-11, 2)) == [
         "sqlite: 1.0e-08 from CurrencyConverter, not 1e-09",
-        "sqlite: a triangle ends 1.0e-11 beside its start, not 1e-12",
+        "sqlite: a triangle ends 1.0e-11 from its start, not 1e-12",
         "sqlite: a currency is not worth itself, 2 times",
     ]

@@ -1,4 +1,4 @@
-"""A TCP proxy between the service and a server, which does to what passes whatever it is told to."""
+"""A TCP proxy between the service and a server that delays, cuts or corrupts the traffic."""
 
 import asyncio
 import random
@@ -9,14 +9,14 @@ from typing import Any, Final, Self
 
 _PIECE: Final = 65_536
 _RESET: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER of no seconds: the other side sees a reset, not an end."""
+"""SO_LINGER of 0 seconds: the other side sees a reset instead of an end."""
 
 
 @dataclass
 class FaultProxy:
-    """Passes everything on, until its attributes are changed; what is open obeys at its next piece.
+    """Forwards everything until its attributes change; open connections obey from their next piece on.
 
-    Nothing is buffered beyond one piece in each direction.
+    It buffers at most one piece in each direction.
     """
 
     target: int
@@ -24,25 +24,25 @@ class FaultProxy:
     delay: float = 0
     """Seconds that each piece waits, in both directions."""
     bytes_per_second: float = 0
-    """Of what the server sends, for each connection; 0 for no limit."""
+    """Limit of what the server sends on each connection; 0 for none."""
     is_black_hole: bool = False
-    """Connections are accepted and stay open, and nothing passes."""
+    """Connections are accepted and stay open, but nothing is forwarded."""
     is_refusing: bool = False
     """New connections are reset at once."""
     is_garbling: bool = False
-    """What the server sends arrives as as many random bytes."""
+    """Random bytes replace those that the server sends."""
     cut_after: int | None = None
-    """Connections are reset once the server has sent so many bytes more; None for never."""
+    """Number of further bytes from the server after which connections are reset; None for never."""
     cut_at: tuple[bytes, bytes] | None = None
-    """A connection ends when its client sends the second of these, having sent the first; None for never."""
+    """A connection is closed when its client has sent the first and now sends the second; None for never."""
     is_cut_late: bool = False
-    """The server still gets what ``cut_at`` names, and acts on it."""
+    """The server still receives the second text of ``cut_at``, and acts on it."""
     port: int = 0
-    """Its own, once it has started; it stays the same over stop() and start()."""
+    """The proxy's port once started; stop() and start() keep it."""
     accepted: int = 0
-    """Connections since the start."""
+    """Number of connections since the start."""
     cuts: int = 0
-    """Connections that ``cut_at`` has ended."""
+    """Number of connections closed by ``cut_at``."""
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
     _lost: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -56,12 +56,12 @@ class FaultProxy:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen; again, after a stop."""
+        """Listen, also after a stop."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Refuse and reset everything, as a machine that is gone."""
+        """Refuse and reset everything, as a dead machine."""
         self._server.close()
         self.cut()
         for task in self._tasks:
@@ -69,7 +69,7 @@ class FaultProxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def heal(self) -> None:
-        """Pass everything on again."""
+        """Forward everything again."""
         self.delay, self.bytes_per_second, self.cut_after, self.cut_at = 0, 0, None, None
         self.is_black_hole = self.is_refusing = self.is_garbling = self.is_cut_late = False
 
@@ -79,16 +79,16 @@ class FaultProxy:
             reset(writer)
 
     def lose(self) -> None:
-        """Let the server hang up on all that is open, and the clients never hear of it; new connections pass.
+        """Close all connections on the server's side without telling the clients; new connections work.
 
-        So it is after a server's machine died and another took its address.
+        This is what happens when a server's machine dies and another takes its address.
         """
         self._lost.set()
         self._lost = asyncio.Event()
 
     @property
     def open(self) -> int:
-        """Connections of clients that are open."""
+        """Number of open client connections."""
         return len(self._tasks)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -118,7 +118,7 @@ class FaultProxy:
                 server_writer.close()
                 await _discard(reader)
         except asyncio.CancelledError:
-            pass  # by stop(); asyncio would log it as an error of this connection
+            pass  # by stop(); asyncio would log it as an error
         finally:
             await _end(lost, *pumps)
             self._writers -= {writer, server_writer}
@@ -172,6 +172,6 @@ async def _end(*tasks: asyncio.Task[Any]) -> None:
 
 
 async def _discard(reader: asyncio.StreamReader) -> None:
-    """Read until the other side hangs up."""
+    """Read until the other side closes the connection."""
     while await reader.read(_PIECE):
         pass
