@@ -138,13 +138,13 @@ def _check(case: Case, targets: Mapping[str, Target], expected: Answer) -> dict[
         raise WrongAnswer(f"{case.name}: the service answered {expected.status}")
     left_out = {}
     for name, target in targets.items():
-        given = capture(target.url, target.headers)
-        if name == BARE and given != expected:
+        answer = capture(target.url, target.headers)
+        if name == BARE and answer != expected:
             raise WrongAnswer(f"{case.name}: the bare function sends other bytes than the service")
-        if (given.status, decoded_body(given)) != (expected.status, decoded_body(expected)):
+        if (answer.status, decoded_body(answer)) != (expected.status, decoded_body(expected)):
             if name != UNCACHED:
-                raise WrongAnswer(f"{case.name}: {name} answered {given.status} with another body")
-            left_out[name] = f"with the cache off the service answered {given.status}, so it is left out"
+                raise WrongAnswer(f"{case.name}: {name} answered {answer.status} with another body")
+            left_out[name] = f"with the cache off the service answered {answer.status}, so it is left out"
     return left_out
 
 

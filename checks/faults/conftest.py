@@ -58,8 +58,8 @@ def start(tmp_path, upstream):
 
     @contextlib.asynccontextmanager
     async def start(*urls: str, **settings: object) -> AsyncIterator[list[httpx.AsyncClient]]:
-        given = {"log_requests": "off", **sources(upstream), **settings}
-        services = [ServiceProcess(tmp_path, database_url=url, **given) for url in urls]
+        all_settings = {"log_requests": "off", **sources(upstream), **settings}
+        services = [ServiceProcess(tmp_path, database_url=url, **all_settings) for url in urls]
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(started(*services))
             clients = [httpx.AsyncClient(base_url=service.url, timeout=60) for service in services]

@@ -45,8 +45,8 @@ async def test_changes_of_one_object_on_three_nodes_end_as_if_made_one_after_ano
         await delete_once(insistent)
         await advance_and_store(insistent)
     assert answers[503] < sum(answers.values()) / 20, answers
-    told = ", ".join(f"{number} x {status}" for status, number in sorted(answers.items()))
-    figure(f"no 500, no lost update; {keys} API keys of 20; {told}")
+    counts = ", ".join(f"{number} x {status}" for status, number in sorted(answers.items()))
+    figure(f"no 500, no lost update; {keys} API keys of 20; {counts}")
 
 
 PERSON = {**ADA, "lname": "0", "role": "admin"}

@@ -109,10 +109,10 @@ async def test_holder_that_stops_while_it_fetches_is_replaced(
         answer = await refresh(heir.url)
         seconds = time.monotonic() - stopped_at
         stored = await read_story(observer)
-        told = how
+        outcome = how
         if how == "frozen":
             holder.thaw()
-            told += f", thawed: {await late_answer(late, answer)}"
+            outcome += f", thawed: {await late_answer(late, answer)}"
         else:
             with contextlib.suppress(httpx.TransportError):
                 await late
@@ -120,7 +120,7 @@ async def test_holder_that_stops_while_it_fetches_is_replaced(
         assert await read_story(observer) == stored
         assert seconds < TAKEN_OVER_SECONDS
 
-    figure(f"{told}, taken over after {seconds:.1f} s")
+    figure(f"{outcome}, taken over after {seconds:.1f} s")
 
 
 async def late_answer(late: asyncio.Task[httpx.Response], of_the_heir: httpx.Response) -> str:
@@ -162,9 +162,9 @@ async def test_holder_frozen_in_its_transaction_is_replaced(
         assert answer.status_code == 200, answer.text
         stored = await read_story(observer)
         holder.thaw()
-        told = await late_answer(late, answer)
+        outcome = await late_answer(late, answer)
         assert (stored.generation, stored.refreshes) == (3, 2)
         assert await read_story(observer) == stored
         assert seconds < TAKEN_OVER_SECONDS
 
-    figure(f"taken over after {seconds:.1f} s, thawed: {told}")
+    figure(f"taken over after {seconds:.1f} s, thawed: {outcome}")

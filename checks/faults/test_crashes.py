@@ -112,8 +112,8 @@ async def test_killed_service_leaves_one_complete_state_and_loses_no_refresh(
     assert sum(moments.values()) == kills
     for when in ("while fetching", "before the commit", "before the answer") if is_full else ():
         assert moments[when] >= kills // 33
-    told = ", ".join(f"{number} {moment}" for moment, number in sorted(moments.items()))
-    figure(f"{kills} kills ({told}): 0 torn states, 0 of {world.answers[200]} answered refreshes lost")
+    by_moment = ", ".join(f"{number} {moment}" for moment, number in sorted(moments.items()))
+    figure(f"{kills} kills ({by_moment}): 0 torn states, 0 of {world.answers[200]} answered refreshes lost")
 
 
 async def prepared(world: World, number: int) -> AsyncGenerator[ServiceProcess]:
@@ -267,8 +267,8 @@ async def test_service_killed_while_it_writes_leaves_complete_changes(
             await assert_changes_are_complete(world.observer, done)
 
     accounts, deletions = sum(len(each.emails) for each in done), sum(len(each.deleted) for each in done)
-    told = f"{accounts} accounts and {deletions} deletions answered"
-    figure(f"{kills} kills ({told}): 0 lost, 0 torn, streams stored in whole batches")
+    answered = f"{accounts} accounts and {deletions} deletions answered"
+    figure(f"{kills} kills ({answered}): 0 lost, 0 torn, streams stored in whole batches")
 
 
 async def assert_changes_are_complete(client: Client, done: list[Writes]) -> None:
@@ -279,8 +279,8 @@ async def assert_changes_are_complete(client: Client, done: list[Writes]) -> Non
     assert added >= sum(writes.addresses for writes in done)
     names = {country["name"] for country in (await client.get("/countries")).json()}
     assert names.isdisjoint(set().union(*(writes.deleted for writes in done)))
-    told = {"CREATE_USER": len(users), "CREATE_ADDRESS": added, "DELETE_COUNTRY": 250 - len(names)}
-    for action, number in told.items():
+    expected = {"CREATE_USER": len(users), "CREATE_ADDRESS": added, "DELETE_COUNTRY": 250 - len(names)}
+    for action, number in expected.items():
         audit = await client.get(f"/audit?action={action}&limit=1")
         assert int(audit.headers["X-Total-Count"]) == number, action
     details = await client.get(f"/tracking/sms_transfers/{done[-1].ubid}")

@@ -124,8 +124,8 @@ async def test_import_whose_commits_get_no_answer_stores_every_rate_once(scene, 
     async with treated(cut_at=(b"INSERT", b"COMMIT"), is_cut_late=True)(scene):
         result = await run(write(tmp_path / "hist.csv", lines), url)
     stored = scene.server.execute("SELECT COUNT(*) FROM service.exchange_rate WHERE source = 'ecb'")[0][0]
-    told = scene.server.execute("SELECT COUNT(*) FROM service.audit WHERE action = 'IMPORT_RATES'")[0][0]
+    pieces = scene.server.execute("SELECT COUNT(*) FROM service.audit WHERE action = 'IMPORT_RATES'")[0][0]
 
     assert (result.code, stored) == (0, len(rows_of(lines))), result.err
-    assert 0 < told <= scene.proxy.cuts - cuts  # some cuts hit leases
-    figure(f"{stored} rates in {told} pieces, each stored and reported once although its commit got no answer")
+    assert 0 < pieces <= scene.proxy.cuts - cuts  # some cuts hit leases
+    figure(f"{stored} rates in {pieces} pieces, each stored and reported once although its commit got no answer")

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from checks.support import hostile
-from checks.support.hostile import MIB, Authority, Cases, because, named_with_a_face, without_length
+from checks.support.hostile import MIB, Cases, because, named_with_a_face, without_length
 from checks.support.hostile_target import LIMIT, Target, started
 from checks.support.rows import row
 from tests.conftest import COUNTRIES, RATES, usual_answers
@@ -173,16 +173,17 @@ async def test_unusable_rates_are_503_and_change_nothing(target, is_full, figure
 @pytest.mark.row("5.3 no connection, bad TLS, no name")
 async def test_upstream_without_connection_or_trust_is_503(tmp_path, database_url, upstream, is_full, figure):
     """Seen to fail with certificates unchecked: the expired one was accepted."""
-    ours, stranger = Authority(tmp_path, "ours"), Authority(tmp_path, "stranger")
-    trusting = f"{hostile.trust([ours.file], tmp_path / 'trust')}:{ROOT}"
     certificates = {
-        "expired": ours.sign("expired", days=-1),
-        "of another host": ours.sign("other", host="127.0.0.2"),
-        "of an unknown authority": stranger.sign("unknown"),
+        "expired": hostile.make_certificate(tmp_path, "expired", days=-1),
+        "of another host": hostile.make_certificate(tmp_path, "other", host="127.0.0.2"),
+        "of an unknown authority": hostile.make_certificate(tmp_path, "unknown", issuer="stranger"),
     }
+    valid = hostile.make_certificate(tmp_path, "valid")
+    trusted = [valid[0], certificates["expired"][0], certificates["of another host"][0]]
+    trusting = f"{hostile.trust(trusted, tmp_path / 'trust')}:{ROOT}"
     service = Target(tmp_path, database_url, upstream, pythonpath=trusting)
     async with AsyncExitStack() as stack:
-        good = await stack.enter_async_context(hostile.over_tls(usual_answers(), *ours.sign("good")))
+        good = await stack.enter_async_context(hostile.over_tls(usual_answers(), *valid))
         plain = await asyncio.start_server(speak_plainly, "127.0.0.1")
         stack.push_async_callback(plain.wait_closed)
         stack.callback(plain.close)
@@ -202,7 +203,7 @@ async def test_upstream_without_connection_or_trust_is_503(tmp_path, database_ur
             for case, (url, reason) in list(urls.items())[:: 1 if is_full else 4]:
                 service.settings[setting] = url
                 await service.must_fail_from_the_start(f"{case}, {source}", api, reason)
-            # A valid certificate of the same authority passes: the others were refused for their faults.
+            # A valid certificate passes: the others were refused for their faults.
             service.settings[setting] = good.url(path)
         await service.start()
         await service.stop()

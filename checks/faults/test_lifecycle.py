@@ -170,8 +170,8 @@ async def test_stop_answers_requests_that_never_end_and_stores_no_partial_refres
         answers = await asyncio.gather(refresh, upload)
     log = served.log.read_text()
     expected = {"error": "Service stopping", "details": "It did not end in time; send the request again"}
-    told = [(answer.status_code, answer.headers["Retry-After"], answer.json()) for answer in answers]
-    assert told == [(503, "2", expected)] * 2
+    refusals = [(answer.status_code, answer.headers["Retry-After"], answer.json()) for answer in answers]
+    assert refusals == [(503, "2", expected)] * 2
     assert received.startswith(b"HTTP/1.1 200")
     assert seconds < STOP_SECONDS
     assert "Traceback" not in log, log

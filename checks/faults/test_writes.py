@@ -177,7 +177,7 @@ async def entries(client: Client, *actions: str) -> list[dict[str, Any]]:
 async def assert_countries_tell_one_story(client: Client, writers: Writers) -> None:
     """Each entry of a refresh or deletion begins where the one before it ended."""
     story = await read_story(client)
-    total, refreshed_at, told = 0, None, set()
+    total, refreshed_at, recorded = 0, None, set()
     trail = await entries(client, "REFRESH_COUNTRIES", "DELETE_COUNTRY")
     for entry in trail:
         if entry["action"] == "DELETE_COUNTRY":
@@ -187,11 +187,11 @@ async def assert_countries_tell_one_story(client: Client, writers: Writers) -> N
         assert changes["last_refreshed_at"]["before"] == refreshed_at
         assert changes.get("total_countries", {"before": total})["before"] == (total or None)
         total, refreshed_at = 250, changes["last_refreshed_at"]["after"]
-        told.add(refreshed_at.replace("+00:00", "Z"))
+        recorded.add(refreshed_at.replace("+00:00", "Z"))
     assert (await client.get("/status")).json()["total_countries"] == total
     assert story.generation == writers.rounds + 1
-    assert writers.refreshed < told
-    assert len(told) == story.refreshes > writers.answers["refresh", 200]
+    assert writers.refreshed < recorded
+    assert len(recorded) == story.refreshes > writers.answers["refresh", 200]
     assert writers.may_be(len(trail) - story.refreshes, "delete")
 
 

@@ -232,52 +232,39 @@ async def over_tls(answers: dict[str, Answer], certificate: Path, key: Path) -> 
         yield server
 
 
-class Authority:
-    """A certificate authority; it writes its certificates to files of a folder."""
+def make_certificate(
+    folder: Path, name: str, *, host: str = "127.0.0.1", days: int = 1, issuer: str | None = None
+) -> tuple[Path, Path]:
+    """Write a certificate and its key; it is its own authority, unless it names another issuer.
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder = folder
-        self.file = folder / f"{name}.pem"
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        constraints = x509.BasicConstraints(ca=True, path_length=None)
-        others = "content_commitment key_encipherment data_encipherment key_agreement encipher_only decipher_only"
-        usage = x509.KeyUsage(
-            digital_signature=True, key_cert_sign=True, crl_sign=True, **dict.fromkeys(others.split(), False)
-        )
-        builder = self._builder(self._name, self._key, days=1).add_extension(constraints, critical=True)
-        _write(self.file, builder.add_extension(usage, critical=True).sign(self._key, hashes.SHA256()))
-
-    def sign(self, name: str, *, host: str = "127.0.0.1", days: int = 1) -> tuple[Path, Path]:
-        """The files of a certificate for an address and of its key; a negative number of days makes it expired."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
-        issued_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        builder = self._builder(subject, key, days=days).add_extension(address, critical=False)
-        certificate = builder.add_extension(issued_by, critical=False).sign(self._key, hashes.SHA256())
-        files = self.folder / f"{name}.pem", self.folder / f"{name}.key"
-        _write(files[0], certificate)
-        private = serialization.PrivateFormat.TraditionalOpenSSL
-        files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption()))
-        return files
-
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, days: int) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=30))
-            .not_valid_after(now + datetime.timedelta(days=days))
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        )
-
-
-def _write(file: Path, certificate: x509.Certificate) -> None:
-    file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    A negative number of days makes it expired.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject, authority = (
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)]) for common in (name, issuer or name)
+    )
+    others = "content_commitment key_encipherment data_encipherment key_agreement encipher_only decipher_only"
+    usage = x509.KeyUsage(
+        digital_signature=True, key_cert_sign=True, crl_sign=True, **dict.fromkeys(others.split(), False)
+    )
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
+    now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
+    certificate = (
+        x509.CertificateBuilder(subject_name=subject, issuer_name=authority, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - 30 * day)
+        .not_valid_after(now + days * day)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(address, critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / f"{name}.pem", folder / f"{name}.key"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private = serialization.PrivateFormat.TraditionalOpenSSL
+    files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption()))
+    return files
 
 
 def trust(authorities: Iterable[Path], folder: Path) -> Path:

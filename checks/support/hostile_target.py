@@ -50,12 +50,8 @@ class Target:
     def __init__(self, folder: Path, database_url: str, upstream: FakeUpstream, **settings: object) -> None:
         self.folder, self.upstream = folder, upstream
         self.file = database_url.removeprefix("sqlite:///")
-        self.settings = {
-            "database_url": database_url,
-            "upstream_timeout_seconds": TIMEOUT,
-            **sources(upstream),
-            **settings,
-        }
+        base = {"database_url": database_url, "upstream_timeout_seconds": TIMEOUT}
+        self.settings = base | sources(upstream) | settings
         self.seen = Seen()
 
     async def start(self) -> None:

@@ -70,8 +70,10 @@ async def read_story(client: httpx.AsyncClient) -> Story:
     assert (entry["refreshed_at"], entry["exchange_rate"]) == (refreshed_at, country["exchange_rate"])
     assert entry["estimated_gdp"] == country["estimated_gdp"]
     audit = await client.get("/audit?action=REFRESH_COUNTRIES&limit=1")
-    (told,) = audit.json()
-    assert datetime.fromisoformat(told["changes"]["last_refreshed_at"]["after"]) == datetime.fromisoformat(refreshed_at)
+    (recorded,) = audit.json()
+    assert datetime.fromisoformat(recorded["changes"]["last_refreshed_at"]["after"]) == datetime.fromisoformat(
+        refreshed_at
+    )
     refreshes = int(audit.headers["X-Total-Count"])
     assert int(history.headers["X-Total-Count"]) == refreshes
     return Story(generation, refreshed_at, refreshes)

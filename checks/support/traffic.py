@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -80,19 +81,19 @@ class Traffic:
 
     def start(self) -> None:
         """Begin to send every kind of request except refreshes."""
-        get = self.client.get
+        get, transfers = self.client.get, "/tracking/sms_transfers"
         kinds: dict[str, Ask] = {
-            "memory": self._read_memory,
+            "memory": lambda: self._get("/countries/ghana", lambda body: body["name"] == "Ghana"),
             "live": lambda: get("/health/live"),
             "ready": lambda: get("/health/ready"),
             "list": self._read_list,
             "convert": self._read_conversion,
-            "transfer": self._read_transfer,
+            "transfer": lambda: self._get(transfers + f"/{self.ubid}", lambda body: body["UBID"] == self.ubid, KEY),
             "sign in": lambda: self.client.post("/auth/token", data=self.sign_in),
-            "documents": self._store_documents,
-            "stream": self._stream_documents,
+            "documents": lambda: self._store_documents(as_stream=False),
+            "stream": lambda: self._store_documents(as_stream=True),
             "advance": lambda: self.client.put(f"/tracking/sms_documents/{self.ubid}/SENT", headers=KEY),
-            "put transfer": self._put_transfer,
+            "put transfer": lambda: self.client.post(transfers, json=transfer(self.ubid), headers=KEY),
         }
         for kind in kinds.items():
             self._start(kind)
@@ -127,8 +128,13 @@ class Traffic:
             self.answers.append(Answer(kind, began, time.monotonic(), status, headers, problem, refusal))
             await asyncio.sleep(_PAUSE_SECONDS * (7 if kind in _COSTLY else 1))
 
-    async def _read_memory(self) -> httpx.Response:
-        return _checked(await self.client.get("/countries/ghana"), lambda body: body["name"] == "Ghana")
+    async def _get(
+        self, path: str, is_right: Callable[[Any], bool], headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        response = await self.client.get(path, headers=headers)
+        if response.status_code == 200:
+            assert is_right(response.json()), response.text
+        return response
 
     async def _read_list(self) -> httpx.Response:
         limit = 1 + next(_NUMBERS) % 1000
@@ -139,17 +145,14 @@ class Traffic:
 
     async def _read_conversion(self) -> httpx.Response:
         amount = 1 + next(_NUMBERS)
-        response = await self.client.get(f"/convert?from=USD&to=GHS&amount={amount}")
-        return _checked(response, lambda body: body["amount"] == amount and body["to"] == "GHS")
+        path = f"/convert?from=USD&to=GHS&amount={amount}"
+        return await self._get(path, lambda body: (body["amount"], body["to"]) == (amount, "GHS"))
 
     async def _read_account(self) -> httpx.Response:
-        response = await self.client.get(self.user, headers=self.token)
         email, names = self.sign_in["username"], self._done_or_unknown
-        return _checked(response, lambda body: body["email"] == email and int(body["lname"]) in names)
-
-    async def _read_transfer(self) -> httpx.Response:
-        response = await self.client.get(f"/tracking/sms_transfers/{self.ubid}", headers=KEY)
-        return _checked(response, lambda body: body["UBID"] == self.ubid)
+        return await self._get(
+            self.user, lambda body: body["email"] == email and int(body["lname"]) in names, self.token
+        )
 
     async def _rename(self) -> httpx.Response:
         """Change the account's name to a number."""
@@ -162,29 +165,19 @@ class Traffic:
             self._done_or_unknown.add(number)
         return response
 
-    async def _store_documents(self) -> httpx.Response:
-        documents = self._some_documents()
-        content = {"UBID": self.ubid, "documents": documents}
-        response = await self.client.post("/tracking/sms_documents", json=content, headers=self.token)
-        return self._noted(response, documents)
-
-    async def _stream_documents(self) -> httpx.Response:
-        documents = self._some_documents()
-        lines = "".join(f"{httpx.Response(200, json=document).text}\n" for document in documents)
-        path = f"/tracking/sms_documents/{self.ubid}/stream"
-        response = await self.client.post(path, content=lines, headers=self.token | NDJSON)
-        return self._noted(response, documents)
-
-    def _some_documents(self) -> list[dict[str, Any]]:
-        return [{"SMScount": 1, "uniqueId": f"D{next(_NUMBERS):09}", "data": {}} for _ in range(5)]
-
-    def _noted(self, response: httpx.Response, documents: list[dict[str, Any]]) -> httpx.Response:
+    async def _store_documents(self, *, as_stream: bool) -> httpx.Response:
+        documents = [{"SMScount": 1, "uniqueId": f"D{next(_NUMBERS):09}", "data": {}} for _ in range(5)]
+        path = "/tracking/sms_documents"
+        if as_stream:
+            lines = "".join(f"{json.dumps(document)}\n" for document in documents)
+            path += f"/{self.ubid}/stream"
+            response = await self.client.post(path, content=lines, headers=self.token | NDJSON)
+        else:
+            content = {"UBID": self.ubid, "documents": documents}
+            response = await self.client.post(path, json=content, headers=self.token)
         if response.status_code == 201:
-            self._documents |= {document["uniqueId"] for document in documents}
+            self._documents |= {str(document["uniqueId"]) for document in documents}
         return response
-
-    async def _put_transfer(self) -> httpx.Response:
-        return await self.client.post("/tracking/sms_transfers", json=transfer(self.ubid), headers=KEY)
 
     async def assert_nothing_was_lost(self) -> None:
         """Acknowledged changes are stored, and refused ones are not."""
@@ -198,9 +191,3 @@ class Traffic:
             stored |= {document["uniqueId"] for document in page}
             after = f"&after={page[-1]['uniqueId']}"
         assert stored >= self._documents
-
-
-def _checked(response: httpx.Response, is_right: Callable[[Any], bool]) -> httpx.Response:
-    if response.status_code == 200:
-        assert is_right(response.json()), response.text
-    return response
