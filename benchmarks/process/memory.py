@@ -1,12 +1,12 @@
 """Resident memory of one worker under reads and a refresh every few seconds."""
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.base.load import CONNECTIONS, WRK, parse_wrk
+from benchmarks.base.process_figures import resident
 from benchmarks.base.processes import LOAD_CORES, running
 from benchmarks.base.run import Run
 from benchmarks.base.servers import Server, service
@@ -36,13 +36,13 @@ def measure(run: Run) -> Report:
 
 def _watch(server: Server, until: float) -> list[float]:
     """Resident memory in MiB, sampled before, between and after refreshes, until a reading of the monotonic clock."""
-    samples = [resident_mebibytes(server.process.pid)]
+    samples = [resident(server.process.pid, unit=2**20)]
     while time.monotonic() < until:
         time.sleep(REFRESH_SECONDS / 2)
-        samples.append(resident_mebibytes(server.process.pid))
+        samples.append(resident(server.process.pid, unit=2**20))
         time.sleep(REFRESH_SECONDS / 2)
         refresh_once(server.url)
-        samples.append(resident_mebibytes(server.process.pid))
+        samples.append(resident(server.process.pid, unit=2**20))
     return samples
 
 
@@ -57,19 +57,6 @@ def _load(folder: Path, url: str, minutes: float) -> Iterator[Callable[[], float
             return parse_wrk(next(folder.glob("*.log")).read_text())
 
         yield finish
-
-
-def resident_mebibytes(pid: int, *, peak: bool = False) -> float:
-    """Resident memory of a process, now or at its peak.
-
-    Raises:
-        FileNotFoundError: The process has ended.
-    """
-    status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(rf"^{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB$", status, re.MULTILINE)
-    if found is None:
-        raise FileNotFoundError(f"process {pid} has ended")
-    return int(found[1]) / 1024
 
 
 def _table(engine: str, samples: list[float], minutes: float) -> Table:

@@ -5,12 +5,12 @@ import sys
 from dataclasses import dataclass, field
 from typing import Final
 
+from benchmarks.base.process_figures import peak
 from benchmarks.base.processes import SERVER_CORES, peak_of_run, run_to_end
 from benchmarks.base.run import Run
 from benchmarks.base.servers import service
 from benchmarks.base.spread import Spread, ratios, spread
 from benchmarks.base.tables import Report, Table
-from benchmarks.process.memory import resident_mebibytes
 from benchmarks.tracking.rows import BATCH
 from tests.support.service import environment
 
@@ -75,7 +75,7 @@ def _through_service(run: Run, url: str, way: str) -> tuple[float, dict[str, flo
         def send(documents: int) -> tuple[float, dict[str, float]]:
             command = [sys.executable, "-m", *_module(way, server.url, documents)]
             out, client = peak_of_run(command, folder, environment())
-            return _seconds(out), {"service": resident_mebibytes(server.process.pid, peak=True), "client": client}
+            return _seconds(out), {"service": peak(server.process.pid, unit=2**20), "client": client}
 
         if way == "one each":
             return SINGLES / send(SINGLES)[0], {}

@@ -10,8 +10,8 @@ from typing import Final
 import httpx
 import pytest
 
+from benchmarks.base.process_figures import open_files, resident, threads
 from checks.support.bodies import NDJSON, UBID, lines, transfer
-from checks.support.process_figures import open_files, resident, threads
 from checks.support.processes import migrated_mariadb, sources
 from checks.support.watched import TASKS
 from tests.conftest import RATES

@@ -12,8 +12,8 @@ from typing import Final
 
 import httpx
 
+from benchmarks.base.process_figures import forget_peak, peak, resident
 from checks.support.hostile import MIB
-from checks.support.process_figures import forget_peak, peak, resident
 from checks.support.processes import sources
 from tests.support.service import ServiceProcess
 from tests.support.upstream import Answer, FakeUpstream
