@@ -2,7 +2,7 @@
 
 import pytest
 
-from checks.support.processes import process_settings  # noqa: F401
+from checks.support.processes import new_process, process_settings  # noqa: F401
 from checks.support.rows import (  # noqa: F401  # fixtures and hooks
     figure,
     is_full,

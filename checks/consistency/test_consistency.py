@@ -5,19 +5,15 @@ import pytest
 from checks.consistency.ledger import Ledger
 from checks.consistency.readers import Exchange
 from checks.support.processes import started
-from tests.support.service import ServiceProcess
 
 REVALIDATE_SECONDS = 1.0
 PROCESSES = 2
 
 
 @pytest.mark.row("reads through 2 processes during refreshes")
-async def test_reads_during_refreshes_are_complete_and_as_recent_as_promised(
-    process_settings, upstream, tmp_path, figure, is_full
-):
+async def test_reads_during_refreshes_are_complete_and_as_recent_as_promised(new_process, upstream, figure, is_full):
     reads, refreshes = (10_000, 50) if is_full else (1_000, 5)
-    settings = {**process_settings, "cache_revalidate_seconds": REVALIDATE_SECONDS}
-    processes = [ServiceProcess(tmp_path, **settings) for _ in range(PROCESSES)]
+    processes = [new_process(cache_revalidate_seconds=REVALIDATE_SECONDS) for _ in range(PROCESSES)]
     ledger = Ledger(REVALIDATE_SECONDS)
 
     async with started(*processes):

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 
 import httpx
-import pymysql
 import pytest
 
 from checks.support.processes import started
@@ -54,6 +53,13 @@ async def check_that_all_are_one(
     return f"{rounds} times one fetch and {len(ports)} equal answers, the last {max(took):.1f} s after the fetch"
 
 
+@pytest.fixture
+async def observer(service):
+    """A client of a service in this process, without a cache."""
+    async with service(cache_max_bytes=0) as observer:
+        yield observer
+
+
 @pytest.mark.parametrize(
     ("number", "callers"),
     [
@@ -62,65 +68,49 @@ async def check_that_all_are_one(
     ],
 )
 async def test_simultaneous_refreshes_of_processes_are_one(
-    process_settings, upstream, service, tmp_path, figure, is_full, number, callers
+    new_process, upstream, observer, figure, is_full, number, callers
 ):
     """Seen to fail with ``SingleFlight.run()`` that always starts a task of its own (one process), and with
     ``_answer_of_another()`` that always returns None (four processes).
     """
-    processes = [ServiceProcess(tmp_path, **process_settings) for _ in range(number)]
+    processes = [new_process() for _ in range(number)]
     size = {"callers": callers[0], "rounds": 3} if is_full else {"callers": callers[1], "rounds": 1}
-    async with started(*processes), service(cache_max_bytes=0) as observer:
+    async with started(*processes):
         figure(await check_that_all_are_one(processes, upstream, observer, **size))
 
 
 @pytest.mark.engines("mariadb")
 @pytest.mark.row("3.3 200 refreshes at once of WEB_CONCURRENCY=4")
 async def test_simultaneous_refreshes_of_workers_are_one(
-    process_settings, upstream, service, tmp_path, figure, is_full
+    process_settings, upstream, observer, tmp_path, figure, is_full
 ):
     """The workers share a port, as in production. Seen to fail like those of four processes."""
     process = ServedProcess(tmp_path, web_concurrency=4, **process_settings)
     size = {"callers": 200, "rounds": 3} if is_full else {"callers": 40, "rounds": 1}
-    async with started(process), service(cache_max_bytes=0) as observer:
+    async with process:
         figure(await check_that_all_are_one([process], upstream, observer, **size))
 
 
-@pytest.mark.parametrize("how", ["killed", "frozen"])
-@pytest.mark.row("3.4 holder of the lease killed or frozen while it fetches")
-async def test_holder_that_stops_while_it_fetches_is_replaced(
-    process_settings, upstream, service, tmp_path, figure, how
-):
-    """A late holder stores nothing and answers what the other process stored.
-
-    Seen to fail with a lease of 15 s, and with ``release_in()`` that checks nothing.
-    """
-    holder, heir = (ServiceProcess(tmp_path, **process_settings) for _ in range(2))
-    async with started(holder, heir), service(cache_max_bytes=0) as observer:
+@pytest.fixture
+async def pair(new_process, upstream):
+    """Two running processes: the holder of the lease, which has refreshed once, and its heir."""
+    holder, heir = new_process(), new_process()
+    async with started(holder, heir):
         set_generation(upstream, 1)
         assert (await refresh(holder.url)).status_code == 200
         upstream.hits.clear()
-        set_generation(upstream, 2, seconds=1)
-        late = asyncio.create_task(refresh(holder.url))
-        while len(upstream.hits) < 2:
-            await asyncio.sleep(0.01)
-        set_generation(upstream, 3)
-        stopped_at = time.monotonic()
-        holder.kill() if how == "killed" else holder.freeze()
-        answer = await refresh(heir.url)
-        seconds = time.monotonic() - stopped_at
-        stored = await read_story(observer)
-        outcome = how
-        if how == "frozen":
-            holder.thaw()
-            outcome += f", thawed: {await late_answer(late, answer)}"
-        else:
-            with contextlib.suppress(httpx.TransportError):
-                await late
-        assert (answer.status_code, stored.generation, stored.refreshes) == (200, 3, 2)
-        assert await read_story(observer) == stored
-        assert seconds < TAKEN_OVER_SECONDS
+        yield holder, heir
 
-    figure(f"{outcome}, taken over after {seconds:.1f} s")
+
+async def take_over(heir: ServiceProcess, upstream: FakeUpstream) -> tuple[httpx.Response, float]:
+    """Refresh to generation 3 through the heir; returns its response and the seconds."""
+    set_generation(upstream, 3)
+    began = time.monotonic()
+    response = await refresh(heir.url)
+    seconds = time.monotonic() - began
+    assert response.status_code == 200, response.text
+    assert seconds < TAKEN_OVER_SECONDS
+    return response, seconds
 
 
 async def late_answer(late: asyncio.Task[httpx.Response], of_the_heir: httpx.Response) -> str:
@@ -133,38 +123,54 @@ async def late_answer(late: asyncio.Task[httpx.Response], of_the_heir: httpx.Res
     return "503"
 
 
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+@pytest.mark.row("3.4 holder of the lease killed or frozen while it fetches")
+async def test_holder_that_stops_while_it_fetches_is_replaced(pair, upstream, observer, figure, how):
+    """A late holder stores nothing and answers what the other process stored.
+
+    Seen to fail with a lease of 15 s, and with ``release_in()`` that checks nothing.
+    """
+    holder, heir = pair
+    set_generation(upstream, 2, seconds=1)
+    late = asyncio.create_task(refresh(holder.url))
+    while len(upstream.hits) < 2:
+        await asyncio.sleep(0.01)
+    holder.kill() if how == "killed" else holder.freeze()
+    answer, seconds = await take_over(heir, upstream)
+    stored = await read_story(observer)
+    outcome = how
+    if how == "frozen":
+        holder.thaw()
+        outcome += f", thawed: {await late_answer(late, answer)}"
+    else:
+        with contextlib.suppress(httpx.TransportError):
+            await late
+    assert (stored.generation, stored.refreshes) == (3, 2)
+    assert await read_story(observer) == stored
+    figure(f"{outcome}, taken over after {seconds:.1f} s")
+
+
 @pytest.mark.engines("mariadb")  # on SQLite a frozen process keeps the lock of the file
 @pytest.mark.row("3.5 holder of the lease frozen in its transaction")
-async def test_holder_frozen_in_its_transaction_is_replaced(
-    process_settings, upstream, service, tmp_path, figure, request
-):
+async def test_holder_frozen_in_its_transaction_is_replaced(pair, upstream, observer, figure, request):
     """It has locked the lease and all countries, and the server must release these locks.
 
     Seen to fail without the time limit of idle transactions in ``dialects.mysql``.
     """
-    server = request.getfixturevalue("mariadb")
-    holder, heir = (ServiceProcess(tmp_path, **process_settings) for _ in range(2))
-    async with started(holder, heir), service(cache_max_bytes=0) as observer:
-        set_generation(upstream, 1)
-        assert (await refresh(holder.url)).status_code == 200
-        set_generation(upstream, 2)
-        with pymysql.connect(host="127.0.0.1", port=server.port, user="root", database="service") as blocker:
-            # The summary is written last: waiting for it means that the countries are written but not committed.
-            blocker.cursor().execute("SELECT id FROM summarycache FOR UPDATE")
-            late = asyncio.create_task(refresh(holder.url))
-            while not server.execute("SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"):
-                await asyncio.sleep(0.2)  # queried more often, the server repeats its last result
-            holder.freeze()
-        set_generation(upstream, 3)
-        stopped_at = time.monotonic()
-        answer = await refresh(heir.url)
-        seconds = time.monotonic() - stopped_at
-        assert answer.status_code == 200, answer.text
-        stored = await read_story(observer)
-        holder.thaw()
-        outcome = await late_answer(late, answer)
-        assert (stored.generation, stored.refreshes) == (3, 2)
-        assert await read_story(observer) == stored
-        assert seconds < TAKEN_OVER_SECONDS
-
+    server, (holder, heir) = request.getfixturevalue("mariadb"), pair
+    set_generation(upstream, 2)
+    with server.connect(database="service") as blocker:
+        # The summary is written last: waiting for it means that the countries are written but not committed.
+        blocker.begin()
+        blocker.cursor().execute("SELECT id FROM summarycache FOR UPDATE")
+        late = asyncio.create_task(refresh(holder.url))
+        while not server.execute("SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"):
+            await asyncio.sleep(0.2)  # queried more often, the server repeats its last result
+        holder.freeze()
+    answer, seconds = await take_over(heir, upstream)
+    stored = await read_story(observer)
+    holder.thaw()
+    outcome = await late_answer(late, answer)
+    assert (stored.generation, stored.refreshes) == (3, 2)
+    assert await read_story(observer) == stored
     figure(f"taken over after {seconds:.1f} s, thawed: {outcome}")

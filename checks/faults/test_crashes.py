@@ -94,17 +94,21 @@ async def world_on(url: str, upstream: FakeUpstream, folder: Path) -> AsyncItera
         yield World(upstream, observer, settings, folder, random.Random(7))
 
 
+@pytest.fixture
+async def world(database_url, upstream, tmp_path) -> AsyncIterator[World]:
+    async with world_on(database_url, upstream, tmp_path) as world:
+        yield world
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.row("2.1 service killed during refreshes")
-async def test_killed_service_leaves_one_complete_state_and_loses_no_refresh(
-    database_url, upstream, tmp_path, figure, is_full
-):
+async def test_killed_service_leaves_one_complete_state_and_loses_no_refresh(world, figure, is_full):
     """Killed while it fetches, while it stores, and between the commit and the answer.
 
     Seen to fail with a commit between countries and summary in ``refresh._write()``.
     """
     kills, moments = 100 if is_full else 4, Counter[str]()
-    async with world_on(database_url, upstream, tmp_path) as world, aclosing(prepared(world, kills)) as victims:
+    async with aclosing(prepared(world, kills)) as victims:
         async for victim in victims:
             await world.refresh(victim)
             moments[await kill_in_refresh(world, victim)] += 1
@@ -238,16 +242,14 @@ async def endless_documents() -> AsyncIterator[bytes]:
 
 
 @pytest.mark.row("2.3 service killed during writes")
-async def test_service_killed_while_it_writes_leaves_complete_changes(
-    database_url, upstream, tmp_path, figure, is_full
-):
+async def test_service_killed_while_it_writes_leaves_complete_changes(world, figure, is_full):
     """Accounts with addresses, deletions of countries, a stream of documents; each with its audit entry.
 
     ``tests/rates/test_import.py`` kills an import of rates. Seen to fail with a commit and a pause between a deletion
     and its entry.
     """
     kills, done = 12 if is_full else 2, list[Writes]()
-    async with world_on(database_url, upstream, tmp_path) as world, aclosing(prepared(world, kills)) as victims:
+    async with aclosing(prepared(world, kills)) as victims:
         async for victim in victims:
             if not done:
                 await world.refresh(victim)

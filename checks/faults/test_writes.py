@@ -21,7 +21,7 @@ from checks.support.processes import started
 from checks.support.story import read_story, set_generation
 from tests.conftest import Client
 from tests.rates.test_import import newest_lines, rows_of, stored, table, write
-from tests.support.service import ServiceProcess, environment
+from tests.support.service import environment
 from tests.support.upstream import FakeUpstream
 
 GONE = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b11"
@@ -127,14 +127,14 @@ async def import_rates(file: Path, database_url: str) -> dict[str, str]:
 
 @pytest.mark.row("3.6 writes of every kind at once in 2 processes")
 async def test_simultaneous_writes_end_as_if_made_one_after_another(
-    database_url, process_settings, upstream, service, tmp_path, figure, is_full
+    database_url, new_process, upstream, service, tmp_path, figure, is_full
 ):
     """Two imports of one file are among them.
 
     Seen to fail with ``read_stored()`` that never locks, without the row lock in ``addresses._lock()``, and without
     the lease of an import.
     """
-    processes = [ServiceProcess(tmp_path, **process_settings) for _ in range(2)]
+    processes = [new_process() for _ in range(2)]
     lines = newest_lines(1000 if is_full else 300)
     file = write(tmp_path / "hist.csv", lines)
     async with (

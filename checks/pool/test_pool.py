@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from checks.pool.load import Request, load
-from tests.support.service import ServiceProcess
 
 _USER: Final = (
     '{"fname": "Ada", "lname": "Mensah", "email": "ada{n}@example.com", "password": "correct horse battery",'
@@ -64,9 +63,9 @@ def some_requests(number: int) -> list[Request]:
 
 @pytest.mark.engines("mariadb")
 @pytest.mark.row("200 clients on 5 connections, half of them hang up")
-async def test_every_connection_is_returned_and_closed(process_settings, mariadb, tmp_path, figure, is_full):
+async def test_every_connection_is_returned_and_closed(new_process, mariadb, figure, is_full):
     number, most = 10_000 if is_full else 1_000, Most()
-    process = ServiceProcess(tmp_path, db_pool_size=POOL_SIZE, db_max_overflow=0, cache_max_bytes=0, **process_settings)
+    process = new_process(db_pool_size=POOL_SIZE, db_max_overflow=0, cache_max_bytes=0)
 
     async def threads() -> int:
         return await asyncio.to_thread(mariadb.connections, "service")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Final
 
 import pytest
@@ -24,6 +25,12 @@ def sources(upstream: FakeUpstream) -> dict[str, str]:
 @pytest.fixture
 def process_settings(database_url, upstream):
     return {"database_url": database_url, **sources(upstream)}
+
+
+@pytest.fixture
+def new_process(process_settings, tmp_path):
+    """Creates processes with these settings and others, not yet started."""
+    return partial(ServiceProcess, tmp_path, **process_settings)
 
 
 @asynccontextmanager
