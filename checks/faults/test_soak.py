@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 from dataclasses import astuple, dataclass
-from statistics import fmean
+from statistics import linear_regression
 from typing import Final
 
 import httpx
@@ -46,13 +46,7 @@ class Watched(ServiceProcess):
 
 def rise(values: list[float]) -> float:
     """Rise of the regression line from the first value to the last."""
-    positions = range(len(values))
-    middle, mean = fmean(positions), fmean(values)
-    square = sum((position - middle) ** 2 for position in positions)
-    slope = (
-        sum((position - middle) * (value - mean) for position, value in zip(positions, values, strict=True)) / square
-    )
-    return slope * (len(values) - 1)
+    return linear_regression(range(len(values)), values).slope * (len(values) - 1)
 
 
 @pytest.mark.timeout(3600)
@@ -64,17 +58,19 @@ async def test_mixed_load_leaks_no_memory_files_tasks_or_connections(
     """Seen to fail with a task, an open file and 1 kB leaked by each refresh."""
     seconds = 60 * pytestconfig.getoption("--soak", default=10) if is_full else 6
     upstream.answers[RATES] = in_turn(*([*[upstream.answers[RATES]] * 3, status(404)] * 10_000))
-    settings = {"log_requests": "errors", **sources(upstream)}
     with migrated_mariadb() as database:
-        async with Watched(tmp_path, database_url=database.url("service"), **settings) as service:
-            load = Load(service)
+        url = database.url("service")
+        async with (
+            Watched(tmp_path, database_url=url, log_requests="errors", **sources(upstream)) as service,
+            httpx.AsyncClient(base_url=service.url, timeout=60) as client,
+        ):
+            load = Load(client, service.port)
             await load.begin()
             samples: list[Sample] = []
             until = time.monotonic() + seconds
             while time.monotonic() < until or len(samples) < 6:
                 await load.work(seconds / 60)
                 samples.append(await sample(service, database))
-            await load.end()
     log = service.log.read_text()
     assert "Traceback" not in log, log[-5000:]
     half = len(samples) // 2
@@ -97,60 +93,53 @@ async def test_mixed_load_leaks_no_memory_files_tasks_or_connections(
 class Load:
     """Clients that read, refresh, write, stream and hang up, with pauses for the samples."""
 
-    def __init__(self, service: ServiceProcess) -> None:
-        self.service = service
+    def __init__(self, client: httpx.AsyncClient, port: int) -> None:
+        self.client, self.port = client, port
         self.done = self.refreshes = 0
         self.wrong: list[str] = []
-        self.clients = [httpx.AsyncClient(base_url=service.url, timeout=60) for _ in range(6)]
         self.reads = itertools.cycle(READS)
 
     async def begin(self) -> None:
         """Fill what fills once: pools of threads and connections, and the cache."""
-        assert (await self.clients[0].post("/countries/refresh")).status_code == 200
-        assert (await self.clients[0].post("/tracking/sms_transfers", json=transfer())).status_code == 201
-        async with httpx.AsyncClient(base_url=self.service.url, timeout=60) as crowd:
+        assert (await self.client.post("/countries/refresh")).status_code == 200
+        assert (await self.client.post("/tracking/sms_transfers", json=transfer())).status_code == 201
+        async with httpx.AsyncClient(base_url=self.client.base_url, timeout=60) as crowd:
             for start in range(0, 240, 60):
                 paths = [f"/countries?limit=1&offset={start + number}" for number in range(60)]
                 await asyncio.gather(*(crowd.get(path) for path in paths))
 
-    async def end(self) -> None:
-        for client in self.clients:
-            await client.aclose()
-
     async def work(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        readers = [self._read(client, until) for client in self.clients[:3]]
-        await asyncio.gather(
-            *readers, self._refresh(self.clients[3], until), self._write(self.clients[4], until), self._hang_up(until)
-        )
+        readers = [self._read(until) for _ in range(3)]
+        await asyncio.gather(*readers, self._refresh(until), self._write(until), self._hang_up(until))
 
     def _note(self, response: httpx.Response, *expected: int) -> None:
         self.done += 1
         if response.status_code not in expected:
             self.wrong.append(f"{response.request.method} {response.request.url}: {response.status_code}")
 
-    async def _read(self, client: httpx.AsyncClient, until: float) -> None:
+    async def _read(self, until: float) -> None:
         while time.monotonic() < until:
-            self._note(await client.get(next(self.reads)), 200, 400, 404)
+            self._note(await self.client.get(next(self.reads)), 200, 400, 404)
             await asyncio.sleep(0.003)
 
-    async def _refresh(self, client: httpx.AsyncClient, until: float) -> None:
+    async def _refresh(self, until: float) -> None:
         while time.monotonic() < until:
-            self._note(await client.post("/countries/refresh"), 200, 503)
+            self._note(await self.client.post("/countries/refresh"), 200, 503)
             self.refreshes += 1
             await asyncio.sleep(0.3)
 
-    async def _write(self, client: httpx.AsyncClient, until: float) -> None:
+    async def _write(self, until: float) -> None:
         path = f"/tracking/sms_documents/{UBID}/stream"
         while time.monotonic() < until:
-            self._note(await client.post(path, content=DOCUMENTS, headers=NDJSON), 201)
-            self._note(await client.delete("/countries/ghana"), 200, 404)
+            self._note(await self.client.post(path, content=DOCUMENTS, headers=NDJSON), 201)
+            self._note(await self.client.delete("/countries/ghana"), 200, 404)
             await asyncio.sleep(0.2)
 
     async def _hang_up(self, until: float) -> None:
         head = f"POST /tracking/sms_documents/{UBID}/stream HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n"
         while time.monotonic() < until:
-            _, writer = await asyncio.open_connection("127.0.0.1", self.service.port)
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
             writer.write(f"{head}Content-Type: application/x-ndjson\r\n\r\n".encode() + DOCUMENTS[:4096])
             await writer.drain()
             await asyncio.sleep(0.05)
