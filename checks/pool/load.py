@@ -53,36 +53,30 @@ async def load(url: str, requests: Sequence[Request], *, clients: int, rest_seco
     tally, port = Tally(), urlsplit(url).port or 80
     async with asyncio.TaskGroup() as group:
         for number in range(clients):
-            share = requests[number::clients]
-            is_patient = number % 2 == 0
-            group.create_task(
-                _wait_for_each(port, share, tally) if is_patient else _hang_up_on_each(port, share, tally, rest_seconds)
-            )
+            rest = rest_seconds if number % 2 else None
+            group.create_task(_send_each(port, requests[number::clients], tally, rest))
     return tally
 
 
-async def _wait_for_each(port: int, requests: Sequence[Request], tally: Tally) -> None:
+async def _send_each(port: int, requests: Sequence[Request], tally: Tally, rest_seconds: float | None) -> None:
+    """Send the requests; with a rest before each, hang up on them."""
     for request in requests:
+        patience, number = float(ANSWER_SECONDS), -1
+        if rest_seconds is not None:
+            await asyncio.sleep(random.uniform(0, rest_seconds))
+            patience, number = random.uniform(0, LONGEST_PATIENCE_SECONDS), 1
         reader, writer = await _send(port, request)
+        answer = b""
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                answer = await reader.read(-1)
+            async with asyncio.timeout(patience):
+                answer = await reader.read(number)
         except (TimeoutError, ConnectionError):
-            answer = b""
-        writer.close()
-        tally.judge(request, answer)
-
-
-async def _hang_up_on_each(port: int, requests: Sequence[Request], tally: Tally, rest_seconds: float) -> None:
-    for request in requests:
-        await asyncio.sleep(random.uniform(0, rest_seconds))
-        reader, writer = await _send(port, request)
-        try:
-            async with asyncio.timeout(random.uniform(0, LONGEST_PATIENCE_SECONDS)):
-                await reader.read(1)
-        except (TimeoutError, ConnectionError):
-            tally.hung_up += 1
-        writer.transport.abort()
+            tally.hung_up += rest_seconds is not None
+        if rest_seconds is None:
+            writer.close()
+            tally.judge(request, answer)
+        else:
+            writer.transport.abort()
 
 
 async def _send(port: int, request: Request) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -1,12 +1,10 @@
 """A small connection pool under many clients, half of which hang up: every connection is returned and closed."""
 
 import asyncio
-import math
 import random
 import re
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
@@ -45,16 +43,6 @@ SETTLE_SECONDS: Final = 15.0
 LOOK_SECONDS: Final = 0.25
 
 
-@dataclass
-class Most:
-    """The largest figures during the load."""
-
-    in_use: float = 0
-    waiting: float = 0
-    threads: int = 0
-    """Connections that the database counts."""
-
-
 def some_requests(number: int) -> list[Request]:
     """Requests drawn by their shares, the same ones each time."""
     drawn = random.Random(number).choices(list(REQUESTS), weights=list(REQUESTS.values()), k=number)
@@ -64,7 +52,7 @@ def some_requests(number: int) -> list[Request]:
 @pytest.mark.engines("mariadb")
 @pytest.mark.row("200 clients on 5 connections, half of them hang up")
 async def test_every_connection_is_returned_and_closed(new_process, mariadb, figure, is_full):
-    number, most = 10_000 if is_full else 1_000, Most()
+    number, most = 10_000 if is_full else 1_000, {"in_use": 0.0, "threads": 0}
     process = new_process(db_pool_size=POOL_SIZE, db_max_overflow=0, cache_max_bytes=0)
 
     async def threads() -> int:
@@ -81,24 +69,19 @@ async def test_every_connection_is_returned_and_closed(new_process, mariadb, fig
 
     assert tally.problems == {}
     figure(
-        f"{number:,} requests, {tally.hung_up:,} hung up, 0 wrong answers; at most {most.in_use:.0f} in use and "
-        f"{most.threads} open on the server, none after the stop"
+        f"{number:,} requests, {tally.hung_up:,} hung up, 0 wrong answers; at most {most['in_use']:.0f} in use and "
+        f"{most['threads']} open on the server, none after the stop"
     )
 
 
-async def watch(client: httpx.AsyncClient, threads: Callable[[], Awaitable[int]], most: Most) -> None:
-    """Read the metrics until cancelled."""
+async def watch(client: httpx.AsyncClient, threads: Callable[[], Awaitable[int]], most: dict[str, float]) -> None:
+    """Keep the largest values of the pool's metric and of the server's connections, until cancelled."""
     while True:
-        text = (await client.get("/metrics")).text
-        most.in_use = max(most.in_use, gauge(text, "in_use"))
-        most.waiting = max(most.waiting, gauge(text, "waiting"))
-        most.threads = max(most.threads, await threads())
+        found = re.search(r"^countries_db_pool_in_use (\S+)$", (await client.get("/metrics")).text, re.MULTILINE)
+        assert found
+        most["in_use"] = max(most["in_use"], float(found[1]))
+        most["threads"] = max(most["threads"], await threads())
         await asyncio.sleep(LOOK_SECONDS)
-
-
-def gauge(text: str, name: str) -> float:
-    found = re.search(rf"^countries_db_pool_{name} (\S+)$", text, re.MULTILINE)
-    return float(found[1]) if found else math.nan
 
 
 async def pool(client: httpx.AsyncClient) -> Any:

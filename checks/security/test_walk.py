@@ -60,29 +60,26 @@ async def test_every_method_on_every_path_follows_the_table(tmp_path, sqlite_tem
             ServedProcess(folder, **settings, **MODES[mode]) as service,
             httpx.AsyncClient(base_url=service.url, timeout=60) as client,
         ):
-            visitors, rules = await invite(client, database, mode), table()
+            as_admin = {} if mode == "open development" else OPERATOR
+            visitors, rules = await invite(client, database, as_admin), table()
             assert rules == await listed(client)
             ids = [str(visitor.user_id) for visitor in visitors if visitor.user_id]
-            before = (await client.get("/users", headers=OPERATOR if mode != "open development" else {})).text
+            before = (await client.get("/users", headers=as_admin)).text
             turns = asyncio.Semaphore(AT_ONCE)
             for visitor in visitors if is_full else visitors[::6]:
-                walks = [
-                    walk(service.port, turns, mode, rules, visitor, *path)
-                    for path in paths(rules, ids if is_full else ids[:1])
-                ]
+                all_paths = paths(rules, ids if is_full else ids[:1])
+                walks = (walk(service.port, turns, mode, rules, visitor, *path) for path in all_paths)
                 statuses = [status for found in await asyncio.gather(*walks) for status in found]
                 walked, refused = walked + len(statuses), refused + sum(status in (401, 403) for status in statuses)
-            after = (await client.get("/users", headers=OPERATOR if mode != "open development" else {})).text
-            assert after == before
+            assert (await client.get("/users", headers=as_admin)).text == before
             assert "ERROR" not in service.log.read_text()
     assert 0 < refused < walked
     figure(f"{walked:,} requests{' in 3 modes' if is_full else ''}, {refused:,} refused unread, failures 0")
 
 
-async def invite(client: httpx.AsyncClient, database: Path, mode: str) -> list[Visitor]:
+async def invite(client: httpx.AsyncClient, database: Path, as_admin: dict[str, str]) -> list[Visitor]:
     """Create the accounts; returns all kinds of callers."""
-    is_open = mode == "open development"
-    as_admin = {} if is_open else OPERATOR
+    is_open = not as_admin
     visitors = [Visitor("stranger", {}, Role.ADMIN if is_open else None)]
     for name in (*Role, "other reader", "inactive"):
         role = Role(name) if name in list(Role) else Role.READER

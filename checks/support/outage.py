@@ -1,7 +1,7 @@
 """The responses of a service around a fault of its database, checked against the promises."""
 
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from statistics import median
 
@@ -30,28 +30,29 @@ class Outage:
 
     def check(self, *, is_away: bool, refused: Set[str]) -> None:
         """Check every response against the promises."""
-        self._none([one for one in self.answers if one.problem or not (one.is_success or one.status == 503)])
-        self._none([one for one in self.answers if one.status == 503 and int(one.headers.get("retry-after", 0)) < 1])
-        bounded = [one for one in self.answers if is_away or not _may_take_longer(one)]
+        self._none(lambda one: bool(one.problem) or not (one.is_success or one.status == 503))
+        self._none(lambda one: one.status == 503 and int(one.headers.get("retry-after", 0)) < 1)
         # A busy machine takes longer to check a password, between two queries.
-        self._none([one for one in bounded if self._took(one) > AT_MOST + (one.kind == "sign in")])
-        live = [one for one in self.answers if one.kind == "live"]
-        self._none([one for one in live if one.status != 200])
-        assert median(one.ended - one.began for one in live) < _LIVE_SECONDS
-        memory = [one for one in self.answers if one.kind == "memory"]
-        self._none([one for one in memory if one.status != 200])
         self._none(
-            [one for one in memory if one.is_stale and "detail=database-unavailable" not in one.headers["cache-status"]]
+            lambda one: (is_away or not _may_take_longer(one)) and self._took(one) > AT_MOST + (one.kind == "sign in")
         )
+        self._none(lambda one: one.kind in ("live", "memory") and one.status != 200)
+        assert median(one.ended - one.began for one in self.answers if one.kind == "live") < _LIVE_SECONDS
+        stale = "detail=database-unavailable"
+        self._none(lambda one: one.kind == "memory" and one.is_stale and stale not in one.headers["cache-status"])
         self._none(
-            [one for one in self._after(BACK_SECONDS) if one.kind != "refresh" and (one.is_stale or not one.is_success)]
+            lambda one: (
+                one.began > self.healed + BACK_SECONDS
+                and one.kind != "refresh"
+                and (one.is_stale or not one.is_success)
+            )
         )
         away = [one for one in self.answers if one.began > self.began and one.ended < self.still_on]
-        self._none([one for one in away if one.status != 503 and one.kind in refused])
+        self._none(lambda one: one.status != 503 and one.kind in refused, away)
         if is_away:
-            self._none([one for one in away if one.status != 503 and one.kind not in ("memory", "live")])
+            self._none(lambda one: one.status != 503 and one.kind not in ("memory", "live"), away)
             late = [one for one in away if one.began > self.began + _REVALIDATE_SECONDS]
-            self._none([one for one in late if one.kind == "memory" and not one.is_stale])
+            self._none(lambda one: one.kind == "memory" and not one.is_stale, late)
 
     @property
     def refusals(self) -> int:
@@ -71,9 +72,6 @@ class Outage:
         """Seconds of a response, not counting those before the fault."""
         return one.ended - (max(one.began, self.began) if one.ended > self.began else one.began)
 
-    def _after(self, seconds: float) -> list[Answer]:
-        return [one for one in self.answers if one.began > self.healed + seconds]
-
     def _back(self) -> float:
         """Seconds after the fault until every kind of request had succeeded once."""
         first: dict[str, float] = {}
@@ -84,7 +82,8 @@ class Outage:
         assert not missing, [one for one in self.afterwards if one.kind in missing]
         return max(first.values())
 
-    def _none(self, wrong: list[Answer]) -> None:
+    def _none(self, is_wrong: Callable[[Answer], bool], answers: list[Answer] | None = None) -> None:
+        wrong = [one for one in (self.answers if answers is None else answers) if is_wrong(one)]
         kinds = Counter(f"{one.kind} {one.status}" for one in wrong)
         lasted = self.healed - self.began
         examples = [
