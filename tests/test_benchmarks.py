@@ -19,6 +19,7 @@ from benchmarks.rates import imports as rates_import
 from benchmarks.rates import year as rates_year
 from benchmarks.rates.rows import CODES, ROWS, SOURCES, codes_of, years
 from benchmarks.refresh.growth import judge
+from benchmarks.refresh.parts import PARTS
 from benchmarks.tracking import tracking
 from benchmarks.tracking.rows import as_json, batches
 from benchmarks.tracking.tracking import Measured
@@ -110,6 +111,10 @@ def test_growth_is_judged_for_each_step():
     assert lines[0] == "first refresh: x 9.0, then x 10.0 for each x 10; no worse than linear"
     assert lines[1] == "later refresh: x 9.0, then x 11.0 for each x 10; no worse than linear"
     assert lines[2] == "first page: x 9.0, then x 11.0 for each x 10; WORSE than linear"
+
+
+def test_timed_parts_of_a_refresh_exist():
+    assert [name for owner, name, _ in PARTS if not hasattr(owner, name)] == []
 
 
 def ledger() -> Ledger:

@@ -25,7 +25,7 @@ from app.refresh.crud import Refresher
 # A part inside another one counts for the outer one: taking the lease includes a commit.
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
-_PARTS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
+PARTS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (refresh, "read_generation", ("read the generation",)),
     (refresh, "acquire", ("take the lease",)),
     (Refresher, "_stored_result", ("look for another's refresh",)),
@@ -35,11 +35,11 @@ _PARTS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (refresh, "prepare", ("match, estimate, prepare rows", "transaction: the same again")),
     (refresh, "draw", ("draw the picture", "transaction: take the prepared picture")),
     (refresh, "release_in", ("transaction: fence",)),
-    (refresh, "build_result", ("transaction: report",)),
+    (refresh, "report", ("transaction: report",)),
     (store, "upsert", ("transaction: write countries",)),
     (store, "change_summary", ("transaction: write summary and picture",)),
-    (store, "record_history", ("transaction: write history",)),
-    (store, "record_quotes", ("transaction: write rates",)),
+    (refresh, "record_history", ("transaction: write history",)),
+    (refresh, "record_quotes", ("transaction: write rates",)),
     (AsyncSession, "commit", ("transaction: commit",)),
 )
 """Owner and name of each function, and the purpose of its first, second ... call in a refresh."""
@@ -71,7 +71,7 @@ def _clocks() -> Iterator[dict[str, float]]:
     """Time every part for the length of the block."""
     seconds: dict[str, float] = {}
     with ExitStack() as stack:
-        for owner, name, purposes in _PARTS:
+        for owner, name, purposes in PARTS:
             clocked = _clocked(getattr(owner, name), purposes, seconds)
             stack.enter_context(patch.object(owner, name, clocked))
         yield seconds
