@@ -76,11 +76,11 @@ async def test_mixed_load_leaks_no_memory_files_tasks_or_connections(
     half = len(samples) // 2
     before, after = samples[:half], samples[half:]
     growth = rise([one.memory for one in after])
-    for name in ("files", "threads", "tasks", "connections"):
+    # At a small size the caches and the thread pool still fill.
+    for name in ("files", "tasks", "connections", *(["threads"] if is_full else [])):
         most = [max(getattr(one, name) for one in part) for part in (before, after)]
         assert most[1] <= most[0], (name, [astuple(one) for one in samples])
-    if is_full:  # in a few seconds the caches are not full yet
-        assert growth < MOST_GROWTH, [one.memory for one in samples]
+    assert growth < MOST_GROWTH or not is_full, [one.memory for one in samples]
     assert load.wrong == []
     last = samples[-1]
     figure(
