@@ -16,19 +16,22 @@ from tests.conftest import (  # noqa: F401  # fixtures and hooks
     bare_environment,
     client,
     database_url,
+    http,
+    idle_engines,
     interruptible_children,
     loaded,
     mariadb,
     mysql_url,
-    pytest_collection_modifyitems,
     pytest_configure,
     pytest_generate_tests,
     pytest_report_header,
     service,
     settings,
+    sqlite_file,
     sqlite_template,
     upstream,
 )
+from tests.support.selection import pytest_collection_modifyitems  # noqa: F401
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Table
 
 from app.core.config.settings import Settings
+from app.core.db.dialects import dialect_for
 from app.core.db.engine import create_engine
-from app.core.db.upsert import upsert_statement
 
 
 async def write_batches(
@@ -31,7 +31,7 @@ async def write_batches(
     """
     engine, spent = create_engine(Settings(database_url=url)), 0.0
     async with engine.connect() as connection:
-        upsert = upsert_statement(table, columns[keys:], columns[:keys], connection.dialect.name)
+        upsert = dialect_for(connection.dialect).upsert_statement(table, columns[keys:], columns[:keys])
         compiled = upsert.compile(dialect=connection.dialect, column_keys=columns)
         if compiled.positiontup != list(columns):
             raise AssertionError(f"the columns are in another order: {compiled.positiontup}")

@@ -5,7 +5,6 @@ import sys
 from datetime import UTC, datetime
 
 from app.core.config.settings import Settings
-from app.core.db.dialects import dialect_for
 from app.core.db.engine import create_engine
 from app.tracking.models import Document, Transfer
 from benchmarks.base.executemany import write_batches

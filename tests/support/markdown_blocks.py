@@ -18,7 +18,7 @@ CHECKED = {"env", "yaml", "ini", "galera", "haproxy", "nginx"}
 """Languages of configuration, which its own reader must take."""
 REASONS = {"Docker", "Railway", "MySQL 8", "systemd", "takes minutes", "needs a network", "illustration"}
 """Why a block may stand unexecuted: ``<!-- not run: illustration -->`` before it."""
-MARKER = re.compile(r"<!-- (?:not run: (?P<reason>[^>]+?)|run by (?P<test>tests/[\w/]+\.py)) -->\s*")
+MARKER = re.compile(r"<!-- (?:not run: (?P<reason>[^>]+?)|run by (?P<test>(?:tests|checks)/[\w/]+\.py)) -->\s*")
 
 
 @dataclass
