@@ -1,5 +1,6 @@
 """Errors over HTTP: the body of an error, the handlers, and the responses for OpenAPI."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -56,7 +57,17 @@ _TITLES: Final = {
     408: "Request timeout",
     413: "Request body too large",
     415: "Unsupported media type",
+    431: "Request header fields too large",
 }
+
+
+def http_error(
+    status: int, details: str | None = None, *, title: str | None = None, headers: Mapping[str, str] | None = None
+) -> AppError:
+    """Create an error that has no class of its own; its title is that of the status by default."""
+    error = AppError(details, headers=headers)
+    error.status_code, error.title = status, title or _TITLES[status]
+    return error
 
 
 def error_response(error: AppError) -> JSONResponse:
@@ -89,7 +100,6 @@ def install_error_handlers(app: FastAPI) -> None:
             # FastAPI gave up on the body: nested too deeply, or a number of thousands of digits.
             kind = "JSON" if "json" in request.headers.get("content-type", "") else "form"
             return error_response(ValidationFailed({"body": f"is not valid {kind}"}))
-        answer = AppError(error.detail if error.status_code in (408, 413) else None, headers=error.headers)
-        answer.status_code = error.status_code
-        answer.title = _TITLES.get(error.status_code, str(error.detail))
-        return error_response(answer)
+        details = error.detail if error.status_code in (408, 413) else None
+        title = _TITLES.get(error.status_code, str(error.detail))
+        return error_response(http_error(error.status_code, details, title=title, headers=error.headers))

@@ -8,13 +8,10 @@ from fastapi import HTTPException
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.errors import AppError
-from app.core.http.errors import error_response
+from app.core.http.errors import error_response, http_error
 from app.core.http.routes import RouteTable
 
 _STRANGERS_BYTES: Final = 16_384
-
-
 LONGEST_PAUSE: Final = 30
 """Seconds without a byte of an unfinished body; also the longest pause of a stream."""
 
@@ -33,8 +30,11 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         limit = self._limit(scope)
-        if _announced_bytes(scope) > limit:
-            await error_response(BodyTooLarge(limit))(scope, receive, send)
+        too_large = f"The body may have at most {limit} bytes"
+        announced = Headers(scope=scope).get("content-length", "")
+        # A float, because int() gives up on thousands of digits.
+        if announced.isascii() and announced.isdigit() and float(announced) > limit:
+            await error_response(http_error(413, too_large))(scope, receive, send)
             return
         received, is_whole = 0, False
 
@@ -46,13 +46,12 @@ class BodyLimit:
             received += len(message.get("body", b""))
             if received > limit:
                 # The one exception that FastAPI's reader of bodies lets through.
-                raise HTTPException(413, BodyTooLarge(limit).details)
+                raise HTTPException(413, too_large)
             return message
 
         await self.app(scope, bounded, send)
 
     def _limit(self, scope: Scope) -> float:
-        """How many bytes the body may have."""
         route = self.routes.find_route(scope)
         if route is not None and route.takes_stream:
             return math.inf
@@ -70,19 +69,3 @@ async def _receive_soon(receive: Receive) -> Message:
         raise HTTPException(
             408, f"No more of the body came within {LONGEST_PAUSE} seconds", headers={"Connection": "close"}
         ) from None
-
-
-def _announced_bytes(scope: Scope) -> float:
-    length = Headers(scope=scope).get("content-length", "")
-    # A float, because int() gives up on thousands of digits.
-    return float(length) if length.isascii() and length.isdigit() else 0
-
-
-class BodyTooLarge(AppError):
-    """The body of the request is larger than allowed."""
-
-    status_code = 413
-    title = "Request body too large"
-
-    def __init__(self, max_bytes: float) -> None:
-        super().__init__(f"The body may have at most {max_bytes} bytes")

@@ -2,34 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
 
-from app.core.errors import AppError, ValidationFailed
+from app.core.errors import ValidationFailed
+from app.core.http.errors import http_error
 from app.core.http.middleware.admission import PendingRequest
-
-
-class NotFound(AppError):
-    """There is no such path."""
-
-    status_code = 404
-    title = "Not found"
-
-
-class MethodNotAllowed(AppError):
-    """The path exists, but not with this method."""
-
-    status_code = 405
-    title = "Method not allowed"
-
-
-class UnsupportedMediaType(AppError):
-    """The body is of a media type that the route does not read."""
-
-    status_code = 415
-    title = "Unsupported media type"
 
 
 async def check_contract(request: PendingRequest) -> None:
@@ -40,23 +19,20 @@ async def check_contract(request: PendingRequest) -> None:
     lists all methods of the path, which the framework spreads over routes.
 
     Raises:
-        NotFound: There is no such path.
-        MethodNotAllowed: The path has other methods.
-        UnsupportedMediaType: The route does not read such a body.
+        AppError: 404 without such a path, 405 if it has other methods, 415 if the route does not read such a body.
         ValidationFailed: A query parameter is wrong.
     """
     if request.match is None:
-        raise NotFound
+        raise http_error(404)
     route, routes, scope = request.route, request.match.routes, request.scope
     if route is None:
         allowed = {*routes, *(["HEAD"] if "GET" in routes else [])}
-        raise MethodNotAllowed(headers={"Allow": ", ".join(sorted(allowed))})
+        raise http_error(405, headers={"Allow": ", ".join(sorted(allowed))})
     _check_media_type(Headers(scope=scope), route.media_types)
     if not scope["query_string"] or route.parameters is None:
         return
     pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    problems = _parameter_problems(pairs, route.parameters)
-    if problems:
+    if problems := _parameter_problems(pairs, route.parameters):
         raise ValidationFailed(problems)
 
 
@@ -66,14 +42,14 @@ def _check_media_type(headers: Headers, allowed: Sequence[str]) -> None:
     if media_type.startswith("application/") and media_type.endswith("+json"):
         media_type = "application/json"
     if allowed and has_body and media_type not in allowed:
-        raise UnsupportedMediaType(f"The header Content-Type must be {' or '.join(allowed)}")
+        raise http_error(415, f"The header Content-Type must be {' or '.join(allowed)}")
     if allowed and has_body and headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedMediaType("The body must not be compressed", headers={"Accept-Encoding": "identity"})
+        raise http_error(415, "The body must not be compressed", headers={"Accept-Encoding": "identity"})
 
 
 def _parameter_problems(pairs: list[tuple[str, str]], allowed: Sequence[str]) -> dict[str, str]:
     problems: dict[str, str] = {}
-    hint: Final = f"allowed: {', '.join(allowed)}" if allowed else "this request takes none"
+    hint = f"allowed: {', '.join(allowed)}" if allowed else "this request takes none"
     times = Counter(name for name, _ in pairs)
     for name, value in pairs:
         if name not in allowed:

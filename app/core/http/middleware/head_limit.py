@@ -2,26 +2,15 @@
 
 from typing import Any, Final
 
-from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.core.errors import AppError, ValidationFailed
-from app.core.http.errors import error_response
+from app.core.http.errors import error_response, http_error
 from app.core.http.security_headers import ALWAYS
 
 MOST_BYTES: Final = 65_536
 """Of request line and header fields together."""
 _LINGER_SECONDS: Final = 2
-
-
-class HeadTooLarge(AppError):
-    """The request line and the header fields are larger than allowed."""
-
-    status_code = 431
-    title = "Request header fields too large"
-
-    def __init__(self) -> None:
-        super().__init__(f"Request line and header fields may have at most {MOST_BYTES} bytes together")
 
 
 class BoundedHead(HttpToolsProtocol):
@@ -43,7 +32,8 @@ class BoundedHead(HttpToolsProtocol):
             super().data_received(piece)
             if self._is_in_head and self._head_bytes >= MOST_BYTES:
                 self.logger.warning("Refused a request with a head of more than %d bytes", MOST_BYTES)
-                self._refuse(HeadTooLarge())
+                details = f"Request line and header fields may have at most {MOST_BYTES} bytes together"
+                self._refuse(http_error(431, details))
         if data and not self._is_refused:
             super().data_received(data)
 
@@ -64,15 +54,12 @@ class BoundedHead(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.transport.close()  # an earlier answer is being sent, and this one must not be mixed into it
             return
-        self.transport.write(_as_bytes(error_response(error)))
+        response = error_response(error)
+        fields = [*response.raw_headers, *ALWAYS, (b"connection", b"close")]
+        lines = b"".join(b"%b: %b\r\n" % field for field in fields)
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[response.status_code], lines, bytes(response.body)))
         # A client that is still sending would lose the answer if the connection were closed at once, so only our
         # direction is closed.
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
-
-
-def _as_bytes(response: Response) -> bytes:
-    fields = [*response.raw_headers, *ALWAYS, (b"connection", b"close")]
-    lines = b"".join(b"%b: %b\r\n" % field for field in fields)
-    return b"%b%b\r\n%b" % (STATUS_LINE[response.status_code], lines, bytes(response.body))

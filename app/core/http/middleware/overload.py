@@ -23,9 +23,6 @@ class Overloaded(AppError):
     title = "Too busy"
     retry_after_seconds = 1
 
-    def __init__(self) -> None:
-        super().__init__("More requests came at once than can be answered in time; try again in a moment")
-
 
 class Overload:
     """ASGI layer: admits at most two units of database work per connection; the rest get 503 at once.
@@ -43,7 +40,8 @@ class Overload:
             await self.app(scope, receive, send)
             return
         self.counts.overloaded += 1
-        await error_response(Overloaded())(scope, receive, send)
+        refusal = Overloaded("More requests came at once than can be answered in time; try again in a moment")
+        await error_response(refusal)(scope, receive, send)
 
     def _is_overloaded(self, scope: Scope) -> bool:
         database: Database | None = scope.get("state", {}).get("database")
