@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TypedDict
 
 import httpx
+from fastapi import FastAPI
 from loguru import logger
 from prometheus_client import CollectorRegistry
 from pwdlib import PasswordHash
@@ -18,7 +19,9 @@ from app.core.db.data_version import DataVersion
 from app.core.db.database import Database
 from app.core.http.middleware.rate_limits import RateLimits
 from app.core.telemetry.counts import Counts
+from app.core.telemetry.log import LogLines
 from app.core.telemetry.prometheus import create_registry
+from app.core.telemetry.tracing import clean_spans
 from app.refresh.crud import Refresher
 from app.refresh.schedule import keep_fresh, update_data_gauges
 from app.sources.client import create_http_client
@@ -42,9 +45,11 @@ class State(TypedDict):
 
 @asynccontextmanager
 async def running(
+    _: FastAPI,
+    *,
     settings: Settings,
     counts: Counts,
-    *,
+    lines: LogLines,
     draw_multiplier: Callable[[], float],
     clock: Callable[[], datetime],
     monotonic: Callable[[], float],
@@ -55,6 +60,7 @@ async def running(
     """Start everything, and stop it again; see ``create_app()`` for the arguments."""
     if settings.admin_api_key is None:
         logger.warning("ADMIN_API_KEY is not set: everybody who reaches this service may do everything with it")
+    clean_spans(lines.hide)
     database = Database(settings, engine)
     data_version = DataVersion(database, settings, monotonic=monotonic)
     passwords = Passwords(hasher)
@@ -62,8 +68,10 @@ async def running(
     async with nullcontext(http) if http else create_http_client() as sources:
         refresher = Refresher(database, sources, settings, counts=counts, draw_multiplier=draw_multiplier, clock=clock)
         delivery = AuditDelivery(database, sources, settings)
-        freshness = asyncio.create_task(keep_fresh(database, refresher, settings), name="keep fresh")
-        gauges = asyncio.create_task(update_data_gauges(database, counts), name="data gauges")
+        background = [
+            asyncio.create_task(keep_fresh(database, refresher, settings), name="keep fresh"),
+            asyncio.create_task(update_data_gauges(database, counts), name="data gauges"),
+        ]
         delivery.start()
         try:
             yield {
@@ -78,8 +86,9 @@ async def running(
                 "clock": clock,
             }
         finally:
-            await _cancel(freshness)
-            await _cancel(gauges)
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
             await refresher.close()
             await delivery.close()
             passwords.close()
@@ -87,8 +96,4 @@ async def running(
             await data_version.close()
             if engine is None:
                 await database.close()
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+            lines.flush()

@@ -3,13 +3,12 @@
 import gc
 import random
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import httpx
 from fastapi import Depends, FastAPI
-from fastapi.routing import APIRoute
 from pwdlib import PasswordHash
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -25,9 +24,9 @@ from app.core.http.stack import LayeredFastAPI, add_layers
 from app.core.http.static_files import add_files
 from app.core.telemetry.counts import Counts
 from app.core.telemetry.log import LogLines, configure_logging
-from app.core.telemetry.tracing import TRACES_ONLY, clean_spans
+from app.core.telemetry.tracing import TRACES_ONLY
 from app.countries import router as countries
-from app.lifespan import State, running
+from app.lifespan import running
 from app.rates import router as rates
 from app.refresh import router as refresh
 from app.service import page
@@ -66,24 +65,18 @@ def create_app(
     lines = lines or configure_logging(settings)
     counts = Counts()
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        clean_spans(lines.hide)
-        try:
-            async with running(
-                settings,
-                counts,
-                draw_multiplier=draw_multiplier,
-                clock=clock,
-                monotonic=monotonic,
-                hasher=hasher,
-                http=http,
-                engine=engine,
-            ) as state:
-                yield state
-        finally:
-            lines.flush()
-
+    lifespan = partial(
+        running,
+        settings=settings,
+        counts=counts,
+        lines=lines,
+        draw_multiplier=draw_multiplier,
+        clock=clock,
+        monotonic=monotonic,
+        hasher=hasher,
+        http=http,
+        engine=engine,
+    )
     app = LayeredFastAPI(
         title=TITLE,
         version=__version__,
@@ -94,17 +87,12 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(check_rule)],
-        generate_unique_id_function=_operation_id,
+        generate_unique_id_function=lambda route: route.name,
         telemetry=TRACES_ONLY,
     )
-    app.include_router(status.router)
-    app.include_router(refresh.router)
-    app.include_router(countries.router)
-    app.include_router(rates.router)
-    app.include_router(accounts.router)  # before the accounts of others: /users/me is not an id
-    app.include_router(users.router)
-    app.include_router(tracking.router)
-    app.include_router(audit.router)
+    # Your account before the accounts of others: /users/me is not an id.
+    for module in (status, refresh, countries, rates, accounts, users, tracking, audit):
+        app.include_router(module.router)
     add_docs(app)
     add_files(app, "/assets", page.FILES)
     install_error_handlers(app)
@@ -112,10 +100,6 @@ def create_app(
     correct_openapi(app, routes, security_schemes=SECURITY_SCHEMES)
     add_layers(app, settings, routes=routes, counts=counts, lines=lines, find_principal=find_principal)
     return app
-
-
-def _operation_id(route: APIRoute) -> str:
-    return route.name
 
 
 app = create_app()

@@ -10,6 +10,9 @@ from starlette.requests import Request
 from app.core.errors import AppError
 from app.core.http.errors import error_answers
 
+CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
+"""Names of the headers that carry them."""
+
 
 class Role(StrEnum):
     """What an account may do; each role includes the ones before it."""
@@ -76,11 +79,9 @@ def access(rule: Rule) -> dict[str, Any]:
     extra: dict[str, Any] = {"x-access": rule.value}
     if rule is not Rule.EVERYONE:
         extra["security"] = [{"ApiKey": []}, {"Token": []}]
-        extra["responses"] = _REFUSALS
+        extra["responses"] = error_answers(401, 403, 503)
     return extra
 
-
-_REFUSALS: Final = error_answers(401, 403, 503)
 
 SECURITY_SCHEMES: Final = {
     "ApiKey": {

@@ -10,8 +10,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.core.config.settings import Settings
 from app.core.http.cache.middleware import ResponseCache
-from app.core.http.cache.ready import make_ready
-from app.core.http.cache.store import ResponseStore
+from app.core.http.cache.store import ResponseStore, make_ready
 from app.core.http.middleware.admission import Admission
 from app.core.http.middleware.authorization import Authorization, FindPrincipal
 from app.core.http.middleware.body_limit import BodyLimit
@@ -48,8 +47,7 @@ def add_layers(
 ) -> None:
     """Put the layers around the routes of an application; they see HTTP requests only."""
     key, store = settings.admin_api_key, ResponseStore(settings.cache_max_bytes)
-    varies_by_origin = settings.cors_origins != ("*",)
-    ready = make_ready(store, counts.cache, varies_by_origin=varies_by_origin)
+    ready = make_ready(store, counts.cache, varies_by_origin=settings.cors_origins != ("*",))
     authorization = Authorization(
         admin_api_key=key.get_secret_value() if key else None,
         is_production=settings.environment == "production",
@@ -63,7 +61,7 @@ def add_layers(
             RequestLog,
             settings,
             lines,
-            counts=counts.requests,
+            counts=counts,
             label=routes.label,
             ready=ready if settings.rate_limit_reads == "off" else None,
             headers=(*headers_without_origin(settings.cors_origins), *ALWAYS),

@@ -13,9 +13,8 @@ REQUEST_BOUNDS: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
 REFRESH_BOUNDS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the histogram buckets, in seconds."""
 
-REFRESH_RESULTS: Final = ("success", "sources_unavailable", "database_unavailable", "in_progress", "error")
-SOURCE_RESULTS: Final = ("usable", "failed")
-CACHE_RESULTS: Final = ("hit", "miss", "stale", "bypass")
+_REFRESH_RESULTS: Final = ("success", "sources_unavailable", "database_unavailable", "in_progress", "error")
+_CACHE_RESULTS: Final = ("hit", "miss", "stale", "bypass")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER: Final = "other"
 """Label for unknown methods and paths, to bound the number of series."""
@@ -44,23 +43,6 @@ class Durations:
         self.seconds += others.seconds
 
 
-class RequestCounts:
-    """Responses by method, route and status."""
-
-    def __init__(self) -> None:
-        self.durations: dict[tuple[str, str, int], Durations] = {}
-
-    def add(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a response; ``route`` is a route's path template or ``other``, never the request's path."""
-        key = (method, route, status)
-        durations = self.durations.get(key)
-        if durations is None:
-            durations = self.durations[key] = Durations(REQUEST_BOUNDS)
-        # Durations.add() inlined: cached reads come 20,000 times a second.
-        durations.buckets[bisect_left(REQUEST_BOUNDS, seconds)] += 1
-        durations.seconds += seconds
-
-
 def method_label(method: str) -> str:
     """The method, or ``other`` for an unknown one."""
     return method if method in _METHODS else OTHER
@@ -85,14 +67,15 @@ def _from_zero(names: tuple[str, ...]) -> Counter[str]:
 class Counts:
     """Everything that one application has counted since it was created."""
 
-    requests: RequestCounts = field(default_factory=RequestCounts)
-    cache: Counter[str] = field(default_factory=lambda: _from_zero(CACHE_RESULTS))
+    requests: dict[tuple[str, str, int], Durations] = field(default_factory=dict)
+    """Durations of responses by method, route and status."""
+    cache: Counter[str] = field(default_factory=lambda: _from_zero(_CACHE_RESULTS))
     """Reads of cacheable routes by result."""
     limited: Counter[str] = field(default_factory=Counter)
     """Requests refused by rate limit, by name of the limit."""
     overloaded: int = 0
     """Requests refused because of overload."""
-    refreshes: Counter[str] = field(default_factory=lambda: _from_zero(REFRESH_RESULTS))
+    refreshes: Counter[str] = field(default_factory=lambda: _from_zero(_REFRESH_RESULTS))
     refresh_durations: Durations = field(default_factory=lambda: Durations(REFRESH_BOUNDS))
     """Durations of successful refreshes."""
     sources: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -100,7 +83,17 @@ class Counts:
     data: DataFigures | None = None
     """Stored data when last read; None before the first refresh."""
 
+    def note_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a response; ``route`` is a route's path template or ``other``, never the request's path."""
+        key = (method, route, status)
+        durations = self.requests.get(key)
+        if durations is None:
+            durations = self.requests[key] = Durations(REQUEST_BOUNDS)
+        # Durations.add() inlined: cached reads come 20,000 times a second.
+        durations.buckets[bisect_left(REQUEST_BOUNDS, seconds)] += 1
+        durations.seconds += seconds
+
     def note_source(self, data: str, source: str, result: str) -> None:
         """Count a source's response; the series of the other result starts at 0."""
-        for each in SOURCE_RESULTS:
+        for each in ("usable", "failed"):
             self.sources[data, source, each] += each == result

@@ -88,11 +88,7 @@ def _packets(lines: Iterable[str]) -> Iterator[str]:
 
 
 def configure_logging(settings: Settings, stream: TextIO | None = None) -> LogLines:
-    """Send all log lines of the process, including those of libraries, to one sink.
-
-    Args:
-        settings: Level, format, and the secrets to hide.
-        stream: Destination; standard error by default.
+    """Send all log lines of the process, including those of libraries, to ``stream``; standard error by default.
 
     Returns:
         The sink, for lines that are formatted elsewhere, such as the request log.
@@ -116,8 +112,7 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> LogLi
         logging.getLogger(name).setLevel(logging.WARNING)
     # stamina warns at each retry; the outcome is logged by the caller.
     logging.getLogger("stamina").setLevel(logging.ERROR)
-    # Replaced by our request log.
-    logging.getLogger("uvicorn.access").disabled = True
+    logging.getLogger("uvicorn.access").disabled = True  # replaced by our request log
     return lines
 
 
@@ -129,22 +124,8 @@ def has_colour(settings: Settings, lines: LogLines) -> bool:
 def hiding(secrets: Iterable[str]) -> Callable[[str], str]:
     """Create a function that hides these secrets, however they are encoded, and all tokens and API keys of clients.
 
-    Args:
-        secrets: Those shorter than four characters are not hidden.
+    Secrets shorter than four characters are not hidden.
     """
-    spellings = _spellings(secrets)
-
-    def hide(text: str) -> str:
-        for secret in spellings:
-            text = text.replace(secret, "********")
-        # Clients put them into paths by mistake. Checked first, because the pattern costs a microsecond per line.
-        return _TOKEN_OR_KEY.sub("********", text) if "token_" in text or "key_" in text else text
-
-    return hide
-
-
-def _spellings(secrets: Iterable[str]) -> list[str]:
-    """Secrets as they appear in messages: plain, in URLs, in JSON and as Python literals; longest first."""
     found: set[str] = set()
     for secret in secrets:
         if len(secret) < _SHORTEST_SECRET:
@@ -153,7 +134,15 @@ def _spellings(secrets: Iterable[str]) -> list[str]:
         in_urls |= {re.sub("%..", lambda code: code.group().lower(), text) for text in in_urls}
         in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
         found |= {secret, repr(secret)[1:-1], repr(secret.encode())[2:-1], *in_urls, *in_json}
-    return sorted(found, key=len, reverse=True)
+    longest_first = sorted(found, key=len, reverse=True)
+
+    def hide(text: str) -> str:
+        for secret in longest_first:
+            text = text.replace(secret, "********")
+        # Clients put them into paths by mistake. Checked first, because the pattern costs a microsecond per line.
+        return _TOKEN_OR_KEY.sub("********", text) if "token_" in text or "key_" in text else text
+
+    return hide
 
 
 class _ToLoguru(logging.Handler):
@@ -165,8 +154,7 @@ class _ToLoguru(logging.Handler):
         while frame and (depth == 0 or frame.f_code.co_filename == logging.__file__):
             frame, depth = frame.f_back, depth + 1
         # A shutdown cancels requests; their tracebacks would say nothing.
-        is_cancelled = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
-        if is_cancelled:
+        if record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError):
             logger.opt(depth=depth).warning("{}: cancelled", record.getMessage().strip())
             return
         logger.opt(depth=depth, exception=record.exc_info).log(level, "{}", record.getMessage())

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from itertools import accumulate
 
@@ -15,41 +16,35 @@ from app.core.db.pool import Pool, PoolFigures
 from app.core.telemetry.counts import REQUEST_BOUNDS, Counts, DataFigures, Durations
 
 
+@dataclass(eq=False)
 class _ServiceCollector(Collector):
     """Collects the state of the connection pool and what the application has counted."""
 
-    def __init__(self, pool: Pool, counts: Counts, *, clock: Callable[[], datetime], workers: int) -> None:
-        self._pool = pool
-        self._counts = counts
-        self._clock = clock
-        self._workers = workers
+    pool: Pool
+    counts: Counts
+    clock: Callable[[], datetime]
+    workers: int
 
     def collect(self) -> Iterator[Metric]:
-        """Yield all metrics except those of the process."""
-        counts, figures = self._counts, self._pool.figures()
+        counts, figures = self.counts, self.pool.figures()
         for name, field in PoolFigures.model_fields.items():
             yield GaugeMetricFamily(f"countries_db_pool_{name}", str(field.description), value=getattr(figures, name))
-        yield from _requests(counts.requests.durations)
+        yield from _requests(counts.requests)
         yield _counters("cache_reads", "Reads of cacheable routes by result.", ["result"], counts.cache)
         yield _counters("rate_limited", "Requests refused by rate limit, by limit.", ["limit"], counts.limited)
-        yield CounterMetricFamily(
-            "countries_overloaded", "Requests refused because of overload.", value=counts.overloaded
-        )
+        description = "Requests refused because of overload."
+        yield CounterMetricFamily("countries_overloaded", description, value=counts.overloaded)
         yield _counters("refreshes", "Refreshes run by this process, by result.", ["result"], counts.refreshes)
         description = "Duration of successful refreshes."
         yield _histogram("refresh_duration_seconds", description, [], {(): counts.refresh_durations})
         labels = ["data", "source", "result"]
         yield _counters("source_answers", "Responses of data sources by result.", labels, counts.sources)
         if counts.data is not None:
-            yield from _data_metrics(counts.data, self._clock())
-        yield GaugeMetricFamily(
-            "countries_workers",
-            "Worker processes at this address (WEB_CONCURRENCY); metrics are of one.",
-            value=self._workers,
-        )
-        build = GaugeMetricFamily(
-            "countries_build_info", "Versions of the service and of Python.", labels=("version", "python")
-        )
+            yield from _data_metrics(counts.data, self.clock())
+        description = "Worker processes at this address (WEB_CONCURRENCY); metrics are of one."
+        yield GaugeMetricFamily("countries_workers", description, value=self.workers)
+        description, labels = "Versions of the service and of Python.", ["version", "python"]
+        build = GaugeMetricFamily("countries_build_info", description, labels=labels)
         build.add_metric((__version__, platform.python_version()), 1)
         yield build
 
@@ -102,13 +97,10 @@ def _histogram(
 def create_registry(pool: Pool, counts: Counts, *, clock: Callable[[], datetime], workers: int) -> CollectorRegistry:
     """Create the registry of one application's metrics.
 
-    Args:
-        pool: Its connection pool.
-        counts: Its counters.
-        clock: Returns the time in UTC, for the age of the data.
-        workers: Number of worker processes; the metrics cover one.
+    ``clock`` returns the time in UTC, for the age of the data. ``workers`` is the number of worker processes; the
+    metrics cover one.
     """
     registry = CollectorRegistry()
-    registry.register(_ServiceCollector(pool, counts, clock=clock, workers=workers))
+    registry.register(_ServiceCollector(pool, counts, clock, workers))
     ProcessCollector(registry=registry)
     return registry

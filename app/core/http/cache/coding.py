@@ -34,22 +34,20 @@ def encode(body: bytes, coding: str) -> bytes:
 
 
 def negotiate(accept_encoding: bytes | None) -> str:
-    """Choose the coding for a request.
+    """Choose ``br``, ``zstd``, ``gzip`` or ``IDENTITY`` by the value of ``Accept-Encoding``, None if absent.
 
-    Args:
-        accept_encoding: The header field's value; None if absent.
-
-    Returns:
-        ``br``, ``zstd``, ``gzip`` or ``IDENTITY``: the one with the highest weight, among equals the
-        first in our order. ``IDENTITY`` if the client accepts none of ours.
+    It is the one with the highest weight, among equals the first in our order; ``IDENTITY`` if the client accepts
+    none of ours.
     """
     if accept_encoding is None:
         return IDENTITY
-    return _remembered(accept_encoding) if len(accept_encoding) <= _LONGEST_REMEMBERED else _choose(accept_encoding)
+    return (_choose if len(accept_encoding) <= _LONGEST_REMEMBERED else _choose.__wrapped__)(accept_encoding)
 
 
+@lru_cache(maxsize=64)
 def _choose(accept_encoding: bytes) -> str:
-    weights = _weights(accept_encoding.decode("latin-1").lower())
+    found = (_ITEM.fullmatch(item) for item in accept_encoding.decode("latin-1").lower().split(","))
+    weights = {_OLD_NAMES.get(match[1], match[1]): float(match[2] or 1) for match in found if match}
     anything_else = weights.get("*", 0.0)
     best, best_weight = IDENTITY, 0.0
     for coding in _ENCODERS:
@@ -58,11 +56,3 @@ def _choose(accept_encoding: bytes) -> str:
             best, best_weight = coding, weight
     # A client may prefer no coding.
     return IDENTITY if weights.get("identity", 0.0) > best_weight else best
-
-
-def _weights(accept_encoding: str) -> dict[str, float]:
-    found = (_ITEM.fullmatch(item) for item in accept_encoding.split(","))
-    return {_OLD_NAMES.get(match[1], match[1]): float(match[2] or 1) for match in found if match}
-
-
-_remembered: Final = lru_cache(maxsize=64)(_choose)

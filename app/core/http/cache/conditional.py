@@ -23,13 +23,9 @@ def entity_tag(body: bytes) -> bytes:
 
 
 def is_not_modified(fields: Mapping[bytes, bytes], tag: bytes) -> bool:
-    """Decide between the whole answer and 304.
+    """Decide between 304 and the whole answer, which has this tag; repeated ``fields`` of the request are joined.
 
     ``If-Modified-Since`` is ignored, because no answer has a ``Last-Modified``.
-
-    Args:
-        fields: The request's header fields, repeated ones joined.
-        tag: The entity tag of the answer that the request would get.
 
     Raises:
         PreconditionFailed: There is an ``If-Match`` that does not hold.

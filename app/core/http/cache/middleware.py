@@ -11,9 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.db.data_version import DataVersion
 from app.core.db.single_flight import SingleFlight
 from app.core.errors import AppError, DatabaseUnavailable
+from app.core.http.access import CREDENTIALS
 from app.core.http.cache.coding import IDENTITY, encode, negotiate
-from app.core.http.cache.ready import CREDENTIALS
-from app.core.http.cache.store import CachedResponse, Headers, Key, Representation, ResponseStore, finish, make_reply
+from app.core.http.cache.store import CachedResponse, Key, Representation, ResponseStore, finish, make_reply
 from app.core.http.errors import documented, error_response
 from app.core.http.formats import preferred_format
 from app.core.http.routes import RouteTable
@@ -48,19 +48,11 @@ class ResponseCache:
     def __init__(
         self, app: ASGIApp, store: ResponseStore, *, routes: RouteTable, counts: Counts, shared_max_age: int
     ) -> None:
-        """Stand in front of an application.
-
-        Args:
-            app: The application.
-            store: Where answers are kept.
-            routes: Say which answers may be kept, and in which formats they come.
-            counts: Where reads are counted.
-            shared_max_age: ``s-maxage`` of the answers in seconds; 0 leaves it out.
-        """
+        """Stand in front of an application; ``shared_max_age`` is ``s-maxage`` in seconds, 0 leaves it out."""
         self.app = app
         self._routes = routes
         self._counted = counts.cache
-        self._shared = b", s-maxage=%d" % shared_max_age if shared_max_age else b""
+        self._revalidated = _REVALIDATED + (b", s-maxage=%d" % shared_max_age if shared_max_age else b"")
         self._store = store
         self._flights: dict[Key, asyncio.Future[CachedResponse | None]] = {}
         self._encodings: SingleFlight[Representation] = SingleFlight()
@@ -90,7 +82,9 @@ class ResponseCache:
                 self._store.remember_request(raw_request, key, answer, kept)
                 status, headers, body, _ = make_reply(kept, fields, answer.route)
                 if age is not None:
-                    headers = (*headers, *_age_headers(age))
+                    # RFC 9111, 5.1, and RFC 9211.
+                    about = b"countries; hit; ttl=-%d; detail=database-unavailable" % age
+                    headers = (*headers, (b"age", b"%d" % age), (b"cache-status", about))
                 await send({"type": "http.response.start", "status": status, "headers": headers})
                 await send({"type": "http.response.body", "body": body})
         except AppError as error:
@@ -171,15 +165,8 @@ class ResponseCache:
         await self.app(scope, receive, collect)
         if start is None:
             return None
-        version = scope["state"]["version_read"]
-        return finish(
-            version, map(self._for_shared_caches, start["headers"]), b"".join(body), route=self._routes.label(scope)
-        )
-
-    def _for_shared_caches(self, header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-        """Add ``s-maxage`` to answers that must be revalidated."""
-        name, value = header
-        return (name, value + self._shared) if value == _REVALIDATED else header
+        headers = [(name, self._revalidated if value == _REVALIDATED else value) for name, value in start["headers"]]
+        return finish(scope["state"]["version_read"], headers, b"".join(body), route=self._routes.label(scope))
 
     async def _represent(self, key: Key, answer: CachedResponse, coding: str) -> Representation:
         """The answer in a coding; compressed once, and only if it is kept."""
@@ -212,14 +199,12 @@ def _canonical(query: bytes) -> bytes:
     """The query in one spelling and order, where the application sees no difference."""
     if not query:
         return query
-    return _remembered(query) if len(query) <= _LONGEST_REMEMBERED else _respelt(query)
+    return (_respelt if len(query) <= _LONGEST_REMEMBERED else _respelt.__wrapped__)(query)
 
 
+@lru_cache(maxsize=512)
 def _respelt(query: bytes) -> bytes:
     return urlencode(sorted(parse_qsl(query.decode("latin-1"), keep_blank_values=True))).encode()
-
-
-_remembered: Final = lru_cache(maxsize=512)(_respelt)
 
 
 def _fields(scope: Scope) -> Mapping[bytes, bytes]:
@@ -253,9 +238,3 @@ def _may_be_kept(start: Message, state: Mapping[str, Any]) -> bool:
     depends_on_more = b"set-cookie" in headers or headers.get(b"vary", b"Accept") != b"Accept"
     # Version 0 is before the first refresh, and does not change with the data.
     return start["status"] == 200 and is_public and state.get("version_read", 0) > 0 and not depends_on_more
-
-
-def _age_headers(seconds: int) -> Headers:
-    """Headers of a stale answer (RFC 9111, 5.1, and RFC 9211)."""
-    about = b"countries; hit; ttl=-%d; detail=database-unavailable" % seconds
-    return (b"age", b"%d" % seconds), (b"cache-status", about)

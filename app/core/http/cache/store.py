@@ -1,10 +1,13 @@
 """Cached responses: the bytes of a 200 in every coding requested so far, with their entity tags."""
 
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from starlette.types import Scope
+
+from app.core.http.access import CREDENTIALS
 from app.core.http.cache.conditional import entity_tag, is_not_modified
 
 _COMPRESSIBLE: Final = (b"application/json", b"application/x-ndjson", b"text/")
@@ -22,6 +25,8 @@ Reply = tuple[int, Headers, bytes, str]
 """Status, headers, body, and the route for metrics."""
 Key = tuple[str, bytes]
 """Path and canonical query."""
+Ready = Callable[[Scope, Mapping[bytes, bytes]], Reply | None]
+"""Takes a GET and its header fields by name; of a repeated one the last."""
 RawRequest = tuple[str, bytes, bytes | None, bytes | None]
 """Path, query, ``Accept-Encoding`` and ``Accept`` as sent; None for an absent header."""
 
@@ -64,13 +69,6 @@ class CachedResponse:
         kept = [self.plain, *(coded for coded in self.coded.values() if coded is not self.plain)]
         about = sum(len(value) for _, value in self.headers)
         return _OVERHEAD + about + sum(_OVERHEAD + len(representation.body) for representation in kept)
-
-    def add(self, coding: str, body: bytes) -> Representation:
-        """Add the body in one more coding; the plain one is used unless it is smaller."""
-        smaller = len(body) < len(self.plain.body)
-        kept = _represent(self.headers, self.content_type, body, coding) if smaller else self.plain
-        self.coded[coding] = kept
-        return kept
 
 
 def finish(version: int, sent: Iterable[tuple[bytes, bytes]], body: bytes, *, route: str = "") -> CachedResponse:
@@ -141,9 +139,10 @@ class ResponseStore:
         self._make_room()
 
     def add(self, key: Key, answer: CachedResponse, coding: str, body: bytes) -> Representation:
-        """Add a coding to a response, and count its size if the response is kept."""
-        before = answer.size
-        representation = answer.add(coding, body)
+        """Add the body in one more coding to a response; the plain one is used unless it is smaller."""
+        before, is_smaller = answer.size, len(body) < len(answer.plain.body)
+        representation = _represent(answer.headers, answer.content_type, body, coding) if is_smaller else answer.plain
+        answer.coded[coding] = representation
         if self._answers.get(key) is answer:
             self.bytes += answer.size - before
             self._make_room()
@@ -172,3 +171,27 @@ class ResponseStore:
 def _size(key: Key, answer: CachedResponse) -> int:
     # Clients choose the keys; a character of a path may take four bytes.
     return 4 * len(key[0]) + len(key[1]) + answer.size
+
+
+def make_ready(store: ResponseStore, counted: Counter[str], *, varies_by_origin: bool) -> Ready:
+    """Make the look-up of ready replies: from memory, without waiting and without any other layer.
+
+    ``varies_by_origin`` says that another layer answers differently to requests with ``Origin``.
+    """
+    replies = store.by_raw_request
+    long_way = CREDENTIALS | {b"content-length", b"transfer-encoding", b"if-match"}
+    if varies_by_origin:
+        long_way |= {b"origin"}
+
+    def ready(scope: Scope, fields: Mapping[bytes, bytes]) -> Reply | None:
+        raw_request = (scope["path"], scope["query_string"], fields.get(b"accept-encoding"), fields.get(b"accept"))
+        kept = replies.get(raw_request)
+        if kept is None or not scope["state"]["data_version"].is_known(store.version):
+            return None
+        if len(fields) < len(scope["headers"]) or not long_way.isdisjoint(fields):
+            return None
+        counted["hit"] += 1
+        reply, representation = kept
+        return make_reply(representation, fields, reply[3]) if b"if-none-match" in fields else reply
+
+    return ready

@@ -6,29 +6,25 @@ import secrets
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache, partial
 from itertools import count
-from typing import Final, TypeVar
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.config.settings import Settings
-from app.core.http.cache.ready import Ready
-from app.core.http.cache.store import Headers
-from app.core.telemetry.counts import RequestCounts, method_label
+from app.core.http.cache.store import Headers, Ready
+from app.core.telemetry.counts import Counts, method_label
 from app.core.telemetry.log import REQUEST_ID, LogLines, console_head, has_colour, one_line, to_json
-
-T = TypeVar("T")
 
 _REQUEST_ID: Final = re.compile(rb"(?!token_|key_)[A-Za-z0-9._-]{1,64}")
 """Not a token that was sent here by mistake: ids are logged, and stored in the audit trail."""
 _FLUSH_SECONDS: Final = 0.05
 """How long a line waits for others; a process that is killed loses that much."""
-
 _LONGEST_PATH: Final = 500
 """Characters."""
 _NEVER: Final = 1000
 """A status above all others."""
-
 ToLine = Callable[[str, str], str]
 """From the request's id and the message to a line."""
 
@@ -47,7 +43,7 @@ class RequestLog:
         settings: Settings,
         lines: LogLines,
         *,
-        counts: RequestCounts,
+        counts: Counts,
         label: Callable[[Scope], str],
         ready: Ready | None,
         headers: Headers,
@@ -55,15 +51,8 @@ class RequestLog:
     ) -> None:
         """Stand in front of all other layers.
 
-        Args:
-            app: The next layer.
-            settings: What to log, and how.
-            lines: Where the lines go.
-            counts: Where answers are counted.
-            label: Names the route of a request that was answered.
-            ready: Gives the reply to a GET that needs no other layer; None if every GET has to pass them.
-            headers: Headers that such a reply gets on top.
-            always: Headers that every other answer gets on top.
+        ``ready`` gives the reply to a GET that needs no other layer, None if every GET has to pass them. Such a reply
+        gets ``headers`` on top, every other answer ``always``. ``label`` names the route of a request.
         """
         self.app = app
         self.lines = lines
@@ -74,7 +63,9 @@ class RequestLog:
         self.always = always
         never = settings.log_level in ("WARNING", "ERROR")
         self.least_status = _NEVER if never else {"all": 0, "errors": 400, "off": _NEVER}[settings.log_requests]
-        self.to_line = _json_lines() if settings.log_format == "json" else _console_lines(settings, lines)
+        self.to_line: ToLine = _json_line
+        if settings.log_format == "console":
+            self.to_line = partial(_console_line, colour=has_colour(settings, lines))
         # Unique in all processes together, and cheaper than a random id for each request.
         self.process = secrets.token_hex(4).encode()
         self.numbers = count()
@@ -94,7 +85,7 @@ class RequestLog:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         seconds = time.perf_counter() - started
-        self.counts.add("GET", route, status, seconds)
+        self.counts.note_request("GET", route, status, seconds)
         if status >= self.least_status:
             self._log(scope, request_id, status, seconds)
 
@@ -114,7 +105,7 @@ class RequestLog:
         finally:
             REQUEST_ID.reset(token)
             seconds = time.perf_counter() - started
-            self.counts.add(method_label(scope["method"]), self.label(scope), status, seconds)
+            self.counts.note_request(method_label(scope["method"]), self.label(scope), status, seconds)
             if status >= self.least_status:
                 self._log(scope, request_id, status, seconds)
 
@@ -127,45 +118,26 @@ class RequestLog:
             asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.lines.flush)
 
 
-def _clock(show: Callable[[datetime], T]) -> Callable[[], tuple[T, float]]:
-    """A clock that formats each second once, and returns it with the fraction of the second."""
-    second, shown = 0, show(datetime.fromtimestamp(0).astimezone())
-
-    def now() -> tuple[T, float]:
-        nonlocal second, shown
-        moment = time.time()
-        if int(moment) != second:
-            second = int(moment)
-            shown = show(datetime.fromtimestamp(second).astimezone())
-        return shown, moment % 1
-
-    return now
+@lru_cache(maxsize=1)
+def _local_time(second: int) -> tuple[str, str, str]:
+    """Day, time and zone of a second; formatted once."""
+    text = datetime.fromtimestamp(second).astimezone().isoformat()
+    return text[:10], text[11:19], text[19:]
 
 
-def _console_lines(settings: Settings, lines: LogLines) -> ToLine:
-    colour = has_colour(settings, lines)
-    clock = _clock(lambda local: f"{local:%Y-%m-%d %H:%M:%S}")
-
-    def to_line(request_id: str, message: str) -> str:
-        second, fraction = clock()
-        stamp = f"{second}.{int(fraction * 1000):03d}"
-        text = message if message.isprintable() else one_line(message)
-        return console_head(stamp, "INFO", request_id, colour=colour) + text
-
-    return to_line
+def _console_line(request_id: str, message: str, *, colour: bool) -> str:
+    now = time.time()
+    day, second, _ = _local_time(int(now))
+    stamp = f"{day} {second}.{int(now % 1 * 1000):03d}"
+    text = message if message.isprintable() else one_line(message)
+    return console_head(stamp, "INFO", request_id, colour=colour) + text
 
 
-def _json_lines() -> ToLine:
-    clock = _clock(lambda local: (f"{local:%Y-%m-%dT%H:%M:%S}", local.isoformat()[19:]))
-
-    def to_line(request_id: str, message: str) -> str:
-        (second, zone), fraction = clock()
-        stamp = f"{second}.{int(fraction * 1_000_000):06d}{zone}"
-        plain = message.isprintable() and '"' not in message and "\\" not in message
-        text = f'"{message}"' if plain else to_json(message)
-        return (
-            f'{{"time": "{stamp}", "level": "INFO", "logger": "{__name__}", "message": {text}, '
-            f'"request_id": "{request_id}"}}'
-        )
-
-    return to_line
+def _json_line(request_id: str, message: str) -> str:
+    now = time.time()
+    day, second, zone = _local_time(int(now))
+    stamp = f"{day}T{second}.{int(now % 1 * 1_000_000):06d}{zone}"
+    plain = message.isprintable() and '"' not in message and "\\" not in message
+    text = f'"{message}"' if plain else to_json(message)
+    head = f'{{"time": "{stamp}", "level": "INFO", "logger": "{__name__}", '
+    return f'{head}"message": {text}, "request_id": "{request_id}"}}'
