@@ -87,10 +87,10 @@ async def get_series(
         if series.size <= LARGEST_KEPT:
             if is_settled(last, today):
                 headers |= _SETTLED
-            return Response(await write_whole(session, series, fmt), media_type=fmt.media_type, headers=headers)
+            return Response(await write_whole(session, series, fmt), headers=headers)
     # After the session is closed: a connection may not be held for as long as a client reads.
     pieces = await start_stream(database, series, fmt)
-    return StreamingResponse(pieces, media_type=fmt.media_type, headers={**headers, "Cache-Control": "no-cache"})
+    return StreamingResponse(pieces, headers={**headers, "Cache-Control": "no-cache"})
 
 
 @router.get(

@@ -8,33 +8,19 @@ from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, Validatio
 
 CONTROL: Final = r"\x00-\x1f\x7f-\x9f"
 """Control characters, for use inside ``[...]`` of a regular expression."""
-
-
 HIDDEN: Final = (
     r"\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f"
     r"\u2028-\u202e\u2060-\u206f\u2800\u3164\ufeff\uffa0\ufff9-\ufffb"
 )
 """Format characters, among them those that change the direction of text, line separators and invisible letters, for the
 same use."""
-
-
 _TAGS: Final = "\U000e0000-\U000e0fff"
-
-
 _JOINERS: Final = r"\u200c\u200d"
 """Zero-width joiners: Persian, Indic and other scripts need them, and emoji are combined with them."""
-
-
 _JOINED: Final = r"\u0620-\u1cff\u2190-\u2bff\ua840-\uabff\ufe0f\U0001f000-\U0001faff"
 """Characters of such scripts, and emoji. Latin, Greek, Cyrillic and Hebrew do not use joiners."""
-
-
 _IN_NO_NAME: Final = re.compile(f"[{CONTROL}{HIDDEN}{_TAGS}]|(?<![{_JOINED}])[{_JOINERS}]|[{_JOINERS}](?![{_JOINED}])")
-
-
 _NEVER: Final = f"{CONTROL}{HIDDEN}{_TAGS}{_JOINERS}"
-
-
 SHOWN_LINE: Final = rf"^\s*[^\s{_NEVER}]([^{_NEVER}]*[^\s{_NEVER}])?\s*$"
 """For the OpenAPI document, a little stricter than the service: not blank, nothing hidden, blanks around it allowed."""
 

@@ -19,11 +19,6 @@ class Format(StrEnum):
     CSV = "csv"
     NDJSON = "ndjson"
 
-    @property
-    def media_type(self) -> str:
-        """For ``Content-Type``."""
-        return _MEDIA_TYPES[self]
-
 
 _MEDIA_TYPES: Final = {
     Format.JSON: "application/json",
@@ -85,13 +80,13 @@ def table_response(
     """
     fmt = fmt or Format.JSON
     content = to_json(json) if json is not None and fmt is Format.JSON else write_table(fmt, columns, rows)
-    return Response(content, media_type=fmt.media_type, headers={**table_headers(fmt, name), **(headers or {})})
+    return Response(content, headers={**table_headers(fmt, name), **(headers or {})})
 
 
 def table_headers(fmt: Format, name: str) -> dict[str, str]:
     """Headers of a table; with them, browsers save CSV under this name instead of showing it."""
     download = {"Content-Disposition": f'attachment; filename="{name}.csv"'} if fmt is Format.CSV else {}
-    return {"Vary": "Accept", **download}
+    return {"Content-Type": _MEDIA_TYPES[fmt], "Vary": "Accept", **download}
 
 
 def write_table(fmt: Format, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:

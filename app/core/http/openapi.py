@@ -27,16 +27,12 @@ Exchange rates, depending on the source that answered:
 TAGS: Final = [
     {"name": "countries", "description": "Countries, their refresh, and the summary picture."},
     {"name": "rates", "description": "Exchange rates of any day, and conversion."},
-    {
-        "name": "tracking",
-        "description": "Batches of SMS and their messages, and the state of both.",
-    },
+    {"name": "tracking", "description": "Batches of SMS and their messages, and the state of both."},
     {"name": "sign-in", "description": "Tokens for people, API keys for programs."},
     {"name": "users", "description": "Accounts and their addresses."},
     {"name": "audit", "description": "Who changed what, and when."},
     {"name": "service", "description": "Status, health and metrics of the service."},
 ]
-_VALIDATION_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
 
 
 def links(*operation_ids: str, **parameters: str) -> dict[str, Any]:
@@ -78,7 +74,7 @@ def correct_openapi(app: FastAPI, routes: RouteTable, *, security_schemes: Mappi
                         about = operation.get("description", "")
                         operation["description"] = f"{about}\n\nFor: {operation['x-access']}.".strip()
             document["components"]["securitySchemes"] = dict(security_schemes)
-            for name in _VALIDATION_SCHEMAS:
+            for name in ("HTTPValidationError", "ValidationError"):
                 document["components"]["schemas"].pop(name, None)
         return generate()
 

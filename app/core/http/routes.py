@@ -1,7 +1,7 @@
 """The route table: what the layers need to know about each route before it runs."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -126,33 +126,27 @@ class RouteTable:
     def _paths(self) -> dict[str, _Path]:
         paths: dict[str, _Path] = {}
         for route in iter_route_contexts(self._app.routes):
-            path = _path(route)
-            paths.setdefault(path.template, path).routes.update(dict.fromkeys(_methods(route), _describe(route)))
+            template, original = str(route.path), route.original_route
+            # Within one segment a parameter may be anything, so that no pattern needs to go back more than once.
+            patterns = (_PARAMETER.sub(r"(?P<\1>.+)", re.escape(segment)) for segment in template.split("/"))
+            segments = [re.compile(pattern, re.DOTALL) for pattern in patterns]
+            label = template if isinstance(original, APIRoute) and route.include_in_schema else OTHER
+            path = paths.setdefault(template, _Path(template, segments, isinstance(original, Mount), label))
+            # Starlette adds HEAD to its own routes; here the layer in front turns it into GET.
+            methods = (route.methods or {"GET"}) - {"HEAD"}
+            path.routes |= dict.fromkeys(methods, _describe(route, methods))
         # Fixed paths first: /countries/image is not the name of a country.
         return dict(sorted(paths.items(), key=lambda item: "{" in item[0]))
 
 
-def _path(route: RouteContext) -> _Path:
-    template, is_mount = str(route.path), isinstance(route.original_route, Mount)
-    is_listed = isinstance(route.original_route, APIRoute) and route.include_in_schema
-    # Within one segment a parameter may be anything, so that no pattern needs to go back more than once.
-    segments = [re.compile(_PARAMETER.sub(r"(?P<\1>.+)", re.escape(part)), re.DOTALL) for part in template.split("/")]
-    return _Path(template, segments, is_mount, template if is_listed else OTHER)
-
-
-def _methods(route: RouteContext) -> set[str]:
-    # Starlette adds HEAD to its own routes; here the layer in front turns it into GET.
-    return (route.methods or {"GET"}) - {"HEAD"}
-
-
-def _describe(route: RouteContext) -> RouteInfo:
+def _describe(route: RouteContext, methods: Set[str]) -> RouteInfo:
     if not isinstance(route.original_route, APIRoute):
         return RouteInfo(Rule.EVERYONE)
     extra = route.openapi_extra or {}
     fields = dict(_query_fields(route.dependant))
     is_cacheable = 304 in route.responses
     is_about_health = "service" in route.tags and not is_cacheable
-    is_counted_read = "GET" in _methods(route) and not is_about_health
+    is_counted_read = "GET" in methods and not is_about_health
     body = [route.body_field.field_info.media_type] if route.body_field else []
     return RouteInfo(
         rule=Rule(extra.get("x-access", Rule.ADMIN)),

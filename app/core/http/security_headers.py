@@ -15,11 +15,7 @@ Pages get a Content-Security-Policy as well. HSTS is left to the proxy that offe
 
 
 def page_policy(*, scripts: Sequence[str] = ()) -> str:
-    """The Content-Security-Policy of a page that loads nothing from elsewhere.
-
-    Args:
-        scripts: Hashes of its inline scripts.
-    """
+    """The Content-Security-Policy of a page that loads nothing from elsewhere; ``scripts`` are hashes of its own."""
     parts = {
         "default-src": "'none'",
         "script-src": " ".join(("'self'", *scripts)),

@@ -20,14 +20,7 @@ _HEADERS: Final = {"Cache-Control": "public, max-age=86400", "Vary": "Accept-Enc
 def add_files(
     app: FastAPI, prefix: str, paths: list[Path], *, change: Callable[[bytes], bytes] = lambda content: content
 ) -> None:
-    """Add a route for these files, and no others.
-
-    Args:
-        app: The application.
-        prefix: Such as ``/assets``; each file is below it by its name.
-        paths: The files.
-        change: Changes the content of each.
-    """
+    """Add a route for these files, each by its name below a prefix such as ``/assets``, with its content changed."""
     by_name = {path.name: path for path in paths}
 
     @lru_cache(maxsize=4 * len(by_name))

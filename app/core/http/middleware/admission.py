@@ -33,7 +33,6 @@ class Admission:
     """ASGI layer: answers a request that one of the checks refuses, and lets the others pass."""
 
     def __init__(self, app: ASGIApp, *, routes: RouteTable, checks: Sequence[Check]) -> None:
-        """Stand in front of an application; the checks run in this order."""
         self.app = app
         self.routes = routes
         self.checks = checks

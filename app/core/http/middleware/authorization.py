@@ -23,13 +23,7 @@ class Authorization:
     """Check: enforces the access rule of each route; unknown paths accept no writes."""
 
     def __init__(self, *, admin_api_key: str | None, is_production: bool, find_principal: FindPrincipal) -> None:
-        """Prepare the check.
-
-        Args:
-            admin_api_key: The key that opens everything; None leaves everything open.
-            is_production: Whether rules that are relaxed in development apply.
-            find_principal: Looks accounts up.
-        """
+        """``admin_api_key`` opens everything; None leaves everything open. Production relaxes no rule."""
         self._key = admin_api_key.encode() if admin_api_key is not None else None
         self._is_production = is_production
         self._find_principal = find_principal
@@ -41,7 +35,9 @@ class Authorization:
             Unauthorized: A valid credential is needed and missing.
             Forbidden: The principal is not allowed to do this.
         """
-        rule = _rule(request)
+        # Unknown route: authenticated callers see 404 or 405, others 401.
+        otherwise = Rule.EVERYONE if request.scope["method"] in _READING else Rule.READER
+        rule = request.route.rule if request.route else otherwise
         if rule is Rule.EVERYONE:
             return
         request.headers["Cache-Control"] = "no-store"
@@ -81,13 +77,6 @@ async def check_rule(request: Request) -> None:
     rule = (request.scope["route"].openapi_extra or {}).get("x-access", Rule.ADMIN)
     if rule != Rule.EVERYONE and request.scope.get("state", {}).get("rule") != rule:
         raise _unauthorized()
-
-
-def _rule(request: PendingRequest) -> Rule:
-    if request.route is not None:
-        return request.route.rule
-    # Unknown route: authenticated callers see 404 or 405, others 401.
-    return Rule.EVERYONE if request.scope["method"] in _READING else Rule.READER
 
 
 def _unauthorized() -> Unauthorized:

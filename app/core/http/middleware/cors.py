@@ -10,14 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.errors import ValidationFailed
 from app.core.http.errors import error_response
 
-READING = ("GET", "HEAD")
-EXPOSED: Final = (
+_EXPOSED: Final = (
     *("X-Total-Count", "Link", "ETag", "Age", "Cache-Status", "X-Request-ID", "Retry-After", "Location"),
     *("RateLimit", "RateLimit-Policy"),
 )
-READING_HEADERS = ("If-None-Match", "If-Match", "X-Request-ID")
-WRITING_HEADERS = ("Authorization", "X-API-Key", "Content-Type")
-ALL_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_READING: Final = ("If-None-Match", "If-Match", "X-Request-ID")
 
 _FOR_EVERYBODY: Final = (
     (b"access-control-allow-origin", b"*"),
@@ -44,9 +41,9 @@ class Cors(CORSMiddleware):
         super().__init__(
             app,
             allow_origins=origins,
-            allow_methods=READING if everybody else ALL_METHODS,
-            allow_headers=READING_HEADERS if everybody else (*READING_HEADERS, *WRITING_HEADERS),
-            expose_headers=EXPOSED,
+            allow_methods=("GET", "HEAD") if everybody else ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
+            allow_headers=_READING if everybody else (*_READING, "Authorization", "X-API-Key", "Content-Type"),
+            expose_headers=_EXPOSED,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -45,21 +45,17 @@ class RateLimits:
     def __init__(self, limits: Mapping[str, str], storage: SecretStr, counts: Counts) -> None:
         """Prepare the counters; nothing is connected yet.
 
-        Args:
-            limits: Such as ``10/minute``, or ``off``.
-            storage: ``memory``, or the URL of a Redis or Valkey.
-            counts: Where refusals are counted.
+        A limit is such as ``10/minute``, or ``off``; the storage is ``memory``, or the URL of a Redis or Valkey.
         """
-        self._items = {name: parse(text) for name, text in limits.items() if text != "off"}
+        self.items = {name: parse(text) for name, text in limits.items() if text != "off"}
         self._connections = _connections(storage.get_secret_value())
-        self._strategy = SlidingWindowCounterRateLimiter(_storage(self._connections))
+        # The package's types only allow strings and numbers as options.
+        options: Any = {"connection_pool": self._connections, "wrap_exceptions": True, "implementation": "redispy"}
+        shared = RedisStorage("async+redis://", **options) if self._connections else MemoryStorage()
+        self._strategy = SlidingWindowCounterRateLimiter(shared)
         self._silent_until = 0.0
         self._refused = counts.limited
-        self._refused.update(dict.fromkeys(self._items, 0))
-
-    def limits(self, name: str) -> bool:
-        """Whether there is a limit of this name."""
-        return name in self._items
+        self._refused.update(dict.fromkeys(self.items, 0))
 
     async def check(self, name: str, client: str) -> None:
         """Refuse a client that has used up its limit; nothing is counted.
@@ -67,9 +63,7 @@ class RateLimits:
         Raises:
             TooManyRequests: With the time to wait.
         """
-        item = self._items.get(name)
-        if item is not None and not await self._ask(self._strategy.test, item, client, otherwise=True):
-            raise await self._refusal(name, item, client)
+        await self._require(self._strategy.test, name, client)
 
     async def spend(self, name: str, client: str) -> None:
         """Count one request.
@@ -77,32 +71,30 @@ class RateLimits:
         Raises:
             TooManyRequests: It is one too many; then it does not count.
         """
-        item = self._items.get(name)
-        if item is not None and not await self._ask(self._strategy.hit, item, client, otherwise=True):
-            raise await self._refusal(name, item, client)
+        await self._require(self._strategy.hit, name, client)
 
     async def count(self, name: str, client: str) -> None:
         """Count a request that was admitted, even if it is now over the limit."""
-        item = self._items.get(name)
-        if item is not None:
-            await self._ask(self._strategy.hit, item, client, otherwise=True)
+        if name in self.items:
+            await self._ask(self._strategy.hit, self.items[name], client, otherwise=True)
 
     async def headers(self, name: str, client: str) -> dict[str, str]:
         """The headers about a limit, after the IETF draft; empty if there is no such limit."""
-        item = self._items.get(name)
-        if item is None:
-            return {}
-        return _limit_headers(name, item, *await self._left(item, client))
+        item = self.items.get(name)
+        return _limit_headers(name, item, *await self._left(item, client)) if item else {}
 
     async def close(self) -> None:
         """Close the connections to a shared storage."""
         if self._connections is not None:
             await self._connections.aclose()
 
-    async def _refusal(self, name: str, item: RateLimitItem, client: str) -> TooManyRequests:
+    async def _require(self, method: Callable[..., Awaitable[bool]], name: str, client: str) -> None:
+        item = self.items.get(name)
+        if item is None or await self._ask(method, item, client, otherwise=True):
+            return
         self._refused[name] += 1
         remaining, seconds = await self._left(item, client)
-        return TooManyRequests(
+        raise TooManyRequests(
             f"At most {item.amount} in one {item.GRANULARITY.name}; try again in {seconds} s",
             headers={**_limit_headers(name, item, remaining, seconds), "Retry-After": str(seconds)},
         )
@@ -148,13 +140,6 @@ def _connections(storage: str) -> "ConnectionPool | None":
     return ConnectionPool.from_url(f"{scheme.replace('valkey', 'redis')}://{place}")
 
 
-def _storage(connections: "ConnectionPool | None") -> MemoryStorage | RedisStorage:
-    if connections is None:
-        return MemoryStorage()
-    options: Any = {"connection_pool": connections}  # the package's types only allow strings and numbers as options
-    return RedisStorage("async+redis://", wrap_exceptions=True, implementation="redispy", **options)
-
-
 async def check_rate_limit(request: PendingRequest) -> None:
     """Count a request of a route that has a limit; its answer says how many are left.
 
@@ -165,14 +150,10 @@ async def check_rate_limit(request: PendingRequest) -> None:
     """
     limits: RateLimits | None = request.scope["state"].get("rate_limits")
     name = request.route.rate_limit if request.route else None
-    if limits is not None and name is not None and limits.limits(name):
+    if limits is not None and name in limits.items:
         client = client_of(request.scope)
         await limits.spend(name, client)
         request.headers |= await limits.headers(name, client)
-
-
-_NETWORK_OF_ONE: Final = 64
-"""Prefix length: one IPv6 subscriber owns a /64."""
 
 
 def client_of(scope: Scope) -> str:
@@ -187,6 +168,5 @@ def client_of(scope: Scope) -> str:
         return host or "local"
     if not isinstance(address, IPv6Address):
         return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(IPv6Network((address, _NETWORK_OF_ONE), strict=False))
+    # One IPv6 subscriber owns a /64.
+    return str(address.ipv4_mapped or IPv6Network((address, 64), strict=False))
