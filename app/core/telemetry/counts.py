@@ -15,7 +15,7 @@ REFRESH_BOUNDS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 _REFRESH_RESULTS: Final = ("success", "sources_unavailable", "database_unavailable", "in_progress", "error")
 _CACHE_RESULTS: Final = ("hit", "miss", "stale", "bypass")
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER: Final = "other"
 """Label for unknown methods and paths, to bound the number of series."""
 
@@ -41,11 +41,6 @@ class Durations:
         """Add the counts of other durations with the same bounds."""
         self.buckets = [own + other for own, other in zip(self.buckets, others.buckets, strict=True)]
         self.seconds += others.seconds
-
-
-def method_label(method: str) -> str:
-    """The method, or ``other`` for an unknown one."""
-    return method if method in _METHODS else OTHER
 
 
 class DataFigures(NamedTuple):

@@ -93,11 +93,9 @@ class ResponseCache:
     async def _find_or_compute(
         self, key: Key, scope: Scope, receive: Receive, send: Send
     ) -> tuple[CachedResponse | None, int | None]:
-        """Find the current answer, or compute it.
+        """Find the current answer, or compute it; None if it may not be kept and was sent already.
 
-        Returns:
-            The answer, None if it may not be kept and was sent already; and its age in seconds, None unless it is
-            stale.
+        The second value is its age in seconds, None unless it is stale.
         """
         versions: DataVersion = scope["state"]["data_version"]
         answer = self._store.get(key)

@@ -36,12 +36,12 @@ class Overload:
         self.counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._is_overloaded(scope):
+        if self._is_overloaded(scope):
+            self.counts.overloaded += 1
+            refusal = Overloaded("More requests came at once than can be answered in time; try again in a moment")
+            await error_response(refusal)(scope, receive, send)
+        else:
             await self.app(scope, receive, send)
-            return
-        self.counts.overloaded += 1
-        refusal = Overloaded("More requests came at once than can be answered in time; try again in a moment")
-        await error_response(refusal)(scope, receive, send)
 
     def _is_overloaded(self, scope: Scope) -> bool:
         database: Database | None = scope.get("state", {}).get("database")

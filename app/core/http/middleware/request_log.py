@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.config.settings import Settings
 from app.core.http.cache.store import Headers, Ready
-from app.core.telemetry.counts import Counts, method_label
+from app.core.telemetry.counts import METHODS, OTHER, Counts
 from app.core.telemetry.log import REQUEST_ID, LogLines, console_head, has_colour, one_line, to_json
 
 _REQUEST_ID: Final = re.compile(rb"(?!token_|key_)[A-Za-z0-9._-]{1,64}")
@@ -105,7 +105,8 @@ class RequestLog:
         finally:
             REQUEST_ID.reset(token)
             seconds = time.perf_counter() - started
-            self.counts.note_request(method_label(scope["method"]), self.label(scope), status, seconds)
+            method = scope["method"] if scope["method"] in METHODS else OTHER
+            self.counts.note_request(method, self.label(scope), status, seconds)
             if status >= self.least_status:
                 self._log(scope, request_id, status, seconds)
 
