@@ -1,6 +1,10 @@
 """An application with routes that read JSON and that fail, for all that HTTP asks of every route alike."""
 
+import shutil
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -10,10 +14,17 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from app.core.http.access import Rule, access
 from app.main import create_app
-from tests.conftest import make_settings
+from tests.conftest import Client, make_settings, serving
 
 LIMIT = 200_000
 """Bytes of a body."""
+
+
+def serve_sqlite(folder: Path, template: Path, **settings: Any) -> AbstractAsyncContextManager[Client]:
+    """A service over an empty database in this folder, whose data comes with the package."""
+    shutil.copy(template, folder / "x.db")
+    settings = {"country_sources": "bundled", "rate_sources": "bundled", **settings}
+    return serving(make_settings(database_url=f"sqlite:///{folder}/x.db", **settings))
 
 
 class Parcel(BaseModel):

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from app.core.http.access import Role, Rule
 from app.core.http.routes import RouteInfo, RouteMatch, RouteTable
 from app.main import create_app
 from app.users.credentials import new_secret
-from tests.conftest import make_settings, serving
+from tests.conftest import make_settings
+from tests.core.http.conftest import serve_sqlite
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = "correct-horse-battery"
@@ -26,17 +28,11 @@ UNAUTHORIZED = {
     "details": "This request needs a valid key in the header X-API-Key, or a valid token in Authorization: Bearer",
 }
 WRITES = [
-    ("POST", "/countries/refresh"),
-    ("POST", "/countries/refresh/"),
-    ("POST", "/countries/refresh?force=nonsense"),
-    ("DELETE", "/countries/ghana"),
-    ("DELETE", "/countries/%20"),
-    ("PUT", "/countries"),
-    ("PATCH", "/status"),
-    ("POST", "/nowhere"),
-    ("DELETE", "/"),
-    ("BREW", "/countries"),
+    *(("POST", f"/countries/refresh{rest}") for rest in ("", "/", "?force=nonsense")),
+    *(("DELETE", path) for path in ("/countries/ghana", "/countries/%20", "/")),
+    *(("PUT", "/countries"), ("PATCH", "/status"), ("POST", "/nowhere"), ("BREW", "/countries")),
 ]
+RIGHT = {"POST /countries/refresh": 200, "DELETE /countries/ghana": 200, "PUT /countries": 405, "POST /nowhere": 404}
 WRONG = {
     "no key": [],
     "a wrong key": [("X-API-Key", "wrong-horse")],
@@ -59,12 +55,7 @@ WRONG = {
 @pytest.fixture
 def start(tmp_path, sqlite_template):
     """Starts a service over an empty database; without settings it is an open development service."""
-
-    def start(**changes):
-        shutil.copy(sqlite_template, tmp_path / "x.db")
-        return serving(make_settings(database_url=f"sqlite:///{tmp_path}/x.db", **changes))
-
-    return start
+    return partial(serve_sqlite, tmp_path, sqlite_template)
 
 
 @pytest.fixture
@@ -82,21 +73,13 @@ async def test_every_write_needs_a_right_credential(closed):
         assert response.headers["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("POST", "/countries/refresh", 200),
-        ("DELETE", "/countries/ghana", 200),
-        ("PUT", "/countries", 405),
-        ("POST", "/nowhere", 404),
-    ],
-)
-async def test_right_key_and_an_open_service_let_everything_pass(service, method, path, status):
+async def test_right_key_and_an_open_service_let_everything_pass(service):
     for settings, headers in (({"admin_api_key": KEY}, {"X-API-Key": KEY}), ({}, {})):
         async with service(**settings) as client:
-            await client.post("/countries/refresh", headers=headers)
+            for request, status in RIGHT.items():
+                response = await client.request(*request.split(), headers=headers)
 
-            assert (await client.request(method, path, headers=headers)).status_code == status
+                assert (request, response.status_code) == (request, status)
 
 
 async def test_refused_write_changes_nothing(service):
@@ -130,17 +113,8 @@ UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 JSON = {"Content-Type": "application/json"}
 NEVER_DONE = {"POST /countries/refresh": "?force=maybe", "DELETE /auth/token": "?all=maybe"}
 """What would do something even without a body."""
-NOTHING = {
-    "name": "nowhere",
-    "user_id": 987654,
-    "address_id": 987654,
-    "key_id": 987654,
-    "ubid": UBID,
-    "state": "SENT",
-    "date": "1990-01-01",
-    "from": "1990-01-01",
-    "to": "1990-01-02",
-}
+NOTHING = {"user_id": 987654, "address_id": 987654, "key_id": 987654, "name": "nowhere", "ubid": UBID}
+NOTHING |= {"state": "SENT", "date": "1990-01-01", "from": "1990-01-01", "to": "1990-01-02"}
 """Parameters of paths, of which nothing is there."""
 
 
@@ -329,22 +303,13 @@ async def test_stranger_is_turned_away_before_the_body_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("key", "expected"),
-    [
-        ("", (1, "", "Wrong setting: ADMIN_API_KEY: is required when ENVIRONMENT=production\n")),
-        (KEY, (0, "", "")),
-    ],
-    ids=["without a key", "with a key"],
+    ("key", "code", "message"),
+    [("", 1, "Wrong setting: ADMIN_API_KEY: is required when ENVIRONMENT=production\n"), (KEY, 0, "")],
 )
-def test_production_starts_with_a_key_only(tmp_path, key, expected):
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "ENVIRONMENT": "production"}
-    run = subprocess.run(
-        [sys.executable, "-c", "import app.main"],
-        cwd=tmp_path,
-        env={**environment, "ADMIN_API_KEY": key},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_production_starts_with_a_key_only(tmp_path, key, code, message):
+    python = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    environment = {**python, "ENVIRONMENT": "production", "ADMIN_API_KEY": key}
+    command = [sys.executable, "-c", "import app.main"]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
-    assert (run.returncode, run.stdout, run.stderr) == expected
+    assert (run.returncode, run.stdout, run.stderr) == (code, "", message)

@@ -64,10 +64,8 @@ OPERATIONS = {
 
 def shape(app: FastAPI) -> list[tuple[Any, ...]]:
     """What every route is, without the one that an application made of it."""
-    contexts = list(iter_route_contexts(app.routes))
-    return [
-        (route.path, route.methods, route.name, route.endpoint.__qualname__) for route in contexts if route.endpoint
-    ]
+    routes = iter_route_contexts(app.routes)
+    return [(each.path, each.methods, each.name, each.endpoint.__qualname__) for each in routes if each.endpoint]
 
 
 @pytest.fixture(scope="module")
@@ -108,18 +106,26 @@ def test_document_lists_every_operation_and_no_other(document):
     ids = [operation["operationId"] for operations in document["paths"].values() for operation in operations.values()]
 
     assert listed == set(OPERATIONS)
+    assert "422" not in str(document["paths"])
+    assert "ValidationError" not in str(document)
+    picture = document["paths"]["/countries/image"]["get"]["responses"]["200"]["content"]
+    assert picture == {"image/png": {"schema": {"type": "string", "format": "binary"}}}
     assert len(set(ids)) == len(ids)
     assert document["info"]["title"] == "Country Data & Currency Exchange API"
     assert document["info"]["version"] == __version__
     assert "illustration, not a statistic" in document["info"]["description"]
 
 
-def test_every_operation_has_one_described_tag_and_a_summary(document, operation):
+def test_every_operation_has_one_described_tag_a_summary_and_described_parameters(document, operation):
     described = {tag["name"] for tag in document["tags"] if tag["description"]}
+    parameters = operation.get("parameters", ())
 
     assert len(operation["tags"]) == 1
     assert set(operation["tags"]) <= described
     assert operation["summary"]
+    assert [item["name"] for item in parameters if not item.get("description")] == []
+    assert "null" not in str([item["schema"] for item in parameters]), "a parameter is never null"
+    assert all(item["schema"].get("minLength", 1) > 0 for item in parameters), "nor blank in a query"
 
 
 def test_every_success_is_described_by_a_model_with_an_example_or_is_a_picture_or_text(document, operation):
@@ -132,9 +138,8 @@ def test_every_success_is_described_by_a_model_with_an_example_or_is_a_picture_o
     for media_type, content in success["content"].items():
         schemas = resolved(document, content["schema"])
         assert media_type in MEDIA_TYPES
-        assert media_type != "application/json" or all(
-            schema["properties"] and has_example(schema) for schema in schemas
-        )
+        if media_type == "application/json":
+            assert all(schema["properties"] and has_example(schema) for schema in schemas)
 
 
 def test_no_body_needs_a_name_that_a_generator_would_make_up(document, operation):
@@ -153,12 +158,6 @@ def test_titles_and_names_of_schemas_are_the_same_and_unique(document):
     assert [field for field in nested if "properties" in field or "properties" in str(field.get("items"))] == []
 
 
-def test_picture_is_only_a_picture(document):
-    content = document["paths"]["/countries/image"]["get"]["responses"]["200"]["content"]
-
-    assert content == {"image/png": {"schema": {"type": "string", "format": "binary"}}}
-
-
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_every_error_that_may_come_is_documented_in_the_one_shape(document, method, path):
     responses = document["paths"][path][method]["responses"]
@@ -171,11 +170,6 @@ def test_every_error_that_may_come_is_documented_in_the_one_shape(document, meth
             assert "content" not in response
             continue
         assert response["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ErrorBody"}
-
-
-def test_nothing_answers_422(document):
-    assert "422" not in str(document["paths"])
-    assert "ValidationError" not in str(document)
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
@@ -204,17 +198,11 @@ def test_passwords_go_in_and_never_out(document):
     assert all(schemas[name]["properties"]["password"]["writeOnly"] for name in with_password)
 
 
-def test_every_schema_and_every_parameter_is_described(document, operation):
-    schemas = document["components"]["schemas"]
+def test_every_schema_is_described_and_used(document):
+    schemas, text = document["components"]["schemas"], str(document)
 
     assert {name for name, schema in schemas.items() if not schema.get("description")} == set()
-    assert [item["name"] for item in operation.get("parameters", ()) if not item.get("description")] == []
-
-
-def test_every_schema_is_used(document):
-    text = str(document)
-
-    assert {name for name in document["components"]["schemas"] if f"/schemas/{name}'" not in text} == set()
+    assert {name for name in schemas if f"/schemas/{name}'" not in text} == set()
 
 
 def test_list_documents_its_headers_and_limits(document):
@@ -236,25 +224,11 @@ def test_links_lead_to_operations_and_name_parameters_of_theirs(document):
     assert all(link["parameters"].keys() <= operations[link["operationId"]] for link in links)
 
 
-def test_parameters_are_never_null_and_in_queries_never_blank(document, operation):
-    schemas = {item["name"]: item["schema"] for item in operation.get("parameters", ())}
-
-    assert "null" not in str(schemas)
-    assert all(schema.get("minLength", 1) > 0 for schema in schemas.values())
-
-
 def test_no_setting_reaches_a_route(document, tmp_path):
     """So the tests may let all applications share the routes of one."""
-    changed = {
-        "environment": "production",
-        "admin_api_key": "k" * 16,
-        "audit_webhook_url": "http://hook.example/x",
-        "cors_origins": "https://page.example",
-        "cache_max_bytes": 0,
-        "max_body_bytes": 1,
-        "log_requests": "all",
-        "token_hours": 1,
-    }
+    access = {"environment": "production", "admin_api_key": "k" * 16, "token_hours": 1}
+    urls = {"audit_webhook_url": "http://hook.example/x", "cors_origins": "https://page.example"}
+    changed = {"cache_max_bytes": 0, "max_body_bytes": 1, "log_requests": "all", **access, **urls}
     other = create_app(make_settings(database_url=f"sqlite:///{tmp_path}/x.db", **changed))
 
     assert other.openapi() == other.openapi() == document

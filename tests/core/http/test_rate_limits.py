@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 import pytest
 
-from app.core.config.settings import Settings
 from tests.conftest import COUNTRIES, RATES, Client, Service
 from tests.support.upstream import FakeUpstream, after
 
@@ -146,14 +145,10 @@ async def valkey() -> Any:
             await asyncio.to_thread(server.stop)
 
 
-async def test_processes_that_share_a_storage_share_the_limits_and_live_without_it(
-    service: Service, settings: Settings
-):
+async def test_processes_that_share_a_storage_share_the_limits_and_live_without_it(service: Service):
     async with valkey() as server:
-        shared: dict[str, Any] = {
-            "rate_limit_reads": "3/hour",
-            "rate_limit_storage": f"valkey://127.0.0.1:{server.port}/0",
-        }
+        storage = f"valkey://127.0.0.1:{server.port}/0"
+        shared: dict[str, Any] = {"rate_limit_reads": "3/hour", "rate_limit_storage": storage}
         async with service(**shared) as one, service(**shared) as other:
             codes = [(await client.get("/countries")).status_code for client in (one, other, one, other, one)]
             await asyncio.to_thread(server.stop)

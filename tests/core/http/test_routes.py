@@ -1,10 +1,14 @@
 """The route table: what it knows of each route, and which route it finds for a path."""
 
+from itertools import product
+
 import pytest
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import compile_path
 
 from app.core.http.access import Rule
+from app.core.http.dependencies import _snapshot
 from app.core.http.routes import RouteTable
 from app.main import create_app
 from tests.conftest import make_settings
@@ -37,11 +41,20 @@ def test_table_knows_each_operation_as_the_document_describes_it(app, table):
             assert route.is_cacheable == ("304" in operation["responses"])
 
 
+def test_route_with_a_snapshot_documents_304_which_lets_the_cache_keep_it(app):
+    contexts = [each for each in iter_route_contexts(app.routes) if isinstance(each.original_route, APIRoute)]
+    kept = {route.name for route in contexts if 304 in route.responses}
+    dependencies = {route.name: [each.call for each in route.dependant.dependencies] for route in contexts}
+    with_snapshot = {name for name, calls in dependencies.items() if _snapshot in calls}
+
+    assert len(with_snapshot) > 5
+    assert kept == with_snapshot | {"get_series", "get_root"}
+
+
 def test_facts_that_the_document_does_not_list(table):
     formats = {path: table.find_route(scope(path)).formats for path in ("/", "/countries", "/status")}
-    health = [
-        path for path in ("/", "/status", "/health/live", "/metrics") if table.find_route(scope(path)).is_about_health
-    ]
+    of_service = ("/", "/status", "/health/live", "/metrics")
+    health = [path for path in of_service if table.find_route(scope(path)).is_about_health]
     stream = table.find_route(scope("/tracking/sms_documents/1/stream", method="POST"))
 
     assert formats == {"/": {"html", "json"}, "/countries": {"csv", "json", "ndjson"}, "/status": set()}
@@ -76,14 +89,8 @@ def test_path_finds_its_route(table, path, template, parameters):
 
 def test_table_finds_no_path_that_the_router_does_not_match(app, table):
     pieces = ("", ".", "..", "a", "a..b", "...", "....", "\n", "%", "me", "image")
-    paths = [
-        f"/{first}/{one}{other}{end}"
-        for first in ("rates", "users", "countries")
-        for one in pieces
-        for other in pieces
-        for end in ("", "/", "/x", "\n")
-    ]
-    for path in paths:
+    for parts in product(("/rates/", "/users/", "/countries/"), pieces, pieces, ("", "/", "/x", "\n")):
+        path = "".join(parts)
         match = table.find(scope(path))
         if match is not None:
             found = compile_path(match.template)[0].match(path)
@@ -101,10 +108,7 @@ def test_routes_of_other_kinds_are_in_the_table_too():
     assert plain is not None
     assert below is not None
 
-    assert {method: route.rule for method, route in plain.routes.items()} == {
-        "GET": Rule.READER,
-        "PUT": Rule.ADMIN,
-        "PATCH": Rule.ADMIN,
-    }
+    rules = {method: route.rule for method, route in plain.routes.items()}
+    assert rules == {"GET": Rule.READER, "PUT": Rule.ADMIN, "PATCH": Rule.ADMIN}
     assert (below.template, list(below.routes), below.routes["GET"].parameters) == ("/files", ["GET"], None)
     assert plain.label == below.label == table.label(scope("/nowhere")) == "other"

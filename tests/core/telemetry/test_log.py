@@ -290,11 +290,7 @@ def test_lines_of_libraries_have_the_same_format_and_level():
 
     assert log.messages == [rf"{name} says 1 {{x}} <b>\n" for name in names]
     assert all(re.match(rf"{STAMP} \| WARNING \| - \| ", line) for line in log.lines)
-
-
-def test_exceptions_of_libraries_are_one_line_in_json():
     log = Log(log_format="json")
-
     try:
         raise ValueError("odd")
     except ValueError:
