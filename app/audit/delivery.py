@@ -11,13 +11,13 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.models import AuditEntry
 from app.audit.schemas import AuditEntryPublic
-from app.audit.webhook import post_json
 from app.core.config.settings import Settings
 from app.core.db.database import Database
 from app.core.db.lease import Lease, acquire, held, release, renew_in
 from app.core.db.types import ServerNow
 from app.core.errors import AppError
 from app.sources.chain import SourceFailed
+from app.sources.client import BadStatus
 
 WEBHOOK_LEASE: Final = "audit webhook"
 GATHER_SECONDS: Final = 0.2
@@ -120,20 +120,28 @@ class AuditDelivery:
     async def _send_batch(self, lease: Lease) -> None:
         """Send entries until one fails; later ones must not overtake it."""
         for entry in await self._undelivered(limit=_BATCH):
-            content = entry.model_dump(mode="json")
             try:
-                await post_json(self._http, self._url, content, timeout=WEBHOOK_SECONDS)
+                await self._post(entry)
             except SourceFailed as error:
-                self._be_silent(error)
+                pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures, 10))
+                self._failures += 1
+                self._silent_until = asyncio.get_running_loop().time() + pause
+                logger.warning("The audit webhook {}; trying again in {:g} s", error, pause)
                 return
             self._failures = 0
             await self._mark_delivered(lease, entry.id)
 
-    def _be_silent(self, error: SourceFailed) -> None:
-        self._failures += 1
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10))
-        self._silent_until = asyncio.get_running_loop().time() + pause
-        logger.warning("The audit webhook {}; trying again in {:g} s", error, pause)
+    async def _post(self, entry: AuditEntryPublic) -> None:
+        """Call the webhook, without reading the body of its answer; raises SourceFailed."""
+        content = entry.model_dump(mode="json")
+        try:
+            async with asyncio.timeout(WEBHOOK_SECONDS), self._http.stream("POST", self._url, json=content) as response:
+                if not response.is_success:
+                    raise BadStatus(response.status_code)
+        except TimeoutError as error:
+            raise SourceFailed(f"timed out after {WEBHOOK_SECONDS:g} s") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise SourceFailed(f"could not be reached ({type(error).__name__})") from error
 
     async def _undelivered(self, *, limit: int) -> list[AuditEntryPublic]:
         query = select(AuditEntry).where(col(AuditEntry.delivered_at).is_(None)).order_by(col(AuditEntry.id))

@@ -39,9 +39,14 @@ async def record(
         object_type: Such as ``User``.
         object_id: Id or name; None if the change is about all objects of the type.
         before: Fields of the object before the change, JSON-serializable, without secrets.
-        after: Fields after the change; only differences are stored.
+        after: Fields after the change. Only differences are stored, with None where one side lacks the field.
     """
     database, actor = database_of(session), ACTOR.get()
+    changes = {
+        name: {"before": before.get(name), "after": after.get(name)}
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
+    }
     shown_id = None if object_id is None else str(object_id)
     values = {
         "at": ServerNow(),
@@ -51,7 +56,7 @@ async def record(
         "actor": actor.name,
         "actor_id": actor.user_id,
         "request_id": REQUEST_ID.get(),
-        "changes": json.dumps(differences(before, after), ensure_ascii=False),
+        "changes": json.dumps(changes, ensure_ascii=False),
         "logged_at": ServerNow(),
         "delivered_at": None if database.has_webhook else ServerNow(),
     }
@@ -62,12 +67,3 @@ async def record(
         database.audited.set()
 
     call_after_commit(session, announce)
-
-
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return ``before`` and ``after`` of each field that differs; None where one side lacks the field."""
-    return {
-        name: {"before": before.get(name), "after": after.get(name)}
-        for name in {**before, **after}
-        if before.get(name) != after.get(name)
-    }

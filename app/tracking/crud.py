@@ -1,7 +1,6 @@
 """Queries and changes of transfers and documents."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final
 
 from sqlmodel import col, delete, func, select, update
@@ -12,16 +11,8 @@ from app.core.db.queries import execute, select_columns
 from app.core.db.types import ServerNow
 from app.core.db.upsert import upsert
 from app.core.errors import AppError
+from app.tracking import schemas
 from app.tracking.models import Document, State, Transfer
-from app.tracking.schemas import (
-    DocumentFilters,
-    DocumentInput,
-    DocumentPublic,
-    TransferCreate,
-    TransferDetails,
-    TransferFilters,
-    TransferPublic,
-)
 
 _MANY_DOCUMENTS_SECONDS: Final = 60.0
 """Time limit for a change of many documents. Advancing 412,343 of them takes MariaDB 4 s, and storing 5000 can take as
@@ -64,64 +55,60 @@ class StepBackwards(AppError):
 
 
 class Tracking:
-    """Transfers and documents in the database. Routes get it through a dependency, which tests override."""
+    """Transfers and documents in the database. Routes get it through a dependency, which tests override.
+
+    Methods that read or change a transfer or its documents raise TransferNotFound if no transfer has the UBID;
+    ``put_documents()`` raises TransferMissing.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def put_transfer(self, new: TransferCreate) -> TransferPublic:
+    async def put_transfer(self, new: schemas.TransferCreate) -> schemas.TransferPublic:
         """Store a transfer; an existing one is reset, and keeps its documents."""
 
-        async def store(session: AsyncSession) -> TransferPublic:
-            row = {**new.model_dump(), "fallbackCount": 0, "state": State.INIT, "when": await _now(session)}
+        async def store(session: AsyncSession) -> schemas.TransferPublic:
+            when = (await execute(session, select_columns(ServerNow()))).scalar_one()
+            row = {**new.model_dump(), "fallbackCount": 0, "state": State.INIT, "when": when}
             await upsert(session, Transfer, [row], key="UBID")
-            return TransferPublic(**row)
+            return schemas.TransferPublic(**row)
 
         return await self._database.transaction(store, repeatable=True)
 
-    async def list_transfers(self, filters: TransferFilters) -> tuple[list[TransferPublic], int]:
+    async def list_transfers(self, filters: schemas.TransferFilters) -> tuple[list[schemas.TransferPublic], int]:
         """Return a page of transfers, newest first, and the total number of matches."""
         conditions = [] if filters.state is None else [col(Transfer.state) == filters.state.value]
         query = select(Transfer).where(*conditions).order_by(col(Transfer.when).desc(), col(Transfer.UBID).desc())
         async with self._database.reading() as session:
             rows = await session.exec(query.limit(filters.limit).offset(filters.offset))
-            transfers = [TransferPublic.model_validate(transfer) for transfer in rows]
+            transfers = [schemas.TransferPublic.model_validate(transfer) for transfer in rows]
             total = (await session.exec(select(func.count()).select_from(Transfer).where(*conditions))).one()
         return transfers, total
 
-    async def get_transfer(self, ubid: str) -> TransferDetails:
-        """Return one transfer, with the number of its documents by state.
-
-        Raises:
-            TransferNotFound: No transfer has this UBID.
-        """
+    async def get_transfer(self, ubid: str) -> schemas.TransferDetails:
+        """Return one transfer, with the number of its documents by state."""
         async with self._database.reading() as session:
-            transfer = TransferPublic.model_validate(await _read(session, ubid))
-            return TransferDetails(**transfer.model_dump(), states=await _count(session, ubid))
+            transfer = schemas.TransferPublic.model_validate(await _read(session, ubid))
+            return schemas.TransferDetails(**transfer.model_dump(), states=await _count(session, ubid))
 
-    async def advance_transfer(self, ubid: str, state: State) -> TransferPublic:
+    async def advance_transfer(self, ubid: str, state: State) -> schemas.TransferPublic:
         """Move a transfer forward to a state; its current state changes nothing.
 
         Raises:
-            TransferNotFound: No transfer has this UBID.
             StepBackwards: The transfer is in a later state.
         """
 
-        async def advance(session: AsyncSession) -> TransferPublic:
+        async def advance(session: AsyncSession) -> schemas.TransferPublic:
             transfer = await _read(session, ubid, lock=True)
             if transfer.state in state.later:
                 raise StepBackwards(state, transfer.state)
             transfer.state = state.value
-            return TransferPublic.model_validate(transfer)
+            return schemas.TransferPublic.model_validate(transfer)
 
         return await self._database.transaction(advance, repeatable=True)
 
     async def delete_transfer(self, ubid: str) -> None:
-        """Delete a transfer with all its documents.
-
-        Raises:
-            TransferNotFound: No transfer has this UBID.
-        """
+        """Delete a transfer with all its documents."""
 
         async def remove(session: AsyncSession) -> None:
             await _read(session, ubid, lock=True)
@@ -129,7 +116,7 @@ class Tracking:
 
         await self._database.transaction(remove, seconds=_MANY_DOCUMENTS_SECONDS)
 
-    async def put_documents(self, ubid: str, documents: Sequence[DocumentInput]) -> int:
+    async def put_documents(self, ubid: str, documents: Sequence[schemas.DocumentInput]) -> int:
         """Store documents of a transfer in one transaction; existing ones are reset.
 
         Args:
@@ -138,19 +125,18 @@ class Tracking:
 
         Returns:
             Number of documents stored.
-
-        Raises:
-            TransferMissing: No transfer has this UBID.
         """
         # Sorted by key, so that two requests with the same documents do not deadlock.
         unique = dict(sorted({document.uniqueId: document for document in documents}.items()))
 
         async def store(session: AsyncSession) -> int:
-            when = await _lock_transfer(session, ubid)
-            rows = [
-                {"UBID": ubid, **vars(document), "state": State.INIT.value, "when": when}
-                for document in unique.values()
-            ]
+            # The lock keeps the transfer from being deleted until the commit.
+            query = select_columns(ServerNow()).where(col(Transfer.UBID) == ubid).with_for_update(read=True)
+            when = (await execute(session, query)).scalar()
+            if when is None:
+                raise TransferMissing(ubid)
+            added = {"UBID": ubid, "state": State.INIT.value, "when": when}
+            rows = [{**vars(document), **added} for document in unique.values()]
             await upsert(session, Document, rows, key="UBID,uniqueId")
             return len(rows)
 
@@ -158,33 +144,29 @@ class Tracking:
         return await self._database.transaction(store, repeatable=True, seconds=seconds)
 
     async def count_documents(self, ubid: str) -> int:
-        """Return the number of stored documents of a transfer.
-
-        Raises:
-            TransferNotFound: No transfer has this UBID.
-        """
+        """Return the number of stored documents of a transfer."""
         return sum((await self.get_transfer(ubid)).states.values())
 
-    async def list_documents(self, ubid: str, filters: DocumentFilters) -> tuple[list[DocumentPublic], bool]:
+    async def list_documents(
+        self, ubid: str, filters: schemas.DocumentFilters
+    ) -> tuple[list[schemas.DocumentPublic], bool]:
         """Return a page of documents, sorted by id.
 
         Returns:
             At most ``filters.limit`` documents, fewer if their data are large; and whether there may be more.
-
-        Raises:
-            TransferNotFound: No transfer has this UBID.
         """
         page: list[Document] = []
+        query = select(Document).where(ubid == Document.UBID).order_by(col(Document.uniqueId))
         async with self._database.reading() as session:
             await _read(session, ubid)
-            after, size, has_more = filters.after, 0, True
+            after, size, has_more = filters.after or "", 0, True
             while has_more and len(page) < filters.limit and size < _MAX_PAGE:
                 wanted = min(_DOCUMENTS_AT_ONCE, filters.limit - len(page))
-                found = await _read_documents(session, ubid, after, wanted)
+                found = (await session.exec(query.where(col(Document.uniqueId) > after).limit(wanted))).all()
                 page += found
                 size += sum(len(document.data) for document in found)
                 after, has_more = found[-1].uniqueId if found else after, len(found) == wanted
-            return [DocumentPublic.model_validate(document) for document in page], has_more
+            return [schemas.DocumentPublic.model_validate(document) for document in page], has_more
 
     async def advance_documents(self, ubid: str, state: State) -> int:
         """Move all documents of a transfer forward to a state.
@@ -193,7 +175,6 @@ class Tracking:
             Number of documents that were in an earlier state.
 
         Raises:
-            TransferNotFound: No transfer has this UBID.
             StepBackwards: A document is in a later state; none was changed.
         """
 
@@ -220,27 +201,6 @@ async def _read(session: AsyncSession, ubid: str, *, lock: bool = False) -> Tran
     if transfer is None:
         raise TransferNotFound
     return transfer
-
-
-async def _read_documents(session: AsyncSession, ubid: str, after: str | None, limit: int) -> Sequence[Document]:
-    query = select(Document).where(ubid == Document.UBID).order_by(col(Document.uniqueId)).limit(limit)
-    if after is not None:
-        query = query.where(col(Document.uniqueId) > after)
-    return (await session.exec(query)).all()
-
-
-async def _lock_transfer(session: AsyncSession, ubid: str) -> datetime:
-    """Keep a transfer from being deleted until the commit; the time by the database's clock."""
-    query = select_columns(ServerNow()).where(col(Transfer.UBID) == ubid).with_for_update(read=True)
-    when: datetime | None = (await execute(session, query)).scalar()
-    if when is None:
-        raise TransferMissing(ubid)
-    return when
-
-
-async def _now(session: AsyncSession) -> datetime:
-    when: datetime = (await execute(session, select_columns(ServerNow()))).scalar_one()
-    return when
 
 
 async def _count(session: AsyncSession, ubid: str) -> dict[State, int]:

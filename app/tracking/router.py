@@ -9,21 +9,9 @@ from app.core.http.dependencies import DatabaseDep
 from app.core.http.errors import documented
 from app.core.http.openapi import links
 from app.core.http.paging import PAGE_HEADERS, page_headers
+from app.tracking import schemas
 from app.tracking.crud import Tracking
 from app.tracking.models import State
-from app.tracking.schemas import (
-    DocumentBatch,
-    DocumentFilters,
-    DocumentInput,
-    DocumentPublic,
-    DocumentsResult,
-    StreamResult,
-    TransferCreate,
-    TransferDetails,
-    TransferFilters,
-    TransferPublic,
-    Ubid,
-)
 from app.tracking.stream import store_stream
 
 router = APIRouter(prefix="/tracking", tags=["tracking"])
@@ -41,7 +29,7 @@ _TRANSFER_LINKS: Final = links(
 )
 _BATCH_LINKS: Final = links(*_DOCUMENTS, ubid="$request.body#/UBID")
 TrackingDep = Annotated[Tracking, Depends(get_tracking)]
-UbidParam = Annotated[Ubid, Path(examples=["0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"])]
+UbidParam = Annotated[schemas.Ubid, Path(examples=["0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"])]
 StateParam = Annotated[State, Path(description="New state; only forward: INIT, SENT, DONE.")]
 
 _NDJSON: Final = {
@@ -65,7 +53,7 @@ _NDJSON: Final = {
     responses={201: {"links": _TRANSFER_LINKS}, **documented()},
     openapi_extra=access(Rule.EDITOR),
 )
-async def put_transfer(tracking: TrackingDep, body: TransferCreate) -> TransferPublic:
+async def put_transfer(tracking: TrackingDep, body: schemas.TransferCreate) -> schemas.TransferPublic:
     return await tracking.put_transfer(body)
 
 
@@ -77,8 +65,8 @@ async def put_transfer(tracking: TrackingDep, body: TransferCreate) -> TransferP
     openapi_extra=access(Rule.EDITOR_IN_PRODUCTION),
 )
 async def list_transfers(
-    request: Request, tracking: TrackingDep, filters: Annotated[TransferFilters, Query()], response: Response
-) -> list[TransferPublic]:
+    request: Request, tracking: TrackingDep, filters: Annotated[schemas.TransferFilters, Query()], response: Response
+) -> list[schemas.TransferPublic]:
     transfers, total = await tracking.list_transfers(filters)
     response.headers.update(page_headers(request, total, filters.limit, filters.offset))
     return transfers
@@ -90,7 +78,7 @@ async def list_transfers(
     responses=documented(404, 503),
     openapi_extra=access(Rule.EDITOR_IN_PRODUCTION),
 )
-async def get_transfer(tracking: TrackingDep, ubid: UbidParam) -> TransferDetails:
+async def get_transfer(tracking: TrackingDep, ubid: UbidParam) -> schemas.TransferDetails:
     return await tracking.get_transfer(ubid)
 
 
@@ -101,7 +89,7 @@ async def get_transfer(tracking: TrackingDep, ubid: UbidParam) -> TransferDetail
     responses=documented(404, 409),
     openapi_extra=access(Rule.EDITOR),
 )
-async def advance_transfer(tracking: TrackingDep, ubid: UbidParam, state: StateParam) -> TransferPublic:
+async def advance_transfer(tracking: TrackingDep, ubid: UbidParam, state: StateParam) -> schemas.TransferPublic:
     return await tracking.advance_transfer(ubid, state)
 
 
@@ -125,7 +113,7 @@ async def delete_transfer(tracking: TrackingDep, ubid: UbidParam) -> None:
     responses={201: {"links": _BATCH_LINKS}, **documented(409)},
     openapi_extra=access(Rule.EDITOR),
 )
-async def put_documents(tracking: TrackingDep, batch: DocumentBatch) -> DocumentsResult:
+async def put_documents(tracking: TrackingDep, batch: schemas.DocumentBatch) -> schemas.DocumentsResult:
     number = await tracking.put_documents(batch.UBID, batch.documents)
     return _result("Inserted {} document(s)", number, batch.UBID)
 
@@ -140,12 +128,12 @@ async def put_documents(tracking: TrackingDep, batch: DocumentBatch) -> Document
     responses=documented(409),
     openapi_extra={**access(Rule.EDITOR), **_NDJSON},
 )
-async def stream_documents(request: Request, tracking: TrackingDep, ubid: UbidParam) -> StreamResult:
-    async def store(documents: list[DocumentInput]) -> None:
+async def stream_documents(request: Request, tracking: TrackingDep, ubid: UbidParam) -> schemas.StreamResult:
+    async def store(documents: list[schemas.DocumentInput]) -> None:
         await tracking.put_documents(ubid, documents)
 
     lines, batches = await store_stream(request.stream(), store)
-    return StreamResult(UBID=ubid, lines=lines, batches=batches)
+    return schemas.StreamResult(UBID=ubid, lines=lines, batches=batches)
 
 
 @router.get(
@@ -154,7 +142,7 @@ async def stream_documents(request: Request, tracking: TrackingDep, ubid: UbidPa
     responses=documented(404, 503),
     openapi_extra=access(Rule.EDITOR_IN_PRODUCTION),
 )
-async def count_documents(tracking: TrackingDep, ubid: UbidParam) -> DocumentsResult:
+async def count_documents(tracking: TrackingDep, ubid: UbidParam) -> schemas.DocumentsResult:
     return _result("Found {} document(s)", await tracking.count_documents(ubid), ubid)
 
 
@@ -171,9 +159,9 @@ async def list_documents(
     request: Request,
     tracking: TrackingDep,
     ubid: UbidParam,
-    filters: Annotated[DocumentFilters, Query()],
+    filters: Annotated[schemas.DocumentFilters, Query()],
     response: Response,
-) -> list[DocumentPublic]:
+) -> list[schemas.DocumentPublic]:
     documents, may_go_on = await tracking.list_documents(ubid, filters)
     if may_go_on:
         next_page = request.url.include_query_params(after=documents[-1].uniqueId, limit=filters.limit)
@@ -188,11 +176,11 @@ async def list_documents(
     responses=documented(404, 409),
     openapi_extra=access(Rule.EDITOR),
 )
-async def advance_documents(tracking: TrackingDep, ubid: UbidParam, state: StateParam) -> DocumentsResult:
+async def advance_documents(tracking: TrackingDep, ubid: UbidParam, state: StateParam) -> schemas.DocumentsResult:
     number = await tracking.advance_documents(ubid, state)
     return _result(f"Updated state to '{state}' in {{}} row(s)", number, ubid)
 
 
-def _result(what: str, number: int, ubid: str) -> DocumentsResult:
+def _result(what: str, number: int, ubid: str) -> schemas.DocumentsResult:
     """The sentence that the API contract prescribes."""
-    return DocumentsResult(result=f"{what.format(number)} for UBID '{ubid}' in table tracking.sms_documents")
+    return schemas.DocumentsResult(result=f"{what.format(number)} for UBID '{ubid}' in table tracking.sms_documents")

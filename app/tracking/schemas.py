@@ -1,25 +1,17 @@
 """Request and response schemas of transfers and documents. Field names are those of the original service."""
 
 import json
+import re
 from datetime import datetime
 from typing import Annotated, Any, Final
-from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    field_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 from pydantic.config import JsonDict
 from pydantic_core import to_json
 
 from app.core.http.bodies import SHOWN_LINE, RequestBody, integral_float_to_int, shown_line
 from app.core.http.paging import LimitField, OffsetField
-from app.tracking.models import State
+from app.tracking.models import UBID_PATTERN, State
 
 MAX_DOCUMENTS: Final = 5000
 MAX_DATA: Final = 65_536
@@ -35,16 +27,13 @@ _TRANSFER: Final[JsonDict] = {
 }
 _DOCUMENT: Final[JsonDict] = {"SMScount": 1, "uniqueId": "A000000001", "data": {"to": "+233201234567"}}
 _WHEN: Final = "2026-11-21T09:17:00.250000Z"
+_STORED: Final[JsonDict] = {**_TRANSFER, "fallbackCount": 0, "when": _WHEN}
 
 
 def _canonical(ubid: str) -> str:
-    try:
-        canonical = str(UUID(ubid))
-    except ValueError:
-        canonical = None
-    if canonical is None or canonical != ubid.lower():
-        raise ValueError("must be a UUID, such as 0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10")
-    return canonical
+    if not re.fullmatch(UBID_PATTERN, ubid.lower()):
+        raise ValueError(f"must be a UUID, such as {_UBID}")
+    return ubid.lower()
 
 
 def _as_json(value: object) -> str:
@@ -55,9 +44,8 @@ def _as_json(value: object) -> str:
         # This refuses what no response could show: unpaired surrogates and extreme nesting.
         text = to_json(value, inf_nan_mode="constants")
     except ValueError as error:
-        raise ValueError(
-            "must not contain an unpaired surrogate" if "surrogate" in str(error) else _TOO_DEEP
-        ) from error
+        why = "must not contain an unpaired surrogate" if "surrogate" in str(error) else _TOO_DEEP
+        raise ValueError(why) from error
     # JSON parsers have different depth limits. Counting brackets first is cheaper than measuring the depth.
     if len(text) > 2 * MAX_DEPTH and text.count(b"{") + text.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise ValueError(_TOO_DEEP)
@@ -106,10 +94,7 @@ class TransferCreate(RequestBody):
 class TransferPublic(BaseModel):
     """A batch of SMS and its state."""
 
-    model_config = ConfigDict(
-        from_attributes=True,
-        json_schema_extra={"examples": [{**_TRANSFER, "fallbackCount": 0, "when": _WHEN, "state": "INIT"}]},
-    )
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [{**_STORED, "state": "INIT"}]})
 
     UBID: str
     SMScount: int = Field(description="Number of SMS in the batch; a long message takes several.")
@@ -125,17 +110,7 @@ class TransferDetails(TransferPublic):
     """A batch of SMS with the number of its stored documents by state."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    **_TRANSFER,
-                    "fallbackCount": 0,
-                    "when": _WHEN,
-                    "state": "SENT",
-                    "states": {"INIT": 0, "SENT": 1, "DONE": 1},
-                }
-            ]
-        },
+        json_schema_extra={"examples": [{**_STORED, "state": "SENT", "states": {"INIT": 0, "SENT": 1, "DONE": 1}}]}
     )
 
     states: dict[State, int] = Field(description="Number of stored documents by state.")

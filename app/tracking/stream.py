@@ -70,7 +70,8 @@ async def store_stream(chunks: AsyncIterator[bytes], store: Store) -> tuple[int,
 
     async def flush() -> None:
         nonlocal waiting, size, stored, batches
-        documents = await asyncio.to_thread(_parse, waiting)
+        # One by one: joined to one JSON array, lines that are invalid alone could be valid together.
+        documents = await asyncio.to_thread(lambda: [parse_line(number, line) for number, line in waiting])
         await store(documents)
         stored, batches = stored + len(documents), batches + 1
         waiting, size = [], 0
@@ -93,11 +94,6 @@ async def store_stream(chunks: AsyncIterator[bytes], store: Store) -> tuple[int,
         error.details = f"{error.details}; stored: {stored} document(s) from earlier lines"
         raise
     return stored, batches
-
-
-def _parse(lines: list[tuple[int, bytes]]) -> list[DocumentInput]:
-    # One by one: joined to one JSON array, lines that are invalid alone could be valid together.
-    return [parse_line(number, line) for number, line in lines]
 
 
 def parse_line(number: int, line: bytes) -> DocumentInput:
