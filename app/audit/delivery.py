@@ -14,6 +14,7 @@ from app.audit.schemas import AuditEntryPublic
 from app.core.config.settings import Settings
 from app.core.db.database import Database
 from app.core.db.lease import Lease, acquire, held, release, renew_in
+from app.core.db.queries import execute
 from app.core.db.types import ServerNow
 from app.core.errors import AppError
 from app.sources.chain import SourceFailed
@@ -153,8 +154,8 @@ class AuditDelivery:
 
         async def mark(session: AsyncSession) -> None:
             await renew_in(session, lease)
-            statement = update(AuditEntry).where(col(AuditEntry.id) == entry_id).values(delivered_at=ServerNow())
-            await session.exec(statement.execution_options(synchronize_session=False))
+            is_sent = col(AuditEntry.id) == entry_id
+            await execute(session, update(AuditEntry).where(is_sent).values(delivered_at=ServerNow()))
 
         await self._database.transaction(mark, repeatable=True)
 

@@ -184,13 +184,8 @@ class Tracking:
             further = [later for later in state.later if states[State(later)]]
             if further:
                 raise StepBackwards(state, further[0])
-            result = await session.exec(
-                update(Document)
-                .where(col(Document.UBID) == ubid, col(Document.state).in_(_EARLIER[state]))
-                .values(state=state.value)
-                .execution_options(synchronize_session=False)
-            )
-            return result.rowcount
+            is_earlier = (col(Document.UBID) == ubid, col(Document.state).in_(_EARLIER[state]))
+            return (await execute(session, update(Document).where(*is_earlier).values(state=state.value))).rowcount
 
         return await self._database.transaction(advance, seconds=_MANY_DOCUMENTS_SECONDS)
 

@@ -32,17 +32,11 @@ TrackingDep = Annotated[Tracking, Depends(get_tracking)]
 UbidParam = Annotated[schemas.Ubid, Path(examples=["0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"])]
 StateParam = Annotated[State, Path(description="New state; only forward: INIT, SENT, DONE.")]
 
-_NDJSON: Final = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/x-ndjson": {
-                "schema": {"type": "string", "description": "One document per line, each at most 128 KiB."},
-                "example": '{"SMScount":1,"uniqueId":"A000000001","data":{"to":"+233201234567"}}\n',
-            }
-        },
-    }
+_LINES: Final = {
+    "schema": {"type": "string", "description": "One document per line, each at most 128 KiB."},
+    "example": '{"SMScount":1,"uniqueId":"A000000001","data":{"to":"+233201234567"}}\n',
 }
+_NDJSON: Final = {"requestBody": {"required": True, "content": {"application/x-ndjson": _LINES}}}
 
 
 @router.post(

@@ -37,9 +37,7 @@ async def create_token(
     response: Response,
 ) -> TokenPublic:
     response.headers["Cache-Control"] = "no-store"
-    return await sign_in.sign_in(
-        database, passwords, throttle, form.username, form.password.get_secret_value(), lifetime=lifetime
-    )
+    return await sign_in.sign_in(database, passwords, throttle, form, lifetime)
 
 
 @router.delete(

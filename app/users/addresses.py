@@ -1,13 +1,18 @@
-"""Queries and changes of the addresses of an account."""
+"""Queries and changes of the addresses of an account.
+
+Changes raise UserNotFound if no account has the id. If the account has no address with the id, AddressNotFound is
+raised, and if it does not match ``if_match``, PreconditionFailed; see ``crud.update_user()``.
+"""
 
 from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.record import record
 from app.core.db.database import Database
+from app.core.db.queries import execute
 from app.core.db.types import ServerNow
 from app.core.errors import AppError
-from app.users.crud import get_user, lock_user
+from app.users.crud import lock_user
 from app.users.models import Address, User
 from app.users.schemas import MAX_ADDRESSES, AddressInput, AddressPublic
 
@@ -29,21 +34,8 @@ class TooManyAddresses(AppError):
         super().__init__(f"An account can have at most {MAX_ADDRESSES} addresses; delete one first")
 
 
-async def list_addresses(session: AsyncSession, user_id: int) -> list[AddressPublic]:
-    """Return the addresses of an account in the order in which they were added.
-
-    Raises:
-        UserNotFound: No account has this id.
-    """
-    return (await get_user(session, user_id)).addresses
-
-
 async def get_address(session: AsyncSession, user_id: int, address_id: int) -> AddressPublic:
-    """Return one address.
-
-    Raises:
-        AddressNotFound: The account has no address with this id.
-    """
+    """Return one address."""
     query = select(Address).where(Address.id == address_id, Address.user_id == user_id)
     address = (await session.exec(query)).first()
     if address is None:
@@ -55,7 +47,6 @@ async def add_address(database: Database, user_id: int, new: AddressInput) -> Ad
     """Add an address to an account.
 
     Raises:
-        UserNotFound: No account has this id.
         TooManyAddresses: It has the maximum number.
     """
 
@@ -75,13 +66,7 @@ async def add_address(database: Database, user_id: int, new: AddressInput) -> Ad
 async def replace_address(
     database: Database, user_id: int, address_id: int, new: AddressInput, *, if_match: str | None
 ) -> AddressPublic:
-    """Replace an address.
-
-    Raises:
-        UserNotFound: No account has this id.
-        AddressNotFound: The account has no address with this id.
-        PreconditionFailed: The address does not match ``if_match``; see ``crud.update_user()``.
-    """
+    """Replace an address."""
 
     async def store(session: AsyncSession) -> AddressPublic:
         await lock_user(session, user_id)
@@ -89,8 +74,7 @@ async def replace_address(
         before.require_match(if_match)
         after = before.model_copy(update=new.model_dump())
         if after != before:
-            statement = update(Address).where(col(Address.id) == address_id).values(**new.model_dump())
-            await session.exec(statement.execution_options(synchronize_session=False))
+            await execute(session, update(Address).where(col(Address.id) == address_id).values(**new.model_dump()))
             await _record(session, "UPDATE_ADDRESS", after, before=before, after=after)
         return after
 
@@ -98,13 +82,7 @@ async def replace_address(
 
 
 async def delete_address(database: Database, user_id: int, address_id: int, *, if_match: str | None) -> None:
-    """Delete an address.
-
-    Raises:
-        UserNotFound: No account has this id.
-        AddressNotFound: The account has no address with this id.
-        PreconditionFailed: The address does not match ``if_match``; see ``crud.update_user()``.
-    """
+    """Delete an address."""
 
     async def remove(session: AsyncSession) -> None:
         await lock_user(session, user_id)
@@ -118,7 +96,6 @@ async def delete_address(database: Database, user_id: int, address_id: int, *, i
 
 async def _record(session: AsyncSession, action: str, address: AddressPublic, **states: AddressPublic) -> None:
     """Set the account's ``updated_at``, and add an entry to the audit trail."""
-    statement = update(User).where(col(User.id) == address.user_id).values(updated_at=ServerNow())
-    await session.exec(statement.execution_options(synchronize_session=False))
+    await execute(session, update(User).where(col(User.id) == address.user_id).values(updated_at=ServerNow()))
     shown = {when: state.model_dump(exclude={"id", "user_id"}) for when, state in states.items()}
     await record(session, action, "Address", f"{address.user_id}/{address.id}", **shown)

@@ -6,10 +6,10 @@ import hmac
 import re
 import secrets
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from loguru import logger
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import and_, or_
 from sqlmodel import col, delete, insert, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -29,6 +29,21 @@ _LAST_USE_SECONDS: Final = 60
 """``last_used_at`` of a key is written at most once in this time."""
 _WRITE_SECONDS: Final = 0.5
 """How long a request waits for that write."""
+_USE_IS_OLD: Final = or_(
+    col(Credential.last_used_at).is_(None), col(Credential.last_used_at) <= ServerNow(-_LAST_USE_SECONDS)
+)
+_OWNERS: Final = (
+    select_columns(
+        Credential.digest,
+        col(Credential.id).label("credential_id"),
+        and_(col(Credential.kind) == "key", _USE_IS_OLD).label("is_use_old"),
+        col(User.id).label("user_id"),
+        User.email,
+        User.role,
+    )
+    .join_from(Credential, User, col(Credential.user_id) == col(User.id))
+    .where(col(Credential.expires_at) > ServerNow(), col(User.is_active).is_(True))
+)
 
 
 class CredentialEnded(Unauthorized):
@@ -115,7 +130,8 @@ async def find_principal(database: Database, kind: str, secret: bytes) -> Princi
         return None
     hashed = digest(secret.decode())
     async with database.reading() as session:
-        row = (await execute(session, _owner_of(kind, hashed))).first()
+        query = _OWNERS.where(col(Credential.digest) == hashed, col(Credential.kind) == kind)
+        row = (await execute(session, query)).first()
     if row is None or not hmac.compare_digest(row.digest, hashed):
         return None
     if row.is_use_old:
@@ -123,29 +139,12 @@ async def find_principal(database: Database, kind: str, secret: bytes) -> Princi
     return Principal(row.email, Role(row.role), row.user_id, row.credential_id)
 
 
-def _owner_of(kind: str, hashed: str) -> Any:
-    is_usable = (col(Credential.expires_at) > ServerNow(), col(User.is_active).is_(True))
-    query = select_columns(
-        Credential.digest,
-        col(Credential.id).label("credential_id"),
-        and_(col(Credential.kind) == "key", _use_is_old()).label("is_use_old"),
-        col(User.id).label("user_id"),
-        User.email,
-        User.role,
-    ).join_from(Credential, User, col(Credential.user_id) == col(User.id))
-    return query.where(col(Credential.digest) == hashed, col(Credential.kind) == kind, *is_usable)
-
-
-def _use_is_old() -> ColumnElement[bool]:
-    return or_(col(Credential.last_used_at).is_(None), col(Credential.last_used_at) <= ServerNow(-_LAST_USE_SECONDS))
-
-
 async def _write_last_use(database: Database, credential_id: int) -> None:
     """Write ``last_used_at`` of a key; if that fails, as on a read-only server, the key works all the same."""
 
     async def write(session: AsyncSession) -> None:
-        statement = update(Credential).where(col(Credential.id) == credential_id, _use_is_old())
-        await session.exec(statement.values(last_used_at=ServerNow()).execution_options(synchronize_session=False))
+        is_due = (col(Credential.id) == credential_id, _USE_IS_OLD)
+        await execute(session, update(Credential).where(*is_due).values(last_used_at=ServerNow()))
 
     try:
         async with asyncio.timeout(_WRITE_SECONDS):

@@ -1,6 +1,6 @@
 """Queries and changes of accounts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from sqlalchemy.exc import IntegrityError
@@ -17,9 +17,10 @@ from app.core.http.access import Forbidden, Principal, Role
 from app.users.credentials import check_still_held, revoke_all
 from app.users.models import Address, User
 from app.users.passwords import Passwords
-from app.users.schemas import UserCreate, UserFilters, UserPublic, UserReplace, UserSort, UserUpdate, email_key
+from app.users.schemas import UserCreate, UserFilters, UserPublic, UserReplace, UserUpdate, email_key
 
 _ADMIN_FIELDS: Final = ("role", "is_active")
+_SORT_COLUMNS: Final[Mapping[str, Any]] = {"name": User.name_key, "email": User.email_key, "created": User.created_at}
 _MAX_NAME_KEY: Final = 450
 _WITH_ADDRESSES: Final = selectinload(User.addresses, chunksize=1000)  # type: ignore[arg-type]  # SQLModel types it as a list
 
@@ -43,25 +44,18 @@ class EmailTaken(AppError):
 
 async def list_users(session: AsyncSession, filters: UserFilters) -> tuple[list[UserPublic], int]:
     """Return a page of accounts with their addresses, and the total number of matches."""
-    conditions = _conditions(filters)
-    query = select(User).where(*conditions).order_by(*_order(filters.sort)).options(_WITH_ADDRESSES)
+    conditions = []
+    if filters.q is not None:
+        by_name = Contains(User.name_key, name_key(filters.q))
+        conditions = [or_(by_name, Contains(User.email_key, email_key(filters.q)))]
+    by, _, direction = filters.sort.value.rpartition("_")
+    order: list[Any] = [col(_SORT_COLUMNS[by]), col(User.id)]
+    if direction == "desc":
+        order = [column.desc() for column in order]
+    query = select(User).where(*conditions).order_by(*order).options(_WITH_ADDRESSES)
     users = (await session.exec(query.limit(filters.limit).offset(filters.offset))).all()
     total = (await session.exec(select(func.count()).select_from(User).where(*conditions))).one()
     return [UserPublic.model_validate(user) for user in users], total
-
-
-def _conditions(filters: UserFilters) -> Sequence[Any]:
-    if filters.q is None:
-        return ()
-    by_name = Contains(User.name_key, name_key(filters.q))
-    return (or_(by_name, Contains(User.email_key, email_key(filters.q))),)
-
-
-def _order(sort: UserSort) -> Sequence[Any]:
-    by, _, direction = sort.value.rpartition("_")
-    columns = {"name": User.name_key, "email": User.email_key, "created": User.created_at}
-    ordered = [col(columns[by]), col(User.id)]
-    return [column.desc() for column in ordered] if direction == "desc" else ordered
 
 
 async def get_user(session: AsyncSession, user_id: int) -> UserPublic:
@@ -105,7 +99,7 @@ async def create_user(database: Database, passwords: Passwords, new: UserCreate)
         await check_still_held(session)
         fields = new.model_dump(exclude={"password", "addresses"})
         addresses = [Address(**address.model_dump()) for address in new.addresses]
-        user = User(**fields, **_keys(fields), password_hash=password_hash, addresses=addresses)
+        user = User(**fields, **_keys(new), password_hash=password_hash, addresses=addresses)
         session.add(user)
         await _flush(session)
         created = await get_user(session, cast(int, user.id))
@@ -124,15 +118,10 @@ async def update_user(
     by: Principal,
     if_match: str | None,
 ) -> UserPublic:
-    """Change an account. A new password, a new role or deactivation revokes its tokens and keys.
+    """Change an account; unset fields keep their values.
 
-    Args:
-        database: The database.
-        passwords: Hashes a new password.
-        user_id: Id of the account.
-        changes: Unset fields keep their values.
-        by: The caller; only admins may change ``role`` and ``is_active``.
-        if_match: An ``If-Match`` header: change the account only if it has one of these entity tags. None: always.
+    A new password, a new role or deactivation revokes its tokens and keys. With ``if_match``, an ``If-Match`` header,
+    the account is changed only if it has one of these entity tags.
 
     Raises:
         UserNotFound: No account has this id.
@@ -149,8 +138,12 @@ async def update_user(
     async def store(session: AsyncSession) -> UserPublic:
         user = await lock_user(session, user_id)
         before = UserPublic.model_validate(user)
-        _check(before, fields, by, if_match)
-        user.sqlmodel_update(fields | _keys({**before.model_dump(), **fields}))
+        before.require_match(if_match)
+        wanted = before.model_copy(update=fields)
+        wrong = [name for name in _ADMIN_FIELDS if getattr(wanted, name) != getattr(before, name)]
+        if wrong and by.role is not Role.ADMIN:
+            raise Forbidden(dict.fromkeys(wrong, "only an admin may change this"))
+        user.sqlmodel_update(fields | _keys(wanted))
         await _flush(session)
         after = await get_user(session, user_id)
         if is_new_password or after.role != before.role or not after.is_active:
@@ -161,15 +154,6 @@ async def update_user(
         return after
 
     return await database.transaction(store)
-
-
-def _check(before: UserPublic, fields: Mapping[str, Any], by: Principal, if_match: str | None) -> None:
-    """Check the entity tag, and that the caller may change these fields."""
-    before.require_match(if_match)
-    if by.role is not Role.ADMIN:
-        wrong = [name for name in _ADMIN_FIELDS if fields.get(name, getattr(before, name)) != getattr(before, name)]
-        if wrong:
-            raise Forbidden(dict.fromkeys(wrong, "only an admin may change this"))
 
 
 async def delete_user(database: Database, user_id: int, *, if_match: str | None) -> None:
@@ -194,12 +178,12 @@ def _shown(user: UserPublic) -> dict[str, Any]:
     return user.model_dump(mode="json", exclude={"id", "created_at", "updated_at"})
 
 
-def _keys(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _keys(user: UserCreate | UserPublic) -> dict[str, Any]:
     """Return the columns by which names and e-mail addresses are searched and compared."""
     return {
         # Folding turns one character into up to 18, and MySQL refuses a value longer than the column.
-        "name_key": name_key(f"{fields['fname']} {fields['lname']}")[:_MAX_NAME_KEY],
-        "email_key": email_key(fields["email"]),
+        "name_key": name_key(f"{user.fname} {user.lname}")[:_MAX_NAME_KEY],
+        "email_key": email_key(user.email),
     }
 
 

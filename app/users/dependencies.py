@@ -1,7 +1,7 @@
 """FastAPI dependencies of the routes of accounts."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
 from pydantic import WithJsonSchema
@@ -11,22 +11,11 @@ from app.users.passwords import Passwords
 from app.users.throttle import SignInThrottle
 
 
-async def get_passwords(request: Request) -> Passwords:
-    """Return the application's password hasher."""
-    passwords: Passwords = request.state.passwords
-    return passwords
+def _from_state(name: str) -> Any:
+    async def get(request: Request) -> Any:
+        return getattr(request.state, name)
 
-
-async def get_throttle(request: Request) -> SignInThrottle:
-    """Return the application's throttle of sign-in attempts."""
-    throttle: SignInThrottle = request.state.sign_in_throttle
-    return throttle
-
-
-async def get_token_lifetime(request: Request) -> timedelta:
-    """Return the lifetime of sign-in tokens."""
-    lifetime: timedelta = request.state.token_lifetime
-    return lifetime
+    return Depends(get)
 
 
 _IfMatchHeader = Annotated[
@@ -42,9 +31,9 @@ async def get_if_match(if_match: _IfMatchHeader = None) -> str | None:
     return None if if_match is None else ", ".join(if_match)
 
 
-PasswordsDep = Annotated[Passwords, Depends(get_passwords)]
-ThrottleDep = Annotated[SignInThrottle, Depends(get_throttle)]
-TokenLifetimeDep = Annotated[timedelta, Depends(get_token_lifetime)]
+PasswordsDep = Annotated[Passwords, _from_state("passwords")]
+ThrottleDep = Annotated[SignInThrottle, _from_state("sign_in_throttle")]
+TokenLifetimeDep = Annotated[timedelta, _from_state("token_lifetime")]
 PrincipalDep = Annotated[Principal, Depends(get_principal)]
 AccountIdDep = Annotated[int, Depends(get_account_id)]
 IfMatchDep = Annotated[str | None, Depends(get_if_match)]

@@ -53,11 +53,7 @@ class Passwords:
         return await self._run(lambda: self._hasher.hash(password))
 
     async def verify(self, password: str, hashed: str | None) -> bool:
-        """Check a password against a hash.
-
-        Args:
-            password: The password to check.
-            hashed: None for an account that does not exist: takes as long, and returns False.
+        """Check a password against a hash; None, for an unknown account, takes as long and returns False.
 
         Raises:
             Busy: Too many passwords are waiting.

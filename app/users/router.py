@@ -9,18 +9,8 @@ from app.core.http.dependencies import DatabaseDep, SessionDep
 from app.core.http.errors import documented
 from app.core.http.openapi import links
 from app.core.http.paging import PAGE_HEADERS, page_headers
-from app.users import addresses, crud
+from app.users import addresses, crud, schemas
 from app.users.dependencies import IfMatchDep, PasswordsDep, PrincipalDep
-from app.users.schemas import (
-    AddressInput,
-    AddressPublic,
-    Tagged,
-    UserCreate,
-    UserFilters,
-    UserPublic,
-    UserReplace,
-    UserUpdate,
-)
 
 router = APIRouter(prefix="/users", tags=["users"])
 
@@ -29,10 +19,7 @@ IdParam = Annotated[int, Path(description="Id of the account.", ge=1, le=2**63 -
 AddressIdParam = Annotated[int, Path(description="Id of the address.", ge=1, le=2**63 - 1, examples=[1])]
 
 TAG_HEADER: Final = {"ETag": {"description": "Changes whenever the response changes.", "schema": {"type": "string"}}}
-_NEW_HEADERS: Final = {
-    "Location": {"description": "Path of the new object.", "schema": {"type": "string"}},
-    **TAG_HEADER,
-}
+_LOCATION: Final = {"Location": {"description": "Path of the new object.", "schema": {"type": "string"}}}
 _USER_LINKS: Final = links(
     *("get_user", "replace_user", "update_user", "delete_user", "list_addresses", "add_address"),
     user_id="$response.body#/id",
@@ -49,11 +36,13 @@ _ADDRESS_LINKS: Final = links(
     status_code=201,
     summary="Create an account",
     description="May include addresses; everything is stored together or not at all.",
-    response_model=UserPublic,
-    responses={201: {"headers": _NEW_HEADERS, "links": _USER_LINKS}, **documented(409)},
+    response_model=schemas.UserPublic,
+    responses={201: {"headers": _LOCATION | TAG_HEADER, "links": _USER_LINKS}, **documented(409)},
     openapi_extra=access(Rule.ADMIN),
 )
-async def create_user(request: Request, database: DatabaseDep, passwords: PasswordsDep, body: UserCreate) -> Response:
+async def create_user(
+    request: Request, database: DatabaseDep, passwords: PasswordsDep, body: schemas.UserCreate
+) -> Response:
     user = await crud.create_user(database, passwords, body)
     return answer(user, status_code=201, headers={"Location": f"{request.url.path}/{user.id}"})
 
@@ -66,8 +55,8 @@ async def create_user(request: Request, database: DatabaseDep, passwords: Passwo
     openapi_extra=access(Rule.ADMIN),
 )
 async def list_users(
-    request: Request, session: SessionDep, filters: Annotated[UserFilters, Query()], response: Response
-) -> list[UserPublic]:
+    request: Request, session: SessionDep, filters: Annotated[schemas.UserFilters, Query()], response: Response
+) -> list[schemas.UserPublic]:
     users, total = await crud.list_users(session, filters)
     response.headers.update(page_headers(request, total, filters.limit, filters.offset))
     return users
@@ -76,7 +65,7 @@ async def list_users(
 @router.get(
     "/{user_id}",
     summary="Get an account",
-    response_model=UserPublic,
+    response_model=schemas.UserPublic,
     responses={200: {"headers": TAG_HEADER}, **documented(404)},
     openapi_extra=access(Rule.OWNER),
 )
@@ -89,7 +78,7 @@ async def get_user(session: SessionDep, user_id: IdParam) -> Response:
     summary="Replace an account",
     description="Addresses have their own routes, and an omitted password is kept. A new password or role, or "
     "deactivating the account, ends all its tokens and API keys. Only an admin can change `role` and `is_active`.",
-    response_model=UserPublic,
+    response_model=schemas.UserPublic,
     responses={200: {"headers": TAG_HEADER}, **documented(404, 409, 412)},
     openapi_extra=access(Rule.OWNER),
 )
@@ -98,7 +87,7 @@ async def replace_user(
     passwords: PasswordsDep,
     principal: PrincipalDep,
     user_id: IdParam,
-    body: UserReplace,
+    body: schemas.UserReplace,
     if_match: IfMatchDep,
 ) -> Response:
     return answer(await crud.update_user(database, passwords, user_id, body, by=principal, if_match=if_match))
@@ -108,7 +97,7 @@ async def replace_user(
     "/{user_id}",
     summary="Update an account",
     description="Omitted fields keep their values; otherwise like replacing the account.",
-    response_model=UserPublic,
+    response_model=schemas.UserPublic,
     responses={200: {"headers": TAG_HEADER}, **documented(404, 409, 412)},
     openapi_extra=access(Rule.OWNER),
 )
@@ -117,7 +106,7 @@ async def update_user(
     passwords: PasswordsDep,
     principal: PrincipalDep,
     user_id: IdParam,
-    body: UserUpdate,
+    body: schemas.UserUpdate,
     if_match: IfMatchDep,
 ) -> Response:
     return answer(await crud.update_user(database, passwords, user_id, body, by=principal, if_match=if_match))
@@ -142,8 +131,8 @@ async def delete_user(database: DatabaseDep, user_id: IdParam, if_match: IfMatch
     responses=documented(404),
     openapi_extra=access(Rule.OWNER),
 )
-async def list_addresses(session: SessionDep, user_id: IdParam) -> list[AddressPublic]:
-    return await addresses.list_addresses(session, user_id)
+async def list_addresses(session: SessionDep, user_id: IdParam) -> list[schemas.AddressPublic]:
+    return (await crud.get_user(session, user_id)).addresses
 
 
 @router.post(
@@ -151,11 +140,13 @@ async def list_addresses(session: SessionDep, user_id: IdParam) -> list[AddressP
     status_code=201,
     summary="Add an address",
     description="An account has at most 50.",
-    response_model=AddressPublic,
-    responses={201: {"headers": _NEW_HEADERS, "links": _ADDRESS_LINKS}, **documented(404, 409)},
+    response_model=schemas.AddressPublic,
+    responses={201: {"headers": _LOCATION | TAG_HEADER, "links": _ADDRESS_LINKS}, **documented(404, 409)},
     openapi_extra=access(Rule.OWNER),
 )
-async def add_address(request: Request, database: DatabaseDep, user_id: IdParam, body: AddressInput) -> Response:
+async def add_address(
+    request: Request, database: DatabaseDep, user_id: IdParam, body: schemas.AddressInput
+) -> Response:
     address = await addresses.add_address(database, user_id, body)
     return answer(address, status_code=201, headers={"Location": f"{request.url.path}/{address.id}"})
 
@@ -163,7 +154,7 @@ async def add_address(request: Request, database: DatabaseDep, user_id: IdParam,
 @router.get(
     "/{user_id}/addresses/{address_id}",
     summary="Get an address",
-    response_model=AddressPublic,
+    response_model=schemas.AddressPublic,
     responses={200: {"headers": TAG_HEADER}, **documented(404)},
     openapi_extra=access(Rule.OWNER),
 )
@@ -174,12 +165,16 @@ async def get_address(session: SessionDep, user_id: IdParam, address_id: Address
 @router.put(
     "/{user_id}/addresses/{address_id}",
     summary="Replace an address",
-    response_model=AddressPublic,
+    response_model=schemas.AddressPublic,
     responses={200: {"headers": TAG_HEADER}, **documented(404, 412)},
     openapi_extra=access(Rule.OWNER),
 )
 async def replace_address(
-    database: DatabaseDep, user_id: IdParam, address_id: AddressIdParam, body: AddressInput, if_match: IfMatchDep
+    database: DatabaseDep,
+    user_id: IdParam,
+    address_id: AddressIdParam,
+    body: schemas.AddressInput,
+    if_match: IfMatchDep,
 ) -> Response:
     return answer(await addresses.replace_address(database, user_id, address_id, body, if_match=if_match))
 
@@ -197,7 +192,7 @@ async def delete_address(
     await addresses.delete_address(database, user_id, address_id, if_match=if_match)
 
 
-def answer(shown: Tagged, *, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
+def answer(shown: schemas.Tagged, *, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Respond with an account or address as JSON, and the entity tag of exactly these bytes."""
     content = shown.model_dump_json()
     return Response(content, status_code, {"ETag": shown.tag, **(headers or {})}, "application/json")

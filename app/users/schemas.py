@@ -8,16 +8,7 @@ from typing import Annotated, Final, Literal
 
 from babel import Locale
 from email_validator import EmailNotValidError, validate_email
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    StringConstraints,
-    field_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic.config import JsonDict
 
 from app.core.db.keys import name_key
@@ -37,24 +28,14 @@ def territories() -> frozenset[str]:
 
 
 MAX_ADDRESSES: Final = 50
-_ADDRESS: Final[JsonDict] = {
-    "street": "12 Ridge Road",
-    "city": "Accra",
-    "postal_code": "GA-144-1239",
-    "country": "GH",
-}
+_ADDRESS: Final[JsonDict] = {"street": "12 Ridge Road", "city": "Accra", "postal_code": "GA-144-1239", "country": "GH"}
+_ADDRESS_STORED: Final[JsonDict] = {"id": 1, **_ADDRESS, "user_id": 1}
 _ADA: Final[JsonDict] = {"fname": "Ada", "lname": "Mensah", "email": "ada@example.com", "role": "editor"}
-_KEY: Final[JsonDict] = {
-    "id": 7,
-    "name": "nightly refresh",
-    "created_at": "2026-11-21T09:17:00.250000Z",
-    "expires_at": "2027-11-21T09:17:00.250000Z",
-    "last_used_at": None,
-}
-_TIMES: Final[JsonDict] = {
-    "created_at": "2026-11-21T09:17:00.250000Z",
-    "updated_at": "2026-11-21T09:17:00.250000Z",
-}
+_WHEN: Final = "2026-11-21T09:17:00.250000Z"
+_TIMES: Final[JsonDict] = {"created_at": _WHEN, "updated_at": _WHEN}
+_TOKEN: Final[JsonDict] = {"access_token": "token_wMjEQ...", "token_type": "bearer", "expires_in": 43200}
+_LIFE: Final[JsonDict] = {"created_at": _WHEN, "expires_at": "2027-11-21T09:17:00.250000Z", "last_used_at": None}
+_KEY: Final[JsonDict] = {"id": 7, "name": "nightly refresh", **_LIFE}
 
 
 def _encodable(secret: SecretStr) -> SecretStr:
@@ -86,6 +67,20 @@ def email_key(email: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", email.strip()).casefold())
 
 
+def _country_code(text: str) -> str:
+    code = text.strip().upper()
+    # upper() can lengthen a text: "ß" would become "SS", South Sudan.
+    if len(code) != len(text.strip()) or code not in territories():
+        raise ValueError("must be the alpha-2 code of a country, such as GH")
+    return code
+
+
+def _searchable(text: str) -> str:
+    if not name_key(text):
+        raise ValueError("must not be blank")
+    return text
+
+
 _SHOWN: Final[JsonDict] = {"pattern": SHOWN_LINE}
 Line = Annotated[str, Field(min_length=1, json_schema_extra=_SHOWN), AfterValidator(shown_line)]
 # Not `Line` with a length: the length would be measured after stripping.
@@ -100,6 +95,16 @@ Email = Annotated[
 Password = Annotated[
     SecretStr, Field(min_length=12, max_length=128, description="12 to 128 characters."), AfterValidator(_encodable)
 ]
+CountryCode = Annotated[
+    str,
+    Field(
+        description="Alpha-2 code of the country, in upper or lower case.",
+        max_length=10,
+        json_schema_extra=lambda schema: schema.update(enum=[*sorted(territories())]),
+    ),
+    AfterValidator(_country_code),
+]
+SearchText = Annotated[str, Field(max_length=200), AfterValidator(_searchable)]
 
 
 class Tagged(BaseModel):
@@ -127,28 +132,13 @@ class AddressInput(RequestBody):
     street: Line = Field(max_length=200)
     city: Line = Field(max_length=100)
     postal_code: PostalCode | None = None
-    country: str = Field(
-        description="Alpha-2 code of the country, in upper or lower case.",
-        max_length=10,
-        json_schema_extra=lambda schema: schema.update(enum=[*sorted(territories())]),
-    )
-
-    @field_validator("country")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        code = value.strip().upper()
-        # upper() can lengthen a text: "ß" would become "SS", South Sudan.
-        if len(code) != len(value.strip()) or code not in territories():
-            raise ValueError("must be the alpha-2 code of a country, such as GH")
-        return code
+    country: CountryCode
 
 
 class AddressPublic(Tagged):
     """A postal address."""
 
-    model_config = ConfigDict(
-        from_attributes=True, json_schema_extra={"examples": [{"id": 1, **_ADDRESS, "user_id": 1}]}
-    )
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [_ADDRESS_STORED]})
 
     id: int
     street: str
@@ -190,7 +180,7 @@ class UserCreate(RequestBody):
     """A new account."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{**_ADA, "password": "correct horse battery", "addresses": [_ADDRESS]}]},
+        json_schema_extra={"examples": [{**_ADA, "password": "correct horse battery", "addresses": [_ADDRESS]}]}
     )
 
     fname: PersonName
@@ -208,9 +198,7 @@ class UserPublic(Tagged):
     model_config = ConfigDict(
         from_attributes=True,
         json_schema_extra={
-            "examples": [
-                {"id": 1, **_ADA, "is_active": True, **_TIMES, "addresses": [{"id": 1, **_ADDRESS, "user_id": 1}]}
-            ]
+            "examples": [{"id": 1, **_ADA, "is_active": True, **_TIMES, "addresses": [_ADDRESS_STORED]}]
         },
     )
 
@@ -239,17 +227,10 @@ class UserSort(StrEnum):
 class UserFilters(BaseModel):
     """Filters and order of the list of accounts."""
 
-    q: str | None = Field(default=None, max_length=200, description="Part of the name or the e-mail address.")
+    q: SearchText | None = Field(default=None, description="Part of the name or the e-mail address.")
     sort: UserSort = Field(default=UserSort.CREATED_ASC, description="Sort order.")
     limit: LimitField = 100
     offset: OffsetField = 0
-
-    @field_validator("q")
-    @classmethod
-    def _not_blank(cls, value: str | None) -> str | None:
-        if value is not None and not name_key(value):
-            raise ValueError("must not be blank")
-        return value
 
 
 class SignInForm(BaseModel):
@@ -263,11 +244,7 @@ class SignInForm(BaseModel):
 class TokenPublic(BaseModel):
     """A sign-in token, sent as ``Authorization: Bearer <access_token>``."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"access_token": "token_wMjEQ...", "token_type": "bearer", "expires_in": 43200}]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [_TOKEN]})
 
     access_token: str = Field(description="Shown only once; the service stores a hash.")
     token_type: Literal["bearer"] = "bearer"  # noqa: S105  # the name of the scheme
@@ -288,10 +265,7 @@ class ApiKeyCreate(RequestBody):
 class ApiKeyPublic(BaseModel):
     """An API key, without its secret."""
 
-    model_config = ConfigDict(
-        from_attributes=True,
-        json_schema_extra={"examples": [_KEY]},
-    )
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [_KEY]})
 
     id: int
     name: str
@@ -303,8 +277,6 @@ class ApiKeyPublic(BaseModel):
 class ApiKeyCreated(ApiKeyPublic):
     """A new API key, with its secret."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{**_KEY, "key": "key_QnT4x..."}]},
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{**_KEY, "key": "key_QnT4x..."}]})
 
     key: str = Field(description="The secret, to send as `X-API-Key`. Shown only once; the service stores a hash.")

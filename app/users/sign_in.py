@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any, Final
 
+from pydantic import SecretStr
 from sqlmodel import col, delete, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -15,7 +16,7 @@ from app.core.http.access import Principal
 from app.users.credentials import CHALLENGE, check_still_held, digest, end_oldest_tokens, issue
 from app.users.models import Credential, User
 from app.users.passwords import Busy, Passwords
-from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, TokenPublic, as_stored, email_key
+from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, SignInForm, TokenPublic, as_stored, email_key
 from app.users.throttle import SignInThrottle
 
 _MAX_KEYS: Final = 20
@@ -54,7 +55,7 @@ class TooManyApiKeys(AppError):
 
 
 async def sign_in(
-    database: Database, passwords: Passwords, throttle: SignInThrottle, email: str, password: str, lifetime: timedelta
+    database: Database, passwords: Passwords, throttle: SignInThrottle, form: SignInForm, lifetime: timedelta
 ) -> TokenPublic:
     """Exchange e-mail address and password for a token.
 
@@ -66,10 +67,10 @@ async def sign_in(
         WrongCredentials: No active account has this address and password.
         Busy: Too many passwords are waiting to be checked.
     """
-    key = email_key(as_stored(email))
+    key = email_key(as_stored(form.username))
     throttle.admit(key)
     try:
-        token = await _check_and_issue(database, passwords, key, password, lifetime)
+        token = await _check_and_issue(database, passwords, key, form.password, lifetime)
     except (DatabaseUnavailable, Busy):
         throttle.undo(key)
         raise
@@ -78,11 +79,12 @@ async def sign_in(
 
 
 async def _check_and_issue(
-    database: Database, passwords: Passwords, key: str, password: str, lifetime: timedelta
+    database: Database, passwords: Passwords, key: str, password: SecretStr, lifetime: timedelta
 ) -> str:
     async with database.reading() as session:
         account = await _account(session, key)
-    if not await passwords.verify(password, account.password_hash if account else None) or not account.is_active:
+    hashed = account.password_hash if account else None
+    if not await passwords.verify(password.get_secret_value(), hashed) or not account.is_active:
         raise WrongCredentials
 
     async def give_token(session: AsyncSession) -> str:
