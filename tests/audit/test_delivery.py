@@ -117,9 +117,6 @@ def audit_lines(log: str) -> list[str]:
     return [line.split(" | ", 2)[2] for line in log.splitlines() if "[AUDIT]" in line]
 
 
-# The log line
-
-
 @pytest.mark.parametrize("log_format", ["console", "json"])
 async def test_line_with_the_id_of_the_request_is_there_with_its_response(settings, log_format):
     log, changes = io.StringIO(), {"log_level": "INFO", "log_format": log_format}
@@ -162,9 +159,6 @@ async def test_what_is_committed_has_one_line_and_what_is_not_has_none(database,
     assert ahead == []
     line = r"- | [AUDIT] DELETE_USER | User 1\n2026-01-01 00:00:00.000 | INFO    | - | x {0} deleted"
     assert audit_lines(log.getvalue()) == [line] * number
-
-
-# The webhook
 
 
 async def test_webhook_gets_the_entries_as_clients_see_them_once_and_in_order(service, upstream):
@@ -244,9 +238,6 @@ async def test_webhook_gets_what_was_written_while_one_was_set_and_nothing_else(
     assert hook.sent == ["missed", "after"]
 
 
-# Several processes
-
-
 async def test_two_processes_send_each_entry_once(database_url, database, hook, sender):
     async with opened_database(database_url, audit_webhook_url=URL) as other, httpx.AsyncClient(transport=hook) as http:
         senders = [sender, AuditDelivery(other, http, make_settings(audit_webhook_url=URL))]
@@ -323,9 +314,6 @@ async def test_process_that_lost_its_lease_stops_where_it_is(database_url, datab
     assert hook.sent == ["1", "1", "2"]
 
 
-# The database
-
-
 async def test_turn_without_entries_is_one_query(database, sender):
     with recorded(database) as statements:
         assert await sender.take_turn() == delivery.POLL_SECONDS
@@ -374,20 +362,8 @@ async def test_frozen_database_holds_delivery_up_and_no_longer(database, hook, s
     assert hook.sent == ["1"]
 
 
-# The stop
-
-
 async def never(_: AuditDelivery) -> None:
     await asyncio.Event().wait()
-
-
-async def test_stop_sends_what_is_left(database, hook, sender, monkeypatch):
-    monkeypatch.setattr(AuditDelivery, "_run", never)
-    sender.start()
-    await add(database, "1")
-    await sender.close()
-
-    assert hook.sent == ["1"]
 
 
 async def test_stop_waits_for_a_call_of_the_webhook_and_does_not_repeat_it(database, hook, sender):
@@ -439,9 +415,6 @@ async def test_delivery_stops_when_an_entry_comes_in_the_moment_of_the_stop(data
         done, _ = await asyncio.wait({running}, timeout=20)
         assert done == {running}
         assert running.cancelled()
-
-
-# Real processes
 
 
 @pytest.mark.slow("sqlite")

@@ -29,11 +29,8 @@ from tests.support.upstream import document, hang, in_turn, status, truncated
 KEY = "key-of-the-operator"
 WHEN = "2026-11-21T09:17:00Z"
 UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
-DOCUMENTS, TRANSFERS, TRANSFER = (
-    "/tracking/sms_documents/",
-    "/tracking/sms_transfers/",
-    f"/tracking/sms_transfers/{UBID}/",
-)
+DOCUMENTS, TRANSFERS = "/tracking/sms_documents/", "/tracking/sms_transfers/"
+TRANSFER = f"{TRANSFERS}{UBID}/"
 
 
 class Run(NamedTuple):
@@ -42,18 +39,18 @@ class Run(NamedTuple):
     err: str
 
 
-async def start(folder: Path, *arguments: str, key: str = KEY) -> asyncio.subprocess.Process:
+async def start(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "app", "sms-batch", *arguments),
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SMS_API_KEY": key},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SMS_API_KEY": KEY},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
 
 
-async def run(folder: Path, *arguments: str, key: str = KEY) -> Run:
-    return await finished(await start(folder, *arguments, key=key))
+async def run(folder: Path, *arguments: str) -> Run:
+    return await finished(await start(folder, *arguments))
 
 
 async def run_in_thread(*arguments: str, key: str = KEY) -> Run:
@@ -103,9 +100,8 @@ def table(out: str) -> dict[str, str]:
 
 
 def announced(documents: int, ubid: str = UBID) -> TransferCreate:
-    return TransferCreate(
-        UBID=ubid, SMScount=documents, documents=documents, fileName="generated", origName="generated"
-    )
+    names = {"fileName": "generated", "origName": "generated"}
+    return TransferCreate(UBID=ubid, SMScount=documents, documents=documents, **names)
 
 
 def known(count: int, *, documents: int) -> dict[str, Any]:
@@ -130,17 +126,7 @@ async def test_generated_messages_are_all_stored(database_url, tmp_path):
     assert shown["Documents"] == "12345 (12345 sent, 0 already there)"
     assert shown["Took"].endswith(" documents/s")
     assert shown["Retries"] == "0"
-    assert transfer == {
-        "UBID": ubid,
-        "SMScount": 12345,
-        "documents": 12345,
-        "fileName": "generated",
-        "origName": "generated",
-        "fallbackCount": 0,
-        "when": transfer["when"],
-        "state": "INIT",
-        "states": {"INIT": 12345, "SENT": 0, "DONE": 0},
-    }
+    assert transfer == {**known(12345, documents=12345), "UBID": ubid, "when": transfer["when"]}
     (message,) = last
     assert (message["uniqueId"], message["SMScount"], message["state"]) == ("A000012345", 1, "INIT")
     assert message["data"] == {"to": "+233200012345", "text": "Your parcel 12345 is on its way."}
@@ -183,12 +169,9 @@ async def test_both_kinds_of_file_are_stored_alike(started, tmp_path):
         ("a.csv", "uniqueId,SMScount\nA,one\n", "a.csv, line 2: SMScount must be a whole number"),
         ("a.csv", "uniqueId,SMScount\nA,-1\n", "a.csv, line 2: SMScount must be more than 0"),
         ("a.csv", "uniqueId,SMScount\nA,1\nB\n", "a.csv, line 3: has 1 columns instead of 2"),
-        (
-            "a.csv",
-            "id,SMScount\nA,1\n",
-            "a.csv, line 1: must name each column once, including uniqueId and SMScount",
-        ),
+        ("a.csv", "id,SMScount\n", "a.csv, line 1: must name each column once, including uniqueId and SMScount"),
         ("a.csv", "uniqueId,SMScount\n", "a.csv: contains no messages"),
+        ("a.csv", "uniqueId,SMScount\nA,2147483647\nB,1\n", "SMScount must be at most 2147483647"),  # their sum
     ],
 )
 async def test_unusable_file_is_one_line_before_anything_is_sent(name, content, told, tmp_path):
@@ -197,7 +180,8 @@ async def test_unusable_file_is_one_line_before_anything_is_sent(name, content, 
     result = CliRunner().invoke(cli, ["sms-batch", "--file", str(tmp_path / name), "--ubid", UBID])
 
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"UBID {UBID}\nUnusable file: {told}\n"
+    what = "file" if told.startswith(name) else "batch"
+    assert result.stderr == f"UBID {UBID}\nUnusable {what}: {told}\n"
 
 
 @pytest.mark.parametrize(
@@ -227,9 +211,8 @@ async def test_wrong_key_and_absent_service_end_in_one_line(started):
     assert (refused.code, refused.out) == (alone.code, alone.out) == (1, "")
     why = "the service answered 401: Unauthorized: This request needs a valid key in the header X-API-Key, "
     why += "or a valid token in Authorization: Bearer"
-    assert refused.err == f"UBID {UBID}\nNot everything was stored: {why}\n"
-    why = "the service could not be reached"
-    assert alone.err == f"UBID {UBID}\nNot everything was stored: {why}\n"
+    for result, reason in ((refused, why), (alone, "the service could not be reached")):
+        assert result.err == f"UBID {UBID}\nNot everything was stored: {reason}\n"
 
 
 @pytest.mark.slow
@@ -291,14 +274,18 @@ async def test_busy_service_is_asked_again_when_it_wants(upstream):
     assert "x-api-key" not in upstream.requests[0].headers
 
 
+async def failure(upstream: Any, count: int, *, resume: bool = False) -> str:
+    """Why generated messages were not stored."""
+    async with BatchClient(upstream.url(""), None) as client:
+        with pytest.raises(NotStored) as failed:
+            await client.store(announced(count), generate_messages(count), Tally(), resume=resume)
+    return str(failed.value)
+
+
 async def test_pause_beyond_the_patience_is_not_waited_for(upstream):
     upstream.answers[TRANSFERS] = status(503, Retry_After="3600")
 
-    async with BatchClient(upstream.url(""), None) as client:
-        with pytest.raises(NotStored) as failed:
-            await client.store(announced(1), generate_messages(1), Tally())
-
-    assert str(failed.value) == "the service answered 503"
+    assert await failure(upstream, 1) == "the service answered 503"
     assert upstream.hits == {TRANSFER: 1, TRANSFERS: 1}
 
 
@@ -307,11 +294,8 @@ async def test_refused_sub_batch_ends_all_others_at_once(upstream):
     refusal = {"error": "Validation failed", "details": {"documents.0.data": "must be an object"}}
     upstream.answers[DOCUMENTS] = in_turn(hang, status(400, json.dumps(refusal)), hang)
 
-    async with BatchClient(upstream.url(""), None) as client:
-        with pytest.raises(NotStored) as failed:
-            await client.store(announced(15_000), generate_messages(15_000), Tally())
-
-    assert str(failed.value) == "the service answered 400: Validation failed: documents.0.data must be an object"
+    why = "the service answered 400: Validation failed: documents.0.data must be an object"
+    assert await failure(upstream, 15_000) == why
 
 
 async def test_resumed_run_leaves_out_what_is_certainly_there(upstream):
@@ -331,49 +315,25 @@ async def test_resumed_run_leaves_out_what_is_certainly_there(upstream):
     assert (tally.skipped, tally.done) == (20_000, 100_500)
 
 
-async def test_resuming_another_batch_is_refused(upstream):
-    upstream.answers[TRANSFER] = document(known(10, documents=20))
+async def test_resuming_another_batch_or_at_another_service_is_refused(upstream):
+    upstream.answers[TRANSFER] = in_turn(document(known(10, documents=20)), document({"states": None}))
 
-    async with BatchClient(upstream.url(""), None) as client:
-        with pytest.raises(NotStored) as failed:
-            await client.store(announced(30), generate_messages(30), Tally(), resume=True)
-
-    assert str(failed.value) == "this UBID belongs to another batch: SMScount is 20 there, 30 here"
+    why = "this UBID belongs to another batch: SMScount is 20 there, 30 here"
+    assert await failure(upstream, 30, resume=True) == why
+    assert "the server at this address is not this service" in await failure(upstream, 30)
 
 
 async def test_ubid_that_has_documents_is_refused_unless_the_run_resumes(upstream):
     upstream.answers[TRANSFER] = document(known(30, documents=30))
     tally = Tally()
 
+    why = "this UBID already has 30 documents: add --resume, or delete that transfer first"
+    assert await failure(upstream, 30) == why
     async with BatchClient(upstream.url(""), None) as client:
-        with pytest.raises(NotStored) as failed:
-            await client.store(announced(30), generate_messages(30), Tally())
         await client.store(announced(30), generate_messages(30), tally, resume=True)
 
-    assert str(failed.value) == ("this UBID already has 30 documents: add --resume, or delete that transfer first")
     assert [request.method for request in upstream.requests] == ["GET"] * 3
     assert (tally.skipped, tally.done) == (30, 30)
-
-
-async def test_other_service_at_that_address_is_told(upstream):
-    upstream.answers[TRANSFER] = document({"states": None})
-
-    async with BatchClient(upstream.url(""), None) as client:
-        with pytest.raises(NotStored, match="the server at this address is not this service"):
-            await client.store(announced(30), generate_messages(30), Tally())
-
-
-def test_size_of_a_sub_batch_is_that_of_its_bytes():
-    messages = [DocumentInput(uniqueId=f"{n}", SMScount=1, data={"text": "漢" * 21_000}) for n in range(100)]
-
-    assert max(len(as_json(UBID, batch)) for batch in sub_batches(messages)) < 5 * 2**20
-
-
-async def test_batch_that_no_transfer_can_announce_is_one_line(tmp_path):
-    (tmp_path / "sum.csv").write_text("uniqueId,SMScount\nA,2147483647\nB,1\n")
-    run = await run_in_thread("--file", str(tmp_path / "sum.csv"))
-
-    assert (run.code, run.err.splitlines()[1]) == (1, "Unusable batch: SMScount must be at most 2147483647")
 
 
 async def test_ids_that_repeat_are_told(started):
@@ -413,10 +373,10 @@ async def test_messages_are_made_only_one_sub_batch_ahead(upstream):
     assert made == 3 * 5000 + 1  # the first of the next one tells that the third is full
 
 
-def test_large_messages_make_smaller_sub_batches():
-    messages = (DocumentInput(uniqueId=f"L{n}", SMScount=1, data={"text": "x" * 60_000}) for n in range(100))
+def test_size_of_a_sub_batch_is_that_of_its_bytes():
+    for text, sizes, most in (("x" * 60_000, [69, 31], 4.1), ("漢" * 21_000, [66, 34], 5)):
+        messages = (DocumentInput(uniqueId=f"L{n}", SMScount=1, data={"text": text}) for n in range(100))
+        batches = list(sub_batches(messages))
 
-    batches = list(sub_batches(messages))
-
-    assert [len(batch) for batch in batches] == [69, 31]
-    assert max(len(as_json(UBID, batch)) for batch in batches) < 4.1 * 2**20
+        assert [len(batch) for batch in batches] == sizes
+        assert max(len(as_json(UBID, batch)) for batch in batches) < most * 2**20

@@ -73,26 +73,25 @@ def test_store_in_memory_has_the_methods_of_the_real_one():
         assert inspect.signature(getattr(TrackingInMemory, name)) == inspect.signature(method), name
 
 
-@pytest.mark.parametrize("slash", ["", "/"])
-async def test_every_route_answers_as_the_contract_says(api, data, slash):
+async def test_every_route_answers_as_the_contract_says(api, data):
     ubid, stored = data["ubid"], data["transfer_stored"]
     one, two = data["documents_stored"]
     after = f"for UBID '{ubid}' in table tracking.sms_documents"
     batch = {"UBID": ubid, "documents": data["documents"]}
 
-    created = await api.post(f"{TRANSFERS}{slash}", json=data["transfer"])
-    inserted = await api.post(f"{DOCUMENTS}{slash}", json=batch)
-    listed = await api.get(f"{TRANSFERS}{slash}")
-    found = await api.get(f"{TRANSFERS}/{ubid}{slash}")
-    counted = await api.get(f"{DOCUMENTS}/{ubid}{slash}")
-    items = await api.get(f"{DOCUMENTS}/{ubid}/items{slash}")
-    advanced = await api.put(f"{DOCUMENTS}/{ubid}/SENT{slash}")
-    sent = await api.put(f"{TRANSFERS}/{ubid}/SENT{slash}")
-    details = await api.get(f"{TRANSFERS}/{ubid}{slash}")
+    created = await api.post(TRANSFERS, json=data["transfer"])
+    inserted = await api.post(DOCUMENTS, json=batch)
+    listed = await api.get(TRANSFERS)
+    found = await api.get(f"{TRANSFERS}/{ubid}")
+    counted = await api.get(f"{DOCUMENTS}/{ubid}")
+    items = await api.get(f"{DOCUMENTS}/{ubid}/items")
+    advanced = await api.put(f"{DOCUMENTS}/{ubid}/SENT")
+    sent = await api.put(f"{TRANSFERS}/{ubid}/SENT")
+    details = await api.get(f"{TRANSFERS}/{ubid}")
     lines = "\n".join(json.dumps(document) for document in data["documents"])
     headers = {"Content-Type": "application/x-ndjson"}
-    streamed = await api.post(f"{DOCUMENTS}/{ubid}/stream{slash}", content=lines, headers=headers)
-    deleted = await api.delete(f"{TRANSFERS}/{ubid}{slash}")
+    streamed = await api.post(f"{DOCUMENTS}/{ubid}/stream", content=lines, headers=headers)
+    deleted = await api.delete(f"{TRANSFERS}/{ubid}")
 
     assert result(created) == (201, stored)
     assert result(inserted) == (201, {"result": f"Inserted 2 document(s) {after}"})
@@ -107,17 +106,7 @@ async def test_every_route_answers_as_the_contract_says(api, data, slash):
     assert result(details) == (200, {**stored, "state": "SENT", "states": {"INIT": 0, "SENT": 2, "DONE": 0}})
     assert result(streamed) == (201, {"UBID": ubid, "lines": 2, "batches": 1})
     assert (deleted.status_code, deleted.content) == (204, b"")
-    assert result(await api.get(f"{TRANSFERS}/{ubid}{slash}")) == (404, NOT_FOUND)
-
-
-async def test_existing_transfer_is_reset_and_keeps_its_documents(filled, data):
-    await filled.put(f"{TRANSFERS}/{data['ubid']}/DONE")
-
-    again = await filled.post(TRANSFERS, json={**data["transfer"], "SMScount": 9})
-
-    stored = {**data["transfer_stored"], "SMScount": 9, "when": "2026-11-21T09:17:00.000003Z"}
-    assert result(again) == (201, stored)
-    assert (await filled.get(f"{TRANSFERS}/{data['ubid']}")).json()["states"] == {"INIT": 2, "SENT": 0, "DONE": 0}
+    assert result(await api.get(f"{TRANSFERS}/{ubid}")) == (404, NOT_FOUND)
 
 
 async def test_ubid_ignores_case(api, data):
@@ -132,17 +121,11 @@ async def test_ubid_ignores_case(api, data):
     assert (await api.delete(f"{TRANSFERS}/{ubid}")).status_code == 204
 
 
-@pytest.mark.parametrize(
-    ("change", "changed"),
-    [
-        ({"fileName": f" {'x' * 53} ", "origName": "é" * 50}, {"fileName": "x" * 53, "origName": "é" * 50}),
-        ({"SMScount": 3.0}, {"SMScount": 3}),  # to JSON one number
-    ],
-)
-async def test_names_are_stripped_and_numbers_may_end_in_point_zero(api, data, change, changed):
+async def test_names_are_stripped_and_numbers_may_end_in_point_zero(api, data):
+    change = {"fileName": f" {'x' * 53} ", "origName": "é" * 50, "SMScount": 3.0}
     created = await api.post(TRANSFERS, json={**data["transfer"], **change})
 
-    assert result(created) == (201, {**data["transfer_stored"], **changed})
+    assert result(created) == (201, {**data["transfer_stored"], **change, "fileName": "x" * 53, "SMScount": 3})
 
 
 async def test_wrong_transfer_is_refused_by_field(api, store, data):
@@ -188,24 +171,15 @@ async def test_data_that_no_response_could_show_are_refused(filled, data, writte
     assert result(response) == refused({"documents.0.data": why})
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"a": "x" * 65_528},
-        {"é": "é" * 32_763},
-        {"NaN": "Infinity"},
-        {"number": 10**400},
-        {"a": json.loads("[" * 99 + "]" * 99)},
-        {"a": "[" * 200},
-    ],
-    ids=["large", "large in bytes", "words", "number", "nested", "brackets"],
-)
-async def test_data_are_returned_as_they_were_sent(filled, data, given):
-    document = {"SMScount": 1, "uniqueId": "A", "data": given}
-    sent = await filled.post(DOCUMENTS, json={"UBID": data["ubid"], "documents": [document]})
+async def test_data_are_returned_as_they_were_sent(filled, data):
+    given = [{"a": "x" * 65_528}, {"é": "é" * 32_763}, {"NaN": "Infinity"}, {"number": 10**400}, {"a": "[" * 200}]
+    given.append({"a": json.loads("[" * 99 + "]" * 99)})
+    documents = [{"SMScount": 1, "uniqueId": str(number), "data": each} for number, each in enumerate(given)]
+    sent = await filled.post(DOCUMENTS, json={"UBID": data["ubid"], "documents": documents})
 
     assert sent.status_code == 201, sent.text
-    assert (await filled.get(f"{DOCUMENTS}/{data['ubid']}/items?limit=1")).json()[0]["data"] == given
+    items = (await filled.get(f"{DOCUMENTS}/{data['ubid']}/items?limit={len(given)}")).json()
+    assert [item["data"] for item in items] == given
 
 
 async def test_batch_has_one_to_5000_documents(filled, data):
@@ -218,10 +192,8 @@ async def test_batch_has_one_to_5000_documents(filled, data):
 
     assert result(none) == refused({"documents": "must have at least 1 entries"})
     assert result(too_many) == refused({"documents": "must have at most 5000 entries"})
-    assert result(most) == (
-        201,
-        {"result": f"Inserted 5000 document(s) for UBID '{ubid}' in table tracking.sms_documents"},
-    )
+    told = f"Inserted 5000 document(s) for UBID '{ubid}' in table tracking.sms_documents"
+    assert result(most) == (201, {"result": told})
 
 
 async def test_body_of_a_batch_is_an_object_with_two_fields(filled, data):
@@ -231,10 +203,7 @@ async def test_body_of_a_batch_is_an_object_with_two_fields(filled, data):
         ({"UBID": "x", "documents": documents}, {"UBID": NO_UUID}),
         ({"UBID": data["ubid"], "documents": {}}, {"documents": "must be a list"}),
         ({"UBID": data["ubid"], "documents": [5]}, {"documents.0": "must be an object"}),
-        (
-            {"UBID": data["ubid"], "documents": documents, "state": "SENT"},
-            {"state": "is not a field of this request"},
-        ),
+        ({"UBID": UBID, "documents": documents, "state": "SENT"}, {"state": "is not a field of this request"}),
     ):
         assert result(await filled.post(DOCUMENTS, json=body)) == refused(details)
 
@@ -261,16 +230,13 @@ async def test_unknown_transfer_is_not_found_and_accepts_no_documents(filled, da
         answer = await filled.request(method, path.format(other))
         assert (path, *result(answer)) == (path, 404, NOT_FOUND)
 
-    missing = {
-        "error": "Transfer missing",
-        "details": f"No transfer has the UBID '{other}'; create it first",
-    }
+    missing = {"error": "Transfer missing", "details": f"No transfer has the UBID '{other}'; create it first"}
     batch = {"UBID": other, "documents": data["documents"]}
     headers = {"Content-Type": "application/x-ndjson"}
-    line = json.dumps(data["documents"][0])
     assert result(await filled.post(DOCUMENTS, json=batch)) == (409, missing)
-    streamed = await filled.post(f"{DOCUMENTS}/{other}/stream", content=line, headers=headers)
-    assert result(streamed) == (409, missing)
+    for content in ("", json.dumps(data["documents"][0])):
+        streamed = await filled.post(f"{DOCUMENTS}/{other}/stream", content=content, headers=headers)
+        assert result(streamed) == (409, missing)
 
 
 async def test_database_error_in_a_stream_names_what_was_stored_before(filled, store, data, monkeypatch):
@@ -299,21 +265,15 @@ async def test_states_only_go_forward(filled, data):
         for state, status in (("INIT", 200), ("SENT", 200), ("SENT", 200), ("INIT", 409), ("DONE", 200), ("SENT", 409)):
             response = await filled.put(f"{kind}/{ubid}/{state}")
             assert (kind, state, response.status_code) == (kind, state, status)
-        backwards = await filled.put(f"{kind}/{ubid}/INIT")
-
-        assert result(backwards) == (
-            409,
-            {"error": "Step backwards", "details": "The state is already DONE and can't go back to INIT"},
-        )
+        why = "The state is already DONE and can't go back to INIT"
+        refusal = (409, {"error": "Step backwards", "details": why})
+        assert result(await filled.put(f"{kind}/{ubid}/INIT")) == refusal
 
 
-async def test_unknown_state_is_refused(filled):
+async def test_unknown_state_and_path_without_a_uuid_are_refused(api):
     for kind in (TRANSFERS, DOCUMENTS):
         for state in ("sent", "LOST", "%20", "SENT,DONE", "0"):
-            assert result(await filled.put(f"{kind}/{UBID}/{state}")) == refused({"state": STATES})
-
-
-async def test_path_without_a_uuid_is_refused(api):
+            assert result(await api.put(f"{kind}/{UBID}/{state}")) == refused({"state": STATES})
     for method, path in OF_ONE_TRANSFER:
         answer = await api.request(method, path.format("nonsense"))
         assert (path, *result(answer)) == (path, *refused({"ubid": NO_UUID}))
@@ -398,15 +358,3 @@ async def test_body_of_another_type_is_refused(filled, data):
             assert result(response) == (415, expected)
     streamed = await filled.post(f"{DOCUMENTS}/{data['ubid']}/stream", json=data["documents"][0])
     assert streamed.status_code == 415
-
-
-async def test_wrong_method_is_refused_with_the_allowed_ones(api, data):
-    for path, allowed in (
-        (TRANSFERS, "GET, HEAD, POST"),
-        (f"{TRANSFERS}/{data['ubid']}", "DELETE, GET, HEAD"),
-        (f"{DOCUMENTS}/{data['ubid']}/stream", "POST"),
-        (f"{DOCUMENTS}/{data['ubid']}/items", "GET, HEAD"),
-    ):
-        response = await api.patch(path)
-
-        assert (path, response.status_code, response.headers.get("Allow")) == (path, 405, allowed)

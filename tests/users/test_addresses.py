@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from tests.users.accounts import ADA, QUAY, RIDGE, create, failing, stored
+from tests.users.accounts import ADA, QUAY, RIDGE, create, stored
 
 USER_NOT_FOUND, ADDRESS_NOT_FOUND = {"error": "User not found"}, {"error": "Address not found"}
 TOO_MANY = {"error": "Too many addresses", "details": "An account can have at most 50 addresses; delete one first"}
@@ -100,18 +100,6 @@ async def test_change_of_an_address_is_a_change_of_its_account(client):
     same = (await client.get(f"{path}/addresses")).json()[0]
     await client.put(f"{path}/addresses/{same['id']}", json=QUAY)
     assert (await client.get(path)).headers["ETag"] == tags[-1]
-
-
-async def test_change_of_an_address_that_fails_half_way_changes_nothing(client):
-    ada = await create(client, addresses=[RIDGE])
-    path = f"/users/{ada['id']}/addresses"
-    one = f"{path}/{ada['addresses'][0]['id']}"
-    before = await stored(client)
-    with failing(client, "UPDATE user"):
-        answers = [await client.post(path, json=QUAY), await client.put(one, json=QUAY), await client.delete(one)]
-
-    assert [answer.status_code for answer in answers] == [500, 500, 500]
-    assert await stored(client) == before
 
 
 async def test_change_of_an_address_is_made_if_a_tag_of_if_match_is_current(client):

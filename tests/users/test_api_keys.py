@@ -107,15 +107,6 @@ async def test_revoked_key_is_refused(client, token):
     assert (await client.get("/users/me", headers=token)).status_code == 200
 
 
-async def test_one_of_several_revocations_at_once_succeeds(client, token):
-    key = await add(client, token)
-
-    answers = await asyncio.gather(*(client.delete(f"{PATH}/{key['id']}", headers=token) for _ in range(5)))
-
-    assert sorted(answer.status_code for answer in answers) == [204, 404, 404, 404, 404]
-    assert len(await rows(client, "SELECT id FROM audit WHERE action = 'REVOKE_API_KEY'")) == 1
-
-
 async def test_key_of_another_account_is_not_found(client, token):
     hers = await add(client, token)
     await create(client, email="grace@example.com")
@@ -181,22 +172,13 @@ async def test_wrong_fields_of_a_key_are_named(client, token):
     assert await stored(client) == before
 
 
-async def test_keys_belong_to_accounts_only(client):
-    # In an open development service everybody may do everything, but nobody has an account.
-    for method, path in (("GET", "/users/me"), ("GET", PATH), ("POST", PATH), ("DELETE", f"{PATH}/1")):
-        answer = await client.request(method, path)
-        assert (answer.status_code, answer.json()) == (401, UNAUTHORIZED)
-
-
 async def test_key_does_what_its_account_may(client, token):
     key = {"X-API-Key": (await add(client, token))["key"]}
 
     second = await add(client, key, "made with the first")
     answer = await client.get("/users", headers=key)
-    assert (answer.status_code, answer.json()) == (
-        403,
-        {"error": "Forbidden", "details": "Requires role admin; you are ada@example.com (reader)"},
-    )
+    forbidden = {"error": "Forbidden", "details": "Requires role admin; you are ada@example.com (reader)"}
+    assert (answer.status_code, answer.json()) == (403, forbidden)
     me = (await client.get("/users/me", headers=key)).json()
     await client.patch(f"/users/{me['id']}", json={"password": NEW_PASSWORD}, headers=key)
     for ended in (key, token, {"X-API-Key": second["key"]}):

@@ -9,106 +9,90 @@ from tests.users.accounts import ADA, OPERATOR, OPERATOR_KEY, PASSWORD, QUAY, RI
 REPLACEMENT = {"fname": "Eve", "lname": "Eve", "email": "eve@example.com", "role": "reader", "is_active": True}
 
 
-async def test_accounts_can_not_read_or_change_others(service):
+@pytest.fixture
+async def closed(service):
+    """A service to which only keys and tokens give access."""
     async with service(admin_api_key=OPERATOR_KEY) as client:
-        victim = await create(client, OPERATOR, addresses=[RIDGE])
-        owner, address = f"/users/{victim['id']}", f"/users/{victim['id']}/addresses/{victim['addresses'][0]['id']}"
-        for role in ("reader", "editor"):
-            eve = await create(client, OPERATOR, email=f"{role}@example.com", role=role, addresses=[QUAY])
-            token = await sign_in(client, f"{role}@example.com")
-            key = await client.post("/users/me/api-keys", json={"name": "eve"}, headers=token)
-            before = await stored(client)
-            own = f"/users/{eve['id']}"
-            requests = [
-                *(("GET", path, None) for path in (owner, f"{owner}/addresses", address, "/users/987654")),
-                *(("GET", path, None) for path in (f"/users/0{eve['id']}", f"/users/+{eve['id']}", "/users/x")),
-                *(("PUT", path, body) for path, body in ((owner, REPLACEMENT), (address, QUAY))),
-                ("PATCH", owner, {"password": "now it is mine"}),
-                ("POST", f"{owner}/addresses", QUAY),
-                *(("DELETE", path, None) for path in (owner, address, f"{own}/../{victim['id']}", "/users/987654")),
-                *(("GET", path, None) for path in ("/users", "/users?q=ada", "/audit")),
-                ("POST", "/users", REPLACEMENT),
-            ]
-            for method, path, body in requests:
-                for headers in (token, {"X-API-Key": key.json()["key"]}):
-                    answer = await client.request(method, path, json=body, headers=headers)
-                    who = (
-                        "role admin" if path in ("/users", "/users?q=ada", "/audit") else "admin, or the account itself"
-                    )
-                    details = f"Requires {who}; you are {role}@example.com ({role})"
-                    expected = (403, {"error": "Forbidden", "details": details})
-                    assert (method, path, answer.status_code, answer.json()) == (method, path, *expected)
-                    assert (await client.head(path, headers=headers)).status_code == 403
-            assert await stored(client) == before
+        yield client
 
 
-@pytest.mark.engines("sqlite")  # the layer in front of everything refuses
-async def test_request_without_a_key_can_not_read_or_change_accounts(service):
-    async with service(admin_api_key=OPERATOR_KEY) as client:
-        victim = await create(client, OPERATOR, addresses=[RIDGE])
-        before = await stored(client)
-        owner = f"/users/{victim['id']}"
-        paths = ("/users", owner, f"{owner}/addresses", f"{owner}/addresses/1", "/users/me", "/users/987654", "/audit")
-        for path in paths:
-            for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
-                for headers in ({}, {"X-API-Key": "wrong"}, {"Authorization": f"Bearer {OPERATOR_KEY}"}):
-                    answer = await client.request(method, path, json=REPLACEMENT, headers=headers)
-                    assert (method, path, answer.status_code) == (method, path, 401)
-        assert await stored(client) == before
-
-
-async def test_account_changes_itself_except_for_its_role_and_activity(service):
-    async with service(admin_api_key=OPERATOR_KEY) as client:
-        for role in ("reader", "editor"):
-            ada = await create(client, OPERATOR, email=f"{role}@example.com", role=role, addresses=[RIDGE])
-            own = f"/users/{ada['id']}"
-            token = await sign_in(client, f"{role}@example.com")
-            same = {name: ada[name] for name in ("fname", "lname", "email", "role", "is_active")}
-            before = await stored(client)
-
-            for wrong in ({"role": "admin"}, {"is_active": False}, {"role": "admin", "is_active": False}):
-                for method, body in (("PATCH", wrong), ("PUT", {**same, **wrong})):
-                    answer = await client.request(method, own, json={**body, "fname": "Eve"}, headers=token)
-                    details = dict.fromkeys(wrong, "only an admin may change this")
-                    assert (answer.status_code, answer.json()) == (403, {"error": "Forbidden", "details": details})
-            assert await stored(client) == before
-
-            me = await client.get("/users/me", headers=token)
-            assert me.content == (await client.get(own, headers=token)).content
-            assert me.json() == ada
-            changed = await client.put(own, json={**same, "fname": "Grace"}, headers=token)
-            assert (changed.status_code, changed.json()["fname"]) == (200, "Grace")
-            changed = await client.patch(own, json={"role": role, "is_active": True, "lname": "B"}, headers=token)
-            assert (changed.status_code, changed.json()["lname"]) == (200, "B")
-            added = await client.post(f"{own}/addresses", json=QUAY, headers=token)
-            assert (await client.put(added.headers["Location"], json=RIDGE, headers=token)).status_code == 200
-            assert len((await client.get(f"{own}/addresses", headers=token)).json()) == 2
-            assert (await client.delete(added.headers["Location"], headers=token)).status_code == 204
-            assert (await client.delete(own, headers=token)).status_code == 204
-            assert (await client.get("/users/me", headers=token)).status_code == 401
-
-
-async def test_admin_changes_all_accounts(service):
-    async with service(admin_api_key=OPERATOR_KEY) as client:
-        await create(client, OPERATOR, email="admin@example.com", role="admin")
-        token = await sign_in(client, "admin@example.com")
-        ada = await create(client, token, addresses=[RIDGE])
-
-        changed = await client.patch(f"/users/{ada['id']}", json={"role": "editor", "is_active": False}, headers=token)
-        assert (changed.json()["role"], changed.json()["is_active"]) == ("editor", False)
-        assert [user["email"] for user in (await client.get("/users", headers=token)).json()] == [
-            "admin@example.com",
-            "ada@example.com",
+async def test_accounts_can_not_read_or_change_others(closed):
+    victim = await create(closed, OPERATOR, addresses=[RIDGE])
+    owner, address = f"/users/{victim['id']}", f"/users/{victim['id']}/addresses/{victim['addresses'][0]['id']}"
+    for role in ("reader", "editor"):
+        eve = await create(closed, OPERATOR, email=f"{role}@example.com", role=role, addresses=[QUAY])
+        token = await sign_in(closed, f"{role}@example.com")
+        key = await closed.post("/users/me/api-keys", json={"name": "eve"}, headers=token)
+        before = await stored(closed)
+        own = f"/users/{eve['id']}"
+        requests = [
+            *(("GET", path, None) for path in (owner, f"{owner}/addresses", address, "/users/987654")),
+            *(("GET", path, None) for path in (f"/users/0{eve['id']}", f"/users/+{eve['id']}", "/users/x")),
+            *(("PUT", path, body) for path, body in ((owner, REPLACEMENT), (address, QUAY))),
+            ("PATCH", owner, {"password": "now it is mine"}),
+            ("POST", f"{owner}/addresses", QUAY),
+            *(("DELETE", path, None) for path in (owner, address, f"{own}/../{victim['id']}", "/users/987654")),
+            *(("GET", path, None) for path in ("/users", "/users?q=ada", "/audit")),
+            ("POST", "/users", REPLACEMENT),
         ]
-        assert (await client.delete(f"/users/{ada['id']}", headers=token)).status_code == 204
+        for method, path, body in requests:
+            for headers in (token, {"X-API-Key": key.json()["key"]}):
+                answer = await closed.request(method, path, json=body, headers=headers)
+                who = "role admin" if path in ("/users", "/users?q=ada", "/audit") else "admin, or the account itself"
+                details = f"Requires {who}; you are {role}@example.com ({role})"
+                expected = (403, {"error": "Forbidden", "details": details})
+                assert (method, path, answer.status_code, answer.json()) == (method, path, *expected)
+                assert (await closed.head(path, headers=headers)).status_code == 403
+        assert await stored(closed) == before
 
 
-async def test_operator_has_no_account(service):
-    async with service(admin_api_key=OPERATOR_KEY) as client:
-        for method, path in (("GET", "/users/me"), ("GET", "/users/me/api-keys"), ("POST", "/users/me/api-keys")):
-            answer = await client.request(method, path, headers=OPERATOR)
-            details = "Requires any signed-in account; you are ADMIN_API_KEY (admin)"
-            assert (answer.status_code, answer.json()) == (403, {"error": "Forbidden", "details": details})
+async def test_account_changes_itself_except_for_its_role_and_activity(closed):
+    for role in ("reader", "editor"):
+        ada = await create(closed, OPERATOR, email=f"{role}@example.com", role=role, addresses=[RIDGE])
+        own = f"/users/{ada['id']}"
+        token = await sign_in(closed, f"{role}@example.com")
+        same = {name: ada[name] for name in ("fname", "lname", "email", "role", "is_active")}
+        before = await stored(closed)
+
+        for wrong in ({"role": "admin"}, {"is_active": False}, {"role": "admin", "is_active": False}):
+            for method, body in (("PATCH", wrong), ("PUT", {**same, **wrong})):
+                answer = await closed.request(method, own, json={**body, "fname": "Eve"}, headers=token)
+                details = dict.fromkeys(wrong, "only an admin may change this")
+                assert (answer.status_code, answer.json()) == (403, {"error": "Forbidden", "details": details})
+        assert await stored(closed) == before
+
+        me, by_id = await closed.get("/users/me", headers=token), await closed.get(own, headers=token)
+        assert (me.content, me.headers["ETag"]) == (by_id.content, by_id.headers["ETag"])
+        assert me.json() == ada
+        changed = await closed.put(own, json={**same, "fname": "Grace"}, headers=token)
+        assert (changed.status_code, changed.json()["fname"]) == (200, "Grace")
+        changed = await closed.patch(own, json={"role": role, "is_active": True, "lname": "B"}, headers=token)
+        assert (changed.status_code, changed.json()["lname"]) == (200, "B")
+        added = await closed.post(f"{own}/addresses", json=QUAY, headers=token)
+        assert (await closed.put(added.headers["Location"], json=RIDGE, headers=token)).status_code == 200
+        assert len((await closed.get(f"{own}/addresses", headers=token)).json()) == 2
+        assert (await closed.delete(added.headers["Location"], headers=token)).status_code == 204
+        assert (await closed.delete(own, headers=token)).status_code == 204
+        assert (await closed.get("/users/me", headers=token)).status_code == 401
+
+
+async def test_admin_changes_all_accounts(closed):
+    await create(closed, OPERATOR, email="admin@example.com", role="admin")
+    token = await sign_in(closed, "admin@example.com")
+    ada = await create(closed, token, addresses=[RIDGE])
+
+    changed = await closed.patch(f"/users/{ada['id']}", json={"role": "editor", "is_active": False}, headers=token)
+    assert (changed.json()["role"], changed.json()["is_active"]) == ("editor", False)
+    listed = (await closed.get("/users", headers=token)).json()
+    assert [user["email"] for user in listed] == ["admin@example.com", "ada@example.com"]
+    assert (await closed.delete(f"/users/{ada['id']}", headers=token)).status_code == 204
+
+
+async def test_operator_has_no_account(closed):
+    for method, path in (("GET", "/users/me"), ("GET", "/users/me/api-keys"), ("POST", "/users/me/api-keys")):
+        answer = await closed.request(method, path, headers=OPERATOR)
+        details = "Requires any signed-in account; you are ADMIN_API_KEY (admin)"
+        assert (answer.status_code, answer.json()) == (403, {"error": "Forbidden", "details": details})
 
 
 async def test_change_with_a_token_revoked_during_the_request_is_refused(client):
@@ -140,11 +124,3 @@ async def test_change_with_a_token_revoked_during_the_request_is_refused(client)
 
         assert (method, url, answer.status_code, answer.json()) == (method, url, 401, ended)
         assert await stored(client) == before
-
-
-async def test_users_me_has_the_etag_that_a_change_needs(client):
-    path = f"/users/{(await create(client))['id']}"
-    token = await sign_in(client)
-    own, other = await client.get("/users/me", headers=token), await client.get(path)
-
-    assert (own.text, own.headers["ETag"]) == (other.text, other.headers["ETag"])

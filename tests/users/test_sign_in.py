@@ -1,17 +1,18 @@
-"""Sign-in: tokens, what revokes them, and the throttle of attempts."""
+"""Sign-in and sign-out: tokens, what revokes them, and the throttle of attempts."""
 
 import asyncio
 import re
+import threading
 from typing import Any
 
 import httpx
 import pytest
+from pwdlib import PasswordHash
 
 from app.core.db.database import Database
 from app.core.errors import DatabaseUnavailable
-from tests.conftest import serving
+from tests.conftest import CHEAP, serving
 from tests.users.accounts import ADA, PASSWORD, create, rows, sign_in, stored
-from tests.users.hasher import WatchedHasher
 
 FORM = "application/x-www-form-urlencoded"
 NEW_PASSWORD = "another long one"
@@ -24,6 +25,26 @@ BUSY = {"error": "Too busy", "details": "Too many passwords are waiting to be ch
 ENDINGS: list[dict[str, Any] | None] = [{"password": NEW_PASSWORD}, {"password": PASSWORD}, {"role": "editor"}]
 ENDINGS += [{"is_active": False}, None]
 """Changes of an account that revoke its tokens and keys; None deletes it."""
+
+
+class WatchedHasher(PasswordHash):
+    """Replaces the real one; ``go_on`` is set unless a test clears it."""
+
+    def __init__(self) -> None:
+        super().__init__(CHEAP.hashers)
+        self.checked: list[Any] = []
+        """The hashes that passwords were checked against."""
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def verify(self, password: Any, hash: Any) -> bool:  # noqa: A002  # so it is called there
+        self.checked.append(hash)
+        assert self.go_on.wait(60)
+        return super().verify(password, hash)
+
+    async def wait_until_asked(self) -> None:
+        while not self.checked:
+            await asyncio.sleep(0.001)
 
 
 @pytest.fixture
@@ -55,10 +76,8 @@ async def test_right_password_gives_a_token_that_works(client):
         response = await attempt(client, email, PASSWORD)
         token = response.json()["access_token"]
         assert re.fullmatch(r"token_[A-Za-z0-9_-]{43}", token)
-        assert (response.status_code, response.json()) == (
-            200,
-            {"access_token": token, "token_type": "bearer", "expires_in": 43200},
-        )
+        shown = {"access_token": token, "token_type": "bearer", "expires_in": 43200}
+        assert (response.status_code, response.json()) == (200, shown)
         assert response.headers["Cache-Control"] == "no-store"
 
         for scheme in ("Bearer", "bearer"):
@@ -266,3 +285,51 @@ async def test_sign_in_form_is_limited_to_16_kib(client):
 
     details = "The body may have at most 16384 bytes"
     assert (answer.status_code, answer.json()) == (413, {"error": "Request body too large", "details": details})
+
+
+async def test_sign_out_ends_the_token_of_the_request_and_no_other_token_or_key(client):
+    await create(client)
+    one, other = await sign_in(client), await sign_in(client)
+    key = (await client.post("/users/me/api-keys", json={"name": "k"}, headers=one)).json()["key"]
+
+    response = await client.delete("/auth/token", headers=one)
+
+    assert (response.status_code, response.content) == (204, b"")
+    assert (await client.get("/users/me", headers=one)).status_code == 401
+    assert (await client.delete("/auth/token", headers=one)).status_code == 401
+    assert (await client.get("/users/me", headers=other)).status_code == 200
+    by_key = await client.delete("/auth/token", headers={"X-API-Key": key})
+    assert (by_key.status_code, by_key.json()) == (404, {"error": "Token not found"})
+    assert (await client.delete("/auth/token")).status_code == 401
+    assert (await client.get("/users/me", headers={"X-API-Key": key})).status_code == 200
+
+
+async def test_several_sign_outs_at_once_end_the_token_once(client):
+    await create(client)
+    token = await sign_in(client)
+
+    answers = await asyncio.gather(*(client.delete("/auth/token", headers=token) for _ in range(4)))
+
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses[0] == 204
+    assert set(statuses[1:]) <= {401, 404}
+    assert await rows(client, "SELECT id FROM credential") == []
+
+
+async def test_twenty_first_sign_in_ends_the_oldest_token_and_no_key(client):
+    await create(client)
+    await create(client, email="grace@example.com")
+    grace = await sign_in(client, "grace@example.com")
+    first = await sign_in(client)
+    key = (await client.post("/users/me/api-keys", json={"name": "k"}, headers=first)).json()["key"]
+    second = await sign_in(client)
+    for _ in range(18):
+        last = await sign_in(client)
+    assert (await client.get("/users/me", headers=first)).status_code == 200
+
+    newest = await sign_in(client)
+
+    assert (await client.get("/users/me", headers=first)).status_code == 401
+    for kept in (second, last, newest, grace, {"X-API-Key": key}):
+        assert (await client.get("/users/me", headers=kept)).status_code == 200
+    assert await rows(client, "SELECT COUNT(*) AS n FROM credential WHERE kind = 'token'") == [{"n": 21}]
