@@ -117,14 +117,9 @@ class Tracking:
         await self._database.transaction(remove, seconds=_MANY_DOCUMENTS_SECONDS)
 
     async def put_documents(self, ubid: str, documents: Sequence[schemas.DocumentInput]) -> int:
-        """Store documents of a transfer in one transaction; existing ones are reset.
+        """Store documents of a transfer in one transaction, and return their number; existing ones are reset.
 
-        Args:
-            ubid: UBID of the transfer.
-            documents: If several have the same id, the last one is stored.
-
-        Returns:
-            Number of documents stored.
+        If several have the same id, the last one is stored.
         """
         # Sorted by key, so that two requests with the same documents do not deadlock.
         unique = dict(sorted({document.uniqueId: document for document in documents}.items()))

@@ -97,11 +97,7 @@ async def store_stream(chunks: AsyncIterator[bytes], store: Store) -> tuple[int,
 
 
 def parse_line(number: int, line: bytes) -> DocumentInput:
-    """Parse one document.
-
-    Raises:
-        ValidationFailed: The line is invalid; the details name it.
-    """
+    """Parse one document; raises ValidationFailed with details that name the line."""
     try:
         return DocumentInput.model_validate_json(line)
     except ValidationError as error:

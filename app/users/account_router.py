@@ -15,7 +15,6 @@ from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, SignInF
 
 router = APIRouter()
 
-
 KeyIdParam = Annotated[int, Path(description="Id of the API key.", ge=1, le=2**63 - 1, examples=[7])]
 
 

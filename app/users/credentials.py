@@ -66,12 +66,9 @@ def digest(secret: str) -> str:
 async def issue(
     session: AsyncSession, user_id: int, kind: Kind, lifetime: timedelta, *, name: str | None = None
 ) -> str:
-    """Create a token or key for an account, and delete its expired ones.
+    """Create a token or key for an account, and return the secret, which is not stored. Deletes expired ones.
 
     Runs inside the caller's transaction and does not commit.
-
-    Returns:
-        The secret, which is not stored.
     """
     query = select(Credential.id).where(Credential.user_id == user_id, col(Credential.expires_at) <= ServerNow())
     # By id: a DELETE that finds nothing would lock a gap in the index, and block the INSERTs of others.
@@ -118,14 +115,7 @@ async def check_still_held(session: AsyncSession) -> None:
 
 
 async def find_principal(database: Database, kind: str, secret: bytes) -> Principal | None:
-    """Look up the owner of a token or key.
-
-    Returns:
-        None if the secret is unknown, expired or revoked, or its account is inactive.
-
-    Raises:
-        DatabaseUnavailable: The database did not answer.
-    """
+    """Look up the owner of a token or key; None if it is unknown, expired or revoked, or the account is inactive."""
     if not _SECRET.fullmatch(secret):
         return None
     hashed = digest(secret.decode())

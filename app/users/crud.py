@@ -1,4 +1,4 @@
-"""Queries and changes of accounts."""
+"""Queries and changes of accounts; those with a ``user_id`` raise UserNotFound if no account has it."""
 
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -59,11 +59,7 @@ async def list_users(session: AsyncSession, filters: UserFilters) -> tuple[list[
 
 
 async def get_user(session: AsyncSession, user_id: int) -> UserPublic:
-    """Return one account with its addresses.
-
-    Raises:
-        UserNotFound: No account has this id.
-    """
+    """Return one account with its addresses."""
     return UserPublic.model_validate(await _read(session, user_id))
 
 
@@ -79,7 +75,6 @@ async def lock_user(session: AsyncSession, user_id: int) -> User:
     """Lock an account until the commit, and return it with its addresses.
 
     Raises:
-        UserNotFound: No account has this id.
         CredentialEnded: The caller's token or key was revoked during the request.
     """
     user = await _read(session, user_id, lock=True)
@@ -124,7 +119,6 @@ async def update_user(
     the account is changed only if it has one of these entity tags.
 
     Raises:
-        UserNotFound: No account has this id.
         PreconditionFailed: The account does not match ``if_match``.
         CredentialEnded: The caller's token or key has been revoked.
         Forbidden: Only an admin may change these fields.
@@ -160,7 +154,6 @@ async def delete_user(database: Database, user_id: int, *, if_match: str | None)
     """Delete an account with its addresses, tokens and keys.
 
     Raises:
-        UserNotFound: No account has this id.
         PreconditionFailed: The account does not match ``if_match``; see ``update_user()``.
     """
 

@@ -29,7 +29,7 @@ class Busy(AppError):
 
 
 class Passwords:
-    """Hashes and checks passwords off the event loop."""
+    """Hashes and checks passwords off the event loop; raises Busy if too many are waiting."""
 
     def __init__(self, hasher: PasswordHash | None = None) -> None:
         """Use this hasher; by default, argon2 with pwdlib's recommended parameters."""
@@ -45,19 +45,11 @@ class Passwords:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def hash(self, password: str) -> str:
-        """Hash a password with a new salt.
-
-        Raises:
-            Busy: Too many passwords are waiting.
-        """
+        """Hash a password with a new salt."""
         return await self._run(lambda: self._hasher.hash(password))
 
     async def verify(self, password: str, hashed: str | None) -> bool:
-        """Check a password against a hash; None, for an unknown account, takes as long and returns False.
-
-        Raises:
-            Busy: Too many passwords are waiting.
-        """
+        """Check a password against a hash; None, for an unknown account, takes as long and returns False."""
         is_right = await self._run(lambda: self._hasher.verify(password, hashed or self._dummy_hash.result()))
         return is_right and hashed is not None
 

@@ -14,7 +14,6 @@ from app.users.dependencies import IfMatchDep, PasswordsDep, PrincipalDep
 
 router = APIRouter(prefix="/users", tags=["users"])
 
-
 IdParam = Annotated[int, Path(description="Id of the account.", ge=1, le=2**63 - 1, examples=[1])]
 AddressIdParam = Annotated[int, Path(description="Id of the address.", ge=1, le=2**63 - 1, examples=[1])]
 
