@@ -32,9 +32,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings
-from app.core.db.database import Database
+from app.core.db.database import Database, create_engine
 from app.core.db.dialects import mysql
-from app.core.db.engine import create_engine
 from app.core.db.migrations import migrate
 from app.main import app as default_app
 from app.main import create_app

@@ -8,7 +8,7 @@ from sqlalchemy import Table
 
 from app.core.config.settings import Settings
 from app.core.db.dialects import dialect_for
-from app.core.db.engine import create_engine
+from app.core.db.database import create_engine
 
 
 async def write_batches(

@@ -8,7 +8,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config.settings import load_settings
-from app.core.db.engine import create_engine
+from app.core.db.database import create_engine
 from app.countries.models import Country
 from app.countries.schemas import CountryPublic
 

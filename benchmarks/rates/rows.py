@@ -12,7 +12,7 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.config.settings import Settings
-from app.core.db.engine import create_engine
+from app.core.db.database import create_engine
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 
 SOURCES: Final = tuple(f"source-{number}" for number in range(4))

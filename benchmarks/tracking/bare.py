@@ -5,7 +5,7 @@ import sys
 from datetime import UTC, datetime
 
 from app.core.config.settings import Settings
-from app.core.db.engine import create_engine
+from app.core.db.database import create_engine
 from app.tracking.models import Document, Transfer
 from benchmarks.base.executemany import write_batches
 from benchmarks.tracking.rows import STATE, batches

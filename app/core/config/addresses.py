@@ -6,11 +6,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 def parse_networks(words: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Read addresses and networks such as ``10.0.0.0/8``.
-
-    Raises:
-        ValueError: One of them is neither.
-    """
+    """Read addresses and networks such as ``10.0.0.0/8``; raise ValueError if one of them is neither."""
     try:
         return tuple(ip_network(word, strict=False) for word in words)
     except ValueError as error:
@@ -18,11 +14,7 @@ def parse_networks(words: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, .
 
 
 def parse_chain(words: tuple[str, ...], *, known: tuple[str, ...]) -> tuple[str, ...]:
-    """Check the entries of a chain.
-
-    Raises:
-        ValueError: The chain is empty, or an entry is neither a known name nor an http(s) URL.
-    """
+    """Raise ValueError if a chain is empty, or an entry is neither a known name nor an http(s) URL."""
     if not words:
         raise ValueError("names no source")
     for position, word in enumerate(words, start=1):

@@ -19,18 +19,11 @@ _DRIVERS: Final = {
     "sqlite+aiosqlite": "sqlite+aiosqlite",
 }
 _SSL_MODES: Final = {
-    "disabled": "disabled",
-    "disable": "disabled",
-    "false": "disabled",
-    "preferred": "preferred",
-    "prefer": "preferred",
-    "allow": "preferred",
-    "required": "required",
-    "require": "required",
-    "true": "required",
+    **dict.fromkeys(("disabled", "disable", "false"), "disabled"),
+    **dict.fromkeys(("preferred", "prefer", "allow"), "preferred"),
+    **dict.fromkeys(("required", "require", "true"), "required"),
     "verify_ca": "verify_ca",
-    "verify_identity": "verify_identity",
-    "verify_full": "verify_identity",
+    **dict.fromkeys(("verify_identity", "verify_full"), "verify_identity"),
 }
 _SSL_MODE_NAMES: Final = ("ssl-mode", "sslmode", "ssl_mode", "ssl")
 _SSL_CA_NAMES: Final = ("ssl-ca", "sslrootcert", "ssl_ca")
@@ -41,8 +34,7 @@ _SECONDS: Final = ("connect_timeout", "read_timeout")
 def normalize_database_url(raw: str) -> URL:
     """Make a provider's URL one that SQLAlchemy can use with an asynchronous driver.
 
-    User, password and host are kept character by character. Normalising twice
-    changes nothing.
+    User, password and host are kept character by character. Normalising twice changes nothing.
 
     Raises:
         ValueError: The scheme, an option or a TLS mode is not supported, or no database is named.
@@ -63,11 +55,14 @@ def _normalize_sqlite(url: URL) -> URL:
 
 def _normalize_mysql(url: URL) -> URL:
     """Default to the charset utf8mb4, and give the TLS options one spelling."""
-    options = {name: _single(value) for name, value in url.query.items()}
     query = {"charset": "utf8mb4"}
-    for name, value in options.items():
+    for name, values in url.query.items():
+        value = values if isinstance(values, str) else values[-1]
         if name in _SSL_MODE_NAMES:
-            query["ssl_mode"] = _ssl_mode(value)
+            query["ssl_mode"] = _SSL_MODES.get(value.lower().replace("-", "_"), "")
+            if not query["ssl_mode"]:
+                known = "DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY"
+                raise ValueError(f"ssl-mode {value} is not supported; use {known}")
         elif name in _SSL_CA_NAMES:
             query["ssl_ca"] = value
             # Naming an authority means that it has to be asked.
@@ -89,19 +84,6 @@ def _normalize_mysql(url: URL) -> URL:
 _NORMALIZERS: Final = {"mysql": _normalize_mysql, "sqlite": _normalize_sqlite}
 
 
-def _single(value: str | tuple[str, ...]) -> str:
-    return value if isinstance(value, str) else value[-1]
-
-
-def _ssl_mode(value: str) -> str:
-    mode = _SSL_MODES.get(value.lower().replace("-", "_"))
-    if mode is None:
-        raise ValueError(
-            f"ssl-mode {value} is not supported; use DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY"
-        )
-    return mode
-
-
 def tls_context(url: URL) -> ssl.SSLContext | None:
     """The TLS context that a normalised URL asks for; None for a plain connection.
 
@@ -111,7 +93,8 @@ def tls_context(url: URL) -> ssl.SSLContext | None:
     mode = url.query.get("ssl_mode")
     if mode is None or mode == "disabled":
         return None
-    context = ssl.create_default_context(cafile=_single(url.query["ssl_ca"]) if "ssl_ca" in url.query else None)
+    authority = url.query.get("ssl_ca")
+    context = ssl.create_default_context(cafile=str(authority) if authority else None)
     context.check_hostname = mode == "verify_identity"
     if mode in ("preferred", "required"):
         # MySQL's own meaning of these modes: encrypted, but nobody is authenticated.
@@ -120,9 +103,5 @@ def tls_context(url: URL) -> ssl.SSLContext | None:
 
 
 def requires_tls(url: URL) -> bool:
-    """Whether a connection without encryption must be refused.
-
-    The drivers go on in plain text when the server, or somebody in between,
-    says that it has no TLS, so the caller has to check.
-    """
+    """Whether a plain connection must be refused: the drivers accept one if anybody in between says so."""
     return url.query.get("ssl_mode") in ("required", "verify_ca", "verify_identity")

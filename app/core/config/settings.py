@@ -27,10 +27,7 @@ _TEXTS: Mapping[str, tuple[Callable[[str], object], str]] = {
         lambda key: key and key.isprintable() and key == key.strip(),
         "must be one line without white space around it, or no request could carry it",
     ),
-    "restcountries_api_key": (
-        re.compile(r"[\x21-\x7e]+").fullmatch,
-        "has characters that no HTTP header can carry",
-    ),
+    "restcountries_api_key": (re.compile(r"[\x21-\x7e]+").fullmatch, "has characters that no HTTP header can carry"),
     "restcountries_url": _URL,
     "audit_webhook_url": _URL,
     "rate_limit_refresh": _LIMIT,
@@ -129,9 +126,8 @@ class Settings(BaseSettings):
     @field_validator("country_sources", "rate_sources")
     @classmethod
     def _known_sources(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        return parse_chain(
-            value, known=COUNTRY_SOURCE_NAMES if info.field_name == "country_sources" else RATE_SOURCE_NAMES
-        )
+        known = COUNTRY_SOURCE_NAMES if info.field_name == "country_sources" else RATE_SOURCE_NAMES
+        return parse_chain(value, known=known)
 
     @field_validator("cors_origins")
     @classmethod
@@ -207,17 +203,12 @@ class Settings(BaseSettings):
         """Every setting as text, with secrets and the credentials in URLs hidden."""
         shown = {name: _shown(value) for name, value in self}
         url = normalize_database_url(self.database_url.get_secret_value())
-        shown["restcountries_url"] = without_secrets(self.restcountries_url)
         return {**shown, "database_url": url.render_as_string(hide_password=True)}
 
     @property
     def rate_limits(self) -> dict[str, str]:
         """The limits by their names."""
-        return {
-            "refresh": self.rate_limit_refresh,
-            "sign-in": self.rate_limit_sign_in,
-            "reads": self.rate_limit_reads,
-        }
+        return {"refresh": self.rate_limit_refresh, "sign-in": self.rate_limit_sign_in, "reads": self.rate_limit_reads}
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -229,18 +220,13 @@ class Settings(BaseSettings):
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, tuple):
-        # A source's URL may carry a key in its query or its user part.
-        return " ".join(without_secrets(str(word)) for word in value)
-    return "" if value is None else str(value)
+    words = value if isinstance(value, tuple) else () if value is None else (value,)
+    # A source's URL may carry a key in its query or its user part.
+    return " ".join(without_secrets(str(word)) for word in words)
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings; a wrong one ends the process with one line that names it.
-
-    Raises:
-        SystemExit: With the message, one line for each wrong setting.
-    """
+    """Read the settings, or raise SystemExit with one line for each wrong setting."""
     try:
         return Settings(**overrides)
     except ValidationError as error:

@@ -20,11 +20,6 @@ _ASK_AGAIN_SECONDS: Final = 1.0
 """Pause between two queries to a database that does not answer."""
 
 
-async def read_data_version(session: AsyncSession) -> int:
-    """The version that this session sees; 0 before the first refresh."""
-    return (await execute(session, _QUERY)).scalar() or 0
-
-
 def on_data_version(session: AsyncSession, note: Callable[[int], None]) -> None:
     """Have a new session read its data version before anything else, if it reads at all, and pass it to ``note``."""
 
@@ -40,21 +35,20 @@ class Moment(NamedTuple):
     time: float
     """Monotonic seconds."""
     changes: int
-    """``Changes.count``: a value read before this process's own write is stale after it."""
+    """``Database.changes``: a value read before this process's own write is stale after it."""
 
 
 class DataVersion:
     """The data version as this process knows it.
 
-    A known version is valid for ``CACHE_REVALIDATE_SECONDS``, and until this
-    process itself changes data. Callers that need a newer one at the same time
-    share one query for one row.
+    A known version is valid for ``CACHE_REVALIDATE_SECONDS``, and until this process itself changes data. Callers that
+    need a newer one at the same time share one query for one row.
     """
 
     def __init__(
         self, database: Database, settings: Settings, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._database, self._changes = database, database.changes
+        self._database = database.plain
         self._revalidate_seconds = settings.cache_revalidate_seconds
         self._max_stale_seconds = settings.cache_max_stale_seconds
         self._monotonic = monotonic
@@ -68,7 +62,7 @@ class DataVersion:
 
     def now(self) -> Moment:
         """The moment to note before reading."""
-        return Moment(self._monotonic(), self._changes.count)
+        return Moment(self._monotonic(), self._database.changes)
 
     def is_known(self, version: int) -> bool:
         """Whether this version is current, without asking the database."""
@@ -76,15 +70,11 @@ class DataVersion:
         return (
             version == self._known
             and self._monotonic() - known_at < self._revalidate_seconds
-            and changes == self._changes.count
+            and changes == self._database.changes
         )
 
     async def is_in_force(self, version: int) -> bool:
-        """Whether this version is current; asks the database if the known one is too old.
-
-        Raises:
-            DatabaseUnavailable: It could not be asked.
-        """
+        """Whether this version is current; asks the database if the known one is too old, which may be unavailable."""
         now = self.now()
         while self._known_at.time < now.time - self._revalidate_seconds or self._known_at.changes < now.changes:
             if self._failure is not None and self.stale_age(version) is not None:
@@ -110,7 +100,7 @@ class DataVersion:
         """
         known_at, changes = self._known_at
         age = self._monotonic() - known_at
-        if version != self._known or changes != self._changes.count or age >= self._max_stale_seconds:
+        if version != self._known or changes != self._database.changes or age >= self._max_stale_seconds:
             return None
         return int(age)
 
@@ -140,7 +130,7 @@ class DataVersion:
         now = self.now()
         try:
             async with self._database.reading() as session:
-                version = await read_data_version(session)
+                version = (await execute(session, _QUERY)).scalar() or 0
         except DatabaseUnavailable as error:
             if now.time >= self._known_at.time:  # else a later query has succeeded
                 self._failure, self._failed_at = error, self._monotonic()
@@ -151,5 +141,4 @@ class DataVersion:
 async def raise_version(session: AsyncSession) -> None:
     """Bump the data version in the open transaction; cached answers expire on commit."""
     announce_new_version(session)
-    change = update(_SUMMARY).where(_SUMMARY.c.id == 1).values(data_version=_SUMMARY.c.data_version + 1)
-    await execute(session, change)
+    await execute(session, update(_SUMMARY).where(_SUMMARY.c.id == 1).values(data_version=_SUMMARY.c.data_version + 1))

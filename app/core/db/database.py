@@ -14,9 +14,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings
 from app.core.db.dialects import dialect_for
-from app.core.db.engine import create_engine
 from app.core.db.faults import RETRIED, Fault, as_unavailable
 from app.core.db.pool import Pool
 from app.core.db.queries import execute
@@ -27,26 +27,36 @@ T = TypeVar("T")
 _CHANGES_VERSION: Final = "changes the version of the data"
 _AFTER_COMMIT: Final = "called after the commit"
 _DATABASE: Final = "database"
-_ANYTHING: Final = select(literal(1))
 
 
-class Changes:
-    """Number of writes by this process that may have changed the data version, or that it was told of."""
+def create_engine(settings: Settings) -> AsyncEngine:
+    """Build the engine with its pool; nothing is connected yet.
 
-    __slots__ = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 0
+    Raises:
+        DatabaseUnavailable: The folder of a SQLite file can't be made.
+    """
+    url = normalize_database_url(settings.database_url.get_secret_value())
+    return dialect_for(url).create_engine(
+        url,
+        settings,
+        pool_size=settings.db_pool_size,
+        max_overflow=settings.db_max_overflow,
+        pool_timeout=settings.db_pool_timeout_seconds,
+        pool_recycle=settings.db_pool_recycle_seconds,
+        pool_pre_ping=True,
+        # A session and a connection end their transaction before they give it back; once more would be a round trip.
+        pool_reset_on_return=None,
+        # Errors quote the SQL; keep password hashes and personal data out of the log.
+        hide_parameters=True,
+    )
 
 
 class Database:
     """One engine and the bounds under which it is used.
 
-    Reads take a session from :meth:`reading`; changes are functions that
-    :meth:`transaction` runs. One session is never shared by two tasks.
-
-    Each unit of work has a bound in time. Units of one request share a bound, so that their number does not prolong
-    its answer: they use the view that :meth:`for_request` makes. Background work uses the database itself.
+    Reads take a session from :meth:`reading`; changes are functions that :meth:`transaction` runs. One session is never
+    shared by two tasks. Each unit of work has a bound in time. Units of one request share a bound, so that their number
+    does not prolong its answer: they use the view of :meth:`for_request`. Background work uses the database itself.
     """
 
     def __init__(self, settings: Settings, engine: AsyncEngine | None = None) -> None:
@@ -57,7 +67,8 @@ class Database:
         self.timeout = settings.db_timeout_seconds
         self.has_webhook = settings.audit_webhook_url is not None
         """Whether AUDIT_WEBHOOK_URL is set, so that audit entries must be sent to it."""
-        self.changes = Changes()
+        self.changes = 0
+        """Number of writes by this process that may have changed the data version; views do not update theirs."""
         self.audited = asyncio.Event()
         """Set when this process has added audit entries; cleared by their delivery."""
         self.plain = self
@@ -122,7 +133,12 @@ class Database:
         """
         async with self._bounded(seconds) as bound:
             async for attempt in stamina.retry_context(
-                on=self._is_passing, attempts=5, timeout=None, wait_initial=0.02, wait_max=0.5, wait_jitter=0.1
+                on=lambda error: self.dialect.fault(error) in RETRIED,
+                attempts=5,
+                timeout=None,
+                wait_initial=0.02,
+                wait_max=0.5,
+                wait_jitter=0.1,
             ):
                 with attempt:
                     return await self._once(work, bound, repeatable=repeatable)
@@ -141,7 +157,8 @@ class Database:
             except (DBAPIError, asyncio.CancelledError) as error:
                 is_unknown = isinstance(error, asyncio.CancelledError) or self.dialect.fault(error) is Fault.LOST
                 if is_unknown and not repeatable:
-                    raise OutcomeUnknown from error
+                    details = "No answer came to the commit; look whether the change was made before trying again"
+                    raise OutcomeUnknown(details) from error
                 raise
             else:
                 # Committed: lift the deadline, or a slow return to the pool would report a failure.
@@ -155,7 +172,7 @@ class Database:
 
     def note_change(self) -> None:
         """Invalidate the known data version, so that a caller reads its own write."""
-        self.changes.count += 1
+        self.plain.changes += 1
 
     @asynccontextmanager
     async def _session(self, options: Mapping[str, Any]) -> AsyncIterator[AsyncSession]:
@@ -188,7 +205,7 @@ class Database:
             unavailable = as_unavailable(error, self.dialect.fault(error))
             if unavailable is None:
                 raise
-            logger.error("Database: {}", _first_line(error))
+            logger.error("Database: {}", str(error).splitlines()[0])  # the rest is the statement and its parameters
             raise unavailable from error
         finally:
             if spent is not None:
@@ -206,7 +223,7 @@ class Database:
             await asyncio.sleep(self.timeout / 4)
             try:
                 async with asyncio.timeout(self.timeout / 2), self._session(self.dialect.reading) as session:
-                    await execute(session, _ANYTHING)
+                    await execute(session, select(literal(1)))
                     await session.rollback()
             except TimeoutError:
                 break
@@ -227,18 +244,10 @@ def call_after_commit(session: AsyncSession, callback: Callable[[], None]) -> No
 
 
 def database_of(session: AsyncSession) -> Database:
-    """Return the database that a session comes from."""
+    """The database that a session comes from."""
     database: Database = session.info[_DATABASE]
     return database
 
 
 class OutcomeUnknown(DatabaseUnavailable):
     """The connection broke, or time ran out, while a change was being committed."""
-
-    def __init__(self) -> None:
-        super().__init__("No answer came to the commit; look whether the change was made before trying again")
-
-
-def _first_line(error: SQLAlchemyError) -> str:
-    # The rest of the text is the statement and its parameters.
-    return str(error).splitlines()[0]

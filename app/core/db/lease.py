@@ -1,10 +1,8 @@
 """Leases: work that must happen once runs in one process, and a dead process does not block the rest.
 
-A lease is a row that its holder keeps renewing. A process that finds it expired
-takes it over and raises its fence number, so that a former holder that wakes up
-is recognised as late by the transaction that checks the number. All times are
-the database's own. Named locks of the server are not used: clusters do not
-replicate them.
+A lease is a row that its holder keeps renewing. A process that finds it expired takes it over and raises its fence
+number, by which a transaction of the former holder is recognised as late. All times are the database's own. Named
+locks of the server are not used: clusters do not replicate them.
 """
 
 import asyncio
@@ -62,9 +60,6 @@ class LeaseLost(AppError):
     title = "Database unavailable"
     retry_after_seconds = 2
 
-    def __init__(self) -> None:
-        super().__init__("The work took too long and another process took it over")
-
 
 async def acquire(database: Database, name: str, *, seconds: float = LEASE_SECONDS) -> Lease | None:
     """Take a lease that is free or expired.
@@ -90,9 +85,7 @@ async def acquire(database: Database, name: str, *, seconds: float = LEASE_SECON
             .values(holder=holder, fence=LeaseRow.fence + 1, expires_at=ServerNow(seconds))
             .execution_options(synchronize_session=False)
         )
-        if result.rowcount == 0:
-            return None
-        return Lease(name, holder, (row.fence if row else 0) + 1)
+        return Lease(name, holder, (row.fence if row else 0) + 1) if result.rowcount else None
 
     try:
         return await database.transaction(take, repeatable=True)
@@ -101,11 +94,7 @@ async def acquire(database: Database, name: str, *, seconds: float = LEASE_SECON
 
 
 async def renew_in(session: AsyncSession, lease: Lease) -> None:
-    """Move the end of a lease by LEASE_SECONDS, as part of an open transaction, which is thereby fenced.
-
-    Raises:
-        LeaseLost: Another process took it; the transaction must not commit.
-    """
+    """Move the end of a lease by LEASE_SECONDS in an open transaction; raise LeaseLost if another process has it."""
     await _change(session, lease, expires_at=ServerNow(LEASE_SECONDS))
 
 
@@ -118,14 +107,7 @@ async def release(database: Database, lease: Lease) -> None:
 
 
 async def release_in(session: AsyncSession, lease: Lease) -> None:
-    """Give a lease back as part of an open transaction, which is thereby fenced.
-
-    The row stays locked until the commit, so no other process can take the
-    lease over in between.
-
-    Raises:
-        LeaseLost: Another process took it; the transaction must not commit.
-    """
+    """Give a lease back like ``renew_in()``; the row is locked until the commit, so nobody takes it in between."""
     await _change(session, lease, holder=None, expires_at=ServerNow())
 
 
@@ -138,25 +120,25 @@ async def _change(session: AsyncSession, lease: Lease, **values: object) -> None
         .execution_options(synchronize_session=False)
     )
     if result.rowcount == 0:
-        raise LeaseLost
+        raise LeaseLost("The work took too long and another process took it over")
 
 
 @asynccontextmanager
 async def held(database: Database, lease: Lease) -> AsyncIterator[None]:
-    """Renew a lease while the block runs.
+    """Renew a lease while the block runs, and give it back if the block fails.
 
-    The block gives it back itself when it succeeds, best inside its own
-    transaction; a block that fails gives it back here.
+    A block that succeeds gives it back itself, best inside its own transaction.
     """
     heartbeat = asyncio.create_task(_renew_forever(database.plain, lease), name=f"lease {lease.name}")
     try:
-        yield
+        try:
+            yield
+        finally:
+            heartbeat.cancel()
+            await asyncio.gather(heartbeat, return_exceptions=True)
     except BaseException:
-        await _stop(heartbeat)
-        # In a time of its own: the work may have used up all that it had.
-        await _give_back(database.plain, lease)
+        await _give_back(database.plain, lease)  # in a time of its own: the work may have used up all that it had
         raise
-    await _stop(heartbeat)
 
 
 async def _give_back(database: Database, lease: Lease) -> None:
@@ -168,11 +150,6 @@ async def _give_back(database: Database, lease: Lease) -> None:
         logger.warning("Lease {} could not be given back: {}", lease.name, error.details)
     except TimeoutError:
         logger.warning("Lease {} could not be given back in time", lease.name)
-
-
-async def _stop(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _renew_forever(database: Database, lease: Lease) -> None:

@@ -1,7 +1,4 @@
-"""Runs migrations from code, and makes the DDL of revisions safe to run again.
-
-``alembic/env.py`` is what Alembic itself calls.
-"""
+"""Runs migrations from code, and makes the DDL of revisions safe to run again; Alembic calls ``alembic/env.py``."""
 
 import argparse
 from collections.abc import Sequence
@@ -74,14 +71,8 @@ def find_revision(connection: Connection) -> str | None:
 
 
 def add_column(table: str, column: Column[Any]) -> None:
-    """Add a column in a revision, unless a run that was killed has added it.
-
-    For ``upgrade()``. MySQL commits after each DDL statement, so the column may
-    be there while the revision is not noted.
-    """
-    if op.get_context().as_sql or column.name not in {
-        found["name"] for found in inspect(op.get_bind()).get_columns(table)
-    }:
+    """Add a column in ``upgrade()``, unless a run that was killed has added it: MySQL commits each DDL statement."""
+    if op.get_context().as_sql or column.name not in {c["name"] for c in inspect(op.get_bind()).get_columns(table)}:
         op.add_column(table, column)
 
 

@@ -31,10 +31,8 @@ async def read_by_day(
 ) -> dict[str, list[tuple[str, str]]]:
     """Read a day and a number of each row, both as text, by group and in the order of the days.
 
-    Args:
-        session: For reading.
-        query: Selects (group, day, number). Build it once: the form that is sent is cached by identity.
-        parameters: Of the query. Some ten thousand rows at most, because MySQL limits the length of a text.
+    The query selects (group, day, number), some ten thousand rows at most, because MySQL limits the length of a text.
+    Build it once: the form that is sent is cached by identity.
     """
     connection = await session.connection()
     return await dialect_for(connection.dialect).read_by_day(connection, query, parameters)

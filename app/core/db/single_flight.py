@@ -1,26 +1,23 @@
 """One computation for all callers that ask for the same thing at the same time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """Runs work once per key; callers that come while it runs share its result or its error.
-
-    The work is a task of its own: a caller that leaves does not end it.
-    """
+    """Runs work once per key, in a task of its own; callers that come while it runs share its result or error."""
 
     def __init__(self) -> None:
         self._running: dict[Hashable, asyncio.Task[T]] = {}
 
-    async def run(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Join the work under this key, or start it."""
         task = self._running.get(key)
         if task is None:
-            task = asyncio.create_task(_as_coroutine(work), name=f"single flight {key}")
+            task = asyncio.create_task(work(), name=f"single flight {key}")
             self._running[key] = task
             task.add_done_callback(lambda done: self._forget(key, done))
         return await asyncio.shield(task)
@@ -40,7 +37,3 @@ class SingleFlight(Generic[T]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _as_coroutine(work: Callable[[], Awaitable[T]]) -> T:
-    return await work()

@@ -3,16 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    DateTime,
-    Dialect,
-    Integer,
-    LargeBinary,
-    Text,
-    literal,
-)
+from sqlalchemy import BigInteger, Boolean, DateTime, Dialect, Integer, LargeBinary, Text, literal
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -21,16 +12,10 @@ from sqlalchemy.types import TypeDecorator
 
 TABLE_OPTIONS: Final = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 """Of every table: text compares byte by byte, as in SQLite, whatever the server's defaults."""
-
-
 RowId: Final = BigInteger().with_variant(Integer(), "sqlite")
 """64-bit surrogate key; SQLite generates ids only in a column of type INTEGER."""
-
-
 LongText: Final = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
 """Text of up to 16 MiB; a plain TEXT ends at 64 KiB on MySQL."""
-
-
 LongBlob: Final = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
 """Bytes, up to 16 MiB; a plain BLOB ends at 64 KiB on MySQL."""
 

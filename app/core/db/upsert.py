@@ -18,15 +18,14 @@ _ROWS_AT_ONCE: Final = 1000
 async def upsert(session: AsyncSession, model: type[SQLModel], rows: Sequence[Mapping[str, Any]], *, key: str) -> None:
     """Write rows as one bulk statement; a row whose key is stored replaces that row.
 
-    All rows must have the same columns. The statement is compiled once and run
-    by the driver's executemany, which sends it to MySQL as one multi-row
-    statement. Values are converted here, column by column: SQLAlchemy does it
-    row by row, which takes longer than the database needs to store them.
+    The statement is compiled once and run by the driver's executemany, which sends it to MySQL as one multi-row
+    statement. Values are converted here, column by column: SQLAlchemy does it row by row, which takes longer than the
+    database needs to store them.
 
     Args:
         session: An open transaction; nothing is committed here.
         model: The table.
-        rows: Column names to values; a key of None is numbered by the database.
+        rows: Column names to values, the same columns in each; a key of None is numbered by the database.
         key: The column that identifies a row, or several separated by commas.
     """
     if not rows:
@@ -46,15 +45,9 @@ async def upsert(session: AsyncSession, model: type[SQLModel], rows: Sequence[Ma
 async def upsert_from(
     session: AsyncSession, model: type[SQLModel], query: Select[Any], *, key: str, least: str = "", greatest: str = ""
 ) -> None:
-    """Write the rows of a query within the database; a row whose key is stored replaces that row.
+    """Write the rows of a query like ``upsert()``, within the database; its columns are called like the table's.
 
-    Args:
-        session: An open transaction; nothing is committed here.
-        model: The table.
-        query: Its columns are called like those of the table.
-        key: As of ``upsert()``.
-        least: A column that keeps the smaller of the stored and the new value.
-        greatest: A column that keeps the larger one.
+    The column ``least`` keeps the smaller of the stored and the new value, the column ``greatest`` the larger one.
     """
     table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
     connection = await session.connection()

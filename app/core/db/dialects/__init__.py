@@ -23,9 +23,8 @@ class Dialect(Protocol):
     transactional_ddl: bool
     """Whether a revision that fails leaves nothing behind. Without it each DDL statement commits."""
     reading: Mapping[str, Any]
-    """Execution options of a unit of work that only reads."""
     writing: Mapping[str, Any]
-    """Execution options of a unit of work that may write."""
+    """Execution options of a unit of work that only reads, and of one that may write."""
 
     def create_engine(self, url: URL, settings: Settings, **options: Any) -> AsyncEngine:
         """Build an engine for a normalised URL; nothing is connected yet. ``options`` are those of all engines."""

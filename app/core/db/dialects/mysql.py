@@ -123,9 +123,8 @@ class _Connection(aiomysql.Connection):  # type: ignore[misc]  # the package has
 async def _connect(*arguments: Any, connect_timeout: float | None = None, **options: Any) -> aiomysql.Connection:
     """Connect as ``aiomysql.connect`` does; a cancelled call, say in a TLS handshake, leaves nothing open.
 
-    ``connect_timeout`` bounds the handshake as well: work with a long bound
-    would otherwise wait for a greeting that got lost. aiomysql does not get it,
-    because its wait_for() sometimes swallows a cancellation on Python 3.11.
+    ``connect_timeout`` bounds the handshake as well, in which a greeting may get lost. aiomysql does not get it: its
+    wait_for() sometimes swallows a cancellation on Python 3.11.
     """
     connection = _Connection(*arguments, **options)
     try:
@@ -144,15 +143,12 @@ async def _connect(*arguments: Any, connect_timeout: float | None = None, **opti
 def _prepare(engine: AsyncEngine, *, seconds: float) -> None:
     """Bound lock waits and silent clients on the server, for each new connection.
 
-    While MySQL waits for a row's lock it does not see that its client has left:
-    each unit of work that gave up would leave a connection behind for the 50
-    seconds that are the default. The bound is rounded up to whole seconds.
+    While MySQL waits for a row's lock it does not see that its client has left: each unit of work that gave up would
+    leave a connection for the default of 50 seconds. The bound is rounded up to whole seconds.
 
-    A client that falls silent in a transaction, because its process is frozen
-    or its machine gone, loses its locks: after half of that time if it has
-    written, so that those who wait for it get their turn. MariaDB has a bound
-    for exactly that; MySQL only one for all idle connections, and those of the
-    pool are opened again.
+    A client that falls silent in a transaction, because its process is frozen or its machine gone, loses its locks:
+    after half of that time if it has written, so that others get their turn. MariaDB has a bound for exactly that;
+    MySQL only one for all idle connections, and those of the pool are opened again.
     """
     bound = math.ceil(seconds)
     silence = f"idle_transaction_timeout = {bound}, idle_write_transaction_timeout = {math.ceil(seconds / 2)}"

@@ -1,6 +1,7 @@
 """SQLite: connections, their settings, and its SQL."""
 
 import asyncio
+import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +26,6 @@ transactional_ddl = True
 reading: Mapping[str, Any] = {}
 writing: Mapping[str, Any] = {"writes": True}
 
-_BUSY_CODES: Final = frozenset({5, 6})
 _SCHEMA_HINTS: Final = ("no such table", "no such column", "has no column named")
 
 
@@ -85,7 +85,7 @@ def fault(error: BaseException) -> Fault:
     code = getattr(error.orig, "sqlite_errorcode", None)
     if error.connection_invalidated:
         return Fault.LOST
-    if code is not None and code & 0xFF in _BUSY_CODES:
+    if code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Fault.AGAIN
     if any(hint in str(error.orig) for hint in _SCHEMA_HINTS):
         return Fault.NO_SCHEMA
