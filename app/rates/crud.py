@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.core.db.queries import execute, select_columns
 from app.core.errors import AppError, ValidationFailed
 from app.countries.models import Country
-from app.rates.currencies import currency_facts, minor_units
+from app.rates.currencies import currency_facts
 from app.rates.exchange import convert, cross_rate, shown, to_minor_unit
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.rates.schemas import Conversion, ConversionQuery, CurrencyPublic, RatesPublic, RatesQuery
@@ -34,12 +34,7 @@ class DayKey(NamedTuple):
 
 
 async def get_rates(session: AsyncSession, query: RatesQuery, *, on: date | None = None) -> RatesPublic:
-    """The rates in force on a day, against any base.
-
-    Args:
-        session: For reading.
-        query: Base, currencies and source.
-        on: The day; None for the latest.
+    """The rates in force on a day, or the latest, against any base.
 
     Raises:
         RatesNotFound: No rates are stored, or only later ones.
@@ -66,16 +61,15 @@ async def get_conversion(session: AsyncSession, query: ConversionQuery) -> Conve
         ValidationFailed: The source does not quote one of the currencies.
     """
     base, quote = query.base, query.quote
-    wanted = {base, quote}
-    key, rates = await find_rates(session, wanted, wanted, on=query.on, source=query.source)
+    key, rates = await find_rates(session, {base, quote}, {base, quote}, on=query.on, source=query.source)
     require_quoted({"from": [base], "to": [quote]}, rates, f"by {key.source} on {key.day}")
-    result, digits = convert(query.amount, rates, base, quote), minor_units(quote)
+    result, facts = convert(query.amount, rates, base, quote), currency_facts(quote)
     return Conversion(
         base=base,
         quote=quote,
         amount=float(query.amount),
         result=float(result),
-        rounded=None if digits is None else to_minor_unit(result, digits),
+        rounded=to_minor_unit(result, facts.minor_units) if facts else None,
         rate=shown(cross_rate(rates, base, quote)),
         date=key.day,
         source=key.source,
@@ -84,16 +78,7 @@ async def get_conversion(session: AsyncSession, query: ConversionQuery) -> Conve
 
 
 def require_quoted(wanted: Mapping[str, Collection[str]], quoted: Collection[str], where: str) -> None:
-    """Refuse currencies that are not quoted.
-
-    Args:
-        wanted: Codes, by the parameter that names them.
-        quoted: Codes that are quoted.
-        where: Source and time, for the message.
-
-    Raises:
-        ValidationFailed: One is not quoted; the details name it.
-    """
+    """Raise ValidationFailed if a code is not quoted; ``wanted`` has the codes of each parameter."""
     problems = {
         name: f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not quoted {where}"
         for name, codes in wanted.items()
@@ -115,12 +100,10 @@ async def find_rates(
 
     Args:
         session: For reading.
-        wanted: Currencies that the answer needs. If the newest day lacks one, the
-            sources are preferred that quote the most of them.
+        wanted: Currencies that the answer needs. If the newest day lacks one, sources that quote most are preferred.
         codes: Read only these; None reads all.
-        on: The last day on or before this one; of several sources with that day,
-            the one that was refreshed last. None is the last refresh, or the
-            newest day without one.
+        on: The last day on or before this one; of several sources with that day, the one that was refreshed last.
+            None is the last refresh, or the newest day without one.
         source: Only this source; its newest day if ``on`` is None.
 
     Raises:
@@ -180,13 +163,7 @@ async def _describe_stored(session: AsyncSession, source: str | None = None) -> 
 
 
 async def read_rates(session: AsyncSession, key: DayKey, codes: Collection[str] | None = None) -> dict[str, float]:
-    """Read the rates of one day by currency code, in the order of the codes.
-
-    Args:
-        session: For reading.
-        key: Source and day.
-        codes: Only these, if they are quoted; None reads all.
-    """
+    """Read the rates of one day by currency code, sorted; of these codes if they are quoted, or of all."""
     query = select_columns(ExchangeRate.quote, ExchangeRate.rate).order_by(col(ExchangeRate.quote))
     query = query.where(col(ExchangeRate.source) == key.source, col(ExchangeRate.day) == key.day)
     if codes is not None:
@@ -197,40 +174,19 @@ async def read_rates(session: AsyncSession, key: DayKey, codes: Collection[str] 
 CURRENCY_FIELDS: Final = tuple(CurrencyPublic.model_fields)
 
 
-Span = tuple[date, date]
-"""First and last day."""
-
-
 async def list_currencies(session: AsyncSession) -> list[tuple[object, ...]]:
-    """Every currency that a source has quoted or a stored country uses, in the order of the codes.
-
-    Returns:
-        The values of ``CURRENCY_FIELDS`` of each.
-    """
-    spans, users = await _read_spans(session), await _read_users(session)
-    # The first call in a process reads CLDR's English names, which takes 80 ms.
-    return await asyncio.to_thread(_rows, spans, users)
-
-
-def _rows(spans: Mapping[str, Span], users: Mapping[str, list[str]]) -> list[tuple[object, ...]]:
-    rows: list[tuple[object, ...]] = []
-    for code in sorted({*spans, *users}):
-        name, symbol, minor_units = currency_facts(code) or (None, code, None)
-        rows.append((code, name, symbol, minor_units, sorted(users.get(code, [])), *spans.get(code, (None, None))))
-    return rows
-
-
-async def _read_spans(session: AsyncSession) -> dict[str, Span]:
-    """First and last day of each currency over all sources."""
+    """``CURRENCY_FIELDS`` of every currency that a source has quoted or a stored country uses, sorted by code."""
     query = select_columns(CurrencySpan.quote, func.min(CurrencySpan.first_day), func.max(CurrencySpan.last_day))
-    rows = await execute(session, query.group_by(col(CurrencySpan.quote)))
-    return {code: (first, last) for code, first, last in rows}
-
-
-async def _read_users(session: AsyncSession) -> dict[str, list[str]]:
-    """The stored countries that use each currency."""
+    quoted = await execute(session, query.group_by(col(CurrencySpan.quote)))
+    spans = {code: (first, last) for code, first, last in quoted}
     query = select_columns(Country.currency_code, func.coalesce(Country.alpha2_code, Country.name))
     users: dict[str, list[str]] = defaultdict(list)
     for code, country in await execute(session, query.where(col(Country.currency_code).is_not(None))):
         users[code].append(country)
-    return users
+
+    def describe(code: str) -> tuple[object, ...]:
+        facts = currency_facts(code) or (None, code, None)
+        return (code, *facts, sorted(users.get(code, [])), *spans.get(code, (None, None)))
+
+    # The first call in a process reads CLDR's English names, which takes 80 ms.
+    return await asyncio.to_thread(lambda: [describe(code) for code in sorted({*spans, *users})])

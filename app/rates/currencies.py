@@ -38,17 +38,7 @@ def currency_facts(code: str) -> CurrencyFacts | None:
 
 @cache
 def _home_symbols() -> dict[str, str]:
-    """Symbols that CLDR has only in a currency's local languages.
-
-    ``scripts/currency_symbols.py`` extracted them from Babel, because loading
-    all these languages would cost each process a second and 60 MB.
-    """
-    text = (resources.files("app.rates") / "data" / "symbols.json").read_text("utf-8")
-    symbols: dict[str, str] = json.loads(text)
+    """Symbols that CLDR has only in a currency's local languages; ``scripts/currency_symbols.py`` extracted them."""
+    # Loading all these languages from Babel would cost each process a second and 60 MB.
+    symbols: dict[str, str] = json.loads((resources.files("app.rates") / "data" / "symbols.json").read_bytes())
     return symbols
-
-
-def minor_units(code: str) -> int | None:
-    """Decimal places of a currency's smallest unit; None if CLDR does not have it."""
-    facts = currency_facts(code)
-    return facts.minor_units if facts else None

@@ -13,13 +13,7 @@ _SHOWN: Final = Context(prec=12)
 
 
 def cross_rate(rates: Mapping[str, float], base: str, quote: str) -> Decimal:
-    """Units of ``quote`` per unit of ``base``, computed through the base of the stored rates.
-
-    Args:
-        rates: Units of each currency per unit of their common base; must include both currencies.
-        base: Currency code.
-        quote: Currency code; if equal to ``base``, the result is exactly 1.
-    """
+    """Units of ``quote`` per unit of ``base``; ``rates`` are of both per unit of their common base."""
     return cross(exact(rates[base]), exact(rates[quote]))
 
 
@@ -48,12 +42,8 @@ def shown(rate: Decimal) -> float:
 def to_minor_unit(amount: Decimal, digits: int) -> float:
     """Round an amount half up to this many decimals."""
     # Shifted, because quantize() refuses results with more digits than its context has.
-    return float(round_half_up(amount.scaleb(digits, _EXACT)).scaleb(-digits, _EXACT))
-
-
-def round_half_up(number: Decimal) -> Decimal:
-    """Round to the nearest integer, halves away from zero."""
-    return number.to_integral_value(ROUND_HALF_UP)
+    shifted = amount.scaleb(digits, _EXACT).to_integral_value(ROUND_HALF_UP)
+    return float(shifted.scaleb(-digits, _EXACT))
 
 
 class Group(StrEnum):

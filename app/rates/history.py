@@ -77,11 +77,7 @@ async def find_new_days(database: Database, sizes: Mapping[date, int], tally: Ta
 async def compare_with_stored(
     database: Database, history: Iterable[PastDay], new: Collection[date], stored: Collection[date]
 ) -> None:
-    """Compare new days with the stored days next to them.
-
-    Raises:
-        UnusableFile: A rate moved more than tenfold.
-    """
+    """Raise UnusableFile if a rate moved more than tenfold between a new day and a stored day next to it."""
     beside = _neighbours(new, stored)
     for past in history if beside else ():
         for day in beside.get(past.day, ()):
@@ -101,11 +97,7 @@ def _neighbours(new: Collection[date], stored: Collection[date]) -> dict[date, l
 
 
 async def store_history(database: Database, lease: Lease, path: Path, tally: Tally, *, today: date) -> None:
-    """Store the days of the tally, each batch in its own transaction, and count the stored rates.
-
-    Raises:
-        LeaseLost: Another import took over, because this one did not renew its lease in time.
-    """
+    """Store the days of the tally, each batch in its own transaction; raises LeaseLost if another import took over."""
     history = (past for past in read_history(path, today=today) if past.day in tally.sizes)
     for days in pieces(history):
         await database.transaction(partial(_store, lease=lease, days=days), repeatable=True, seconds=SECONDS_AT_ONCE)
@@ -133,12 +125,8 @@ async def _store(session: AsyncSession, *, lease: Lease, days: Days) -> None:
     if not missing:
         return
     await import_days(session, ECB, missing)
-    summary = {
-        "source": ECB,
-        "from": min(missing).isoformat(),
-        "to": max(missing).isoformat(),
-        "rates": sum(map(len, missing.values())),
-    }
+    first, last = min(missing).isoformat(), max(missing).isoformat()
+    summary = {"source": ECB, "from": first, "to": last, "rates": sum(map(len, missing.values()))}
     await record(session, "IMPORT_RATES", "Rates", ECB, after=summary)
     await renew_in(session, lease)  # late, because the heartbeat can't renew it from here on
     await raise_version(session)  # last, because a refresh waits from here on

@@ -29,6 +29,10 @@ _ATTRIBUTION: Final = "Rates By Exchange Rate API, https://www.exchangerate-api.
 _EXAMPLE_DAY: Final[JsonDict] = {"date": "2026-11-21", "source": _SOURCE, "attribution": _ATTRIBUTION}
 
 
+def _example(values: JsonDict) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [values]})
+
+
 def _to_code(text: str) -> str:
     # Checked before upper(), which would make "ßa" a code: SSA.
     if not _CODE.fullmatch(text.strip()):
@@ -111,11 +115,7 @@ class SeriesQuery(RatesQuery):
 class RatesPublic(BaseModel):
     """One source's rates for one day, against one base."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"base": "USD", **_EXAMPLE_DAY, "rates": {"EUR": 0.8668, "NGN": 1445.21, "USD": 1}}]
-        }
-    )
+    model_config = _example({"base": "USD", **_EXAMPLE_DAY, "rates": {"EUR": 0.8668, "NGN": 1445.21, "USD": 1}})
 
     base: str
     date: datetime.date = Field(description="Day of the rates; may be before the requested one.")
@@ -129,19 +129,15 @@ class RatesPublic(BaseModel):
 class SeriesPublic(BaseModel):
     """Rates of a range of days, by currency."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "base": "USD",
-                    "from": "2026-11-16",
-                    "to": "2026-11-17",
-                    "group": None,
-                    "source": _SOURCE,
-                    "attribution": _ATTRIBUTION,
-                    "rates": {"EUR": {"2026-11-16": 0.8661, "2026-11-17": 0.8668}},
-                }
-            ]
+    model_config = _example(
+        {
+            "base": "USD",
+            "from": "2026-11-16",
+            "to": "2026-11-17",
+            "group": None,
+            "source": _SOURCE,
+            "attribution": _ATTRIBUTION,
+            "rates": {"EUR": {"2026-11-16": 0.8661, "2026-11-17": 0.8668}},
         }
     )
 
@@ -175,19 +171,15 @@ class ConversionQuery(BaseModel):
 class Conversion(BaseModel):
     """An amount converted to another currency."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "from": "NGN",
-                    "to": "EUR",
-                    "amount": 100,
-                    "result": 0.05997743995682289,
-                    "rounded": 0.06,
-                    "rate": 0.000599774399568,
-                    **_EXAMPLE_DAY,
-                }
-            ]
+    model_config = _example(
+        {
+            "from": "NGN",
+            "to": "EUR",
+            "amount": 100,
+            "result": 0.05997743995682289,
+            "rounded": 0.06,
+            "rate": 0.000599774399568,
+            **_EXAMPLE_DAY,
         }
     )
 
@@ -207,19 +199,15 @@ class Conversion(BaseModel):
 class CurrencyPublic(BaseModel):
     """One currency; every field is always present, null if unknown."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "code": "NGN",
-                    "name": "Nigerian Naira",
-                    "symbol": "₦",
-                    "minor_units": 2,
-                    "countries": ["NG"],
-                    "first_day": "2026-11-20",
-                    "last_day": "2026-11-21",
-                }
-            ]
+    model_config = _example(
+        {
+            "code": "NGN",
+            "name": "Nigerian Naira",
+            "symbol": "₦",
+            "minor_units": 2,
+            "countries": ["NG"],
+            "first_day": "2026-11-20",
+            "last_day": "2026-11-21",
         }
     )
 

@@ -76,12 +76,6 @@ async def plan_series(session: AsyncSession, first: date, last: date, query: Ser
     One source serves the whole series: the one that quotes the most of the
     requested currencies, and among equals the one with the most days.
 
-    Args:
-        session: For reading.
-        first: The first day, not after the last.
-        last: The last day.
-        query: Base, currencies, source and grouping.
-
     Raises:
         RatesNotFound: No rates of these days are stored.
         ValidationFailed: The source does not quote one of the currencies.
@@ -113,20 +107,15 @@ async def _choose_source(
     calendar = (last - first).days + 1
     if len(best) == 1 and calendar * len(quoted[best[0]]) <= LARGEST_KEPT:
         return best[0], calendar  # one candidate, and small enough whatever the exact number
-    days = await _count_days(session, first, last, best)
+    query = select_columns(RateDay.source, func.count()).group_by(col(RateDay.source))
+    query = query.where(col(RateDay.day).between(first, last))
+    if best:
+        query = query.where(col(RateDay.source).in_(best))
+    days: dict[str, int] = dict((await execute(session, query)).all())
     if not days:
         raise RatesNotFound(f"No rates are stored from {first} to {last}")
     source = max(days, key=lambda name: (days[name], name))
     return source, days[source]
-
-
-async def _count_days(session: AsyncSession, first: date, last: date, sources: Collection[str]) -> dict[str, int]:
-    """Number of days in the range by source, of these sources, or of all if none are given."""
-    query = select_columns(RateDay.source, func.count()).group_by(col(RateDay.source))
-    query = query.where(col(RateDay.day).between(first, last))
-    if sources:
-        query = query.where(col(RateDay.source).in_(sources))
-    return dict((await execute(session, query)).all())
 
 
 async def _quoted(
@@ -165,13 +154,14 @@ async def start_stream(database: Database, series: Series, fmt: Format) -> Async
     """
     # The plain database: a stream takes longer than a request may.
     pieces = write_series(lambda: _uncancelled_reading(database.plain), series, fmt)
-    return _resumed(await anext(pieces), pieces)
+    first = await anext(pieces)
 
+    async def resume() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
 
-async def _resumed(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in others:
-        yield piece
+    return resume()
 
 
 @asynccontextmanager
@@ -186,15 +176,10 @@ async def _uncancelled_reading(database: Database) -> AsyncIterator[AsyncSession
             yield session
 
 
-async def write_series(reading: Reading, series: Series, form: Format) -> AsyncIterator[bytes]:
+async def write_series(reading: Reading, series: Series, fmt: Format) -> AsyncIterator[bytes]:
     """Write a series in pieces, one or more currencies at a time.
 
     JSON has one object per currency with a rate for each day; CSV and NDJSON have one row per rate.
-
-    Args:
-        reading: Opens the session for each reading.
-        series: The plan.
-        form: The format.
 
     Raises:
         RatesNotFound: Before the first piece: the base has no rates in the range.
@@ -210,16 +195,16 @@ async def write_series(reading: Reading, series: Series, form: Format) -> AsyncI
             base_rates = found.get(base, {})
             if not base_rates:
                 raise RatesNotFound(f"No rates of {base} are stored from {series.first} to {series.last}")
-            yield _json_head(series) if form is Format.JSON else write_heading(form, COLUMNS)
+            yield _json_head(series) if fmt is Format.JSON else write_heading(fmt, COLUMNS)
         for number, code in enumerate(codes, start):
             of_code = found.get(code, {})
             rates = [(day, cross(base_rates[day], rate)) for day, rate in of_code.items() if day in base_rates]
             known = _grouped(rates, series.query.group)
-            if form is Format.JSON:
+            if fmt is Format.JSON:
                 yield (b"," if number else b"") + to_json(code) + b":" + to_json(dict(known))
             else:
-                yield write_rows(form, COLUMNS, [(day, base, code, rate, series.source) for day, rate in known])
-    if form is Format.JSON:
+                yield write_rows(fmt, COLUMNS, [(day, base, code, rate, series.source) for day, rate in known])
+    if fmt is Format.JSON:
         yield b"}}"
 
 

@@ -26,9 +26,8 @@ async def last_known_rates(session: AsyncSession, sources: Collection[str]) -> M
     )
     query = select_columns(ExchangeRate.source, ExchangeRate.quote, ExchangeRate.rate)
     query = query.join_from(CurrencySpan, ExchangeRate, newest).where(col(CurrencySpan.source).in_(sources))
-    rows = await execute(session, query)
     known: dict[str, dict[str, float]] = defaultdict(dict)
-    for source, quote, rate in rows:
+    for source, quote, rate in await execute(session, query):
         known[source][quote] = rate
     return known
 
@@ -38,21 +37,15 @@ async def record_quotes(session: AsyncSession, source: str, quotes: Quotes, *, r
 
     Runs inside the caller's transaction and does not commit.
     """
-    await upsert(
-        session, RateDay, [{"source": source, "day": quotes.day, "recorded_at": recorded_at}], key="source,day"
-    )
+    row = {"source": source, "day": quotes.day, "recorded_at": recorded_at}
+    await upsert(session, RateDay, [row], key="source,day")
     await _record(session, source, {quotes.day: quotes.rates})
 
 
 async def import_days(session: AsyncSession, source: str, days: Mapping[date, Mapping[str, float]]) -> None:
-    """Store rates of past days.
+    """Store rates of past days, by day and currency; the base is among them, with 1.
 
     Runs inside the caller's transaction and does not commit.
-
-    Args:
-        session: Of the open transaction.
-        source: Its name.
-        days: Rates by day and currency; the base is among them, with 1.
     """
     await upsert(session, RateDay, [{"source": source, "day": day} for day in sorted(days)], key="source,day")
     await _record(session, source, days)
@@ -69,15 +62,9 @@ async def _record(session: AsyncSession, source: str, days: Mapping[date, Mappin
         func.min(ExchangeRate.day).label("first_day"),
         func.max(ExchangeRate.day).label("last_day"),
     ).where(col(ExchangeRate.source) == source, col(ExchangeRate.day).between(min(days), max(days)))
+    written = written.group_by(col(ExchangeRate.quote), col(ExchangeRate.source))
     # On the server: the rows are there, and need not be sent once more.
-    await upsert_from(
-        session,
-        CurrencySpan,
-        written.group_by(col(ExchangeRate.quote), col(ExchangeRate.source)),
-        key="quote,source",
-        least="first_day",
-        greatest="last_day",
-    )
+    await upsert_from(session, CurrencySpan, written, key="quote,source", least="first_day", greatest="last_day")
 
 
 async def imported_days(
