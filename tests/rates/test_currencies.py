@@ -1,5 +1,6 @@
 """The list of currencies: what CLDR knows of each, who uses it, since when it is quoted."""
 
+import re
 from datetime import date
 from typing import Any
 
@@ -13,32 +14,23 @@ from tests.support.upstream import document, in_turn
 
 FIELDS = ("code", "name", "symbol", "minor_units", "countries", "first_day", "last_day")
 
-
-def _record(name: str, code: str | None, currency: str | None) -> dict[str, Any]:
-    return {"name": name, "alpha2Code": code, "population": 1, "currencies": [{"code": currency}]}
-
-
 RECORDS = [
-    _record("Togo", "TG", "XOF"),
-    _record("Benin", "BJ", "XOF"),
-    _record("Nigeria", "NG", "NGN"),
-    _record("Cuba", "CU", "CUP"),  # not quoted
-    _record("Atlantis", None, "NGN"),  # no code
-    _record("Antarctica", "AQ", None),
+    {"name": name, "alpha2Code": code, "population": 1, "currencies": [{"code": currency}]}
+    for name, code, currency in (
+        *(("Togo", "TG", "XOF"), ("Benin", "BJ", "XOF"), ("Nigeria", "NG", "NGN")),
+        ("Cuba", "CU", "CUP"),  # not quoted
+        ("Atlantis", None, "NGN"),  # no code
+        ("Antarctica", "AQ", None),
+    )
 ]
-
-
-def _row(code, name, symbol, minor_units, countries, first_day, last_day) -> dict[str, Any]:
-    return dict(zip(FIELDS, (code, name, symbol, minor_units, countries, first_day, last_day), strict=True))
-
-
-LISTED = [
-    _row("BTC", None, "BTC", None, [], "2026-11-19", "2026-11-19"),
-    _row("CUP", "Cuban Peso", "CUP", 2, ["CU"], None, None),
-    _row("NGN", "Nigerian Naira", "₦", 2, ["Atlantis", "NG"], "2026-11-19", "2026-11-20"),
-    _row("USD", "US Dollar", "$", 2, [], "2026-11-19", "2026-11-20"),
-    _row("XOF", "West African CFA Franc", "F\u202fCFA", 0, ["BJ", "TG"], "2026-11-20", "2026-11-20"),
+ROWS: list[tuple[Any, ...]] = [
+    ("BTC", None, "BTC", None, [], "2026-11-19", "2026-11-19"),
+    ("CUP", "Cuban Peso", "CUP", 2, ["CU"], None, None),
+    ("NGN", "Nigerian Naira", "₦", 2, ["Atlantis", "NG"], "2026-11-19", "2026-11-20"),
+    ("USD", "US Dollar", "$", 2, [], "2026-11-19", "2026-11-20"),
+    ("XOF", "West African CFA Franc", "F\u202fCFA", 0, ["BJ", "TG"], "2026-11-20", "2026-11-20"),
 ]
+LISTED = [dict(zip(FIELDS, row, strict=True)) for row in ROWS]
 
 
 @pytest.fixture
@@ -105,18 +97,14 @@ async def test_currencies_change_with_a_deletion_and_hold_until_then(refreshed):
 
 
 async def test_there_are_no_currencies_before_the_first_refresh_and_no_parameters_but_the_format(client):
-    empty, refused = await client.get("/currencies"), await client.get("/currencies?format=xml")
-    unknown = await client.get("/currencies?code=NGN")
+    empty = await client.get("/currencies")
+    refused = [await client.get(f"/currencies?{query}") for query in ("format=xml", "code=NGN")]
 
     assert (empty.status_code, empty.json(), empty.headers["X-Total-Count"]) == (200, [], "0")
-    assert (refused.status_code, refused.json()) == (
-        400,
-        {"error": "Validation failed", "details": {"format": "must be one of: json, csv, ndjson"}},
-    )
-    assert (unknown.status_code, unknown.json()) == (
-        400,
-        {"error": "Validation failed", "details": {"code": "unknown parameter; allowed: format"}},
-    )
+    assert [(response.status_code, response.json()["details"]) for response in refused] == [
+        (400, {"format": "must be one of: json, csv, ndjson"}),
+        (400, {"code": "unknown parameter; allowed: format"}),
+    ]
 
 
 SIGNS = {
@@ -154,10 +142,6 @@ async def test_rates_are_not_read_for_the_currencies(loaded):
     assert "FROM summarycache" in version.sql
     assert not any("exchange_rate" in statement.sql for statement in statements)
     plan = await explained(database, spans, "currency_span")
-    either_engine = (
-        "SCAN currency_span USING INDEX sqlite_autoindex_currency_span_1",
-        "currency_span index None PRIMARY",
-    )
-    assert any(wanted in plan for wanted in either_engine), plan
-    assert "filesort" not in plan
-    assert "TEMP B-TREE" not in plan
+    by_index = "SCAN currency_span USING INDEX sqlite_autoindex_currency_span_1|currency_span index None PRIMARY"
+    assert re.search(by_index, plan), plan
+    assert not re.search("filesort|TEMP B-TREE", plan), plan

@@ -26,6 +26,12 @@ URLS = {
     "mysql://u:p@h/db?charset=utf8mb4": f"mysql+aiomysql://u:p@h/db?{UTF8}",
     "mysql://h/db?connect_timeout=3": f"mysql+aiomysql://h/db?{UTF8}&connect_timeout=3",
     "mysql://u@/db?unix_socket=/run/my.sock": f"mysql+aiomysql://u@/db?{UTF8}&unix_socket=%2Frun%2Fmy.sock",
+    "mysql://u:p%40%2F%25%2B@h/db?sslmode=verify-full&sslrootcert=/ca": "mysql+aiomysql://u:p%40%2F%25+@h/db?"
+    f"{UTF8}&ssl_ca=%2Fca&ssl_mode=verify_identity",
+    **dict.fromkeys(
+        [f"mysql://h/db?{name}=/etc/my%20ca.pem" for name in ("ssl-ca", "ssl_ca", "sslrootcert")],
+        f"mysql+aiomysql://h/db?{UTF8}&ssl_ca=%2Fetc%2Fmy+ca.pem&ssl_mode=verify_ca",
+    ),
     "sqlite:///data/x.db": "sqlite+aiosqlite:///data/x.db",
     "sqlite:////var/x.db": "sqlite+aiosqlite:////var/x.db",
     "sqlite+aiosqlite:///x.db": "sqlite+aiosqlite:///x.db",
@@ -45,13 +51,8 @@ def text(url: str) -> str:
 
 
 @pytest.mark.parametrize("given", URLS)
-def test_url_gets_an_asynchronous_driver_and_for_mysql_a_charset(given):
-    assert text(given) == URLS[given]
-
-
-@pytest.mark.parametrize("given", [*URLS, "mysql://u:p%40%2F%25%2B@h/db?sslmode=verify-full&sslrootcert=/ca"])
-def test_normalizing_twice_changes_nothing(given):
-    assert text(text(given)) == text(given)
+def test_url_gets_an_asynchronous_driver_and_for_mysql_a_charset_once(given):
+    assert text(given) == text(text(given)) == URLS[given]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,13 +63,6 @@ def test_every_spelling_of_the_tls_mode_is_understood(name):
     }
 
     assert found == {mode: {mode} for mode in MODES}
-
-
-@pytest.mark.parametrize("name", ["ssl-ca", "ssl_ca", "sslrootcert"])
-def test_every_spelling_of_the_certificate_authority_is_understood(name):
-    url = normalize_database_url(f"mysql://h/db?ssl-mode=VERIFY_CA&{name}=/etc/my%20ca.pem")
-
-    assert dict(url.query) == {"charset": "utf8mb4", "ssl_mode": "verify_ca", "ssl_ca": "/etc/my ca.pem"}
 
 
 PASSWORDS = ["p@ss", "a/b", "a+b", "100%", "a:b", "a?b#c", "a b", "pässwörd", "密码", "%40", "a&b=c", "'\"\\", "[x]"]
@@ -91,6 +85,7 @@ def test_password_keeps_its_plus_and_is_hidden_where_a_url_is_shown():
     assert (url.password, "hush" in str(url)) == ("hush+b", False)
 
 
+TLS_MODES = "DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY"
 NO_FILE = "names no file; write sqlite:///countries.db, with a fourth slash for an absolute path"
 KNOWN = "supported are ssl-mode, ssl-ca, charset, unix_socket, connect_timeout, init_command, read_timeout, sql_mode"
 
@@ -100,10 +95,7 @@ KNOWN = "supported are ssl-mode, ssl-ca, charset, unix_socket, connect_timeout, 
     [
         ("mysql://h/db?ssl-mod=REQUIRED", f"option ssl-mod is not supported; {KNOWN}"),
         ("mysql://h/db?local_infile=1", f"option local_infile is not supported; {KNOWN}"),
-        (
-            "mysql://h/db?ssl-mode=VERIFY",
-            "ssl-mode VERIFY is not supported; use DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY",
-        ),
+        ("mysql://h/db?ssl-mode=VERIFY", f"ssl-mode VERIFY is not supported; use {TLS_MODES}"),
         ("mysql://u:p@h", "names no database; write mysql://user:password@host/name"),
         ("mysql://u:p@h/", "names no database; write mysql://user:password@host/name"),
         ("mysql://h/db?connect_timeout=soon", "option connect_timeout must be a number of seconds"),
@@ -115,10 +107,8 @@ KNOWN = "supported are ssl-mode, ssl-ca, charset, unix_socket, connect_timeout, 
     ],
 )
 def test_what_is_not_supported_is_named(given, message):
-    with pytest.raises(ValueError, match=re.escape(message)) as refusal:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         normalize_database_url(given)
-
-    assert str(refusal.value) == message
 
 
 def test_text_that_is_no_url_is_refused():

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import re
+from functools import partial
 
 import aiomysql
 import asyncmy.cursors
@@ -43,8 +44,7 @@ def server(tls):
 
 async def query_one(url: str, sql: str) -> object:
     async with opened_database(url, db_timeout_seconds=2) as database, database.reading() as session:
-        row: tuple[object, ...] = tuple((await (await session.connection()).exec_driver_sql(sql)).one())
-        return row[1]
+        return tuple((await (await session.connection()).exec_driver_sql(sql)).one())[1]
 
 
 async def test_reads_are_one_view_of_the_data_whatever_the_server_is_set_to(server):
@@ -88,32 +88,19 @@ async def test_frozen_server_is_503_within_the_timeout_and_then_serves_again(ser
     assert (live.status_code, thawed.status_code) == (200, 200)
 
 
-async def read_that_freezes_at_its_end(database, server):
+async def read_and_freeze(database, server, *, and_read_again: bool):
     async with database.reading() as session:
         await session.exec(select(literal(1)))
         server.freeze()
+        if and_read_again:
+            await session.exec(select(literal(1)))
 
 
-async def read_that_freezes_between_queries(database, server):
-    async with database.reading() as session:
-        await session.exec(select(literal(1)))
-        server.freeze()
-        await session.exec(select(literal(1)))
-
-
-async def change_that_freezes_before_its_commit(database, server):
+async def change_and_freeze(database, server, *, seconds_to_commit: float):
     async def work(session):
         await session.exec(update(Country).values(population=1))
         server.freeze()
-
-    await database.transaction(work)
-
-
-async def change_that_sleeps_on_a_frozen_server(database, server):
-    async def work(session):
-        await session.exec(update(Country).values(population=1))
-        server.freeze()
-        await asyncio.sleep(60)
+        await asyncio.sleep(seconds_to_commit)
 
     await database.transaction(work)
 
@@ -122,10 +109,8 @@ async def change_that_sleeps_on_a_frozen_server(database, server):
 @pytest.mark.parametrize(
     "work",
     [
-        read_that_freezes_at_its_end,
-        read_that_freezes_between_queries,
-        change_that_freezes_before_its_commit,
-        change_that_sleeps_on_a_frozen_server,
+        *(partial(read_and_freeze, and_read_again=again) for again in (False, True)),
+        *(partial(change_and_freeze, seconds_to_commit=seconds) for seconds in (0, 60)),
     ],
 )
 async def test_work_ends_in_time_whenever_the_server_freezes(server, driver, work):
@@ -154,16 +139,14 @@ async def test_killed_server_is_503_and_a_restarted_one_serves_at_once(server):
     assert up.status_code == 200
 
 
-@pytest.mark.parametrize("mode", ["REQUIRED", "PREFERRED", "VERIFY_CA", "VERIFY_IDENTITY"])
-async def test_tls_modes_encrypt(server, tls, mode):
-    url = f"{server.url('service')}?ssl-mode={mode}&ssl-ca={tls[0]}"
-
-    assert await query_one(url, "SHOW STATUS LIKE 'Ssl_cipher'")
+MODES = ["REQUIRED", "PREFERRED", "VERIFY_CA", "VERIFY_IDENTITY"]
 
 
-@pytest.mark.parametrize("mode", ["", "?sslmode=disable"])
-async def test_without_a_mode_the_connection_is_plain(server, mode):
-    assert await query_one(server.url("service") + mode, "SHOW STATUS LIKE 'Ssl_cipher'") == ""
+@pytest.mark.parametrize("query", ["", "?sslmode=disable", *(f"?ssl-mode={mode}&ssl-ca=CERTIFICATE" for mode in MODES)])
+async def test_connection_is_encrypted_if_a_mode_is_named(server, tls, query):
+    url = server.url("service") + query.replace("CERTIFICATE", str(tls[0]))
+
+    assert bool(await query_one(url, "SHOW STATUS LIKE 'Ssl_cipher'")) is ("ssl-ca" in query)
 
 
 async def test_tls_handshake_that_is_given_up_leaves_no_connection_behind(server):
@@ -186,18 +169,12 @@ async def test_tls_handshake_that_is_given_up_leaves_no_connection_behind(server
     assert response.json()["details"] == {"database": "No answer from the database within 0.3 s"}
 
 
-async def test_unknown_authority_is_refused_where_verification_is_asked_for(server):
-    async with serving(make_settings(database_url=server.url("service") + "?ssl-mode=VERIFY_CA")) as client:
-        response = await client.get("/health/ready")
+async def test_server_of_an_unknown_authority_or_without_tls_is_refused_by_the_mode(server, mysql_url):
+    for url in (f"{server.url('service')}?ssl-mode=VERIFY_CA", f"{mysql_url}?ssl-mode=REQUIRED"):
+        async with serving(make_settings(database_url=url)) as client:
+            response = await client.get("/health/ready")
 
-    assert (response.status_code, response.json()["error"]) == (503, "Not ready")
-
-
-async def test_required_tls_refuses_a_server_that_offers_none(mariadb, mysql_url):
-    async with serving(make_settings(database_url=mysql_url + "?ssl-mode=REQUIRED")) as client:
-        response = await client.get("/health/ready")
-
-    assert (response.status_code, response.json()["error"]) == (503, "Not ready")
+        assert (url, response.status_code, response.json()["error"]) == (url, 503, "Not ready")
 
 
 async def test_password_reaches_the_server_character_by_character(server):

@@ -24,14 +24,10 @@ def test_spellings_of_one_name_share_a_key(one, other):
     assert name_key(one) == name_key(other)
 
 
-@pytest.mark.parametrize(("one", "other"), [("Niger", "Nigeria"), ("Guinea", "Guinea-Bissau"), ("Oman", "Roman")])
-def test_different_names_have_different_keys(one, other):
-    assert name_key(one) != name_key(other)
-
-
-@pytest.mark.parametrize("blank", ["", " ", "\t\n", "\N{COMBINING ACUTE ACCENT}"])
-def test_blank_name_has_an_empty_key(blank):
-    assert name_key(blank) == ""
+def test_different_names_have_different_keys_and_blank_ones_have_empty_keys():
+    names = ["Niger", "Nigeria", "Guinea", "Guinea-Bissau", "Oman", "Roman"]
+    assert len({name_key(name) for name in names}) == len(names)
+    assert {name_key(blank) for blank in ("", " ", "\t\n", "\N{COMBINING ACUTE ACCENT}")} == {""}
 
 
 @pytest.mark.parametrize(
@@ -56,19 +52,14 @@ def test_name_that_can_be_seen_is_kept(name):
         *("\N{ZERO WIDTH SPACE}", "\N{WORD JOINER}", "\N{ZERO WIDTH NO-BREAK SPACE}", "\N{SOFT HYPHEN}"),
         *("\N{RIGHT-TO-LEFT OVERRIDE}", "\N{LEFT-TO-RIGHT EMBEDDING}", "\N{RIGHT-TO-LEFT ISOLATE}"),
         *("\N{RIGHT-TO-LEFT MARK}", "\N{ARABIC LETTER MARK}", "\N{LINE SEPARATOR}", "\N{PARAGRAPH SEPARATOR}"),
-        *(
-            "\N{HANGUL FILLER}",
-            "\N{BRAILLE PATTERN BLANK}",
-            "\N{COMBINING GRAPHEME JOINER}",
-            "\N{TAG LATIN SMALL LETTER A}",
-        ),
+        *("\N{HANGUL FILLER}", "\N{BRAILLE PATTERN BLANK}", "\N{COMBINING GRAPHEME JOINER}"),
+        "\N{TAG LATIN SMALL LETTER A}",
         *("\N{ZERO WIDTH JOINER}", "\N{ZERO WIDTH NON-JOINER}"),  # between Latin letters
     ],
 )
 def test_character_that_can_not_be_seen_is_named(hidden):
     around = () if hidden.isspace() else (f"Ada{hidden}", f"{hidden}Ada", hidden)  # blanks around a name are left out
+    message = f"^must not contain characters that can't be seen, such as U\\+{ord(hidden):04X}$"
     for name in (f"A{hidden}da", *around):
-        with pytest.raises(
-            ValueError, match=f"^must not contain characters that can't be seen, such as U\\+{ord(hidden):04X}$"
-        ):
+        with pytest.raises(ValueError, match=message):
             shown_line(name)

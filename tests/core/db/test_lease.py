@@ -1,13 +1,14 @@
 """Leases: one holder, taken over when it dies, and a late one is fenced off."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlmodel import select
 
 from app.core.db import lease as leases
-from app.core.db.lease import LeaseLost, LeaseRow, acquire, held, release, release_in, renew_in
+from app.core.db.lease import Lease, LeaseLost, LeaseRow, acquire, held, release, release_in, renew_in
 from tests.conftest import opened_database
 
 
@@ -17,12 +18,17 @@ async def database(database_url):
         yield opened
 
 
-async def test_free_lease_is_acquired_once(database):
-    first, second = await acquire(database, "work"), await acquire(database, "work")
+@pytest.fixture
+async def lease(database) -> Lease:
+    acquired = await acquire(database, "work")
+    assert acquired is not None
+    return acquired
 
-    assert first is not None
-    assert (first.name, first.fence) == ("work", 1)
-    assert second is None
+
+async def test_free_lease_is_acquired_once_for_each_name(database, lease):
+    assert (lease.name, lease.fence) == ("work", 1)
+    assert await acquire(database, "work") is None
+    assert await acquire(database, "other") is not None
 
 
 async def test_many_who_ask_at_once_get_one_lease(database):
@@ -31,20 +37,13 @@ async def test_many_who_ask_at_once_get_one_lease(database):
     assert len([lease for lease in got if lease]) == 1
 
 
-async def test_leases_of_different_names_do_not_meet(database):
-    assert await acquire(database, "one")
-    assert await acquire(database, "other")
-
-
-async def test_released_lease_is_free_and_its_fence_grows(database):
-    first = await acquire(database, "work")
-    assert first is not None
-    await release(database, first)
+async def test_released_lease_is_free_and_its_fence_grows(database, lease):
+    await release(database, lease)
 
     second = await acquire(database, "work")
 
     assert second is not None
-    assert second.fence == first.fence + 1
+    assert second.fence == lease.fence + 1
 
 
 async def test_expired_lease_is_taken_over_and_the_late_holder_is_fenced_off(database):
@@ -55,24 +54,21 @@ async def test_expired_lease_is_taken_over_and_the_late_holder_is_fenced_off(dat
     assert heir is not None
     assert heir.fence == late.fence + 1
 
-    with pytest.raises(LeaseLost):
-        await database.transaction(lambda session: renew_in(session, late))
-    with pytest.raises(LeaseLost):
-        await database.transaction(lambda session: release_in(session, late))
+    for change in (renew_in, release_in):
+        with pytest.raises(LeaseLost):
+            await database.transaction(partial(change, lease=late))
     await release(database, late)
 
     assert await acquire(database, "work") is None, "the heir still holds it"
 
 
-async def test_held_lease_is_renewed_while_the_block_runs(database, monkeypatch):
+async def test_held_lease_is_renewed_while_the_block_runs(database, lease, monkeypatch):
     async def end() -> Any:
         async with database.reading() as session:
             row = (await session.exec(select(LeaseRow).where(LeaseRow.name == "work"))).one()
             return row.expires_at
 
     monkeypatch.setattr(leases, "RENEW_SECONDS", 0.05)
-    lease = await acquire(database, "work")
-    assert lease is not None
     first_end = await end()
 
     async with held(database, lease):
@@ -84,10 +80,7 @@ async def test_held_lease_is_renewed_while_the_block_runs(database, monkeypatch)
     assert await acquire(database, "work") is not None
 
 
-async def test_block_that_fails_gives_its_lease_back(database):
-    lease = await acquire(database, "work")
-    assert lease is not None
-
+async def test_block_that_fails_gives_its_lease_back(database, lease):
     with pytest.raises(LookupError):
         async with held(database, lease):
             raise LookupError
@@ -95,10 +88,7 @@ async def test_block_that_fails_gives_its_lease_back(database):
     assert await acquire(database, "work") is not None
 
 
-async def test_release_inside_a_transaction_that_fails_does_not_count(database):
-    lease = await acquire(database, "work")
-    assert lease is not None
-
+async def test_release_inside_a_transaction_that_fails_does_not_count(database, lease):
     async def fail(session):
         await release_in(session, lease)
         raise LookupError
