@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Table
 
 from app.core.config.settings import Settings
-from app.core.db.dialects import dialect_for
 from app.core.db.database import create_engine
+from app.core.db.dialects import dialect_for
 
 
 async def write_batches(
