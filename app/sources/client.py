@@ -51,8 +51,8 @@ class PassingFault(SourceFailed):
 class BadStatus(SourceFailed):
     """The upstream answered with a status of failure."""
 
-    def __init__(self, status: int) -> None:
-        super().__init__(f"answered {status}")
+    def __init__(self, status: int, reason: str = "") -> None:
+        super().__init__(f"answered {status}" + (f": {reason}" if reason else ""))
         self.status = status
 
 
@@ -76,10 +76,9 @@ class Document(NamedTuple):
 async def get_json(
     http: httpx.AsyncClient, url: str, *, timeout: float, max_bytes: int, headers: Mapping[str, str] | None = None
 ) -> Document:
-    """Fetch and parse one JSON document.
+    """Fetch and parse one JSON document, following redirects to the same host only.
 
-    Temporary failures are retried twice, with backoff or after ``Retry-After``,
-    all within the time limit. Redirects are followed to the same host only.
+    Temporary failures are retried twice, with backoff or after ``Retry-After``.
 
     Args:
         http: From create_http_client().
@@ -109,7 +108,9 @@ async def get_json(
             ):
                 with attempt:
                     body = await _get(http, url, headers or {}, max_bytes)
-                    weight = max(len(body), _BYTES_OF_A_VALUE * _most_values(body))
+                    # Each value follows a comma or opens, or is the first in, a list or object.
+                    most_values = sum(body.count(mark) for mark in (b",", b"[", b"{"))
+                    weight = max(len(body), _BYTES_OF_A_VALUE * most_values)
                     if weight > max_bytes:
                         raise SourceFailed(f"answered with more values than fit into {max_bytes:,} bytes")
                     # In a thread, because parsing megabytes of JSON would delay every other request.
@@ -182,7 +183,7 @@ class _Body:
     def __init__(self, encoding: str, max_bytes: int) -> None:
         if encoding.lower() not in ("identity", "gzip", "x-gzip"):
             raise SourceFailed(f"answered in the encoding {encoding[:20]!r}, which was not requested")
-        self._gzip = zlib.decompressobj(wbits=31) if encoding.lower() != "identity" else None
+        self._gzip = None if encoding.lower() == "identity" else zlib.decompressobj(wbits=31)
         self._content = bytearray()
         self._max_bytes = max_bytes
 
@@ -204,11 +205,6 @@ class _Body:
         if self._gzip and not self._gzip.eof:
             raise SourceFailed("answered with truncated gzip")
         return self._content
-
-
-def _most_values(body: bytearray) -> int:
-    """An upper bound of the number of values: each follows a comma or opens, or is the first in, a list or object."""
-    return sum(body.count(mark) for mark in (b",", b"[", b"{"))
 
 
 def _parse_and_clear(body: bytearray) -> Any:

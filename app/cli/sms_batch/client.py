@@ -8,15 +8,21 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
+import httpx
+import stamina
 from pydantic import ValidationError
 
-from app.cli.sms_batch.api import Refused, call_api, create_api_client
-from app.core.errors import AppError
+from app import __version__
+from app.core.errors import AppError, in_one_line
 from app.sources.chain import SourceFailed
+from app.sources.client import BadStatus, Busy, PassingFault, parse_json, parse_retry_after
 from app.tracking.schemas import MAX_DOCUMENTS, DocumentInput, TransferCreate, TransferDetails
 from app.tracking.stream import MAX_BATCH
 
 MAX_IN_FLIGHT: Final = 16
+_TIMEOUT_SECONDS: Final = 30
+_RETRIED_STATUS: Final = frozenset({429, 502, 503, 504})
+"""Not 500: the same request would fail again. A proxy answers 502 or 504 while the service restarts."""
 
 
 class NotStored(AppError):
@@ -41,10 +47,6 @@ class Tally:
     retries: int = 0
     has_begun: bool = False
     """Whether documents were sent, so that more may be stored than ``done`` says."""
-
-    def count_retry(self) -> None:
-        """Note that a request is sent again."""
-        self.retries += 1
 
 
 def sub_batches(messages: Iterable[DocumentInput]) -> Iterator[list[DocumentInput]]:
@@ -83,7 +85,14 @@ class BatchClient:
             in_flight: Number of concurrent requests, 1 to MAX_IN_FLIGHT.
             patience: How many seconds to retry a failing request.
         """
-        self._api = create_api_client(url, key)
+        self._api = httpx.AsyncClient(
+            base_url=url,
+            headers={"User-Agent": f"country-data-currency-exchange-api/{__version__}", "Accept": "application/json"}
+            | ({"X-API-Key": key} if key else {}),
+            follow_redirects=False,
+            trust_env=False,
+            timeout=_TIMEOUT_SECONDS,
+        )
         self._in_flight = in_flight
         self._patience = patience
 
@@ -170,7 +179,7 @@ class BatchClient:
         try:
             found = await self._call("GET", f"/tracking/sms_transfers/{ubid}/", tally)
         except NotStored as error:
-            if isinstance(error.__cause__, Refused) and error.__cause__.status == 404:
+            if isinstance(error.__cause__, BadStatus) and error.__cause__.status == 404:
                 return None
             raise
         try:
@@ -179,10 +188,55 @@ class BatchClient:
             raise NotStored("the server at this address is not this service", can_resume=False) from error
 
     async def _call(self, method: str, path: str, tally: Tally, content: bytes | None = None) -> Any:
+        """Send an idempotent request; temporary failures are retried with backoff, or after ``Retry-After``."""
+        deadline = asyncio.get_running_loop().time() + self._patience
+
+        def pause_before_retry(error: Exception) -> bool | float:
+            pause = error.retry_after if isinstance(error, PassingFault) else None
+            if not isinstance(error, PassingFault) or asyncio.get_running_loop().time() + (pause or 0) >= deadline:
+                return False
+            tally.retries += 1
+            return True if pause is None else pause
+
         try:
-            return await call_api(self._api, method, path, content, patience=self._patience, on_retry=tally.count_retry)
+            async for attempt in stamina.retry_context(
+                on=pause_before_retry, attempts=None, timeout=None, wait_initial=0.2, wait_max=5, wait_jitter=0.2
+            ):
+                with attempt:
+                    return await self._request(method, path, content)
         except SourceFailed as error:
             raise NotStored(f"the service {error}") from error
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _request(self, method: str, path: str, content: bytes | None) -> Any:
+        headers = {} if content is None else {"Content-Type": "application/json"}
+        try:
+            response = await self._api.request(method, path, content=content, headers=headers)
+        except httpx.TimeoutException as error:
+            raise PassingFault(f"did not answer within {_TIMEOUT_SECONDS} s") from error
+        except httpx.TransportError as error:
+            is_down = isinstance(error, httpx.ConnectError)
+            raise PassingFault("could not be reached" if is_down else "closed the connection") from error
+        except httpx.HTTPError as error:
+            raise SourceFailed(f"could not be asked ({type(error).__name__})") from error
+        if response.status_code in _RETRIED_STATUS:
+            raise Busy(response.status_code, parse_retry_after(response.headers.get("Retry-After")))
+        if not response.is_success:
+            raise BadStatus(response.status_code, _reason(response.content))
+        return parse_json(response.content)
+
+
+def _reason(body: bytes) -> str:
+    """An error of the shape ``{"error", "details"}`` in one line; empty for any other body."""
+    try:
+        error = parse_json(body)
+    except SourceFailed:
+        return ""
+    if not isinstance(error, dict):
+        return ""
+    details = error.get("details")
+    text = str(error.get("error", "")) + (f": {in_one_line(details)}" if details else "")
+    return " ".join(text.split())[:500]
 
 
 def _count(transfer: TransferDetails) -> int:

@@ -14,15 +14,7 @@ import typer
 from pydantic import ValidationError
 
 from app.cli.sms_batch.client import MAX_IN_FLIGHT, BatchClient, NotStored, Tally
-from app.cli.sms_batch.messages import (
-    LARGEST_COUNT,
-    SUFFIXES,
-    Sum,
-    UnusableFile,
-    add_up,
-    generate_messages,
-    read_messages,
-)
+from app.cli.sms_batch.messages import LARGEST_COUNT, SUFFIXES, Sum, UnusableFile, generate_messages, read_messages
 from app.cli.terminal import errors, errors_in_one_line, progress_bar, show_fields
 from app.core.config.addresses import is_http_url, without_secrets
 from app.core.errors import AppError
@@ -96,11 +88,14 @@ def sms_batch(
 
     def hint(error: AppError | None) -> str:
         may_resume = error is None or (isinstance(error, NotStored) and error.can_resume and tally.has_begun)
-        again = _resume_command(source, batch_id, url, name)
+        options = [*source, "--ubid", batch_id, "--resume"]
+        options += ["--url", without_secrets(url)] if url != _URL else []
+        options += ["--name", name] if name else []
+        again = shlex.join(["python", "-m", "app", "sms-batch", *options])
         return f"{tally.done} document(s) stored. Resume with: {again}" if may_resume else ""
 
     with errors_in_one_line(hint):
-        total = _add_up_file(file) if file else Sum(count or 0, count or 0)
+        total = _add_up(file) if file else Sum(count or 0, count or 0)
         transfer = _transfer(batch_id, total, name or (file.name if file else "generated"))
         started = time.monotonic()
         client = BatchClient(url, api_key, in_flight=in_flight, patience=patience)
@@ -124,13 +119,16 @@ def _transfer(ubid: str, total: Sum, name: str) -> TransferCreate:
         raise UnusableBatch(describe_invalid(error, what="batch")) from error
 
 
-def _add_up_file(file: Path) -> Sum:
+def _add_up(file: Path) -> Sum:
     """Read all messages once, to count them and to find unusable ones before anything is sent."""
+    documents = sms = 0
     with errors.status("Reading the file ..."):
-        total = add_up(read_messages(file))
-    if not total.documents:
+        for message in read_messages(file):
+            documents += 1
+            sms += message.SMScount
+    if not documents:
         raise UnusableFile(f"{file.name}: contains no messages")
-    return total
+    return Sum(documents, sms)
 
 
 async def _store(
@@ -141,11 +139,3 @@ async def _store(
         # In this task: when it is cancelled, its requests end before the client is closed.
         async with client:
             await client.store(transfer, messages, tally, resume=resume)
-
-
-def _resume_command(source: list[str], ubid: str, url: str, name: str | None) -> str:
-    """The command that continues where this one stopped."""
-    options = [*source, "--ubid", ubid, "--resume"]
-    options += ["--url", without_secrets(url)] if url != _URL else []
-    options += ["--name", name] if name else []
-    return shlex.join(["python", "-m", "app", "sms-batch", *options])

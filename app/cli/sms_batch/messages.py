@@ -4,7 +4,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 from pydantic import ValidationError
 
@@ -65,15 +65,6 @@ def read_messages(path: Path) -> Iterator[DocumentInput]:
         raise UnusableFile(f"{path.name}: {error.strerror}") from error
 
 
-def add_up(messages: Iterable[DocumentInput]) -> Sum:
-    """Count messages and their SMS, holding one at a time."""
-    documents = sms = 0
-    for message in messages:
-        documents += 1
-        sms += message.SMScount
-    return Sum(documents, sms)
-
-
 def _read_ndjson(file: BinaryIO) -> Iterator[DocumentInput]:
     splitter, is_last = LineSplitter(), False
     while not is_last:
@@ -92,16 +83,13 @@ def _read_csv(lines: Iterable[str]) -> Iterator[DocumentInput]:
         for row in filter(None, rows):
             if len(row) != len(header):
                 raise csv.Error(f"has {len(row)} columns instead of {len(header)}")
-            yield DocumentInput.model_validate(_record(dict(zip(header, row, strict=True))))
+            data = dict(zip(header, row, strict=True))
+            unique_id, sms = data.pop("uniqueId"), data.pop("SMScount")
+            # Anything that is not a number is left for the validation to report.
+            count = int(sms) if re.fullmatch("-?[0-9]{1,10}", sms) else sms
+            yield DocumentInput.model_validate({"uniqueId": unique_id, "SMScount": count, "data": data})
     except csv.Error as error:
         raise UnusableFile(f"line {rows.line_num}: {error}") from error
     except ValidationError as error:
         problems = describe_invalid(error, what="line")
         raise UnusableFile(f"line {rows.line_num}: {in_one_line(problems)}") from error
-
-
-def _record(data: dict[str, str]) -> dict[str, Any]:
-    unique_id, sms = data.pop("uniqueId"), data.pop("SMScount")
-    # Anything else is left for the validation to report.
-    count = int(sms) if re.fullmatch("-?[0-9]{1,10}", sms) else sms
-    return {"uniqueId": unique_id, "SMScount": count, "data": data}
