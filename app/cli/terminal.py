@@ -10,16 +10,8 @@ import typer
 from alembic.util import CommandError
 from loguru import logger
 from pydantic_core import to_json
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -38,13 +30,9 @@ errors: Final = Console(stderr=True, markup=False)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
-_LINE_WIDTH: Final = 1000
-"""Of tables that are not printed to a terminal."""
-
 
 def examples(*lines: str) -> str:
-    """The examples at the end of a command's help, one per line."""
-    # A bracket would open markup.
+    """The examples at the end of a command's help, one per line; a bracket would open markup."""
     return "Examples:\n" + "\n".join(f"  {line}" for line in lines).replace("[", r"\[")
 
 
@@ -115,11 +103,7 @@ def fail(error: AppError | None, hint: str = "") -> NoReturn:
 
 @contextmanager
 def errors_in_one_line(hint: Callable[[AppError | None], str] = lambda _: "") -> Iterator[None]:
-    """End the command with one line where the block raises an AppError, or is interrupted.
-
-    Args:
-        hint: Returns the second line for the error, or for None after Ctrl+C; see ``fail()``.
-    """
+    """End the command with one line if the block raises an AppError or is interrupted; see ``fail()``."""
     try:
         yield
     except AppError as error:
@@ -133,7 +117,7 @@ def show(table: Table) -> None:
     if console.is_terminal:
         console.print(table)
         return
-    page = Console(markup=False, width=_LINE_WIDTH)
+    page = Console(markup=False, width=1000)
     with page.capture() as captured:
         page.print(table)
     typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
@@ -152,32 +136,25 @@ def show_json(content: object) -> None:
     typer.echo(to_json(content))
 
 
-class _Speed(ProgressColumn):
-    """Recent items per second."""
-
-    def render(self, task: Task) -> Text:
+class _Speed(progress.ProgressColumn):
+    def render(self, task: progress.Task) -> Text:
         return Text(f"{task.speed or 0:,.0f}/s")
 
 
 @contextmanager
 def progress_bar(total: int, done: Callable[[], int]) -> Iterator[None]:
-    """Show a progress bar with speed and remaining time while asynchronous work runs in the block.
+    """Show how many items of ``total`` are ``done()`` while asynchronous work runs in the block."""
+    columns = "Storing", progress.BarColumn(), progress.MofNCompleteColumn(), _Speed(), progress.TimeRemainingColumn()
+    with progress.Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("", total=total)
 
-    Args:
-        total: Number of items to store.
-        done: Returns the number of items stored so far.
-    """
-    columns = (TextColumn("Storing"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
-        updates = asyncio.create_task(_update(progress, total, done))
+        async def update() -> None:
+            while True:
+                bar.update(task, completed=done())
+                await asyncio.sleep(0.2)
+
+        updates = asyncio.create_task(update())
         try:
             yield
         finally:
             updates.cancel()
-
-
-async def _update(progress: Progress, total: int, done: Callable[[], int]) -> None:
-    bar = progress.add_task("", total=total)
-    while True:
-        progress.update(bar, completed=done())
-        await asyncio.sleep(0.2)

@@ -1,13 +1,17 @@
 """``python -m app doctor``: runs all checks and prints the findings."""
 
+import ipaddress
+import os
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Final
 
 import typer
+from dotenv import dotenv_values
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.doctor.findings import Finding, Verdict, failed, worst
-from app.cli.doctor.settings import check_settings
+from app.cli.doctor.findings import Finding, Verdict, failed, ok, warn, worst
 from app.cli.doctor.sources import check_sources
 from app.cli.doctor.storage import check_storage
 from app.cli.terminal import JsonOption, read_settings_without_log, run, show, show_json
@@ -15,6 +19,7 @@ from app.core.config.settings import Settings
 from app.core.telemetry.log import hiding
 
 _STYLES: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
+_NAMES = [name.upper() for name in Settings.model_fields]
 
 
 def doctor(*, as_json: JsonOption = False) -> None:
@@ -41,12 +46,37 @@ def _examine() -> list[Finding]:
         return [failed("settings", line.removeprefix("Wrong setting: "), advice) for line in lines]
     found = run(_check(settings), doing="Checking the database and the sources")
     hide = hiding(settings.secrets)
-    return [finding.hidden(hide) for finding in (*check_settings(settings), *found)]
+    return [finding.hidden(hide) for finding in (_access(settings), *_misspelled(), *found)]
 
 
 async def _check(settings: Settings) -> list[Finding]:
     storage, known = await check_storage(settings)
     return [*storage, *await check_sources(settings, known)]
+
+
+def _access(settings: Settings) -> Finding:
+    if settings.admin_api_key is not None:
+        return ok("settings", f"{settings.environment}, changes need a key or a sign-in")
+    try:
+        is_loopback = ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        is_loopback = settings.host == "localhost"
+    if is_loopback:
+        says = f"development, no ADMIN_API_KEY: anyone who can reach {settings.host} may change everything"
+        return ok("settings", says)
+    return warn(
+        "settings",
+        f"no ADMIN_API_KEY, and HOST is {settings.host}: anyone who can reach it may change everything",
+        "set ADMIN_API_KEY (openssl rand -hex 32 makes one) and ENVIRONMENT=production",
+    )
+
+
+def _misspelled() -> list[Finding]:
+    """Unknown names in the environment and in .env that are similar to a setting's."""
+    names = {*os.environ, *(dotenv_values(".env") if Path(".env").is_file() else ())}
+    unknown = sorted(name for name in names if name.upper() not in _NAMES)
+    meant = {name: get_close_matches(name.upper(), _NAMES, n=1, cutoff=0.85) for name in unknown}
+    return [warn("settings", f"unknown setting {name}", f"did you mean {m[0]}?") for name, m in meant.items() if m]
 
 
 def _table(findings: list[Finding]) -> Table:

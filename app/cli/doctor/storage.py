@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.cli.doctor.findings import Finding, Verdict, failed, ok, warn, worst
+from app.cli.terminal import open_database
 from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings
 from app.core.db.database import Database
@@ -49,12 +50,9 @@ async def check_storage(settings: Settings) -> tuple[list[Finding], StoredData]:
     where = f"{url.host}:{url.port or port}/{url.database}" if url.host else str(url.database)
     if port is None and not await asyncio.to_thread(Path(where).exists):
         return [failed("database", f"{where} does not exist yet", _MIGRATE)], StoredData()
-    database = Database(settings)
-    try:
+    async with open_database(settings) as database:
         found = await _check(database, where, settings, datetime.now(UTC))
         return found, StoredData() if worst(found) is Verdict.FAIL else await _read_stored(database, settings)
-    finally:
-        await database.close()
 
 
 async def _check(database: Database, where: str, settings: Settings, now: datetime) -> list[Finding]:
@@ -69,8 +67,11 @@ async def _check(database: Database, where: str, settings: Settings, now: dateti
     if is_behind(revision):
         advice = EARLIER_FIRST if is_too_old(revision) else _MIGRATE
         return [reached, failed("migrations", f"revision {revision}, not {head_revision()}", advice)]
-    written = await _writable(database, where)
-    return [written or reached, _migrated(str(revision)), await _data(database, where, settings, now)]
+    migrated = ok("migrations", f"revision {revision}, the newest")
+    if str(revision) > head_revision():
+        says = f"revision {revision}, newer than {head_revision()}: made by a newer version of the service"
+        migrated = warn("migrations", says, "run that version here too")
+    return [await _writable(database, where) or reached, migrated, await _data(database, where, settings, now)]
 
 
 async def _writable(database: Database, where: str) -> Finding | None:
@@ -94,16 +95,9 @@ async def _writable(database: Database, where: str) -> Finding | None:
 def _explained(dialect: Dialect, where: str, error: Exception, *, check: str = "database") -> Finding:
     """The database's message, with advice."""
     fault = error.__cause__ if isinstance(error, DatabaseUnavailable) and error.__cause__ else error
-    told = getattr(fault, "orig", None)
-    reason = " ".join(str(told.args[-1] if told is not None and told.args else error).split())
+    original = getattr(fault, "orig", None)
+    reason = " ".join(str(original.args[-1] if original is not None and original.args else error).split())
     return failed(check, f"{where}: {reason}", dialect.advice(fault) or "start the database, or correct DATABASE_URL")
-
-
-def _migrated(revision: str) -> Finding:
-    if revision > head_revision():
-        says = f"revision {revision}, newer than {head_revision()}: made by a newer version of the service"
-        return warn("migrations", says, "run that version here too")
-    return ok("migrations", f"revision {revision}, the newest")
 
 
 async def _data(database: Database, where: str, settings: Settings, now: datetime) -> Finding:
@@ -127,13 +121,7 @@ async def _read_stored(database: Database, settings: Settings) -> StoredData:
 
 
 def judge_data(status: StatusPublic, now: datetime, refresh_interval_minutes: float) -> Finding:
-    """Whether the stored data is as fresh as the schedule promises.
-
-    Args:
-        status: What ``GET /status`` shows.
-        now: The time, UTC.
-        refresh_interval_minutes: Between scheduled refreshes; 0 if there are none.
-    """
+    """Whether the stored data is as fresh as the schedule promises; an interval of 0 is no schedule."""
     age, rates_age = now - status.last_refreshed_at, now.date() - status.rates_date
     says = (
         f"{status.total_countries} countries from {status.sources.countries}, refreshed {_shown(age)} ago; "
