@@ -10,11 +10,10 @@ import typer
 
 from app import __version__
 from app.cli import countries
-from app.cli.accounts import create_admin
 from app.cli.doctor.command import doctor
 from app.cli.import_rates import import_rates
 from app.cli.refresh import refresh
-from app.cli.service import migrate, serve, show_config
+from app.cli.service import create_admin, migrate, serve, show_config
 from app.cli.sms_batch.command import sms_batch
 from app.cli.terminal import examples
 

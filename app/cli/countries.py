@@ -11,18 +11,8 @@ from pydantic import ValidationError
 from rich.table import Table
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.cli.terminal import (
-    JsonOption,
-    errors,
-    errors_in_one_line,
-    examples,
-    open_database,
-    read_settings_without_log,
-    run,
-    show,
-    show_fields,
-    show_json,
-)
+from app.cli import terminal
+from app.cli.terminal import JsonOption, errors, examples
 from app.core.db.keys import name_key
 from app.core.errors import AppError, DatabaseUnavailable, in_one_line
 from app.core.http.formats import Format, write_table
@@ -82,15 +72,14 @@ def list_countries(
 
     Rates are units of local currency for one US dollar. Estimated GDP is an illustration, not a statistic.
     """
-    chosen = {"region": region, "currency": currency, "q": q}
-    filters = _filters(**chosen, sort=sort, limit=limit, offset=offset)
+    filters = _filters(region=region, currency=currency, q=q, sort=sort, limit=limit, offset=offset)
     countries, total = _read(lambda session: crud.list_countries(session, filters))
     if as_json:
-        show_json(countries)
+        terminal.show_json(countries)
         return
     if countries:
-        show(_table(countries))
-    _show_number(len(countries), total, filters, is_filtered=any(chosen.values()))
+        terminal.show(_table(countries))
+    _show_number(len(countries), total, filters)
 
 
 @commands.command(
@@ -109,9 +98,22 @@ def show_country(
     """Show one country, as GET /countries/{name} does."""
     country = _read(lambda session: _find(session, name))
     if as_json:
-        show_json(country)
+        terminal.show_json(country)
         return
-    show_fields(_described(country).items())
+    rate, gdp = country.exchange_rate, country.estimated_gdp
+    values = {
+        "Name": country.name,
+        "Codes": ", ".join(filter(None, (country.alpha2_code, country.alpha3_code))),
+        "Capital": country.capital,
+        "Region": country.region,
+        "Population": f"{country.population:,}",
+        "Currency": country.currency_code,
+        "Rate": None if rate is None else f"{rate:,} {country.currency_code} for 1 USD",
+        "Estimated GDP": None if gdp is None else f"{gdp:,.0f} USD, an illustration, not a statistic",
+        "Flag": country.flag_url,
+        "Refreshed": f"{country.last_refreshed_at:%Y-%m-%d %H:%M} UTC",
+    }
+    terminal.show_fields((field, value or "-") for field, value in values.items())
 
 
 def export(
@@ -133,17 +135,18 @@ def export(
     An existing file is replaced once the new one is complete.
     """
     filters = _filters(region=region, currency=currency, q=q, sort=sort, fields=fields)
-    format_ = format_ or _format_of(output)
+    ending = output.suffix.lower().removeprefix(".") if output else ""
+    format_ = format_ or (Format(ending) if ending in list(Format) else Format.CSV)
     countries, total = _read(lambda session: crud.list_countries(session, filters))
     content = write_table(format_, filters.columns, (tuple(country.values()) for country in countries))
     if output is None:
         typer.echo(content, nl=False)
     else:
-        with errors_in_one_line():
+        with terminal.errors_in_one_line():
             write_file(output, content)
         errors.print(f"{total} countries written to {output}", soft_wrap=True)
     if not countries:
-        _show_number(0, total, filters, is_filtered=any((region, currency, q)))
+        _show_number(0, total, filters)
 
 
 def _filters(**options: Any) -> CountryFilters:
@@ -153,46 +156,38 @@ def _filters(**options: Any) -> CountryFilters:
         raise typer.BadParameter(f"--{in_one_line(describe_invalid(error, what='option'))}") from None
 
 
-def _format_of(output: Path | None) -> Format:
-    ending = output.suffix.lower().removeprefix(".") if output else ""
-    return Format(ending) if ending in list(Format) else Format.CSV
-
-
 def _read(query: Callable[[AsyncSession], Awaitable[T]]) -> T:
     """Read from the database; the connection is closed before anything is printed."""
-    settings = read_settings_without_log()
+    settings = terminal.read_settings_without_log()
 
     async def read() -> T:
         try:
-            async with open_database(settings) as database, database.reading() as session:
+            async with terminal.open_database(settings) as database, database.reading() as session:
                 return await query(session)
         except DatabaseUnavailable as error:
             if "run: " not in str(error.details):
                 error.details = f"{error.details}; python -m app doctor says why"
             raise
 
-    return run(read())
+    return terminal.run(read())
 
 
 async def _find(session: AsyncSession, name: str) -> CountryPublic:
     try:
         return CountryPublic.model_validate(await crud.get_country(session, name), from_attributes=True)
     except CountryNotFound:
-        listed, _ = await crud.list_countries(session, CountryFilters(fields="name"))
-        raise CountryNotFound(_suggestion(name, [country["name"] for country in listed])) from None
+        stored, _ = await crud.list_countries(session, CountryFilters(fields="name"))
+        if not stored:
+            raise CountryNotFound("nothing is stored yet; run: python -m app refresh") from None
+        by_key = {name_key(country["name"]): country["name"] for country in stored}
+        close = [by_key[key] for key in get_close_matches(name_key(name), by_key, n=3)]
+        raise CountryNotFound(f"{name}; did you mean {' or '.join(close)}?" if close else name) from None
 
 
-def _suggestion(name: str, stored: list[str]) -> str:
-    if not stored:
-        return "nothing is stored yet; run: python -m app refresh"
-    by_key = {name_key(other): other for other in stored}
-    close = [by_key[key] for key in get_close_matches(name_key(name), by_key, n=3)]
-    return f"{name}; did you mean {' or '.join(close)}?" if close else name
-
-
-def _show_number(shown: int, total: int, filters: CountryFilters, *, is_filtered: bool) -> None:
+def _show_number(shown: int, total: int, filters: CountryFilters) -> None:
     """Print the number of countries on standard error, so that standard output has only the table."""
     if total == 0:
+        is_filtered = filters.region or filters.currency or filters.q
         nothing = "No country matches." if is_filtered else "Nothing is stored yet; run: python -m app refresh"
         errors.print(nothing, soft_wrap=True)
         return
@@ -203,40 +198,16 @@ def _show_number(shown: int, total: int, filters: CountryFilters, *, is_filtered
 
 def _table(countries: list[dict[str, Any]]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("name", "code", "region"):
-        table.add_column(heading)
-    for heading, justify in (("population", "right"), ("cur.", "left"), ("per USD", "right"), ("GDP, M USD", "right")):
-        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for heading in ("name", "code", "region", "population", "cur.", "per USD", "GDP, M USD"):
+        is_number = heading in ("population", "per USD", "GDP, M USD")
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number or heading == "cur.")
     for country in countries:
         name, code, region, population, currency, rate, gdp = (country[field] for field in _SHOWN)
         millions = "-" if gdp is None else f"{gdp / 1e6:,.1f}"
-        table.add_row(name, code or "-", region or "-", f"{population:,}", currency or "-", _rate(rate), millions)
+        # Enough decimals for a rate of 0.33, and not too many for one of 1,500.
+        per_usd = "-" if rate is None else f"{rate:,.2f}" if rate >= 100 else f"{rate:,.4f}"
+        table.add_row(name, code or "-", region or "-", f"{population:,}", currency or "-", per_usd, millions)
     return table
-
-
-def _rate(rate: float | None) -> str:
-    """Four decimals below 100, two above: enough for a rate of 0.33, and not too many for one of 1,500."""
-    if rate is None:
-        return "-"
-    return f"{rate:,.2f}" if rate >= 100 else f"{rate:,.4f}"
-
-
-def _described(country: CountryPublic) -> dict[str, str]:
-    """Names and values to show of one country."""
-    rate, gdp = country.exchange_rate, country.estimated_gdp
-    values = {
-        "Name": country.name,
-        "Codes": ", ".join(filter(None, (country.alpha2_code, country.alpha3_code))),
-        "Capital": country.capital,
-        "Region": country.region,
-        "Population": f"{country.population:,}",
-        "Currency": country.currency_code,
-        "Rate": None if rate is None else f"{rate:,} {country.currency_code} for 1 USD",
-        "Estimated GDP": None if gdp is None else f"{gdp:,.0f} USD, an illustration, not a statistic",
-        "Flag": country.flag_url,
-        "Refreshed": f"{country.last_refreshed_at:%Y-%m-%d %H:%M} UTC",
-    }
-    return {field: value or "-" for field, value in values.items()}
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -11,15 +11,8 @@ from typing import Annotated
 
 import typer
 
-from app.cli.terminal import (
-    bring_up_to_date,
-    errors,
-    errors_in_one_line,
-    open_database,
-    progress_bar,
-    read_settings,
-    show_fields,
-)
+from app.cli import terminal
+from app.cli.terminal import errors
 from app.core.config.settings import Settings
 from app.core.errors import AppError
 from app.rates.history import Tally, compare_with_stored, find_new_days, own_turn, store_history
@@ -44,26 +37,26 @@ def import_rates(
     force: Annotated[bool, typer.Option("--force", help="Accept rates that changed more than tenfold.")] = False,
 ) -> None:
     """Store past days' exchange rates from a file, without a running server; stored days are skipped."""
-    settings, tally = read_settings(), Tally()
+    settings, tally = terminal.read_settings(), Tally()
 
     def hint(error: AppError | None) -> str:
         again = ["python", "-m", "app", "import-rates", "--file", str(file), *(["--force"] if force else [])]
         is_useful = tally.done or error is None
         return f"{tally.done} rate(s) stored. Resume with: {shlex.join(again)}" if is_useful else ""
 
-    with errors_in_one_line(hint):
+    with terminal.errors_in_one_line(hint):
         try:
             today = datetime.now(UTC).date()
             with errors.status("Reading the file ..."):
                 sizes = check_history(file, today=today, force=force)
-            bring_up_to_date(settings)
+            terminal.bring_up_to_date(settings)
             started = time.monotonic()
             asyncio.run(_import(settings, file, sizes, tally, today=today, force=force))
         except UnusableFile as error:
             error.details = f"{file.name}: {error}"
             raise
     seconds = time.monotonic() - started
-    show_fields(
+    terminal.show_fields(
         [
             ("Days", f"{len(sizes)} ({len(tally.sizes)} stored, {tally.known} already there)"),
             ("Rates", f"{tally.done} stored"),
@@ -76,12 +69,12 @@ def import_rates(
 async def _import(
     settings: Settings, file: Path, sizes: Mapping[date, int], tally: Tally, *, today: date, force: bool
 ) -> None:
-    async with open_database(settings) as database, AsyncExitStack() as stack:
+    async with terminal.open_database(settings) as database, AsyncExitStack() as stack:
         with errors.status("Waiting for other imports ..."):
             lease = await stack.enter_async_context(own_turn(database))
         stored = await find_new_days(database, sizes, tally)
         if not force:
             await compare_with_stored(database, read_history(file, today=today), tally.sizes, stored)
         if tally.sizes:
-            with progress_bar(tally.total, lambda: tally.done):
+            with terminal.progress_bar(tally.total, lambda: tally.done):
                 await store_history(database, lease, file, tally, today=today)

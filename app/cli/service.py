@@ -1,18 +1,28 @@
-"""The commands that run the service: ``python -m app serve``, ``migrate`` and ``show-config``."""
+"""The commands that run the service: ``python -m app serve``, ``migrate``, ``create-admin`` and ``show-config``."""
 
 import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import Final
+from typing import Annotated, Final
 
+import typer
 import uvicorn
+from pydantic import SecretStr, ValidationError
 from rich.table import Table
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from app.cli.terminal import JsonOption, bring_up_to_date, console, errors, read_settings, show, show_json
+from app.cli import terminal
+from app.cli.terminal import JsonOption, bring_up_to_date, console, errors, read_settings
+from app.core.config.settings import Settings
+from app.core.errors import ValidationFailed
+from app.core.http.access import Role
 from app.core.http.middleware.head_limit import BoundedHead
+from app.core.http.problems import describe_invalid
+from app.users.crud import create_user
+from app.users.passwords import Passwords
+from app.users.schemas import UserCreate, UserPublic
 
 _LOCAL_ADDRESSES: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared, not bound
 """What to open in a browser where the server listens on all addresses."""
@@ -34,7 +44,7 @@ def serve() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # TRUSTED_PROXIES decides in the application which proxies are believed
+        proxy_headers=False,  # TRUSTED_PROXIES decides in the application which proxies are trusted
         # Longer than the idle time of the proxies in front (Railway: 60 s), so that they close first.
         timeout_keep_alive=65,
         # The rest of the shutdown must fit into the ten seconds after SIGTERM, even on a busy machine.
@@ -81,13 +91,43 @@ def migrate() -> None:
     console.print("The database schema is up to date.")
 
 
+def create_admin(
+    email: Annotated[str, typer.Argument(help="Email address to sign in with.")],
+    *,
+    fname: Annotated[str, typer.Option(help="First name.")] = "Admin",
+    lname: Annotated[str, typer.Option(help="Last name.")] = "Admin",
+) -> None:
+    """Create an admin account. Asks for the password, or reads it from standard input."""
+    if sys.stdin.isatty():
+        password = typer.prompt("Password, 12 to 128 characters", hide_input=True, confirmation_prompt=True)
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    try:
+        admin = UserCreate(fname=fname, lname=lname, email=email, password=SecretStr(password), role=Role.ADMIN)
+    except ValidationError as error:
+        terminal.fail(ValidationFailed(describe_invalid(error, what="option")))
+    settings = read_settings()
+    bring_up_to_date(settings)
+    user = terminal.run(_create(settings, admin), doing="Creating the account")
+    console.print(f"User {user.id} created: {user.email}, {user.role}", soft_wrap=True)
+
+
+async def _create(settings: Settings, admin: UserCreate) -> UserPublic:
+    passwords = Passwords()
+    try:
+        async with terminal.open_database(settings) as database:
+            return await create_user(database, passwords, admin)
+    finally:
+        passwords.close()
+
+
 def show_config(*, as_json: JsonOption = False) -> None:
     """Show every setting as the service sees it, secrets masked."""
     masked = {name.upper(): value for name, value in read_settings().masked().items()}
     if as_json:
-        show_json(masked)
+        terminal.show_json(masked)
         return
     table = Table("setting", "value", box=None)
     for name, value in masked.items():
         table.add_row(name, value)
-    show(table)
+    terminal.show(table)
