@@ -66,9 +66,7 @@ def _error_text(body: dict[str, Any]) -> str:
 
 def has_more_pages(body: Any) -> bool:
     """Whether a REST Countries v5 answer announces further pages."""
-    data = body.get("data") if isinstance(body, dict) else None
-    meta = data.get("meta") if isinstance(data, dict) else None
-    return isinstance(meta, dict) and meta.get("more") is True
+    return _dict(_dict(_dict(body).get("data")).get("meta")).get("more") is True
 
 
 def parse_record(record: Any) -> CountryFact:
@@ -79,13 +77,18 @@ def parse_record(record: Any) -> CountryFact:
     """
     if not isinstance(record, dict):
         raise UnusableRecord("(no name)", "is not an object")
-    name = _name(record)
+    names = record.get("name") or record.get("names")
+    name = _text(names.get("common") or names.get("official") if isinstance(names, dict) else names, 200)
     if name is None:
         raise UnusableRecord("(no name)", "has no usable name")
+    population: Any = record.get("population")
+    is_number = isinstance(population, (int, float)) and not isinstance(population, bool)
+    if not is_number or not 0 <= population <= LARGEST_POPULATION:
+        raise UnusableRecord(name, "its population is not a number in range")
     codes = _dict(record.get("codes"))
     return CountryFact(
         name=name,
-        population=_population(name, record.get("population")),
+        population=int(population),
         alpha2=_code(_ALPHA2, record.get("alpha2Code"), record.get("cca2"), codes.get("alpha_2")),
         alpha3=_code(_ALPHA3, record.get("alpha3Code"), record.get("cca3"), codes.get("alpha_3")),
         capital=_capital(record.get("capital") or record.get("capitals")),
@@ -105,17 +108,6 @@ def _text(value: Any, longest: int) -> str | None:
         return None
     key = name_key(value)  # folding can make the text longer, or empty
     return value.strip() if 0 < len(key) <= longest else None
-
-
-def _name(record: dict[str, Any]) -> str | None:
-    name = record.get("name") or record.get("names")
-    return _text(name.get("common") or name.get("official") if isinstance(name, dict) else name, 200)
-
-
-def _population(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= LARGEST_POPULATION:
-        raise UnusableRecord(name, "its population is not a number in range")
-    return int(value)
 
 
 def _code(pattern: re.Pattern[str], *values: Any) -> str | None:

@@ -1,6 +1,5 @@
 """The formats of the rate sources, recognised from the body."""
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -57,15 +56,12 @@ def parse_quotes(body: Any, *, today: date) -> Quotes:
     return Quotes(day, {**rates, "USD": 1.0}, tuple(skipped))
 
 
-def _recognise(body: Any, today: date) -> tuple[object, date, Iterable[tuple[object, object]]]:
+def _recognise(body: Any, today: date) -> tuple[object, date, Iterable[tuple[Any, Any]]]:
     if isinstance(body, list) and body and all(isinstance(row, dict) and "quote" in row for row in body):
         bases = {_word(row.get("base"), 10) for row in body}
+        base = bases.pop() if len(bases) == 1 else "several currencies"
         day = max(_day(row.get("date"), today) for row in body)
-        return (
-            (bases.pop() if len(bases) == 1 else "several currencies"),
-            day,
-            ((r["quote"], r.get("rate")) for r in body),
-        )
+        return base, day, ((row["quote"], row.get("rate")) for row in body)
     if isinstance(body, dict):
         if body.get("result", "success") != "success":
             raise SourceFailed(f"answered with the error {_word(body.get('error-type', 'without a name'), 40)!r}")
@@ -73,7 +69,7 @@ def _recognise(body: Any, today: date) -> tuple[object, date, Iterable[tuple[obj
             if body.get("amount", 1) != 1:
                 raise SourceFailed("answered with rates for an amount other than 1")
             seconds = body.get("time_last_update_unix")
-            day = _unix_day(seconds) if seconds is not None else _day(body.get("date"), today)
+            day = _day(body.get("date"), today) if seconds is None else _unix_day(seconds)
             return body.get("base_code", body.get("base")), day, body["rates"].items()
         if isinstance(body.get("usd"), dict):
             return "USD", _day(body.get("date"), today), body["usd"].items()
@@ -101,25 +97,18 @@ def _unix_day(seconds: object) -> date:
         raise SourceFailed("answered with an invalid update time") from error
 
 
-def _usable(pairs: Iterable[tuple[object, object]]) -> tuple[dict[str, float], list[tuple[str, str]]]:
+def _usable(pairs: Iterable[tuple[Any, Any]]) -> tuple[dict[str, float], list[tuple[str, str]]]:
     rates: dict[str, float] = {}
     skipped: list[tuple[str, str]] = []
     for raw_code, raw_rate in pairs:
         code = _word(raw_code, 4).upper()
         if not _CODE.fullmatch(code):
             continue
-        rate = as_number(raw_rate)
-        if rate is None or not SMALLEST_RATE <= rate <= LARGEST_RATE:
+        is_number = isinstance(raw_rate, (int, float)) and not isinstance(raw_rate, bool)
+        if not is_number or not SMALLEST_RATE <= raw_rate <= LARGEST_RATE:
             skipped.append((code, "its rate is not a number in range"))
         elif code in rates:
             skipped.append((code, "its rate is given twice"))
         else:
-            rates[code] = rate
+            rates[code] = float(raw_rate)
     return rates, skipped
-
-
-def as_number(value: object) -> float | None:
-    """A JSON number as a finite float; None for anything else, including true and false."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return float(value)
