@@ -31,7 +31,7 @@ def create_http_client() -> httpx.AsyncClient:
         headers={
             "User-Agent": f"country-data-currency-exchange-api/{__version__}",
             "Accept": "application/json",
-            # The only encoding that _Body can decompress in bounded steps.
+            # The only encoding that _read() can decompress in bounded steps.
             "Accept-Encoding": "gzip",
         },
         follow_redirects=False,
@@ -44,24 +44,18 @@ def create_http_client() -> httpx.AsyncClient:
 class PassingFault(SourceFailed):
     """A failure that a retry may cure: the connection broke, or the upstream is busy."""
 
-    retry_after: float | None = None
-    """Seconds to wait as the upstream asked; None without a valid ``Retry-After``."""
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+        """Seconds to wait as the upstream asked; None without a valid ``Retry-After``."""
 
 
 class BadStatus(SourceFailed):
-    """The upstream answered with a status of failure."""
+    """The upstream answered with a status of failure that a retry does not change."""
 
     def __init__(self, status: int, reason: str = "") -> None:
         super().__init__(f"answered {status}" + (f": {reason}" if reason else ""))
         self.status = status
-
-
-class Busy(BadStatus, PassingFault):
-    """The upstream answered that it cannot serve the request now."""
-
-    def __init__(self, status: int, retry_after: float | None) -> None:
-        super().__init__(status)
-        self.retry_after = retry_after
 
 
 class Document(NamedTuple):
@@ -122,13 +116,21 @@ async def get_json(
 
 async def _get(http: httpx.AsyncClient, url: str, headers: Mapping[str, str], max_bytes: int) -> bytearray:
     try:
-        return await _follow(http, httpx.URL(url), headers, max_bytes)
+        target = place = httpx.URL(url)
+        for _ in range(_REDIRECTS + 1):
+            async with http.stream("GET", target, headers=dict(headers)) as response:
+                if response.next_request is None:
+                    return await _read(response, max_bytes)
+                target = response.next_request.url
+                if (target.scheme, target.host, target.port) != (place.scheme, place.host, place.port):
+                    raise SourceFailed(f"answered {response.status_code}, a redirect to another host")
     except httpx.ConnectError as error:
         raise PassingFault(f"could not connect{_tls_reason(error)}") from error
     except httpx.TransportError as error:
         raise PassingFault(f"the connection failed ({type(error).__name__})") from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise SourceFailed(f"the request failed ({type(error).__name__})") from error
+    raise SourceFailed(f"redirected more than {_REDIRECTS} times")
 
 
 def _tls_reason(error: BaseException) -> str:
@@ -141,27 +143,30 @@ def _tls_reason(error: BaseException) -> str:
     return f" (TLS: {cause.reason})" if cause is not None else ""
 
 
-async def _follow(http: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str], max_bytes: int) -> bytearray:
-    for _ in range(_REDIRECTS + 1):
-        async with http.stream("GET", url, headers=dict(headers)) as response:
-            if response.next_request is None:
-                return await _read(response, max_bytes)
-            target = response.next_request.url
-            if (target.scheme, target.host, target.port) != (url.scheme, url.host, url.port):
-                raise SourceFailed(f"answered {response.status_code}, a redirect to another host")
-            url = target
-    raise SourceFailed(f"redirected more than {_REDIRECTS} times")
-
-
 async def _read(response: httpx.Response, max_bytes: int) -> bytearray:
+    """Collect the body and decompress gzip, never holding more than the limit."""
     if response.status_code in _RETRIED_STATUS:
-        raise Busy(response.status_code, parse_retry_after(response.headers.get("Retry-After")))
+        retry_after = parse_retry_after(response.headers.get("Retry-After"))
+        raise PassingFault(f"answered {response.status_code}", retry_after)
     if response.status_code != 200:
         raise BadStatus(response.status_code)
-    body = _Body(response.headers.get("Content-Encoding", "identity"), max_bytes)
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding.lower() not in ("identity", "gzip", "x-gzip"):
+        raise SourceFailed(f"answered in the encoding {encoding[:20]!r}, which was not requested")
+    unzip = None if encoding.lower() == "identity" else zlib.decompressobj(wbits=31)
+    content = bytearray()
     async for chunk in response.aiter_raw():
-        body.add(chunk)
-    return body.complete()
+        try:
+            content += unzip.decompress(chunk, max_bytes + 1 - len(content)) if unzip else chunk
+        except zlib.error as error:
+            raise SourceFailed("answered with broken gzip") from error
+        if unzip and unzip.unused_data:  # zlib would collect it, without a limit
+            raise SourceFailed("answered with data after the end of its gzip")
+        if len(content) > max_bytes:
+            raise SourceFailed(f"answered with more than {max_bytes:,} bytes")
+    if unzip and not unzip.eof:
+        raise SourceFailed("answered with truncated gzip")
+    return content
 
 
 def parse_retry_after(retry_after: str | None) -> float | None:
@@ -175,36 +180,6 @@ def parse_retry_after(retry_after: str | None) -> float | None:
     except ValueError:
         return None
     return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())
-
-
-class _Body:
-    """Collects a body and decompresses gzip, never holding more than the limit."""
-
-    def __init__(self, encoding: str, max_bytes: int) -> None:
-        if encoding.lower() not in ("identity", "gzip", "x-gzip"):
-            raise SourceFailed(f"answered in the encoding {encoding[:20]!r}, which was not requested")
-        self._gzip = None if encoding.lower() == "identity" else zlib.decompressobj(wbits=31)
-        self._content = bytearray()
-        self._max_bytes = max_bytes
-
-    def add(self, chunk: bytes) -> None:
-        """Add the next chunk as it was received."""
-        if self._gzip:
-            try:
-                chunk = self._gzip.decompress(chunk, self._max_bytes + 1 - len(self._content))
-            except zlib.error as error:
-                raise SourceFailed("answered with broken gzip") from error
-            if self._gzip.unused_data:  # zlib would collect it, without a limit
-                raise SourceFailed("answered with data after the end of its gzip")
-        self._content += chunk
-        if len(self._content) > self._max_bytes:
-            raise SourceFailed(f"answered with more than {self._max_bytes:,} bytes")
-
-    def complete(self) -> bytearray:
-        """The whole body; truncated gzip is an error."""
-        if self._gzip and not self._gzip.eof:
-            raise SourceFailed("answered with truncated gzip")
-        return self._content
 
 
 def _parse_and_clear(body: bytearray) -> Any:

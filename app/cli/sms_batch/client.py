@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from app import __version__
 from app.core.errors import AppError, in_one_line
 from app.sources.chain import SourceFailed
-from app.sources.client import BadStatus, Busy, PassingFault, parse_json, parse_retry_after
+from app.sources.client import BadStatus, PassingFault, parse_json, parse_retry_after
 from app.tracking.schemas import MAX_DOCUMENTS, DocumentInput, TransferCreate, TransferDetails
 from app.tracking.stream import MAX_BATCH
 
@@ -122,7 +122,7 @@ class BatchClient:
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         found = await self._find(transfer.UBID, tally)
-        stored = _count(found) if found else 0
+        stored = sum(found.states.values()) if found else 0
         if stored != transfer.documents:
             raise NotStored(
                 f"the service has {stored} documents for this UBID instead of {transfer.documents}: "
@@ -143,7 +143,7 @@ class BatchClient:
         sending the others again is harmless.
         """
         found = await self._find(transfer.UBID, tally)
-        stored = _count(found) if found else 0
+        stored = sum(found.states.values()) if found else 0
         if found is None or not stored:
             await self._call("POST", "/tracking/sms_transfers/", tally, transfer.model_dump_json().encode())
             return 0
@@ -220,7 +220,8 @@ class BatchClient:
         except httpx.HTTPError as error:
             raise SourceFailed(f"could not be asked ({type(error).__name__})") from error
         if response.status_code in _RETRIED_STATUS:
-            raise Busy(response.status_code, parse_retry_after(response.headers.get("Retry-After")))
+            retry_after = parse_retry_after(response.headers.get("Retry-After"))
+            raise PassingFault(f"answered {response.status_code}", retry_after)
         if not response.is_success:
             raise BadStatus(response.status_code, _reason(response.content))
         return parse_json(response.content)
@@ -237,7 +238,3 @@ def _reason(body: bytes) -> str:
     details = error.get("details")
     text = str(error.get("error", "")) + (f": {in_one_line(details)}" if details else "")
     return " ".join(text.split())[:500]
-
-
-def _count(transfer: TransferDetails) -> int:
-    return sum(transfer.states.values())

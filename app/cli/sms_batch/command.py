@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 
 from app.cli.sms_batch.client import MAX_IN_FLIGHT, BatchClient, NotStored, Tally
-from app.cli.sms_batch.messages import LARGEST_COUNT, SUFFIXES, Sum, UnusableFile, generate_messages, read_messages
+from app.cli.sms_batch.messages import LARGEST_COUNT, SUFFIXES, UnusableFile, generate_messages, read_messages
 from app.cli.terminal import errors, errors_in_one_line, progress_bar, show_fields
 from app.core.config.addresses import is_http_url, without_secrets
 from app.core.errors import AppError
@@ -95,11 +95,11 @@ def sms_batch(
         return f"{tally.done} document(s) stored. Resume with: {again}" if may_resume else ""
 
     with errors_in_one_line(hint):
-        total = _add_up(file) if file else Sum(count or 0, count or 0)
-        transfer = _transfer(batch_id, total, name or (file.name if file else "generated"))
+        documents, sms = _add_up(file) if file else (count or 0, count or 0)
+        transfer = _transfer(batch_id, documents, sms, name or (file.name if file else "generated"))
         started = time.monotonic()
         client = BatchClient(url, api_key, in_flight=in_flight, patience=patience)
-        messages = read_messages(file) if file else generate_messages(total.documents)
+        messages = read_messages(file) if file else generate_messages(documents)
         asyncio.run(_store(client, transfer, messages, tally, resume=resume))
     seconds, sent = time.monotonic() - started, transfer.documents - tally.skipped
     show_fields(
@@ -112,15 +112,15 @@ def sms_batch(
     )
 
 
-def _transfer(ubid: str, total: Sum, name: str) -> TransferCreate:
+def _transfer(ubid: str, documents: int, sms: int, name: str) -> TransferCreate:
     try:
-        return TransferCreate(UBID=ubid, **total._asdict(), fileName=name[:55], origName=name[:50])
+        return TransferCreate(UBID=ubid, SMScount=sms, documents=documents, fileName=name[:55], origName=name[:50])
     except ValidationError as error:
         raise UnusableBatch(describe_invalid(error, what="batch")) from error
 
 
-def _add_up(file: Path) -> Sum:
-    """Read all messages once, to count them and to find unusable ones before anything is sent."""
+def _add_up(file: Path) -> tuple[int, int]:
+    """Count messages and their SMS, which also finds unusable messages before anything is sent."""
     documents = sms = 0
     with errors.status("Reading the file ..."):
         for message in read_messages(file):
@@ -128,7 +128,7 @@ def _add_up(file: Path) -> Sum:
             sms += message.SMScount
     if not documents:
         raise UnusableFile(f"{file.name}: contains no messages")
-    return Sum(documents, sms)
+    return documents, sms
 
 
 async def _store(

@@ -4,7 +4,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final
 
 from pydantic import ValidationError
 
@@ -24,13 +24,6 @@ class UnusableFile(AppError):
     """A file of messages cannot be used; the details name file, line and reason."""
 
     title = "Unusable file"
-
-
-class Sum(NamedTuple):
-    """The number of messages, and of the SMS they are sent as."""
-
-    documents: int
-    SMScount: int
 
 
 def generate_messages(count: int) -> Iterator[DocumentInput]:
