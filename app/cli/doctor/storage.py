@@ -121,7 +121,7 @@ async def _read_stored(database: Database, settings: Settings) -> StoredData:
 
 
 def judge_data(status: StatusPublic, now: datetime, refresh_interval_minutes: float) -> Finding:
-    """Whether the stored data is as fresh as the schedule promises; an interval of 0 is no schedule."""
+    """Whether the stored data is as fresh as the schedule promises; an interval of 0 means no schedule."""
     age, rates_age = now - status.last_refreshed_at, now.date() - status.rates_date
     says = (
         f"{status.total_countries} countries from {status.sources.countries}, refreshed {_shown(age)} ago; "
