@@ -5,28 +5,19 @@ import signal
 import socket
 import sqlite3
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
-from typer.testing import CliRunner
 
-from app.cli.app import cli
 from app.core.db.migrations import head_revision
 from app.sources.rates import bundled_quotes
 from tests.conftest import COUNTRIES, RATES
 from tests.support import payloads
-from tests.support.command import start
+from tests.support.command import BUNDLED, Run, start
+from tests.support.command import run as run_here
 from tests.support.mariadb import free_port
 from tests.support.upstream import document, status
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class Run(NamedTuple):
-    code: int | None
-    out: str
-    err: str
 
 
 @pytest.fixture
@@ -41,12 +32,6 @@ def run(tmp_path):
     return run
 
 
-def run_here(*arguments: str, typed: str = "") -> Run:
-    """The same in this process, which is faster, for commands that end before they read a setting."""
-    result = CliRunner().invoke(cli, arguments, input=typed, prog_name="python -m app")
-    return Run(result.exit_code, result.stdout, result.stderr)
-
-
 def stored(folder: Path, query: str) -> Any:
     with sqlite3.connect(folder / "data" / "countries.db") as connection:
         row = connection.execute(query).fetchone()
@@ -59,7 +44,7 @@ def table(out: str) -> dict[str, str]:
 
 
 async def test_help_lists_every_command(run):
-    bare, asked = run_here(), await run("--help")
+    bare, asked = await run_here(), await run("--help")
 
     assert (asked.code, asked.err) == (0, "")
     shown = " ".join(asked.out.split())
@@ -141,10 +126,10 @@ async def test_first_admin_is_created_and_the_password_is_never_shown(run, tmp_p
     assert "correct horse" not in entry[3]
 
 
-def test_admin_with_an_invalid_address_or_password_is_not_created(monkeypatch, tmp_path):
+async def test_admin_with_an_invalid_address_or_password_is_not_created(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    wrong = run_here("create-admin", "ada", typed="short\n")
-    missing = run_here("create-admin", "ada@example.com")
+    wrong = await run_here("create-admin", "ada", typed="short\n")
+    missing = await run_here("create-admin", "ada@example.com")
 
     assert (wrong.code, missing.code) == (1, 1)
     assert wrong.err == (
@@ -155,8 +140,8 @@ def test_admin_with_an_invalid_address_or_password_is_not_created(monkeypatch, t
     assert not (tmp_path / "data").exists()
 
 
-def test_unknown_command_and_option_are_refused_without_a_traceback():
-    command, option = run_here("refersh"), run_here("refresh", "--sources", "bundled")
+async def test_unknown_command_and_option_are_refused_without_a_traceback():
+    command, option = await run_here("refersh"), await run_here("refresh", "--sources", "bundled")
 
     assert (command.code, option.code) == (2, 2)
     assert "No such command 'refersh'" in command.err
@@ -166,8 +151,8 @@ def test_unknown_command_and_option_are_refused_without_a_traceback():
 
 async def test_serve_on_a_taken_port_ends_with_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        settings = {"PORT": str(taken.getsockname()[1]), "COUNTRY_SOURCES": "bundled", "RATE_SOURCES": "bundled"}
-        process = await start(tmp_path, "serve", **settings, LOG_LEVEL="ERROR")
+        port = str(taken.getsockname()[1])
+        process = await start(tmp_path, "serve", **BUNDLED, PORT=port, LOG_LEVEL="ERROR")
         out, err = await process.communicate()
 
     assert process.returncode == 3
@@ -187,7 +172,7 @@ async def is_loaded(client: httpx.AsyncClient, *, may_refuse: bool) -> bool:
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 async def test_serve_migrates_prints_its_addresses_serves_and_stops_on_a_signal(tmp_path, workers):
     place = f"http://127.0.0.1:{free_port()}"
-    settings = {"PORT": place.rpartition(":")[2], "COUNTRY_SOURCES": "bundled", "RATE_SOURCES": "bundled"}
+    settings = {"PORT": place.rpartition(":")[2], **BUNDLED}
     process = await start(tmp_path, "serve", **settings, WEB_CONCURRENCY=workers, LOG_LEVEL="ERROR")
     assert process.stderr is not None
     announced = (await process.stderr.readuntil(b"try out\n\n")).decode()

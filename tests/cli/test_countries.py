@@ -109,18 +109,15 @@ async def test_export_that_fails_leaves_the_old_file_and_no_other(
 
 @SQLITE
 async def test_empty_database_and_filters_without_a_match_are_explained(database_url: str):
-    listed = await run("countries", "list", DATABASE_URL=database_url)
-    as_json = await run("countries", "list", "--json", DATABASE_URL=database_url)
-    filtered = await run("countries", "list", "--q", "nowhere", DATABASE_URL=database_url)
-    shown = await run("countries", "show", "Ghana", DATABASE_URL=database_url)
-    exported = await run("export", "--fields", "name", DATABASE_URL=database_url)
-
-    hint = "Nothing is stored yet; run: python -m app refresh\n"
-    assert listed == (0, "", hint)
-    assert as_json == (0, "[]\n", "")
-    assert filtered == (0, "", "No country matches.\n")
-    assert shown == (1, "", "Country not found: nothing is stored yet; run: python -m app refresh\n")
-    assert exported == (0, "\ufeffname\r\n", hint)
+    hint = "nothing is stored yet; run: python -m app refresh\n"
+    for command, expected in {
+        "countries list": (0, "", hint.capitalize()),
+        "countries list --json": (0, "[]\n", ""),
+        "countries list --q nowhere": (0, "", "No country matches.\n"),
+        "countries show Ghana": (1, "", f"Country not found: {hint}"),
+        "export --fields name": (0, "\ufeffname\r\n", hint.capitalize()),
+    }.items():
+        assert await run(*command.split(), DATABASE_URL=database_url) == expected
 
 
 async def test_unusable_database_is_one_line(tmp_path: Path):

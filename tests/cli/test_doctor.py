@@ -17,13 +17,12 @@ from app.core.db.migrations import head_revision
 from app.countries.schemas import SourcesPublic, StatusPublic
 from tests.conftest import COUNTRIES, RATES, START, Client
 from tests.support import payloads
-from tests.support.command import Run, run
+from tests.support.command import BUNDLED, Run, run
 from tests.support.mariadb import PrivateMariaDB, free_port
 from tests.support.upstream import FakeUpstream, document, status
 
 SQLITE = pytest.mark.engines("sqlite")
 HUSH = "hush-hush-hush"
-HEAD = head_revision()
 
 
 @pytest.fixture(autouse=True)
@@ -37,9 +36,6 @@ def of(run: Run, check: str) -> tuple[str, str]:
     assert len(lines) == 1, run.out
     verdict, rest = lines[0].split(maxsplit=1)
     return verdict, rest.removeprefix(f"{check}: ")
-
-
-BUNDLED = {"COUNTRY_SOURCES": "bundled", "RATE_SOURCES": "bundled"}
 
 
 async def test_healthy_installation_has_no_failure(loaded: Client, upstream: FakeUpstream, database_url: str):
@@ -99,7 +95,7 @@ async def test_outdated_schema_fails(sqlite_template: Path, tmp_path: Path, revi
     result = await run("doctor", DATABASE_URL=f"sqlite:///{file}", **BUNDLED)
 
     assert result.code == 1
-    assert of(result, "migrations") == ("fail", f"revision {revision}, not {HEAD}; {advice}")
+    assert of(result, "migrations") == ("fail", f"revision {revision}, not {head_revision()}; {advice}")
 
 
 async def test_unreadable_data_fails_and_the_other_checks_go_on(sqlite_template: Path, tmp_path: Path):
@@ -110,9 +106,8 @@ async def test_unreadable_data_fails_and_the_other_checks_go_on(sqlite_template:
     result = await run("doctor", DATABASE_URL=f"sqlite:///{file}", **BUNDLED)
 
     assert (result.code, result.err) == (1, "")
-    verdict, says = of(result, "data")
-    assert verdict == "fail"
-    assert says == f"{file}: no such table: summarycache; start the database, or correct DATABASE_URL"
+    reason = f"{file}: no such table: summarycache; start the database, or correct DATABASE_URL"
+    assert of(result, "data") == ("fail", reason)
     assert of(result, "countries from bundled")[0] == "ok"
 
 
@@ -125,10 +120,8 @@ async def test_failing_source_is_a_warning_and_a_failing_chain_is_a_failure(upst
 
     assert result.code == 1
     assert of(result, "countries from 127.0.0.1") == ("warn", "answered 404; another source of the chain answers")
-    assert of(result, "rates from 127.0.0.1") == (
-        "fail",
-        "answered 404; no source of the chain answers: check the network, or add bundled to RATE_SOURCES",
-    )
+    advice = "check the network, or add bundled to RATE_SOURCES"
+    assert of(result, "rates from 127.0.0.1") == ("fail", f"answered 404; no source of the chain answers: {advice}")
     assert HUSH not in result.out + result.err
     assert upstream.hits == {"/gone": 2}
 
@@ -162,10 +155,8 @@ async def test_refused_key_fails_although_another_source_answers(upstream: FakeU
     without = await run("doctor", DATABASE_URL=database_url, **chain)
 
     assert refused.code == 1
-    assert of(refused, "countries from restcountries") == (
-        "fail",
-        "refused RESTCOUNTRIES_API_KEY (401); correct the key; refreshes fail until then",
-    )
+    reason = "refused RESTCOUNTRIES_API_KEY (401); correct the key; refreshes fail until then"
+    assert of(refused, "countries from restcountries") == ("fail", reason)
     assert without.code == 0
     assert of(without, "countries from restcountries") == ("ok", "skipped, because it needs RESTCOUNTRIES_API_KEY")
 
@@ -184,10 +175,8 @@ async def test_all_wrong_settings_are_reported_without_their_values():
     result = await run("doctor", PORT=f"1{HUSH}", LOG_LEVEL=HUSH)
 
     assert (result.code, result.err) == (1, "")
-    assert [line.split()[:3] for line in result.out.splitlines()] == [
-        ["fail", "settings:", "PORT:"],
-        ["fail", "settings:", "LOG_LEVEL:"],
-    ]
+    wrong = [line.split()[:3] for line in result.out.splitlines()]
+    assert wrong == [["fail", "settings:", "PORT:"], ["fail", "settings:", "LOG_LEVEL:"]]
     assert HUSH not in result.out
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from app.core.config.settings import Settings, load_settings
-from tests.support.command import served
+from tests.support.command import BUNDLED, served
 from tests.support.dockerfile import Image, read_instructions
 from tests.support.mariadb import free_port
 
@@ -32,8 +32,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 @pytest.fixture(scope="module")
 def environment(image: Image) -> dict[str, str]:
     """The image's environment with what an operator adds, on a loopback port."""
-    sources = {"COUNTRY_SOURCES": "bundled", "RATE_SOURCES": "bundled"}
-    return {**image.environment, **sources, "HOST": "127.0.0.1", "PORT": str(free_port()), "ADMIN_API_KEY": KEY}
+    return {**image.environment, **BUNDLED, "HOST": "127.0.0.1", "PORT": str(free_port()), "ADMIN_API_KEY": KEY}
 
 
 def run(image: Image, command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -122,16 +121,11 @@ def test_the_build_context_holds_exactly_what_the_dockerfile_copies():
     assert all((ROOT / source).exists() for source in copied)
 
 
-def test_compose_sets_only_settings_that_exist():
-    app = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["app"]
-
-    assert {name.lower() for name in app["environment"]} <= Settings.model_fields.keys()
-
-
-def test_compose_requires_every_secret_and_locks_the_service_down():
+def test_compose_sets_known_settings_requires_every_secret_and_locks_the_service_down():
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     app, mysql = services["app"], services["mysql"]
 
+    assert {name.lower() for name in app["environment"]} <= Settings.model_fields.keys()
     assert app["environment"]["ADMIN_API_KEY"].startswith("${ADMIN_API_KEY:?")
     assert "${MYSQL_PASSWORD:?" in app["environment"]["DATABASE_URL"]
     assert mysql["environment"]["MYSQL_PASSWORD"].startswith("${MYSQL_PASSWORD:?")

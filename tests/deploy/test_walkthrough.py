@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from app.core.config.settings import Settings
-from tests.support.command import served
+from tests.support.command import BUNDLED, served
 from tests.support.dockerfile import read_instructions
 from tests.support.mariadb import PrivateMariaDB, free_port, is_installed
 
@@ -121,8 +121,7 @@ def test_railway_migrates_starts_and_refreshes_with_the_documented_variables(tmp
         **given,
         # Unlike on Railway: no network, and only loopback.
         "HOST": "127.0.0.1",
-        "COUNTRY_SOURCES": "bundled",
-        "RATE_SOURCES": "bundled",
+        **BUNDLED,
     }
     folder = installed(tmp_path)
     for command in deploy["preDeployCommand"]:
@@ -159,8 +158,7 @@ def test_unit_serves_from_a_fresh_folder_and_stops_in_time(tmp_path: Path):
         return text.replace("/opt/countries", str(folder)).replace("/var/lib/countries", str(tmp_path / "state"))
 
     own = dict(pair.split("=", 1) for line in setting["Environment"] for pair in shlex.split(here(line)))
-    bundled = {"COUNTRY_SOURCES": "bundled", "RATE_SOURCES": "bundled", "PORT": str(free_port())}
-    environment = {"PATH": "/usr/bin:/bin", **own, **variables("systemd"), **bundled}
+    environment = {"PATH": "/usr/bin:/bin", **own, **variables("systemd"), **BUNDLED, "PORT": str(free_port())}
     (command,) = setting["ExecStart"]
 
     with serving(shlex.split(here(command)), folder, environment) as server:
@@ -269,9 +267,8 @@ def test_migrating_and_serving_without_the_command_line_works(tmp_path: Path):
     (block,) = re.findall(r"```sh\n(.*?)```", part("Without any of them"), re.DOTALL)
     migrate, serve = (shlex.split(line) for line in block.splitlines())
     folder, port = installed(tmp_path), str(free_port())
-    path = f"{BIN}:{os.environ['PATH']}"
-    environment = {"PATH": path, "PORT": port, "COUNTRY_SOURCES": "bundled", "RATE_SOURCES": "bundled"}
-    environment["ADMIN_API_KEY"] = "a-key-of-the-walkthrough"
+    environment = {"PATH": f"{BIN}:{os.environ['PATH']}", "PORT": port, "ADMIN_API_KEY": "a-key-of-the-walkthrough"}
+    environment |= BUNDLED
 
     subprocess.run(migrate, cwd=folder, env=environment, check=True, capture_output=True)
     with serving([*serve, "--port", port], folder, environment):

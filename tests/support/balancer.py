@@ -4,17 +4,16 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import tempfile
-import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
+from tests.support.command import served
 from tests.support.haproxy import PROGRAM
 from tests.support.mariadb import free_port
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy/haproxy.cfg"
-START_SECONDS = 20
 
 
 class Balancer:
@@ -23,6 +22,8 @@ class Balancer:
     def __init__(self, one: int, two: int) -> None:
         # Paths of sockets may have about a hundred characters, which pytest's folders exceed.
         self.folder = Path(tempfile.mkdtemp(prefix="balancer-"))
+        self._resources = ExitStack()
+        self._resources.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = self.folder / "log"
@@ -36,18 +37,13 @@ class Balancer:
 
     def __enter__(self) -> Self:
         command = [str(PROGRAM), "-db", "-f", str(CONFIGURATION)]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
-        deadline = time.monotonic() + START_SECONDS
-        while not self._listens():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.05)
+        self._resources.enter_context(served(command, self.folder, self.environment, self.log, is_ready=self._listens))
         return self
 
     def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        with socket.socket() as client, socket.socket(socket.AF_UNIX) as admin:
+            refused = client.connect_ex(("127.0.0.1", self.port)) or admin.connect_ex(self.environment["ADMIN_SOCKET"])
+            return not refused
 
     def tell(self, command: str) -> str:
         """Send a command to the admin socket and return its answer."""
@@ -66,6 +62,4 @@ class Balancer:
         return re.findall(r" http \w+/(\S+) ", self.log.read_text())
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._resources.close()
