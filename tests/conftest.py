@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from functools import cache
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 import pymysql
@@ -27,7 +27,6 @@ from fastapi import FastAPI
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy import event
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core.config.database_url import normalize_database_url
@@ -44,19 +43,8 @@ from tests.support.selection import pytest_collection_finish, pytest_collection_
 from tests.support.upstream import Answer, FakeUpstream, document
 
 TABLES = (
-    "country_history",
-    "country",
-    "exchange_rate",
-    "rate_day",
-    "currency_span",
-    "summarycache",
-    "lease",
-    "audit",
-    "credential",
-    "address",
-    "user",
-    "sms_documents",
-    "sms_transfers",
+    *("country_history", "country", "exchange_rate", "rate_day", "currency_span", "summarycache", "lease"),
+    *("audit", "credential", "address", "user", "sms_documents", "sms_transfers"),
 )
 COUNTRIES, RATES = "/v3.1/all", "/v6/latest/USD"
 CHEAP = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
@@ -191,14 +179,10 @@ async def idle_engines() -> AsyncIterator[dict[str, list[AsyncEngine]]]:
 
 def create_lent_engine(settings: Settings) -> AsyncEngine:
     engine = create_engine(settings)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", hurry)
+    if engine.dialect.name == "sqlite":  # need not wait for the disk at each commit: no test cuts the power
+        no_wait = "PRAGMA synchronous = OFF"
+        event.listen(engine.sync_engine, "connect", lambda connection, _: connection.cursor().execute(no_wait))
     return engine
-
-
-def hurry(connection: DBAPIConnection, _: object) -> None:
-    """Let SQLite not wait for the disk at each commit: no test cuts the power."""
-    connection.cursor().execute("PRAGMA synchronous = OFF")
 
 
 @asynccontextmanager
@@ -248,12 +232,8 @@ def settings(database_url: str, upstream: FakeUpstream) -> Settings:
     )
 
 
-class Service(Protocol):
-    """Starts the service with some settings changed, and yields a client."""
-
-    def __call__(
-        self, *, real_clock: bool = False, monotonic: Callable[[], float] = time.monotonic, **changes: Any
-    ) -> Any: ...
+Service = Callable[..., Any]
+"""Starts the service with some settings changed, and yields a client."""
 
 
 class Client(httpx.AsyncClient):

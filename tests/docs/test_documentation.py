@@ -44,7 +44,7 @@ def test_every_block_is_run_or_checked_or_says_why_not():
     [
         ("    indented\n", "has no language"),
         ("```text\nalone\n```\n", "is text behind nothing that runs, and has no marker"),
-        ("<!-- not run: no time -->\n```sh\nmake\n```\n", "is not run for a reason that is none: no time"),
+        ("<!-- not run: no time -->\n```sh\nmake\n```\n", "is not run for an unknown reason: no time"),
         ("<!-- run by tests/nowhere.py -->\n```sh\nmake\n```\n", "names a test that is not there: tests/nowhere.py"),
         ("<!-- not run: Docker -->\n```sh\ndocker ps\n```\n", None),
         ("- a list\n\n    ```sh\n    date\n    ```\n    ```text\n    ...\n    ```\n", None),

@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -56,7 +56,7 @@ class Block:
             return f"has a marker that nobody understands: {self.marker}"
         if found["test"]:
             return None if (ROOT / found["test"]).is_file() else f"names a test that is not there: {found['test']}"
-        return None if found["reason"] in REASONS else f"is not run for a reason that is none: {found['reason']}"
+        return None if found["reason"] in REASONS else f"is not run for an unknown reason: {found['reason']}"
 
 
 def pages() -> list[Path]:
@@ -68,8 +68,9 @@ def pages() -> list[Path]:
 def blocks_of(page: Path) -> list[Block]:
     """All blocks of a page in their order; what one prints is part of it, not a block of its own."""
     blocks: list[Block] = []
-    for token, before in _with_neighbours(MarkdownIt().enable("table").parse(page.read_text())):
-        if token.type not in {"fence", "code_block"}:
+    tokens = MarkdownIt().enable("table").parse(page.read_text())
+    for before, token in pairwise([None, *tokens]):
+        if token is None or token.type not in {"fence", "code_block"}:
             continue
         language, line = token.info.strip(), (token.map or [0])[0] + 1
         marker = before.content.strip() if before and _is_marker(before) else None
@@ -78,10 +79,6 @@ def blocks_of(page: Path) -> list[Block]:
         else:
             blocks.append(Block(page, line, language, token.content, marker))
     return blocks
-
-
-def _with_neighbours(tokens: list[Token]) -> Iterator[tuple[Token, Token | None]]:
-    return zip(tokens, [None, *tokens], strict=False)
 
 
 def _is_marker(token: Token) -> bool:

@@ -14,14 +14,18 @@ def _currency(record: dict[str, Any]) -> str | None:
     return code
 
 
+def _shared(record: dict[str, Any]) -> dict[str, Any]:
+    """The fields that every format has under the same name."""
+    return {"region": record["region"], "population": record["population"]}
+
+
 def v2_without_codes() -> list[dict[str, Any]]:
     """restcountries.eu and apilayer: no codes, an empty string for no capital, one currency too many."""
     return [
         {
             "name": record["name"],
             "capital": record["capital"] or "",
-            "region": record["region"],
-            "population": record["population"],
+            **_shared(record),
             "flag": record["flag"],
             "currencies": [
                 *({"code": code, "name": "x", "symbol": "x"} for code in [_currency(record)] if code),
@@ -41,8 +45,7 @@ def v2_with_codes() -> list[dict[str, Any]]:
             "alpha2Code": record["alpha2Code"],
             "alpha3Code": record["alpha3Code"],
             **({"capital": record["capital"]} if record["capital"] else {}),
-            "region": record["region"],
-            "population": record["population"],
+            **_shared(record),
             "flags": {"svg": record["flag"], "png": "https://flagcdn.com/w320/x.png"},
             "flag": record["flag"],
             **({"currencies": [{"code": _currency(record)}, {"code": "IMP[G]"}]} if _currency(record) else {}),
@@ -64,8 +67,7 @@ def v3_1(*, leave_out_empty: bool = False) -> list[dict[str, Any]]:
             "cca2": record["alpha2Code"],
             "cca3": record["alpha3Code"],
             "capital": [record["capital"]] if record["capital"] else [],
-            "region": record["region"],
-            "population": record["population"],
+            **_shared(record),
             "flags": {"svg": record["flag"], "png": "https://flagcdn.com/w320/x.png"},
             "currencies": {_currency(record): {"name": "x", "symbol": "x"}} if _currency(record) else {},
         }
@@ -83,11 +85,10 @@ def v5() -> list[dict[str, Any]]:
             "names": {"common": record["name"], "official": f"Republic of {record['name']}"},
             "codes": {"alpha_2": record["alpha2Code"], "alpha_3": record["alpha3Code"], "ccn3": ""},
             "capitals": [
-                *([{"name": "Elsewhere", "attributes": {"primary": False}}] if record["capital"] else []),
-                *([{"name": record["capital"], "attributes": {"primary": True}}] if record["capital"] else []),
+                {"name": name, "attributes": {"primary": name != "Elsewhere"}}
+                for name in (("Elsewhere", record["capital"]) if record["capital"] else ())
             ],
-            "region": record["region"],
-            "population": record["population"],
+            **_shared(record),
             "currencies": [{"code": code, "name": "x", "symbol": ""} for code in [_currency(record)] if code],
             "flag": {"url_svg": record["flag"], "url_png": "", "emoji": ""},
         }
@@ -116,12 +117,8 @@ def currency_api(day: date = RATES_DAY) -> dict[str, Any]:
 
 
 def frankfurter_v1(day: date = RATES_DAY) -> dict[str, Any]:
-    return {
-        "amount": 1.0,
-        "base": "USD",
-        "date": day.isoformat(),
-        "rates": {k: v for k, v in rates().items() if k != "USD"},
-    }
+    quotes = {code: rate for code, rate in rates().items() if code != "USD"}
+    return {"amount": 1.0, "base": "USD", "date": day.isoformat(), "rates": quotes}
 
 
 def frankfurter_v2(day: date = RATES_DAY) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """A real HTTP server that plays an upstream: well-behaved, slow, broken, huge or lying."""
 
 import asyncio
-import gzip
 import json
 import ssl
 from collections import Counter
@@ -114,28 +113,8 @@ def truncated(payload: Any) -> Answer:
     return body(content[: len(content) // 2], length=len(content))
 
 
-def gzip_bomb(megabytes: int) -> Answer:
-    return body(gzip.compress(b" " * (megabytes * 2**20)), Content_Encoding="gzip")
-
-
 async def hang(_: Request, writer: asyncio.StreamWriter) -> None:
     await asyncio.sleep(60)
-
-
-async def drip(_: Request, writer: asyncio.StreamWriter) -> None:
-    """Send one byte every tenth of a second, without end."""
-    writer.write(b"HTTP/1.1 200 OK\r\n\r\n[")
-    while True:
-        await asyncio.sleep(0.1)
-        writer.write(b" ")
-        await writer.drain()
-
-
-async def endless(_: Request, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\n\r\n[")
-    while True:
-        writer.write(b"1," * 32_768)
-        await writer.drain()
 
 
 def after(seconds: float, then: Answer) -> Answer:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import ArgumentError
 
 from app.core.config.database_url import normalize_database_url, requires_tls
 from app.core.db.dialects.mysql import connect_arguments
-from tests.support.certificate import make_certificate
+from tests.support.certificate import Authority
 
 UTF8 = "charset=utf8mb4"
 URLS = {
@@ -138,7 +138,7 @@ def test_tls_mode_becomes_a_context_of_the_same_meaning(query, context, must):
 
 
 def test_named_authority_is_the_only_one_that_is_trusted(tmp_path):
-    certificate, _ = make_certificate(tmp_path)
+    certificate = Authority(tmp_path, "authority").file
     url = normalize_database_url(f"mysql://u:p@h/db?ssl-mode=VERIFY_IDENTITY&ssl-ca={certificate}")
 
     bare, arguments = connect_arguments(url)

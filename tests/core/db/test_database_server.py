@@ -17,7 +17,7 @@ from app.countries.models import Country
 from app.rates.models import ExchangeRate
 from tests.conftest import COUNTRIES, RATES, make_settings, migrate_in_thread, opened_database, serving, ticking_clock
 from tests.support import payloads
-from tests.support.certificate import make_certificate
+from tests.support.certificate import Authority
 from tests.support.mariadb import PrivateMariaDB, is_installed
 from tests.support.upstream import document
 
@@ -27,7 +27,8 @@ pytestmark = pytest.mark.skipif(not is_installed(), reason="MariaDB is not insta
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory):
     """Files of a certificate, which is its own authority, and of its key."""
-    return make_certificate(tmp_path_factory.mktemp("tls"))
+    authority = Authority(tmp_path_factory.mktemp("tls"), "server")
+    return authority.file, authority.key_file
 
 
 @pytest.fixture(scope="module")
