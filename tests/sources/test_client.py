@@ -12,7 +12,7 @@ import pytest
 
 from app.sources.chain import SourceFailed
 from app.sources.client import create_http_client, get_json, parse_retry_after
-from tests.support.hostile import bomb, endlessly
+from checks.support.hostile import bomb, repeat
 from tests.support.mariadb import free_port
 from tests.support.upstream import body, document, hang, html, in_turn, status, truncated
 
@@ -30,8 +30,8 @@ OPENED = b"HTTP/1.1 200 OK\r\n\r\n["
 LONG_GZIP, ELSEWHERE = gzip.compress(b"[1]") + b"x" * 90_000, "http://127.0.0.1:1/x"
 HOSTILE = {
     "hang": (hang, "timed out after 0.5 s"),
-    "one byte at a time": (endlessly(OPENED, b" ", pause=0.1), "timed out after 0.5 s"),
-    "endless": (endlessly(OPENED, b"1," * 32_768), "answered with more than 100,000 bytes"),
+    "one byte at a time": (repeat(OPENED, b" ", pause=0.1), "timed out after 0.5 s"),
+    "endless": (repeat(OPENED, b"1," * 32_768), "answered with more than 100,000 bytes"),
     "200 MB in a small gzip": (bomb("gzip", megabytes=200), "answered with more than 100,000 bytes"),
     "HTML": (html(), "answered with something that is not JSON"),
     "empty": (body(b""), "answered with something that is not JSON"),
