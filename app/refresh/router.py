@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from app.core.http.access import Rule, access
 from app.core.http.errors import documented
@@ -12,17 +12,7 @@ from app.refresh.schemas import RefreshResult
 
 router = APIRouter(prefix="/countries", tags=["countries"])
 
-
-async def get_refresher(request: Request) -> Refresher:
-    """The refresher that the application created at startup."""
-    refresher: Refresher = request.state.refresher
-    return refresher
-
-
-RefresherDep = Annotated[Refresher, Depends(get_refresher)]
-
-
-ForceParam = Annotated[bool, Query(description="Accept rates that changed more than tenfold since the last refresh.")]
+ForceParam = Annotated[bool, Query(description="Accept rates that changed more than tenfold against the last ones.")]
 
 
 @router.post(
@@ -33,9 +23,8 @@ ForceParam = Annotated[bool, Query(description="Accept rates that changed more t
     responses=documented(400, 409, 429, 503),
     openapi_extra=access(Rule.EDITOR),
 )
-async def refresh_countries(
-    request: Request, response: Response, refresher: RefresherDep, *, force: ForceParam = False
-) -> RefreshResult:
+async def refresh_countries(request: Request, response: Response, *, force: ForceParam = False) -> RefreshResult:
+    refresher: Refresher = request.state.refresher
     limits: RateLimits = request.state.rate_limits
     order, client = refresher.order(force=force), client_of(request.scope)
     if not refresher.runs(order):  # joining a running refresh is not limited
