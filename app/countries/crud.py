@@ -1,6 +1,6 @@
 """Queries and changes of stored countries, one function per use case."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -14,22 +14,14 @@ from app.core.db.keys import name_key
 from app.core.db.queries import execute, select_columns
 from app.core.db.types import Contains
 from app.core.errors import AppError, ValidationFailed
+from app.countries import schemas
 from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCache
 from app.countries.picture import draw
-from app.countries.schemas import (
-    CountryFilters,
-    CountrySort,
-    DeleteResult,
-    HistoryEntryPublic,
-    HistoryQuery,
-    SourcesPublic,
-    StatusPublic,
-)
 from app.countries.store import StoredCountry, change_summary, read_stored, read_summary
 from app.countries.summary import Summary, summarize
 from app.sources.spellings import alpha2_of
 
-HISTORY_FIELDS: Final = tuple(HistoryEntryPublic.model_fields)
+HISTORY_FIELDS: Final = tuple(schemas.HistoryEntryPublic.model_fields)
 
 
 class CountryNotFound(AppError):
@@ -46,7 +38,7 @@ class ImageNotFound(AppError):
     title = "Summary image not found"
 
 
-async def list_countries(session: AsyncSession, filters: CountryFilters) -> tuple[list[dict[str, Any]], int]:
+async def list_countries(session: AsyncSession, filters: schemas.CountryFilters) -> tuple[list[dict[str, Any]], int]:
     """Find countries.
 
     Returns:
@@ -68,29 +60,26 @@ async def list_countries(session: AsyncSession, filters: CountryFilters) -> tupl
 
 
 @lru_cache(maxsize=64)
-def _listing(columns: tuple[str, ...], sort: CountrySort) -> Select[Any]:
+def _listing(columns: tuple[str, ...], sort: schemas.CountrySort) -> Select[Any]:
     """The list without filters; cached, because building it takes as long as a small page."""
     return select_columns(*(getattr(Country, name) for name in columns)).order_by(*_order(sort))
 
 
-def _conditions(filters: CountryFilters) -> list[Any]:
+def _conditions(filters: schemas.CountryFilters) -> list[Any]:
+    """The filters as SQL; a lone accent, whose key is empty, matches nothing."""
     conditions: list[Any] = []
     if filters.region is not None:
-        conditions.append(_has_key(filters.region, lambda key: col(Country.region_key) == key))
+        key = name_key(filters.region)
+        conditions.append(col(Country.region_key) == key if key else false())
     if filters.currency is not None:
         conditions.append(col(Country.currency_code) == filters.currency.strip().upper())
     if filters.q is not None:
-        conditions.append(_has_key(filters.q, lambda key: Contains(Country.name_key, key)))
+        key = name_key(filters.q)
+        conditions.append(Contains(Country.name_key, key) if key else false())
     return conditions
 
 
-def _has_key(text: str, condition: Callable[[str], Any]) -> Any:
-    """The condition on the key of a text; false for a lone accent, whose key is empty."""
-    key = name_key(text)
-    return condition(key) if key else false()
-
-
-def _order(sort: CountrySort) -> list[Any]:
+def _order(sort: schemas.CountrySort) -> list[Any]:
     by, _, direction = sort.value.rpartition("_")
     names = {"name": Country.name_key, "population": Country.population, "gdp": Country.estimated_gdp}
     column = col(names.get(by, Country.exchange_rate))
@@ -105,13 +94,13 @@ async def get_country(session: AsyncSession, name: str) -> Country:
         ValidationFailed: The name is blank.
         CountryNotFound: No such country is stored.
     """
-    key = name_key(name)
-    # Only ASCII: in upper case the German sharp s would be SS, the code of South Sudan.
-    code = name.strip().upper() if name.strip().isascii() else ""
-    if not name.strip():
+    key, stripped = name_key(name), name.strip()
+    if not stripped:
         raise ValidationFailed({"name": "must not be blank"})
     if not key:  # a lone accent
         raise CountryNotFound
+    # Only ASCII: in upper case the German sharp s would be SS, the code of South Sudan.
+    code = stripped.upper() if stripped.isascii() else ""
     # Only the column of this length: alpha-3 codes have no index, so that a search among them reads every row.
     column = {2: Country.alpha2_code, 3: Country.alpha3_code}.get(len(code))
     is_named, has_code = col(Country.name_key) == key, false() if column is None else col(column) == code
@@ -125,7 +114,7 @@ async def get_country(session: AsyncSession, name: str) -> Country:
     return country
 
 
-async def get_status(session: AsyncSession) -> StatusPublic:
+async def get_status(session: AsyncSession) -> schemas.StatusPublic:
     """The number of countries, their age and their sources.
 
     Raises:
@@ -134,10 +123,10 @@ async def get_status(session: AsyncSession) -> StatusPublic:
     summary = await read_summary(session)
     if summary is None:
         raise CountryNotFound
-    return StatusPublic(
+    return schemas.StatusPublic(
         total_countries=summary.total_countries,
         last_refreshed_at=summary.refreshed_at,
-        sources=SourcesPublic(countries=summary.country_source, rates=summary.rate_source),
+        sources=schemas.SourcesPublic(countries=summary.country_source, rates=summary.rate_source),
         rates_date=summary.rates_date,
     )
 
@@ -154,7 +143,7 @@ async def get_image(session: AsyncSession) -> bytes:
     return image
 
 
-async def delete_country(database: Database, name: str) -> DeleteResult:
+async def delete_country(database: Database, name: str) -> schemas.DeleteResult:
     """Delete one country and redraw the summary without it, in one transaction.
 
     Raises:
@@ -166,14 +155,14 @@ async def delete_country(database: Database, name: str) -> DeleteResult:
         expected = await _summary_without(session, country, await read_stored(session))
     drawing = await draw(expected)
 
-    async def remove(session: AsyncSession) -> DeleteResult:
+    async def remove(session: AsyncSession) -> schemas.DeleteResult:
         stored = await read_stored(session, lock=True)
         country = await get_country(session, name)
         await session.exec(delete(Country).where(col(Country.id) == country.id))
         await change_summary(session, await draw(await _summary_without(session, country, stored), existing=drawing))
         before = {name: getattr(country, name) for name in ("id", "name", "alpha2_code", "population", "currency_code")}
         await record(session, "DELETE_COUNTRY", "Country", country.name, before=before)
-        return DeleteResult(name=country.name)
+        return schemas.DeleteResult(name=country.name)
 
     return await database.transaction(remove)
 
@@ -186,7 +175,7 @@ async def _summary_without(session: AsyncSession, country: Country, stored: Sequ
 
 
 async def list_history(
-    session: AsyncSession, name: str, query: HistoryQuery
+    session: AsyncSession, name: str, query: schemas.HistoryQuery
 ) -> tuple[list[tuple[object, ...]], int, Country]:
     """Find the history of one country, the newest refresh first.
 

@@ -1,6 +1,6 @@
 """HTTP routes of countries."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
@@ -10,27 +10,12 @@ from app.core.http.dependencies import DatabaseDep, SnapshotDep
 from app.core.http.errors import documented
 from app.core.http.formats import OTHER_FORMATS, table_response
 from app.core.http.paging import PAGE_HEADERS, page_headers
-from app.countries import crud
-from app.countries.schemas import (
-    CountryFilters,
-    CountryList,
-    CountryPublic,
-    DeleteResult,
-    HistoryEntryPublic,
-    HistoryQuery,
-)
+from app.countries import crud, schemas
 
 router = APIRouter(prefix="/countries", tags=["countries"])
 
-
-NameParam = Annotated[
-    str,
-    Path(
-        description="Name, ignoring case and accents, or alpha-2 or alpha-3 code.",
-        max_length=200,
-        examples=["Ghana"],
-    ),
-]
+_NAME: Final = "Name, ignoring case and accents, or alpha-2 or alpha-3 code."
+NameParam = Annotated[str, Path(description=_NAME, max_length=200, examples=["Ghana"])]
 
 
 @router.get(
@@ -41,7 +26,7 @@ NameParam = Annotated[
     response_model=None,
     responses={
         200: {
-            "model": CountryList,
+            "model": schemas.CountryList,
             "description": "The matching countries; `[]` if there are none.",
             "headers": PAGE_HEADERS,
             "content": OTHER_FORMATS,
@@ -51,7 +36,7 @@ NameParam = Annotated[
     openapi_extra=access(Rule.EVERYONE),
 )
 async def list_countries(
-    request: Request, session: SnapshotDep, filters: Annotated[CountryFilters, Query()]
+    request: Request, session: SnapshotDep, filters: Annotated[schemas.CountryFilters, Query()]
 ) -> Response:
     countries, total = await crud.list_countries(session, filters)
     headers = page_headers(request, total, filters.limit, filters.offset)
@@ -85,8 +70,8 @@ async def get_image(session: SnapshotDep) -> Response:
     responses={**DOCUMENTED, **documented(404)},
     openapi_extra=access(Rule.EVERYONE),
 )
-async def get_country(session: SnapshotDep, name: NameParam) -> CountryPublic:
-    return CountryPublic.model_validate(await crud.get_country(session, name), from_attributes=True)
+async def get_country(session: SnapshotDep, name: NameParam) -> schemas.CountryPublic:
+    return schemas.CountryPublic.model_validate(await crud.get_country(session, name), from_attributes=True)
 
 
 @router.get(
@@ -96,14 +81,14 @@ async def get_country(session: SnapshotDep, name: NameParam) -> CountryPublic:
     "neighbouring pages are in the headers. Deleting the country deletes its history.",
     response_model=None,
     responses={
-        200: {"model": list[HistoryEntryPublic], "content": OTHER_FORMATS, "headers": PAGE_HEADERS},
+        200: {"model": list[schemas.HistoryEntryPublic], "content": OTHER_FORMATS, "headers": PAGE_HEADERS},
         **DOCUMENTED,
         **documented(404),
     },
     openapi_extra=access(Rule.EVERYONE),
 )
 async def get_history(
-    request: Request, session: SnapshotDep, name: NameParam, query: Annotated[HistoryQuery, Query()]
+    request: Request, session: SnapshotDep, name: NameParam, query: Annotated[schemas.HistoryQuery, Query()]
 ) -> Response:
     rows, total, country = await crud.list_history(session, name, query)
     headers = page_headers(request, total, query.limit, query.offset)
@@ -118,5 +103,5 @@ async def get_history(
     responses=documented(400, 404),
     openapi_extra=access(Rule.EDITOR),
 )
-async def delete_country(database: DatabaseDep, name: NameParam) -> DeleteResult:
+async def delete_country(database: DatabaseDep, name: NameParam) -> schemas.DeleteResult:
     return await crud.delete_country(database, name)

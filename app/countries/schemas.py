@@ -4,33 +4,36 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model, field_validator
-from pydantic.config import JsonDict
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel, create_model, field_validator
 
 from app.core.http.formats import FORMAT_DESCRIPTION, Format
 from app.core.http.paging import MAX_LIMIT, LimitField, OffsetField
 
-_GHANA: Final[JsonDict] = {
-    "id": 81,
-    "name": "Ghana",
-    "alpha2_code": "GH",
-    "alpha3_code": "GHA",
-    "capital": "Accra",
-    "region": "Africa",
-    "population": 34589100,
-    "currency_code": "GHS",
-    "exchange_rate": 11.6406,
-    "estimated_gdp": 4460112803.27,
-    "flag_url": "https://flagcdn.com/gh.svg",
-    "last_refreshed_at": "2026-11-21T09:17:00.250000Z",
-}
-EXAMPLE_SOURCES: Final[JsonDict] = {"countries": "restcountries-static", "rates": "open.er-api.com"}
+EXAMPLE_SOURCES: Final[dict[str, JsonValue]] = {"countries": "restcountries-static", "rates": "open.er-api.com"}
+
+
+def example(**fields: JsonValue) -> ConfigDict:
+    """A model's configuration with one example for the API's documentation."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
 class CountryPublic(BaseModel):
     """One country; every field is always present, null if unknown."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_GHANA]})
+    model_config = example(
+        id=81,
+        name="Ghana",
+        alpha2_code="GH",
+        alpha3_code="GHA",
+        capital="Accra",
+        region="Africa",
+        population=34589100,
+        currency_code="GHS",
+        exchange_rate=11.6406,
+        estimated_gdp=4460112803.27,
+        flag_url="https://flagcdn.com/gh.svg",
+        last_refreshed_at="2026-11-21T09:17:00.250000Z",
+    )
 
     id: int = Field(description="Id of the country; refreshes keep it.")
     name: str
@@ -56,7 +59,7 @@ COUNTRY_FIELDS: Final = tuple(CountryPublic.model_fields)
 CountrySelection = create_model(
     "CountrySelection",
     __doc__="One country with the requested fields.",
-    __config__=ConfigDict(json_schema_extra={"examples": [{"name": "Ghana", "population": 34589100}]}),
+    __config__=example(name="Ghana", population=34589100),
     **{name: (field.annotation, None) for name, field in CountryPublic.model_fields.items()},  # type: ignore[call-overload]
 )
 
@@ -138,19 +141,13 @@ class HistoryQuery(BaseModel):
 class HistoryEntryPublic(BaseModel):
     """Currency, rate and estimate of a country at one refresh; every field is always present."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "refreshed_at": "2026-11-21T09:17:00.250000Z",
-                    "currency_code": "GHS",
-                    "exchange_rate": 11.6406,
-                    "estimated_gdp": 4460112803.27,
-                    "rate_source": "open.er-api.com",
-                    "rates_date": "2026-11-21",
-                }
-            ]
-        }
+    model_config = example(
+        refreshed_at="2026-11-21T09:17:00.250000Z",
+        currency_code="GHS",
+        exchange_rate=11.6406,
+        estimated_gdp=4460112803.27,
+        rate_source="open.er-api.com",
+        rates_date="2026-11-21",
     )
 
     refreshed_at: datetime = Field(description="End of the refresh, UTC.")
@@ -169,9 +166,7 @@ class HistoryEntryPublic(BaseModel):
 class DeleteResult(BaseModel):
     """Confirmation with the name of the deleted country."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"message": "Country deleted successfully", "name": "Ghana"}]}
-    )
+    model_config = example(message="Country deleted successfully", name="Ghana")
 
     message: str = "Country deleted successfully"
     name: str
@@ -187,17 +182,11 @@ class SourcesPublic(BaseModel):
 class StatusPublic(BaseModel):
     """Number, age and sources of the stored data."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "total_countries": 250,
-                    "last_refreshed_at": "2026-11-21T09:17:00.250000Z",
-                    "sources": EXAMPLE_SOURCES,
-                    "rates_date": "2026-11-21",
-                }
-            ]
-        }
+    model_config = example(
+        total_countries=250,
+        last_refreshed_at="2026-11-21T09:17:00.250000Z",
+        sources=EXAMPLE_SOURCES,
+        rates_date="2026-11-21",
     )
 
     total_countries: int

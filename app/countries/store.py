@@ -27,12 +27,7 @@ class StoredCountry:
 
 
 async def read_stored(session: AsyncSession, *, lock: bool = False) -> list[StoredCountry]:
-    """Read every country in the order of the ids.
-
-    Args:
-        session: Any session.
-        lock: Lock the countries against changes by others until the commit.
-    """
+    """Read every country in the order of the ids, or lock them against changes by others until the commit too."""
     query = select_columns(Country.id, Country.name, Country.name_key, Country.alpha2_code, Country.estimated_gdp)
     query = query.order_by(col(Country.id))
     rows = await execute(session, query.with_for_update() if lock else query)
@@ -49,7 +44,7 @@ async def read_summary(session: AsyncSession) -> Summary | None:
         SummaryCache.rates_date,
     ).where(col(SummaryCache.id) == SUMMARY_ID)
     row = (await execute(session, query)).mappings().first()
-    return Summary(top=(), **row) if row else None
+    return Summary(**row) if row else None
 
 
 async def change_summary(session: AsyncSession, drawing: Drawing, **more: object) -> bool:
@@ -100,11 +95,8 @@ async def record_history(session: AsyncSession, summary: Summary) -> None:
     """Add a history entry for each country that a refresh wrote; running it again changes nothing.
 
     Runs inside the caller's transaction, after the countries were written, and
-    does not commit. The rows are copied within the database.
-
-    Args:
-        session: An open transaction.
-        summary: Of the refresh; its time identifies the countries that it wrote.
+    does not commit. The time of the summary identifies the countries that the
+    refresh wrote; they are copied within the database.
     """
     written = select_columns(
         col(Country.id).label("country_id"),

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
 
-TOP_COUNTRIES = 5
+from app.core.telemetry.counts import DataFigures
 
 
 @dataclass(frozen=True)
@@ -17,18 +16,11 @@ class RankedCountry:
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(DataFigures):
     """The figures in the summary picture; equal summaries have equal pictures."""
 
-    total_countries: int
-    top: tuple[RankedCountry, ...]
+    top: tuple[RankedCountry, ...] = ()
     """At most five, largest estimate first."""
-    refreshed_at: datetime
-    """End of the refresh, UTC."""
-    country_source: str
-    rate_source: str
-    rates_date: date
-    """Day of the exchange rates."""
 
 
 def summarize(estimates: Sequence[tuple[str, float | None]], *, like: Summary) -> Summary:
@@ -37,14 +29,9 @@ def summarize(estimates: Sequence[tuple[str, float | None]], *, like: Summary) -
 
 
 def rank(estimates: Iterable[tuple[str, float | None]]) -> tuple[RankedCountry, ...]:
-    """Pick the five largest estimates.
+    """Pick the five largest estimates in US dollars, largest first; equal ones are sorted by name.
 
-    Args:
-        estimates: Pairs of name and estimated GDP in US dollars. Countries with
-            None or zero, which means no estimate, are left out.
-
-    Returns:
-        Largest first; equal estimates are sorted by name.
+    Countries with None or zero, which means no estimate, are left out.
     """
     ranked = [RankedCountry(name, gdp) for name, gdp in estimates if gdp]
-    return tuple(sorted(ranked, key=lambda country: (-country.estimated_gdp, country.name))[:TOP_COUNTRIES])
+    return tuple(sorted(ranked, key=lambda country: (-country.estimated_gdp, country.name))[:5])

@@ -5,6 +5,7 @@ import random
 from asyncio import sleep
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -15,11 +16,10 @@ from app.core.config.sources import BUNDLED
 from app.core.db.database import Database
 from app.core.db.lease import acquire
 from app.core.errors import AppError, DatabaseUnavailable
-from app.core.telemetry.counts import Counts, DataFigures
+from app.core.telemetry.counts import Counts
 from app.countries.store import read_generation, read_summary
 from app.countries.summary import Summary
 from app.refresh.crud import Refresher
-from app.refresh.fetch import RefreshOrder
 
 TURN: Final = "scheduled refresh"
 RETRY: Final = timedelta(minutes=10)
@@ -64,25 +64,26 @@ async def _load_at_start(database: Database, refresher: Refresher, settings: Set
         summary, seen = await _read_state(database, refresher)
         if settings.refresh_on_start == "if-empty" and summary is not None and summary.rate_source != BUNDLED:
             return True
-        await refresher.refresh(first_load_order(refresher.order(), is_empty=summary is None), since=seen)
+        await _refresh(refresher, summary, seen)
     except Exception as error:  # the schedule must go on
         _log_failure(error)
         return not isinstance(error, DatabaseUnavailable)
     return True
 
 
-def first_load_order(order: RefreshOrder, *, is_empty: bool) -> RefreshOrder:
-    """Add bundled rates as a fallback for an empty database, so that a new installation works offline."""
-    if not is_empty or BUNDLED in order.rate_sources:
-        return order
-    return RefreshOrder(order.country_sources, (*order.rate_sources, BUNDLED), order.force)
+async def _refresh(refresher: Refresher, summary: Summary | None, seen: int) -> None:
+    """Refresh; an empty database takes bundled rates if need be, so that a new installation works offline."""
+    order = refresher.order()
+    if summary is None and BUNDLED not in order.rate_sources:
+        order = replace(order, rate_sources=(*order.rate_sources, BUNDLED))
+    await refresher.refresh(order, since=seen)
 
 
 async def _read_state(database: Database, refresher: Refresher) -> tuple[Summary | None, int]:
     """The last summary and its generation; updates the data gauges on the way."""
     async with database.reading() as session:
         summary, generation = await read_summary(session), await read_generation(session)
-    refresher.counts.data = _data_figures(summary)
+    refresher.counts.data = summary
     return summary, generation
 
 
@@ -93,14 +94,12 @@ def _shortest_pause(settings: Settings) -> timedelta:
 
 def _due_at(summary: Summary | None, settings: Settings) -> datetime | None:
     """When the next refresh is due; None if nothing is scheduled."""
+    interval = timedelta(minutes=settings.refresh_interval_minutes)
     if summary is None:
-        is_wanted = settings.refresh_on_start != "never" or settings.refresh_interval_minutes > 0
-        return datetime.now(UTC) if is_wanted else None
+        return datetime.now(UTC) if interval or settings.refresh_on_start != "never" else None
     if summary.rate_source == BUNDLED and any(entry != BUNDLED for entry in settings.rate_sources):
         return datetime.now(UTC)
-    if not settings.refresh_interval_minutes:
-        return None
-    return summary.refreshed_at + timedelta(minutes=settings.refresh_interval_minutes)
+    return summary.refreshed_at + interval if interval else None
 
 
 async def _seconds_until_due(database: Database, refresher: Refresher, settings: Settings) -> float:
@@ -116,10 +115,8 @@ async def _refresh_if_due(database: Database, refresher: Refresher, settings: Se
     due = _due_at(summary, settings)
     if due is None or due > datetime.now(UTC):
         return
-    turn_seconds = _shortest_pause(settings).total_seconds() * 0.9
-    if await acquire(database, TURN, seconds=turn_seconds) is None:
-        return
-    await refresher.refresh(first_load_order(refresher.order(), is_empty=summary is None), since=seen)
+    if await acquire(database, TURN, seconds=_shortest_pause(settings).total_seconds() * 0.9):
+        await _refresh(refresher, summary, seen)
 
 
 async def update_data_gauges(database: Database, counts: Counts) -> None:
@@ -128,16 +125,8 @@ async def update_data_gauges(database: Database, counts: Counts) -> None:
         await asyncio.sleep(GAUGE_SECONDS)
         try:
             async with database.reading() as session:
-                counts.data = _data_figures(await read_summary(session))
+                counts.data = await read_summary(session)
         except DatabaseUnavailable:
             continue  # already logged; the gauges keep their last values
         except Exception:
             logger.exception("Updating the data gauges failed")
-
-
-def _data_figures(summary: Summary | None) -> DataFigures | None:
-    if summary is None:
-        return None
-    return DataFigures(
-        summary.total_countries, summary.refreshed_at, summary.country_source, summary.rate_source, summary.rates_date
-    )

@@ -2,9 +2,9 @@
 
 from datetime import date, datetime
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from app.countries.schemas import EXAMPLE_SOURCES, SourcesPublic
+from app.countries.schemas import EXAMPLE_SOURCES, SourcesPublic, example
 
 
 class SkippedRecord(BaseModel):
@@ -17,22 +17,16 @@ class SkippedRecord(BaseModel):
 class RefreshResult(BaseModel):
     """Outcome of a refresh; all callers that joined it get the same response."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "message": "Countries refreshed successfully",
-                    "total_countries": 250,
-                    "inserted": 0,
-                    "updated": 250,
-                    "skipped": [],
-                    "sources": EXAMPLE_SOURCES,
-                    "rates_date": "2026-11-21",
-                    "last_refreshed_at": "2026-11-21T09:17:00.250000Z",
-                    "duration_ms": 812,
-                }
-            ]
-        }
+    model_config = example(
+        message="Countries refreshed successfully",
+        total_countries=250,
+        inserted=0,
+        updated=250,
+        skipped=[],
+        sources=EXAMPLE_SOURCES,
+        rates_date="2026-11-21",
+        last_refreshed_at="2026-11-21T09:17:00.250000Z",
+        duration_ms=812,
     )
 
     message: str = "Countries refreshed successfully"

@@ -32,29 +32,20 @@ async def store_refresh(
     the data; the result is stored so that every process can give the same answer.
     """
     before = await read_summary(session)
-    await _write_countries(session, rows)
+    await upsert(session, Country, rows.updated, key="id")
+    if rows.inserted:  # plainly, so that a second row with the same code is an error
+        await session.exec(insert(Country), params=rows.inserted)
     about = {"generation": lease.fence, "request_digest": order.digest, "report": result.model_dump_json()}
-    await _write_summary(session, drawing, about)
+    if not await change_summary(session, drawing, **about):
+        values = {"id": SUMMARY_ID, "data_version": least_version(drawing.summary), **summary_values(drawing), **about}
+        await session.exec(insert(SummaryCache).values(**values))
     await record_history(session, rows.summary)
     await record_quotes(session, data.rate_source, data.quotes, recorded_at=data.now)
     await record(session, "REFRESH_COUNTRIES", "Countries", before=_audited(before), after=_audited(rows.summary))
 
 
-async def _write_countries(session: AsyncSession, rows: CountryRows) -> None:
-    """Update known rows by id; insert new ones plainly, so that a second row with the same code is an error."""
-    await upsert(session, Country, rows.updated, key="id")
-    if rows.inserted:
-        await session.exec(insert(Country), params=rows.inserted)
-
-
-async def _write_summary(session: AsyncSession, drawing: Drawing, about: dict[str, object]) -> None:
-    if not await change_summary(session, drawing, **about):
-        values = {"id": SUMMARY_ID, "data_version": least_version(drawing.summary), **summary_values(drawing), **about}
-        await session.exec(insert(SummaryCache).values(**values))
-
-
 def _audited(summary: Summary | None) -> dict[str, object]:
-    """What the audit entry shows of the data; empty before the first refresh."""
+    """The summary in the audit entry; empty before the first refresh."""
     if summary is None:
         return {}
     return {

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 REQUEST_BOUNDS: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
 REFRESH_BOUNDS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -43,14 +43,17 @@ class Durations:
         self.seconds += others.seconds
 
 
-class DataFigures(NamedTuple):
+@dataclass(frozen=True)
+class DataFigures:
     """Number, age and sources of the stored data."""
 
-    countries: int
+    total_countries: int
     refreshed_at: datetime
+    """End of the refresh, UTC."""
     country_source: str
     rate_source: str
-    rates_day: date
+    rates_date: date
+    """Day of the exchange rates."""
 
 
 def _from_zero(names: tuple[str, ...]) -> Counter[str]:
