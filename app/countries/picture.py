@@ -25,21 +25,15 @@ MARGIN = 72
 RIGHT, WIDTH = SIZE[0] - MARGIN, SIZE[0] - 2 * MARGIN
 PAPER, TRACK, RULE = "#fbfaf7", "#ece9e2", "#d8d4cb"
 INK, MUTED, ACCENT = "#1c2430", "#5c6470", "#12646b"
-
-FONTS = Path(__file__).parent / "fonts"
-REGULAR, BOLD = "Lato-Regular.ttf", "Lato-Bold.ttf"
-
 SHADES = 16
 """Shades of each ink; more would not reduce the error, because Pillow matches colours in coarse steps."""
-
-NAME_SIZES = (28, 26, 24, 22, 20)
+FONTS = Path(__file__).parent / "fonts"
+REGULAR, BOLD = "Lato-Regular.ttf", "Lato-Bold.ttf"
+NAME_SIZES, NOTE_SIZES = (28, 26, 24, 22, 20), (20, 19, 18)
 """From the default size to the smallest that is legible at half scale."""
-NOTE_SIZES = (20, 19, 18)
-
 FIRST_ROW, ROW_HEIGHT, RANK_WIDTH, BAR_HEIGHT = 204, 64, 36, 12
 NOTE_COLUMNS = (MARGIN, MARGIN + 312, MARGIN + 684)
 GAP = 36
-
 _UNITS = ((1e12, " T"), (1e9, " B"), (1e6, " M"), (1e3, " K"))
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _ONE_AT_A_TIME: Final = threading.Lock()
@@ -79,10 +73,7 @@ def render_summary(summary: Summary) -> bytes:
     image = Image.new("RGB", SIZE, PAPER)
     draw = ImageDraw.Draw(image)
     _draw_header(draw, summary.total_countries)
-    if summary.top:
-        _draw_ranking(draw, summary.top)
-    else:
-        _draw_absence(draw)
+    _draw_ranking(draw, summary.top)
     _draw_notes(draw, summary)
     # A palette cuts the file to a third, with slightly different colours at the edges of letters.
     png = BytesIO()
@@ -91,15 +82,10 @@ def render_summary(summary: Summary) -> bytes:
 
 
 def format_usd(amount: float) -> str:
-    """Format an amount of US dollars with three significant digits and a unit.
+    """Format a positive amount of US dollars with three significant digits and a unit, in at most 12 characters.
 
-    Args:
-        amount: US dollars, positive and finite.
-
-    Returns:
-        At most 12 characters, such as ``$1.23 T`` (10^12), ``$456 B`` (10^9),
-        ``$7.8 M``, ``$50 K``, ``$0.5``, ``under $0.01``, and from 10^18
-        ``$1.2e18``.
+    Such as ``$1.23 T`` (10^12), ``$456 B`` (10^9), ``$7.8 M``, ``$50 K``,
+    ``$0.5``, ``under $0.01``, and from 10^18 ``$1.2e18``.
     """
     # Rounded before the unit is chosen, or 999.96 B would become 1,000 B.
     rounded = float(f"{amount:.3g}")
@@ -125,11 +111,9 @@ def printable(text: str) -> str:
 
 
 def fit(text: str, file: str, sizes: Sequence[int], width: float) -> tuple[str, ImageFont.FreeTypeFont]:
-    """Find the first of the descending sizes at which a text is at most ``width`` pixels wide.
+    """Find the font of the first of the descending sizes at which a text is at most ``width`` pixels wide.
 
-    Returns:
-        The text, truncated with an ellipsis if even the smallest size is too
-        wide, and its font.
+    If even the smallest size is too wide, the text is truncated with an ellipsis.
     """
     for size in sizes:
         font = _font(file, size)
@@ -140,25 +124,20 @@ def fit(text: str, file: str, sizes: Sequence[int], width: float) -> tuple[str, 
 
 
 def bar_widths(amounts: Sequence[float]) -> list[int]:
-    """Widths of the bars in pixels, relative to the largest amount.
-
-    A bar is at least as wide as it is high, so that small ones are visible.
-    """
+    """Widths of the bars in pixels, relative to the largest amount; at least the height, so that all are visible."""
     return [max(BAR_HEIGHT, round(amount / max(amounts) * WIDTH)) for amount in amounts]
 
 
 @cache
 def _palette() -> Image.Image:
     """All colours used, and the shades between paper and ink that smooth the edges of letters."""
-    paper, *inks = (ImageColor.getrgb(colour) for colour in (PAPER, INK, MUTED, ACCENT))
-    steps = [step / (SHADES - 1) for step in range(SHADES)]
-    shades = [
-        tuple(round(a + (b - a) * step) for a, b in zip(paper, ink, strict=True)) for ink in inks for step in steps
-    ]
+    track, rule, paper, *inks = (ImageColor.getrgb(colour) for colour in (TRACK, RULE, PAPER, INK, MUTED, ACCENT))
+    levels = [*track, *rule]
+    for ink in inks:
+        for step in range(SHADES):
+            levels += [round(a + (b - a) * step / (SHADES - 1)) for a, b in zip(paper, ink, strict=True)]
     image = Image.new("P", (1, 1))
-    image.putpalette(
-        [level for colour in (ImageColor.getrgb(TRACK), ImageColor.getrgb(RULE), *shades) for level in colour]
-    )
+    image.putpalette(levels)
     return image
 
 
@@ -177,6 +156,10 @@ def _draw_header(draw: ImageDraw.ImageDraw, total: int) -> None:
 
 
 def _draw_ranking(draw: ImageDraw.ImageDraw, top: Sequence[RankedCountry]) -> None:
+    if not top:
+        draw.text((MARGIN, 310), "No estimate exists", INK, _font(BOLD, 36), anchor="ls")
+        reason = "No country has both a population and an exchange rate for its currency."
+        draw.text((MARGIN, 354), reason, MUTED, _font(REGULAR, 24), anchor="ls")
     widths = bar_widths([country.estimated_gdp for country in top])
     for row, (country, bar) in enumerate(zip(top, widths, strict=True)):
         baseline = FIRST_ROW + row * ROW_HEIGHT
@@ -191,17 +174,10 @@ def _draw_ranking(draw: ImageDraw.ImageDraw, top: Sequence[RankedCountry]) -> No
         draw.rectangle((MARGIN, bar_top, MARGIN + bar - 1, bar_bottom), ACCENT)
 
 
-def _draw_absence(draw: ImageDraw.ImageDraw) -> None:
-    draw.text((MARGIN, 310), "No estimate exists", INK, _font(BOLD, 36), anchor="ls")
-    reason = "No country has both a population and an exchange rate for its currency."
-    draw.text((MARGIN, 354), reason, MUTED, _font(REGULAR, 24), anchor="ls")
-
-
 def _draw_notes(draw: ImageDraw.ImageDraw, summary: Summary) -> None:
     """Draw time and sources of the figures, in three columns at the bottom."""
-    refreshed = f"{_day(summary.refreshed_at)}, {summary.refreshed_at:%H:%M} UTC"
     notes = (
-        ("Refreshed", refreshed),
+        ("Refreshed", f"{_day(summary.refreshed_at)}, {summary.refreshed_at:%H:%M} UTC"),
         ("Countries from", summary.country_source),
         (f"Rates of {_day(summary.rates_date)} from", summary.rate_source),
     )

@@ -43,9 +43,6 @@ class RefreshInProgress(AppError):
     title = "Refresh in progress"
     retry_after_seconds = 10
 
-    def __init__(self) -> None:
-        super().__init__("Another process is refreshing and did not finish in time; try again later")
-
 
 _OUTCOMES: Final = {
     UpstreamUnavailable: "sources_unavailable",
@@ -137,7 +134,7 @@ class Refresher:
             if result is not None:
                 return result
             if time.monotonic() > give_up:
-                raise RefreshInProgress
+                raise RefreshInProgress("Another process is refreshing and did not finish in time; try again later")
             await asyncio.sleep(POLL_SECONDS)
 
     async def _try(

@@ -22,10 +22,7 @@ _FILES: Final = Path(fastapi_offline.__file__).parent / "static"
 _FOREIGN_IMAGE: Final = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 """ReDoc loads this logo from its vendor on every visit."""
 _NO_IMAGE: Final = b"data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
-_INLINE: Final = re.compile(r"<script>(.*?)</script>", re.DOTALL)
-
-Page = Callable[[str], HTMLResponse]
-"""Builds a page for the path prefix of the application."""
+_INLINE: Final = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
 def add_docs(app: FastAPI) -> None:
@@ -35,10 +32,15 @@ def add_docs(app: FastAPI) -> None:
     app.add_route("/redoc", _route(_redoc), include_in_schema=False)
 
 
-def _route(make: Page) -> Callable[[Request], Awaitable[Response]]:
+def _route(make: Callable[[str], HTMLResponse]) -> Callable[[Request], Awaitable[Response]]:
+    """Serve a page, which ``make`` builds for the path prefix of the application."""
+
     async def show(request: Request) -> Response:
         page = make(request.scope.get("root_path", ""))
-        page.headers["Content-Security-Policy"] = page_policy(scripts=_hashes(bytes(page.body).decode()))
+        # By their hashes, so that no other inline script runs.
+        digests = (hashlib.sha256(script).digest() for script in _INLINE.findall(page.body))
+        hashes = [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
+        page.headers["Content-Security-Policy"] = page_policy(scripts=hashes)
         page.headers["Cache-Control"] = "no-cache"
         return page
 
@@ -64,9 +66,3 @@ def _redoc(prefix: str) -> HTMLResponse:
         redoc_favicon_url=f"{prefix}{_ASSETS}/favicon.png",
         with_google_fonts=False,
     )
-
-
-def _hashes(page: str) -> list[str]:
-    """Hashes of the inline scripts of a page, for its Content-Security-Policy: no other inline script runs."""
-    digests = (hashlib.sha256(script.encode()).digest() for script in _INLINE.findall(page))
-    return [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]

@@ -1,7 +1,9 @@
 """The page at ``/`` for browsers: the stored data as one HTML document."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -16,20 +18,44 @@ from app.core.http.dependencies import open_snapshot
 from app.core.http.openapi import TITLE
 from app.core.http.security_headers import page_policy
 from app.countries.crud import CountryNotFound, get_status, list_countries
-from app.countries.schemas import CountryFilters, CountrySort
+from app.countries.schemas import CountryFilters, CountrySort, StatusPublic
 from app.rates.crud import RatesNotFound, get_rates
 from app.rates.schemas import RatesPublic, RatesQuery
-from app.service.view import NOTHING, View, dollars, flag_of, make_view, rate_of
 
 _FOLDER: Final = Path(__file__).parent / "assets"
 FILES: Final = [_FOLDER / "page.css", _FOLDER / "page.js"]
 """Files that the page loads, apart from the picture and the favicon."""
-_TEMPLATES: Final = Environment(
-    loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-)
-_TEMPLATES.filters |= {"flag": flag_of, "dollars": dollars, "rate": rate_of}
 _LISTED: Final = CountryFilters(sort=CountrySort.GDP_DESC)
 _HEADERS: Final = {"Vary": "Accept", "Content-Security-Policy": page_policy()}
+_FIRST_INDICATOR: Final = 0x1F1E6
+"""Regional indicator symbol A; two such symbols form a flag."""
+_UNITS: Final = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
+
+
+class Bar(NamedTuple):
+    """One region in the chart."""
+
+    region: str
+    gdp: str
+    percent: float
+    """Of the largest region."""
+
+
+class View(NamedTuple):
+    """The data that the page shows."""
+
+    status: StatusPublic | None = None
+    """None before the first refresh."""
+    countries: Sequence[Mapping[str, Any]] = ()
+    """Fields of each country by name."""
+    regions: Sequence[str] = ()
+    currencies: Sequence[str] = ()
+    """Codes of the currencies that the countries use."""
+    bars: Sequence[Bar] = ()
+    rates: RatesPublic | None = None
+    """Rates of the last refresh; None before the first."""
+    problem: str = ""
+    """Why no data can be shown; empty if it can."""
 
 
 async def render_page(request: Request, database: Database) -> HTMLResponse:
@@ -39,7 +65,7 @@ async def render_page(request: Request, database: Database) -> HTMLResponse:
             view = await _read_view(session)
     except DatabaseUnavailable as error:
         logger.error("Cannot render the page: {}", error.details)
-        view = NOTHING._replace(problem="The database is unavailable. Please try again in a moment.")
+        view = View(problem="The database is unavailable. Please try again in a moment.")
     page = _TEMPLATES.get_template("page.html").render(title=TITLE, version=__version__, **view._asdict())
     if not view.problem:
         return HTMLResponse(page, headers=_HEADERS)
@@ -50,13 +76,51 @@ async def _read_view(session: AsyncSession) -> View:
     try:
         status = await get_status(session)
     except CountryNotFound:
-        return NOTHING
+        return View()
     countries, _ = await list_countries(session, _LISTED)
-    return make_view(status, countries, await _read_rates(session))
-
-
-async def _read_rates(session: AsyncSession) -> RatesPublic | None:
     try:
-        return await get_rates(session, RatesQuery())
+        rates = await get_rates(session, RatesQuery())
     except RatesNotFound:
-        return None
+        rates = None
+    regions = sorted({country["region"] for country in countries if country["region"]})
+    currencies = sorted({country["currency_code"] for country in countries if country["currency_code"]})
+    return View(status, countries, regions, currencies, _bars_of(countries), rates)
+
+
+def _bars_of(countries: Iterable[Mapping[str, Any]]) -> list[Bar]:
+    """The estimated GDP of each region that has an estimate, largest first."""
+    totals: dict[str, float] = defaultdict(float)
+    for country in countries:
+        totals[country["region"] or "No region"] += country["estimated_gdp"] or 0
+    largest = max(totals.values(), default=0)
+    ordered = sorted(totals.items(), key=lambda item: -item[1])
+    return [Bar(region, _dollars(total), round(100 * total / largest, 1)) for region, total in ordered if total]
+
+
+def _flag(alpha2: str | None) -> str:
+    """The flag emoji of an alpha-2 code; empty without a code."""
+    return "".join(chr(_FIRST_INDICATOR + ord(letter) - ord("A")) for letter in alpha2 or "" if "A" <= letter <= "Z")
+
+
+def _dollars(amount: float | None) -> str:
+    """An amount to three digits, such as ``$1.23 trillion``; empty if unknown."""
+    if amount is None:
+        return ""
+    for size, unit in _UNITS:
+        if amount >= size:
+            number = amount / size
+            return f"${number:,.{0 if number >= 99.95 else 1 if number >= 9.995 else 2}f} {unit}"
+    return f"${amount:,.0f}"
+
+
+def _rate(rate: float | None) -> str:
+    """A rate with two decimals, or four significant digits below 1; empty if unknown."""
+    if rate is None:
+        return ""
+    return f"{rate:,.2f}" if rate >= 1 else f"{rate:.4g}"
+
+
+_TEMPLATES: Final = Environment(
+    loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+_TEMPLATES.filters |= {"flag": _flag, "dollars": _dollars, "rate": _rate}

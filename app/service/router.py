@@ -1,15 +1,18 @@
 """HTTP routes about the service itself: the front page, status, health and metrics."""
 
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel, Field
 
 from app import __version__
+from app.core.db.migrations import current_revision, head_revision, is_behind
+from app.core.db.pool import PoolFigures
+from app.core.errors import AppError, DatabaseUnavailable
 from app.core.http.access import Rule, access
 from app.core.http.cache.middleware import DOCUMENTED
 from app.core.http.dependencies import DatabaseDep, SnapshotDep
@@ -17,8 +20,7 @@ from app.core.http.errors import documented
 from app.core.http.formats import FORMAT_DESCRIPTION
 from app.core.http.openapi import TITLE
 from app.countries import crud
-from app.countries.schemas import StatusPublic
-from app.service.health import Health, Readiness, check_readiness
+from app.countries.schemas import StatusPublic, example
 from app.service.page import render_page
 
 router = APIRouter(tags=["service"])
@@ -48,6 +50,28 @@ class ServiceInfo(BaseModel):
     name: str = Field(examples=[TITLE])
     version: str = Field(examples=[__version__])
     links: dict[str, str] = Field(examples=[_LINKS])
+
+
+class Health(BaseModel):
+    """The process is running."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Health):
+    """The service is ready to handle requests."""
+
+    model_config = example(status="ok", pool=PoolFigures.model_json_schema()["examples"][0])
+
+    pool: PoolFigures = Field(description="Connections of the responding process, without the one of this check.")
+
+
+class NotReady(AppError):
+    """The database is unavailable or its schema is outdated."""
+
+    status_code = 503
+    title = "Not ready"
+    retry_after_seconds = 2
 
 
 @router.get(
@@ -99,7 +123,14 @@ async def get_liveness() -> Health:
     openapi_extra=access(Rule.EVERYONE),
 )
 async def get_readiness(database: DatabaseDep) -> Readiness:
-    return await check_readiness(database)
+    try:
+        async with database.reading() as session:
+            revision = await current_revision(session)
+    except DatabaseUnavailable as error:
+        raise NotReady({"database": str(error.details)}) from error
+    if is_behind(revision):
+        raise NotReady({"migrations": f"revision {revision}, not {head_revision()}; run: python -m app migrate"})
+    return Readiness(pool=database.pool.figures())
 
 
 @router.get(
@@ -120,7 +151,6 @@ async def get_metrics(request: Request) -> Response:
 
     Never uses the database.
     """
-    registry: CollectorRegistry = request.state.metrics
     # The version of the text format that every Prometheus reads.
     headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store"}
-    return Response(generate_latest(registry), headers=headers)
+    return Response(generate_latest(request.state.metrics), headers=headers)
