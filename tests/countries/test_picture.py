@@ -1,3 +1,5 @@
+"""The summary picture."""
+
 import json
 from datetime import UTC, date, datetime
 from io import BytesIO
@@ -7,22 +9,8 @@ import pytest
 from fontTools.ttLib import TTFont
 from PIL import Image, ImageChops
 
-from app.countries.picture import (
-    ACCENT,
-    BAR_HEIGHT,
-    BOLD,
-    FONTS,
-    MARGIN,
-    NAME_SIZES,
-    REGULAR,
-    SIZE,
-    WIDTH,
-    bar_widths,
-    fit,
-    format_usd,
-    printable,
-    render_summary,
-)
+from app.countries import picture
+from app.countries.picture import BOLD, FONTS, MARGIN, NAME_SIZES, REGULAR, SIZE, WIDTH, fit, render_summary
 from app.countries.summary import RankedCountry, Summary
 
 DATA = FONTS.parents[1] / "sources" / "data"
@@ -66,7 +54,7 @@ def ink_box(image: Image.Image) -> tuple[int, int, int, int]:
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 5])
-def test_the_picture_is_a_png_of_the_size_that_networks_preview(count):
+def test_picture_is_a_small_png_of_the_size_that_networks_preview(count):
     png = render_summary(summary_of(*FIVE[:count]))
 
     with Image.open(BytesIO(png)) as image:
@@ -75,73 +63,50 @@ def test_the_picture_is_a_png_of_the_size_that_networks_preview(count):
     assert len(png) < 64 * 1024
 
 
-def test_equal_summaries_give_equal_bytes():
+def test_pictures_are_equal_if_and_only_if_the_summaries_are():
+    summaries = [summary_of(*FIVE), summary_of(*FIVE, total=249), summary_of(*FIVE, source="REST Countries")]
+    summaries += [summary_of(*FIVE[:4]), summary_of()]
+
+    assert len({render_summary(summary) for summary in summaries}) == 5
     assert render_summary(summary_of(*FIVE)) == render_summary(summary_of(*FIVE))
 
 
-def test_every_fact_of_a_summary_changes_the_picture():
-    pictures = {
-        render_summary(summary_of(*FIVE)),
-        render_summary(summary_of(*FIVE, total=249)),
-        render_summary(summary_of(*FIVE, source="REST Countries")),
-        render_summary(summary_of(*FIVE[:4])),
-        render_summary(summary_of()),
-    }
+AMOUNTS = [
+    "1.23e12 $1.23 T, 24.7e12 $24.7 T, 456e9 $456 B, 7.8e6 $7.8 M, 50e3 $50 K, 999 $999, 12.345 $12.3, 0.5 $0.5",
+    "0.01 $0.01, 0.001 under $0.01, 5e-324 under $0.01",
+    # Rounding that reaches the next unit.
+    "999.4 $999, 999.96 $1 K, 999.4e9 $999 B, 999.96e9 $1 T, 0.00999999 $0.01",
+    # Above the largest unit.
+    "1.234567e15 $1,230 T, 999e15 $999,000 T, 999.96e12 $1,000 T",
+    "999.96e15 $1e18, 1.2e18 $1.2e18, 1.7976931348623157e308 $1.8e308",
+]
 
-    assert len(pictures) == 5
 
+@pytest.mark.parametrize("row", AMOUNTS)
+def test_amounts_have_three_significant_digits_and_a_unit(row):
+    expected = dict(pair.split(" ", 1) for pair in row.split(", "))
 
-@pytest.mark.parametrize(
-    ("amount", "text"),
-    [
-        (1.23e12, "$1.23 T"),
-        (24.7e12, "$24.7 T"),
-        (456e9, "$456 B"),
-        (7.8e6, "$7.8 M"),
-        (50_000, "$50 K"),
-        (999, "$999"),
-        (12.345, "$12.3"),
-        (0.5, "$0.5"),
-        (0.01, "$0.01"),
-        (0.001, "under $0.01"),
-        (5e-324, "under $0.01"),
-        # Rounding that reaches the next unit.
-        (999.4, "$999"),
-        (999.96, "$1 K"),
-        (999.4e9, "$999 B"),
-        (999.96e9, "$1 T"),
-        (0.00999999, "$0.01"),
-        # Above the largest unit.
-        (999.96e12, "$1,000 T"),
-        (1.234567e15, "$1,230 T"),
-        (999e15, "$999,000 T"),
-        (999.96e15, "$1e18"),
-        (1.2e18, "$1.2e18"),
-        (1.7976931348623157e308, "$1.8e308"),
-    ],
-)
-def test_amounts_have_three_significant_digits_and_a_unit(amount, text):
-    assert format_usd(amount) == text
+    assert {amount: picture.format_usd(float(amount)) for amount in expected} == expected
 
 
 def test_bars_are_in_proportion_and_never_too_small_to_see():
-    assert bar_widths([200e9, 100e9, 50e9, 1e-3]) == [WIDTH, WIDTH // 2, WIDTH // 4, BAR_HEIGHT]
-    assert bar_widths([1.7976931348623157e308, 5e-324]) == [WIDTH, BAR_HEIGHT]
-    assert bar_widths([]) == []
+    assert picture.bar_widths([200e9, 100e9, 50e9, 1e-3]) == [WIDTH, WIDTH // 2, WIDTH // 4, picture.BAR_HEIGHT]
+    assert picture.bar_widths([1.7976931348623157e308, 5e-324]) == [WIDTH, picture.BAR_HEIGHT]
+    assert picture.bar_widths([]) == []
 
 
 def test_bars_are_drawn_as_wide_as_computed():
     image = picture_of(summary_of(("A", 200e9), ("B", 50e9)))
 
-    accent = Image.new("RGB", SIZE, ACCENT)
+    accent = Image.new("RGB", SIZE, picture.ACCENT)
     is_accent = ImageChops.difference(image, accent).convert("L").point(lambda level: 255 if level < 3 else 0)
     columns = is_accent.crop((MARGIN, 170, SIZE[0] - MARGIN, SIZE[1]))
-    assert sum(level == 255 for level in columns.tobytes()) == (WIDTH + WIDTH // 4) * BAR_HEIGHT
+    assert sum(level == 255 for level in columns.tobytes()) == (WIDTH + WIDTH // 4) * picture.BAR_HEIGHT
 
 
 @pytest.mark.parametrize("gdp", [1.7976931348623157e308, 1e18, 999e15, 1e12, 1e-3])
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
-def test_nothing_from_outside_reaches_the_margins(name, gdp):
+def test_hostile_names_and_amounts_stay_within_the_margins(name, gdp):
     countries = [(name, gdp)] * 5
 
     left, top, right, bottom = ink_box(picture_of(summary_of(*countries, total=10**9, source=name)))
@@ -152,22 +117,17 @@ def test_nothing_from_outside_reaches_the_margins(name, gdp):
 
 
 @pytest.mark.parametrize("name", ["W" * 100, "Kingdom of " * 9, "i" * 10_000])
-def test_a_name_too_long_for_its_line_ends_in_an_ellipsis_before_the_amount(name):
+def test_too_long_name_ends_in_an_ellipsis_before_the_amount(name):
     text, font = fit(name, REGULAR, NAME_SIZES, 800)
 
-    assert text.endswith("…")
-    assert font.size == NAME_SIZES[-1]
+    assert (text[-1], font.size) == ("…", NAME_SIZES[-1])
     assert 740 < font.getlength(text) <= 800
 
 
-def test_a_name_shrinks_before_it_is_cut():
-    text, font = fit("United Kingdom of Great Britain and Northern Ireland", REGULAR, NAME_SIZES, 600)
+def test_name_shrinks_before_it_is_truncated_to_an_ellipsis_at_most():
+    text, font = fit(FIVE[2][0], REGULAR, NAME_SIZES, 600)
 
-    assert text == "United Kingdom of Great Britain and Northern Ireland"
-    assert font.size == 24
-
-
-def test_a_column_with_no_room_leaves_only_the_ellipsis():
+    assert (text, font.size) == (FIVE[2][0], 24)
     assert fit("Ghana", REGULAR, NAME_SIZES, 5)[0] == "…"
 
 
@@ -183,33 +143,26 @@ def test_a_column_with_no_room_leaves_only_the_ellipsis():
         ("", "Unnamed"),
     ],
 )
-def test_only_what_can_be_drawn_on_one_line_is_kept_of_a_name(raw, drawn):
-    assert printable(raw) == drawn
+def test_name_is_reduced_to_what_can_be_drawn_on_one_line(raw, drawn):
+    assert picture.printable(raw) == drawn
 
 
 @pytest.mark.parametrize("file", [REGULAR, BOLD])
-def test_the_shipped_fonts_have_every_letter_of_every_country_and_capital(file):
+def test_fonts_have_every_letter_of_countries_and_capitals_and_digits_of_equal_width(file):
     countries = json.loads((DATA / "countries.json").read_text("utf-8"))["countries"]
     spellings = json.loads((DATA / "names.json").read_text("utf-8"))
-    texts = [country["name"] for country in countries]
-    texts += [country["capital"] or "" for country in countries]
+    texts = [text or "" for country in countries for text in (country["name"], country["capital"])]
     texts += [name for names in spellings.values() for name in names]
 
     with TTFont(FONTS / file) as font:
-        missing = {char for text in texts for char in text if ord(char) not in font.getBestCmap()}
+        letters = font.getBestCmap()
+        widths = {font["hmtx"][letters[ord(digit)]][0] for digit in "0123456789"}
 
-    assert missing == set()
-
-
-@pytest.mark.parametrize("file", [REGULAR, BOLD])
-def test_the_figures_of_the_shipped_fonts_share_one_width(file):
-    with TTFont(FONTS / file) as font:
-        widths = {font["hmtx"][font.getBestCmap()[ord(figure)]][0] for figure in "0123456789"}
-
+    assert {char for text in texts for char in text if ord(char) not in letters} == set()
     assert len(widths) == 1
 
 
-def test_the_fonts_come_with_their_licence():
+def test_fonts_come_with_their_licence():
     licence = Path(FONTS, "OFL.txt").read_text("utf-8")
 
     assert "Lukasz Dziedzic" in licence

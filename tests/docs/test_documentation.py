@@ -83,19 +83,15 @@ def test_configuration_is_accepted_by_its_program(name: str, tmp_path: Path):
 
     match block.language:
         case "env":
-            read_settings(file)
+            names = re.findall(r"^#?\s*(\w+)=", block.content, re.MULTILINE)
+            assert {name.lower() for name in names if name not in COMPOSE_VARIABLES} <= Settings.model_fields.keys()
+            Settings(_env_file=file)
         case "yaml":
             yaml.safe_load(block.content)
         case "ini" | "galera":
             configparser.ConfigParser(strict=False, interpolation=None, allow_no_value=True).read(file)
         case "haproxy" | "nginx":
             read_by_server(block.language, file)
-
-
-def read_settings(file: Path) -> None:
-    names = re.findall(r"^#?\s*(\w+)=", file.read_text(), re.MULTILINE)
-    assert {name.lower() for name in names if name not in COMPOSE_VARIABLES} <= Settings.model_fields.keys()
-    Settings(_env_file=file)
 
 
 def read_by_server(program: str, file: Path) -> None:

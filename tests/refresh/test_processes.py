@@ -1,7 +1,6 @@
-"""A real process that dies or stops in a refresh leaves a consistent state.
+"""A process that is killed or stopped during a refresh leaves a consistent state.
 
-That state is read by an application in the process of the tests: to the
-database it is one more process, and it starts in a moment.
+An application in the process of the tests reads it: to the database that is one more process.
 """
 
 import asyncio
@@ -33,7 +32,8 @@ def process(tmp_path, database_url, upstream):
     return start
 
 
-async def state_of(process: ServiceProcess) -> dict[str, object]:
+async def refreshed_state(process: ServiceProcess) -> dict[str, object]:
+    assert await refresh(process) == 200
     async with httpx.AsyncClient(base_url=process.url) as client:
         return await everything(client)
 
@@ -43,9 +43,12 @@ async def refresh(process: ServiceProcess) -> int:
         return (await client.post("/countries/refresh")).status_code
 
 
-async def asked_for_rates(upstream, times: int = 1) -> None:
-    while upstream.hits[RATES] < times:
+async def start_refresh(process: ServiceProcess, upstream) -> asyncio.Task[int]:
+    """Start a refresh, and return when it has asked for rates."""
+    seen, waiting = upstream.hits[RATES], asyncio.create_task(refresh(process))
+    while upstream.hits[RATES] == seen:
         await asyncio.sleep(0.001)
+    return waiting
 
 
 async def killed(victim: ServiceProcess, waiting: asyncio.Task[int]) -> None:
@@ -56,21 +59,17 @@ async def killed(victim: ServiceProcess, waiting: asyncio.Task[int]) -> None:
 
 async def assert_is_consistent(client: httpx.AsyncClient) -> None:
     status, countries = (await client.get("/status")).json(), (await client.get("/countries")).json()
-    image = await client.get("/countries/image")
     assert {country["last_refreshed_at"] for country in countries} == {status["last_refreshed_at"]}
     assert status["total_countries"] == len(countries) == 250
-    assert image.status_code == 200
+    assert (await client.get("/countries/image")).status_code == 200
 
 
 @pytest.mark.slow("sqlite")
 async def test_kill_while_a_source_answers_changes_nothing(process, service, upstream):
     async with process() as victim:
-        assert await refresh(victim) == 200
-        before = await state_of(victim)
+        before = await refreshed_state(victim)
         upstream.answers[RATES] = hang
-        waiting = asyncio.create_task(refresh(victim))
-        await asked_for_rates(upstream, times=2)
-        await killed(victim, waiting)
+        await killed(victim, await start_refresh(victim, upstream))
 
     async with service() as survivor:
         assert await everything(survivor) == before
@@ -84,8 +83,7 @@ async def test_kill_while_a_refresh_is_stored_leaves_one_whole_state(process, se
     async with process() as victim:
         assert await refresh(victim) == 200
         upstream.answers[RATES] = after(0.05, document(payloads.er_api()))
-        waiting = asyncio.create_task(refresh(victim))
-        await asked_for_rates(upstream, times=2)
+        waiting = await start_refresh(victim, upstream)
         await asyncio.sleep(0.05 + delay)
         await killed(victim, waiting)
 
@@ -98,8 +96,7 @@ async def test_kill_in_the_middle_of_the_transaction_leaves_the_old_state(proces
     """On MariaDB only: SQLite has no row locks by which a test could hold a transaction half way."""
     server = request.getfixturevalue("mariadb")
     async with process() as victim:
-        assert await refresh(victim) == 200
-        before = await state_of(victim)
+        before = await refreshed_state(victim)
         upstream.answers[COUNTRIES] = document([{**r, "population": 1} for r in payloads.v3_1()])
         # The summary is written after the countries: a process that waits for its lock has not committed them.
         with pymysql.connect(host="127.0.0.1", port=server.port, user="root", database="service") as holder:
@@ -117,8 +114,7 @@ async def test_kill_in_the_middle_of_the_transaction_leaves_the_old_state(proces
 async def test_lease_of_a_dead_process_is_taken_over_when_it_ends(process, service, upstream):
     async with process() as victim, service() as heir:
         upstream.answers[RATES] = hang
-        waiting = asyncio.create_task(refresh(victim))
-        await asked_for_rates(upstream)
+        waiting = await start_refresh(victim, upstream)
         upstream.answers[RATES] = document(payloads.er_api())
         await killed(victim, waiting)
 
@@ -126,8 +122,7 @@ async def test_lease_of_a_dead_process_is_taken_over_when_it_ends(process, servi
         response = await heir.post("/countries/refresh")
 
         assert left <= timedelta(seconds=5)
-        assert response.status_code == 200
-        assert upstream.hits[RATES] == 2
+        assert (response.status_code, upstream.hits[RATES]) == (200, 2)
         await assert_is_consistent(heir)
 
 
@@ -148,8 +143,7 @@ async def let_the_lease_end_in(seconds: float, database: Database) -> timedelta:
 async def test_stop_in_the_middle_of_a_refresh_stores_nothing(process, service, upstream):
     upstream.answers[RATES] = hang
     async with process(upstream_timeout_seconds=1) as stopping:
-        waiting = asyncio.create_task(refresh(stopping))
-        await asked_for_rates(upstream)
+        waiting = await start_refresh(stopping, upstream)
         stopping.process.terminate()
         await asyncio.gather(waiting, asyncio.to_thread(stopping.process.wait), return_exceptions=True)
     assert stopping.process.returncode in (0, -15)

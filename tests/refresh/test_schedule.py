@@ -1,4 +1,4 @@
-"""Refreshes that nobody asks for: at the start, by schedule, and back from bundled rates."""
+"""Background refreshes: at the start, by schedule, and from bundled to live rates."""
 
 import asyncio
 from datetime import timedelta
@@ -12,12 +12,13 @@ from tests.conftest import COUNTRIES, RATES
 from tests.support import payloads
 from tests.support.upstream import document, status
 
+LIVE, BUNDLED = ({"countries": "127.0.0.1", "rates": rates} for rates in ("127.0.0.1", "bundled"))
+
 
 async def loaded_status(client) -> dict[str, object]:
     while (response := await client.get("/status")).status_code != 200:
         await asyncio.sleep(0.02)
-    body: dict[str, object] = response.json()
-    return body
+    return dict(response.json())
 
 
 async def wait_for(condition) -> None:
@@ -42,8 +43,7 @@ async def test_empty_database_is_loaded_in_the_background_after_the_start(servic
     async with service(refresh_on_start="if-empty") as client:
         status = await loaded_status(client)
 
-    assert status["total_countries"] == 250
-    assert status["sources"] == {"countries": "127.0.0.1", "rates": "127.0.0.1"}
+    assert (status["total_countries"], status["sources"]) == (250, LIVE)
 
 
 async def test_first_load_without_any_live_source_uses_bundled_data_and_says_so(service, upstream):
@@ -56,7 +56,7 @@ async def test_first_load_without_any_live_source_uses_bundled_data_and_says_so(
 
     assert status["sources"] == {"countries": "bundled", "rates": "bundled"}
     assert status["rates_date"] == "2026-09-29"
-    assert refreshed.status_code == 503, "a refresh that somebody asks for never falls back to bundled rates"
+    assert refreshed.status_code == 503, "a requested refresh never falls back to bundled rates"
     assert afterwards == status
     assert image.headers["Content-Type"] == "image/png"
 
@@ -65,9 +65,9 @@ async def test_live_rates_replace_bundled_ones_when_they_come_back(service, upst
     monkeypatch.setattr(schedule, "RETRY", timedelta(seconds=0.3))
     upstream.answers[RATES] = status(404)
     async with service(refresh_on_start="if-empty") as client:
-        assert (await loaded_status(client))["sources"] == {"countries": "127.0.0.1", "rates": "bundled"}
+        assert (await loaded_status(client))["sources"] == BUNDLED
         upstream.answers[RATES] = document(payloads.er_api())
-        while (await loaded_status(client))["sources"] != {"countries": "127.0.0.1", "rates": "127.0.0.1"}:
+        while (await loaded_status(client))["sources"] != LIVE:
             await asyncio.sleep(0.05)
 
 
@@ -97,7 +97,7 @@ async def test_unexpected_error_does_not_end_the_schedule(service, upstream, mon
 async def test_bundled_rates_count_as_empty_at_the_next_start(service, upstream):
     upstream.answers[RATES] = status(404)
     async with service(refresh_on_start="if-empty") as client:
-        assert (await loaded_status(client))["sources"] == {"countries": "127.0.0.1", "rates": "bundled"}
+        assert (await loaded_status(client))["sources"] == BUNDLED
     upstream.answers[RATES] = document(payloads.er_api())
     asked = upstream.hits[RATES]
 
@@ -106,9 +106,7 @@ async def test_bundled_rates_count_as_empty_at_the_next_start(service, upstream)
 
 
 @pytest.mark.parametrize(("refresh_on_start", "fetches"), [("never", 1), ("if-empty", 1), ("always", 2)])
-async def test_start_over_stored_data_refreshes_only_if_always_is_set(
-    service, upstream, pauses, refresh_on_start, fetches
-):
+async def test_start_with_data_refreshes_only_if_set_to_always(service, upstream, pauses, refresh_on_start, fetches):
     async with service() as client:
         await client.post("/countries/refresh")
 
@@ -120,8 +118,8 @@ async def test_start_over_stored_data_refreshes_only_if_always_is_set(
 
 
 async def test_schedule_refreshes_once_an_interval_in_one_process_of_two(service, upstream, monkeypatch):
-    # The clock of these services is the real one: the schedule looks at the age of the data.
-    changes = {"refresh_on_start": "if-empty", "refresh_interval_minutes": 0.01}
+    # With the real clock, because the schedule compares the age of the data.
+    changes = {"refresh_on_start": "if-empty", "refresh_interval_minutes": 0.01, "real_clock": True}
     turns: list[Lease] = []
 
     async def take_turn(database: Database, name: str, *, seconds: float) -> Lease | None:
@@ -131,7 +129,7 @@ async def test_schedule_refreshes_once_an_interval_in_one_process_of_two(service
         return lease
 
     monkeypatch.setattr(schedule, "acquire", take_turn)
-    async with service(real_clock=True, **changes), service(real_clock=True, **changes):
+    async with service(**changes), service(**changes):
         await wait_for(lambda: len(turns) >= 3)
 
     assert [turn.fence for turn in turns] == list(range(1, len(turns) + 1)), "each turn is taken once"

@@ -1,4 +1,4 @@
-"""The pages in a real Chromium, served by a process of its own.
+"""The pages in a real Chromium, served by a separate process.
 
 Some tests run by default, the rest with -m slow. Without Chromium they are skipped, or fail if CI=true.
 """
@@ -56,23 +56,22 @@ class Visit:
             self.problems.append(request.url)
 
 
-@pytest.fixture(scope="module")
-async def open_service(_upstream: FakeUpstream, sqlite_template: Path, tmp_path_factory: Any) -> AsyncIterator[str]:
-    async with _service(_upstream, sqlite_template, tmp_path_factory.mktemp("open")) as started:
-        yield started.url
+def serving(**settings: object) -> Any:
+    """A fixture with the URL of a service."""
+
+    @pytest.fixture(scope="module")
+    async def url(_upstream: FakeUpstream, sqlite_template: Path, tmp_path_factory: Any) -> AsyncIterator[str]:
+        folder = tmp_path_factory.mktemp("service")
+        _upstream.answers |= usual_answers()
+        database = f"sqlite:///{shutil.copy(sqlite_template, folder / 'countries.db')}"
+        sources = {"country_sources": _upstream.url(COUNTRIES), "rate_sources": _upstream.url(RATES)}
+        async with ServiceProcess(folder, database_url=database, **sources, **settings) as started:
+            yield started.url
+
+    return url
 
 
-@pytest.fixture(scope="module")
-async def closed_service(_upstream: FakeUpstream, sqlite_template: Path, tmp_path_factory: Any) -> AsyncIterator[str]:
-    async with _service(_upstream, sqlite_template, tmp_path_factory.mktemp("closed"), admin_api_key=KEY) as started:
-        yield started.url
-
-
-def _service(upstream: FakeUpstream, template: Path, folder: Path, **settings: object) -> ServiceProcess:
-    upstream.answers |= usual_answers()
-    database = shutil.copy(template, folder / "countries.db")
-    sources = {"country_sources": upstream.url(COUNTRIES), "rate_sources": upstream.url(RATES)}
-    return ServiceProcess(folder, database_url=f"sqlite:///{database}", **sources, **settings)
+open_service, closed_service = serving(), serving(admin_api_key=KEY)
 
 
 async def execute(page: Page, operation_id: str) -> str:
@@ -128,12 +127,6 @@ async def test_reference_lists_every_tag(visit: Visit):
     assert {"countries", "rates", "tracking", "sign-in", "users", "audit", "service"} <= set(menu)
 
 
-async def refreshed(visit: Visit) -> Page:
-    await visit.page.request.post(f"{visit.url}/countries/refresh")
-    await visit.page.goto(visit.url)
-    return visit.page
-
-
 async def test_page_refreshes_filters_sorts_and_downloads(visit: Visit, upstream: FakeUpstream):
     page = visit.page
     await page.goto(visit.url)
@@ -165,7 +158,9 @@ async def test_page_refreshes_filters_sorts_and_downloads(visit: Visit, upstream
 
 @pytest.mark.slow
 async def test_converter_shows_the_result_and_the_day_of_the_rate(visit: Visit):
-    page = await refreshed(visit)
+    page = visit.page
+    await page.request.post(f"{visit.url}/countries/refresh")
+    await page.goto(visit.url)
     await page.get_by_label("Amount").fill("250")
     await page.get_by_label("To", exact=True).select_option("NGN")
     await page.get_by_role("button", name="Convert").click()
@@ -221,15 +216,10 @@ async def test_page_works_without_scripts_and_is_small(browser: Browser, open_se
     await context.close()
 
 
-@pytest.mark.parametrize(
-    ("scheme", "width"),
-    [
-        ("light", 360),
-        *(pytest.param(*other, marks=pytest.mark.slow) for other in (("dark", 360), ("light", 1280), ("dark", 1280))),
-    ],
-)
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("width", [360, pytest.param(1280, marks=pytest.mark.slow)])
 async def test_page_fits_the_screen_and_is_readable(browser: Browser, visit: Visit, width: int, scheme: Any):
-    """No horizontal overflow, a name for every control, enough contrast, and no layout shift while loading."""
+    """No horizontal overflow, labels for all controls, enough contrast, and no layout shift while loading."""
     await visit.page.request.post(f"{visit.url}/countries/refresh")
     context = await browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = await context.new_page()
@@ -241,8 +231,9 @@ async def test_page_fits_the_screen_and_is_readable(browser: Browser, visit: Vis
 
 
 async def test_keyboard_reaches_everything_in_order(visit: Visit):
-    page = await refreshed(visit)
-    names = []
+    page, names = visit.page, []
+    await page.request.post(f"{visit.url}/countries/refresh")
+    await page.goto(visit.url)
     for _ in range(22):
         await page.keyboard.press("Tab")
         names.append((await page.evaluate(FOCUSED)).split("\n")[0])
