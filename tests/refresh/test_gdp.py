@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.refresh.rows import estimate_gdp
+from app.refresh.gdp import estimate_gdp
 
 
 @pytest.mark.parametrize(
