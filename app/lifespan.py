@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TypedDict
 
@@ -59,41 +59,43 @@ async def running(
 ) -> AsyncIterator[State]:
     """Start everything, and stop it again; see ``create_app()`` for the arguments."""
     if settings.admin_api_key is None:
-        logger.warning("ADMIN_API_KEY is not set: everybody who reaches this service may do everything with it")
+        logger.warning("ADMIN_API_KEY is not set: anyone who can reach this service may change everything")
     clean_spans(lines.hide)
-    database = Database(settings, engine)
-    data_version = DataVersion(database, settings, monotonic=monotonic)
-    passwords = Passwords(hasher)
-    rate_limits = RateLimits(settings.rate_limits, settings.rate_limit_storage, counts)
-    async with nullcontext(http) if http else create_http_client() as sources:
-        refresher = Refresher(database, sources, settings, counts=counts, draw_multiplier=draw_multiplier, clock=clock)
-        delivery = AuditDelivery(database, sources, settings)
-        background = [
-            asyncio.create_task(keep_fresh(database, refresher, settings), name="keep fresh"),
-            asyncio.create_task(update_data_gauges(database, counts), name="data gauges"),
-        ]
+    async with AsyncExitStack() as stack:  # closes in reverse order, and everything even if one of them fails
+        stack.callback(lines.flush)
+        database = Database(settings, engine)
+        if engine is None:
+            stack.push_async_callback(database.close)
+        data_version = DataVersion(database, settings, monotonic=monotonic)
+        stack.push_async_callback(data_version.close)
+        rate_limits = RateLimits(settings.rate_limits, settings.rate_limit_storage, counts)
+        stack.push_async_callback(rate_limits.close)
+        passwords = Passwords(hasher)
+        stack.callback(passwords.close)
+        if http is None:
+            http = await stack.enter_async_context(create_http_client())
+        delivery = AuditDelivery(database, http, settings)
+        stack.push_async_callback(delivery.close)
+        refresher = Refresher(database, http, settings, counts=counts, draw_multiplier=draw_multiplier, clock=clock)
+        stack.push_async_callback(refresher.close)
         delivery.start()
-        try:
-            yield {
-                "database": database,
-                "data_version": data_version,
-                "refresher": refresher,
-                "passwords": passwords,
-                "sign_in_throttle": SignInThrottle(monotonic=monotonic),
-                "rate_limits": rate_limits,
-                "token_lifetime": timedelta(hours=settings.token_hours),
-                "metrics": create_registry(database.pool, counts, clock=clock, workers=settings.web_concurrency),
-                "clock": clock,
-            }
-        finally:
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
-            await refresher.close()
-            await delivery.close()
-            passwords.close()
-            await rate_limits.close()
-            await data_version.close()
-            if engine is None:
-                await database.close()
-            lines.flush()
+        fresh = asyncio.create_task(keep_fresh(database, refresher, settings), name="keep fresh")
+        stack.push_async_callback(_cancel, fresh)
+        gauges = asyncio.create_task(update_data_gauges(database, counts), name="data gauges")
+        stack.push_async_callback(_cancel, gauges)
+        yield {
+            "database": database,
+            "data_version": data_version,
+            "refresher": refresher,
+            "passwords": passwords,
+            "sign_in_throttle": SignInThrottle(monotonic=monotonic),
+            "rate_limits": rate_limits,
+            "token_lifetime": timedelta(hours=settings.token_hours),
+            "metrics": create_registry(database.pool, counts, clock=clock, workers=settings.web_concurrency),
+            "clock": clock,
+        }
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -84,7 +84,7 @@ async def test_every_layer_that_answers_by_itself_still_gets_a_request_id(start)
 
 
 async def test_open_service_says_so_at_its_start(start, capsys):
-    message = "| WARNING | - | ADMIN_API_KEY is not set: everybody who reaches this service may do everything with it\n"
+    message = "| WARNING | - | ADMIN_API_KEY is not set: anyone who can reach this service may change everything\n"
     async with start(log_level="WARNING"):
         opened = capsys.readouterr().err
     async with start(log_level="WARNING", admin_api_key="k"):

@@ -41,7 +41,7 @@ class AuditEntry(SQLModel, table=True):
     changes: str = Field(sa_type=LongText)
     """JSON object: changed field to ``{"before": ..., "after": ...}``."""
     logged_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    """Time of the insert. The log line is written right after the commit, by the process that made the change.
+    """Time of the insert; the log line follows when the answer to the commit has come.
 
     None in entries of an older version that ended before it logged them; they are sent to the webhook like others.
     """

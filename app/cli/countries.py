@@ -211,7 +211,7 @@ def _table(countries: list[dict[str, Any]]) -> Table:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a temporary file beside the target, then rename it: nobody ever sees half of the content.
+    """Write a temporary file beside the target, then rename it: so that no reader sees a partial file.
 
     Raises:
         NotWritten: The details say why.

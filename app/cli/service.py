@@ -34,7 +34,6 @@ def serve() -> None:
     # The first process of a container ignores SIGTERM unless it has a handler, also while it waits for the database.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     bring_up_to_date(settings)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # uvicorn installs its own handler
     config = uvicorn.Config(
         "app.main:app",
         host=settings.host,
@@ -55,15 +54,17 @@ def serve() -> None:
 
 def _run(config: uvicorn.Config, *, is_announced: bool) -> None:
     """Serve as ``uvicorn.run()`` does, and print the addresses if wanted."""
+    if config.workers > 1:
+        bound = config.bind_socket()
+        if is_announced:  # no worker listens yet, but the port is ours
+            _print_addresses(config.host, bound)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # uvicorn installs its own handler
+        Multiprocess(config, sockets=[bound]).run()
+        return
+    server = _AnnouncedServer(config) if is_announced else uvicorn.Server(config)
+    config.load_app()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as above
     with suppress(KeyboardInterrupt):
-        if config.workers > 1:
-            bound = config.bind_socket()
-            if is_announced:
-                _print_addresses(config.host, bound)
-            Multiprocess(config, sockets=[bound]).run()
-            return
-        config.load_app()
-        server = _AnnouncedServer(config) if is_announced else uvicorn.Server(config)
         server.run()
     if not server.started:
         sys.exit(STARTUP_FAILURE)

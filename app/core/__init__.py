@@ -1,1 +1,1 @@
-"""What every feature stands on: settings, database, HTTP, log and figures. It imports no feature."""
+"""Code that all features share: settings, database, HTTP, log and figures. It imports no feature."""

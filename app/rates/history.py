@@ -52,7 +52,7 @@ class Tally:
 async def own_turn(database: Database) -> AsyncIterator[Lease]:
     """Hold the lease of imports while the block runs; wait for another import first.
 
-    Two imports at once would both take the same days for new, and report them.
+    Two simultaneous imports would both treat the same days as new and report them twice.
     """
     while (lease := await acquire(database, LEASE)) is None:  # noqa: ASYNC110  # nobody sends events
         await asyncio.sleep(POLL_SECONDS)

@@ -152,9 +152,10 @@ async def start_stream(database: Database, series: Series, fmt: Format) -> Async
 
     Reads the first piece before returning, so that an early error becomes a response and not a broken connection.
     """
-    # The plain database: a stream takes longer than a request may.
-    pieces = write_series(lambda: _uncancelled_reading(database.plain), series, fmt)
+    source = database
+    pieces = write_series(lambda: _uncancelled_reading(source), series, fmt)
     first = await anext(pieces)
+    source = database.plain  # the rest may take longer than a request
 
     async def resume() -> AsyncIterator[bytes]:
         yield first

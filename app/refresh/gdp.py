@@ -1,4 +1,4 @@
-"""The estimate of a country's GDP. Pure: no clock, no chance, no database."""
+"""The estimate of a country's GDP. Pure: no clock, no randomness, no database."""
 
 
 def estimate_gdp(population: int, currency_code: str | None, rate: float | None, *, multiplier: float) -> float | None:

@@ -1,1 +1,1 @@
-"""What the service says about itself: the page, health, metrics, documentation."""
+"""Routes about the service itself: the page, health, metrics, documentation."""

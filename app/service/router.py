@@ -10,7 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel, Field
 
 from app import __version__
-from app.core.db.migrations import current_revision, head_revision, is_behind
+from app.core.db.migrations import EARLIER_FIRST, current_revision, head_revision, is_behind, is_too_old
 from app.core.db.pool import PoolFigures
 from app.core.errors import AppError, DatabaseUnavailable
 from app.core.http.access import Rule, access
@@ -129,7 +129,8 @@ async def get_readiness(database: DatabaseDep) -> Readiness:
     except DatabaseUnavailable as error:
         raise NotReady({"database": str(error.details)}) from error
     if is_behind(revision):
-        raise NotReady({"migrations": f"revision {revision}, not {head_revision()}; run: python -m app migrate"})
+        advice = EARLIER_FIRST if is_too_old(revision) else "run: python -m app migrate"
+        raise NotReady({"migrations": f"revision {revision}, not {head_revision()}; {advice}"})
     return Readiness(pool=database.pool.figures())
 
 

@@ -65,7 +65,7 @@ def _normalize_mysql(url: URL) -> URL:
                 raise ValueError(f"ssl-mode {value} is not supported; use {known}")
         elif name in _SSL_CA_NAMES:
             query["ssl_ca"] = value
-            # Naming an authority means that it has to be asked.
+            # Naming a CA means that certificates must be verified.
             query.setdefault("ssl_mode", "verify_ca")
         elif name in _SECONDS and not value.isdigit():
             raise ValueError(f"option {name} must be a number of seconds")
@@ -97,11 +97,11 @@ def tls_context(url: URL) -> ssl.SSLContext | None:
     context = ssl.create_default_context(cafile=str(authority) if authority else None)
     context.check_hostname = mode == "verify_identity"
     if mode in ("preferred", "required"):
-        # MySQL's own meaning of these modes: encrypted, but nobody is authenticated.
+        # MySQL's own meaning of these modes: encrypted, but the server is not verified.
         context.verify_mode = ssl.CERT_NONE
     return context
 
 
 def requires_tls(url: URL) -> bool:
-    """Whether a plain connection must be refused: the drivers accept one if anybody in between says so."""
+    """Whether a plain connection must be refused: the drivers accept one if a man in the middle asks for it."""
     return url.query.get("ssl_mode") in ("required", "verify_ca", "verify_identity")

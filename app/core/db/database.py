@@ -67,8 +67,7 @@ class Database:
         self.timeout = settings.db_timeout_seconds
         self.has_webhook = settings.audit_webhook_url is not None
         """Whether AUDIT_WEBHOOK_URL is set, so that audit entries must be sent to it."""
-        self.changes = 0
-        """Number of writes by this process that may have changed the data version; views do not update theirs."""
+        self._changes = 0
         self.audited = asyncio.Event()
         """Set when this process has added audit entries; cleared by their delivery."""
         self.plain = self
@@ -133,12 +132,7 @@ class Database:
         """
         async with self._bounded(seconds) as bound:
             async for attempt in stamina.retry_context(
-                on=lambda error: self.dialect.fault(error) in RETRIED,
-                attempts=5,
-                timeout=None,
-                wait_initial=0.02,
-                wait_max=0.5,
-                wait_jitter=0.1,
+                on=self._is_passing, attempts=5, timeout=None, wait_initial=0.02, wait_max=0.5, wait_jitter=0.1
             ):
                 with attempt:
                     return await self._once(work, bound, repeatable=repeatable)
@@ -168,11 +162,18 @@ class Database:
             finally:
                 if _CHANGES_VERSION in session.info:
                     self.note_change()
+                if _AFTER_COMMIT in session.info:
+                    self.audited.set()
         return result
+
+    @property
+    def changes(self) -> int:
+        """Number of writes by this process that may have changed the data version."""
+        return self.plain._changes
 
     def note_change(self) -> None:
         """Invalidate the known data version, so that a caller reads its own write."""
-        self.plain.changes += 1
+        self.plain._changes += 1
 
     @asynccontextmanager
     async def _session(self, options: Mapping[str, Any]) -> AsyncIterator[AsyncSession]:
@@ -217,7 +218,7 @@ class Database:
     async def _end_at_silence(self, bound: asyncio.Timeout) -> None:
         """End a unit of work once the database leaves a trivial query without an answer.
 
-        Other faults say nothing about the unit: it meets them itself, or has the connection that the query lacks.
+        Other errors prove nothing: the unit will hit them itself, or it holds the connection this query waits for.
         """
         while True:
             await asyncio.sleep(self.timeout / 4)

@@ -17,7 +17,7 @@ class Fault(Enum):
     BUSY = "The server accepts no more connections."
     NO_SCHEMA = "A table or column is missing: the migrations have not run."
     OUTAGE = "The server can't be reached or refuses the work."
-    OURS = "A mistake of this service; no other connection would help."
+    OURS = "A bug in this service; another connection would not help."
 
 
 RETRIED: Final = (Fault.AGAIN, Fault.LOST)

@@ -1,17 +1,21 @@
-"""Runs migrations from code, and makes the DDL of revisions safe to run again; Alembic calls ``alembic/env.py``."""
+"""Runs migrations from code, and makes the DDL of revisions safe to run again; Alembic calls ``alembic/env.py``.
+
+Alembic is imported where it is needed: it takes a sixth of the time in which the service starts.
+"""
 
 import argparse
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from alembic.config import Config
 from sqlalchemy import Column, Connection, inspect, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from alembic import command, op
 from app.core.config.settings import Settings
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 EARLIER_FIRST: Final = "run the migrations of an earlier version of the service first, see CHANGELOG.md"
 """Advice for a database that is older than the first revision here."""
@@ -19,8 +23,10 @@ EARLIER_FIRST: Final = "run the migrations of an earlier version of the service 
 _ROOT: Final = Path(__file__).resolve().parents[3]
 
 
-def alembic_config(settings: Settings | None = None) -> Config:
+def alembic_config(settings: Settings | None = None) -> "Config":
     """Alembic's configuration; ``alembic/env.py`` takes the settings from its attributes."""
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config(_ROOT / "alembic.ini", cmd_opts=argparse.Namespace())
     config.attributes["settings"] = settings
     return config
@@ -33,6 +39,8 @@ def migrate(settings: Settings, *, revision: str = "head") -> None:
         CommandError: This version has no way from the revision of the database to the wanted one.
         DatabaseUnavailable: No answer from the database.
     """
+    from alembic import command  # noqa: PLC0415
+
     command.upgrade(alembic_config(settings), revision)
 
 
@@ -72,11 +80,15 @@ def find_revision(connection: Connection) -> str | None:
 
 def add_column(table: str, column: Column[Any]) -> None:
     """Add a column in ``upgrade()``, unless a run that was killed has added it: MySQL commits each DDL statement."""
+    from alembic import op  # noqa: PLC0415
+
     if op.get_context().as_sql or column.name not in {c["name"] for c in inspect(op.get_bind()).get_columns(table)}:
         op.add_column(table, column)
 
 
 def create_index(name: str, table: str, columns: Sequence[str]) -> None:
     """Create an index in a revision, unless a run that was killed has created it: MySQL has no IF NOT EXISTS here."""
+    from alembic import op  # noqa: PLC0415
+
     if op.get_context().as_sql or name not in {found["name"] for found in inspect(op.get_bind()).get_indexes(table)}:
         op.create_index(name, table, columns)

@@ -103,7 +103,7 @@ async def get_account_id(request: Request) -> int:
     """Id of the account that sent the request; only on routes for accounts."""
     principal = await get_principal(request)
     if principal.user_id is None:
-        raise AssertionError("the layer lets accounts through only")
+        raise AssertionError("authorization admits only accounts here")
     return principal.user_id
 
 

@@ -79,7 +79,7 @@ def error_response(error: AppError) -> JSONResponse:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Make FastAPI answer its own errors in our shape as well."""
+    """Give FastAPI's own errors our body too."""
 
     @app.exception_handler(AppError)
     async def answer_app_error(_: Request, error: AppError) -> JSONResponse:

@@ -20,7 +20,7 @@ from app.core.telemetry.counts import OTHER
 
 NDJSON: Final = "application/x-ndjson"
 _MATCH: Final = "route match"
-_PARAMETER: Final = re.compile(r"\\\{(\w+)(?::\w+)?\\\}")
+_PARAMETER: Final = re.compile(r"\\\{(\w+)\\\}")
 """Of a path, after ``re.escape()``."""
 
 
@@ -41,7 +41,7 @@ class RouteInfo:
     is_cacheable: bool = False
     """Whether it may answer 304."""
     is_about_health: bool = False
-    """Whether it says how the service is, which it does under any load."""
+    """Whether it is a health check or the metrics, which are answered under any load."""
 
     @property
     def takes_stream(self) -> bool:
@@ -85,7 +85,7 @@ class _Path:
 
 
 class RouteTable:
-    """Every route of an application, in the document or not; made at the first question, when all routes are there."""
+    """Every route of an application, in the document or not; built on first use, when all routes are registered."""
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
@@ -127,6 +127,8 @@ class RouteTable:
         paths: dict[str, _Path] = {}
         for route in iter_route_contexts(self._app.routes):
             template, original = str(route.path), route.original_route
+            if ":" in template:  # {path:path} has several segments, which this table does not match
+                raise ValueError(f"{template}: parameters with converters are not supported")
             # Within one segment a parameter may be anything, so that no pattern needs to go back more than once.
             patterns = (_PARAMETER.sub(r"(?P<\1>.+)", re.escape(segment)) for segment in template.split("/"))
             segments = [re.compile(pattern, re.DOTALL) for pattern in patterns]

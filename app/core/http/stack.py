@@ -56,7 +56,7 @@ def add_layers(
     # uvicorn and Starlette spell the types of ASGI in different ways.
     proxies: Any = Middleware(cast(Any, ProxyHeadersMiddleware), trusted_hosts=list(settings.trusted_proxies))
     outermost_first = [
-        # The id, the log line and the metrics of every request; sends what the cache has ready.
+        # The id, the log line and the metrics of every request; answers from the cache if nothing else is needed.
         Middleware(
             RequestLog,
             settings,
@@ -71,7 +71,7 @@ def add_layers(
         Middleware(Cors, origins=settings.cors_origins),
         # HEAD becomes GET, and a trailing slash goes.
         Middleware(HeadAndSlash),
-        # The address of the client is what trusted proxies say.
+        # Takes the client's address from trusted proxies.
         *([proxies] if settings.trusted_proxies else []),
         # What fails in the layers below is a logged 500.
         Middleware(UnforeseenErrors),

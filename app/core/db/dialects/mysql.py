@@ -105,7 +105,7 @@ class _Connection(aiomysql.Connection):  # type: ignore[misc]  # the package has
             self.close()
             raise aiomysql.OperationalError(2013, f"Lost connection to MySQL server: {error!r}") from error
 
-    async def ping(self, reconnect: bool = True) -> None:  # as its base
+    async def ping(self, reconnect: bool = True) -> None:  # same signature as the base class
         try:
             async with asyncio.timeout(_PING_SECONDS):
                 await super().ping(reconnect)

@@ -39,16 +39,16 @@ _LONGEST_REMEMBERED: Final = 512
 class ResponseCache:
     """ASGI layer: answers a repeated GET from finished bytes.
 
-    It keeps 200s that their route declares public. An answer is valid while its version of the data is current; while
-    the database is away, the last good one is sent for a time, marked as stale. Concurrent requests for the same
-    answer share one computation. Requests with credentials are neither answered from the store nor stored. Headers of
-    a single request are added by outer layers.
+    It keeps 200s that were read from a snapshot, unless their route set another Cache-Control. An answer is valid
+    while its version of the data is current; while the database is away, the last good one is sent for a time, marked
+    as stale. Concurrent requests for the same answer share one computation. Requests with credentials are neither
+    answered from the store nor stored. Headers of a single request are added by outer layers.
     """
 
     def __init__(
         self, app: ASGIApp, store: ResponseStore, *, routes: RouteTable, counts: Counts, shared_max_age: int
     ) -> None:
-        """Stand in front of an application; ``shared_max_age`` is ``s-maxage`` in seconds, 0 leaves it out."""
+        """Wrap an application; ``shared_max_age`` is ``s-maxage`` in seconds, 0 leaves it out."""
         self.app = app
         self._routes = routes
         self._counted = counts.cache

@@ -1,1 +1,1 @@
-"""The layers of a request, one file each; stack.py has their order."""
+"""The layers of a request, one file each, and the checks of Admission; stack.py has their order."""

@@ -57,7 +57,7 @@ class Admission:
 
 
 def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
-    """Set headers of the answer, in the place of those with the same names."""
+    """Set headers of the answer, replacing any with the same names."""
     if not headers:
         return send
     fields = {name.lower().encode(): value.encode() for name, value in headers.items()}

@@ -13,7 +13,7 @@ from app.core.telemetry.counts import Counts
 _ROUNDS: Final = 2
 """Units of work per connection: one that has it, and one that waits for it."""
 _LEAST: Final = 8
-"""Units of work that are always allowed: background work of the process counts as well."""
+"""Units of work that are always allowed: the process's background work counts too."""
 
 
 class Overloaded(AppError):

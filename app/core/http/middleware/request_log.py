@@ -49,7 +49,7 @@ class RequestLog:
         headers: Headers,
         always: Headers,
     ) -> None:
-        """Stand in front of all other layers.
+        """Wrap all other layers.
 
         ``ready`` gives the reply to a GET that needs no other layer, None if every GET has to pass them. Such a reply
         gets ``headers`` on top, every other answer ``always``. ``label`` names the route of a request.

@@ -1,4 +1,4 @@
-"""Unforeseen exceptions: a logged 500."""
+"""Turns unexpected exceptions into a logged 500."""
 
 import asyncio
 
@@ -41,6 +41,6 @@ class UnforeseenErrors:
             raise
         except Exception:
             if scope["type"] != "http" or started:
-                raise  # half an answer is out: only a broken connection tells the client
+                raise  # part of the answer is sent; only closing the connection can tell the client
             logger.exception("{} {} failed", scope["method"], scope["path"])
             await error_response(AppError())(scope, receive, send)
