@@ -258,13 +258,13 @@ def test_documented_env_file_has_every_variable_that_compose_requires():
     assert len(given["ADMIN_API_KEY"]) >= 16
 
 
-# Without any of them
+# Directly with Python
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_migrating_and_serving_without_the_command_line_works(tmp_path: Path):
-    (block,) = re.findall(r"```sh\n(.*?)```", part("Without any of them"), re.DOTALL)
+    (block,) = re.findall(r"```sh\n(.*?)```", part("Directly with Python"), re.DOTALL)
     migrate, serve = (shlex.split(line) for line in block.splitlines())
     folder, port = installed(tmp_path), str(free_port())
     environment = {"PATH": f"{BIN}:{os.environ['PATH']}", "PORT": port, "ADMIN_API_KEY": "a-key-of-the-walkthrough"}
