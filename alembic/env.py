@@ -13,6 +13,7 @@ from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings, load_settings
 from app.core.db.database import Database
 from app.core.db.dialects import dialect_for
+from app.core.db.faults import Fault
 from app.core.db.lease import Lease, acquire, held, release
 from app.core.db.migrations import EARLIER_FIRST, find_revision, is_too_old
 from app.core.errors import DatabaseUnavailable
@@ -61,8 +62,13 @@ def create_lease_table(connection: Connection) -> None:
 
 async def take_turn(database: Database) -> Lease:
     """Wait for the database to be up, and for other migrating processes to end."""
+
+    def may_pass(error: Exception) -> bool:
+        fault = database.dialect.fault(error.__cause__ or error)
+        return isinstance(error, DatabaseUnavailable) and fault is not Fault.DAMAGED
+
     async for attempt in stamina.retry_context(
-        on=DatabaseUnavailable, attempts=None, timeout=DATABASE_START_SECONDS, wait_initial=0.5, wait_max=2
+        on=may_pass, attempts=None, timeout=DATABASE_START_SECONDS, wait_initial=0.5, wait_max=2
     ):
         with attempt:
             async with database.writing() as connection:

@@ -15,9 +15,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings, load_settings
 from app.core.db import migrations
 from app.core.db.database import Database
+from app.core.db.dialects import dialect_for
 from app.core.errors import AppError, DatabaseUnavailable, in_one_line
 from app.core.http.access import ACTOR, Principal, Role
 from app.core.telemetry.log import configure_logging
@@ -27,6 +29,9 @@ T = TypeVar("T")
 # No markup: names from sources and of files are printed as they are.
 console: Final = Console(markup=False)
 errors: Final = Console(stderr=True, markup=False)
+
+START_DATABASE: Final = "start the database, or correct DATABASE_URL"
+"""Advice where the dialect has none."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -66,7 +71,8 @@ def bring_up_to_date(settings: Settings) -> None:
     try:
         migrations.migrate(settings)
     except DatabaseUnavailable as error:
-        error.details = f"{error.details}; start the database or correct DATABASE_URL, and try again"
+        dialect = dialect_for(normalize_database_url(settings.database_url.get_secret_value()))
+        error.details = f"{error.details}; {dialect.advice(error.__cause__ or error) or START_DATABASE}"
         fail(error)
     except CommandError as error:  # such as a database that a newer version of the service has migrated
         errors.print(f"Migration failed: {error}", soft_wrap=True)

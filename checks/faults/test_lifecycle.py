@@ -214,8 +214,8 @@ async def test_start_without_a_database_ends_after_half_a_minute_with_one_line(t
     *tries, last = service.log.read_text().splitlines()
     assert service.process.returncode == 1
     assert last == (
-        "Database unavailable: The database can't be reached or refused the work; start the database or correct "
-        "DATABASE_URL, and try again"
+        "Database unavailable: The database can't be reached or refused the work; start the database, or correct "
+        "host and port in DATABASE_URL"
     )
     assert len(tries) >= 10
     assert all(re.search(r"ERROR .*Can't connect", line) for line in tries)

@@ -130,6 +130,19 @@ async def test_unusable_database_is_one_line(tmp_path: Path):
     assert away == (1, "", f"Database unavailable: {reason}\n")
 
 
+async def test_file_that_is_not_a_database_is_one_line(tmp_path: Path):
+    (tmp_path / "junk.db").write_bytes(b"junk" * 1000)
+    junk = {"DATABASE_URL": f"sqlite:///{tmp_path}/junk.db"}
+
+    read, migrated = await run("countries", "list", **junk), await run("migrate", **junk)
+
+    reason = "Database unavailable: The file is not an SQLite database, or is damaged"
+    assert read == (1, "", f"{reason}; python -m app doctor says why\n")
+    assert (migrated.code, migrated.out) == (1, "")
+    advice = "correct DATABASE_URL, or restore the file from a backup"
+    assert migrated.err.splitlines()[-1] == f"{reason}; {advice}"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -106,7 +106,7 @@ async def test_unreadable_data_fails_and_the_other_checks_go_on(sqlite_template:
     result = await run("doctor", DATABASE_URL=f"sqlite:///{file}", **BUNDLED)
 
     assert (result.code, result.err) == (1, "")
-    reason = f"{file}: no such table: summarycache; start the database, or correct DATABASE_URL"
+    reason = f"{file}: no such table: summarycache; run: python -m app migrate"
     assert of(result, "data") == ("fail", reason)
     assert of(result, "countries from bundled")[0] == "ok"
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.cli.doctor.findings import Finding, Verdict, failed, ok, warn, worst
-from app.cli.terminal import open_database
+from app.cli.terminal import START_DATABASE, open_database
 from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings
 from app.core.db.database import Database
@@ -97,7 +97,7 @@ def _explained(dialect: Dialect, where: str, error: Exception, *, check: str = "
     fault = error.__cause__ if isinstance(error, DatabaseUnavailable) and error.__cause__ else error
     original = getattr(fault, "orig", None)
     reason = " ".join(str(original.args[-1] if original is not None and original.args else error).split())
-    return failed(check, f"{where}: {reason}", dialect.advice(fault) or "start the database, or correct DATABASE_URL")
+    return failed(check, f"{where}: {reason}", dialect.advice(fault) or START_DATABASE)
 
 
 async def _data(database: Database, where: str, settings: Settings, now: datetime) -> Finding:

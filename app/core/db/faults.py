@@ -16,6 +16,7 @@ class Fault(Enum):
     LOST = "The connection broke, so nobody knows what the server did last."
     BUSY = "The server accepts no more connections."
     NO_SCHEMA = "A table or column is missing: the migrations have not run."
+    DAMAGED = "The file is not a database, or is damaged."
     OUTAGE = "The server can't be reached or refuses the work."
     OURS = "A bug in this service; another connection would not help."
 
@@ -25,6 +26,7 @@ RETRIED: Final = (Fault.AGAIN, Fault.LOST)
 _DETAILS: Final = {
     Fault.BUSY: "The database accepts no more connections",
     Fault.NO_SCHEMA: "The database schema is not up to date; run: python -m app migrate",
+    Fault.DAMAGED: "The file is not an SQLite database, or is damaged",
 }
 
 

@@ -27,6 +27,11 @@ reading: Mapping[str, Any] = {}
 writing: Mapping[str, Any] = {"writes": True}
 
 _SCHEMA_HINTS: Final = ("no such table", "no such column", "has no column named")
+_ADVICE: Final = {
+    Fault.AGAIN: "end the program that holds the lock of the file",
+    Fault.DAMAGED: "correct DATABASE_URL, or restore the file from a backup",
+    Fault.NO_SCHEMA: "run: python -m app migrate",
+}
 
 
 def create_engine(url: URL, settings: Settings, **options: Any) -> AsyncEngine:
@@ -87,14 +92,16 @@ def fault(error: BaseException) -> Fault:
         return Fault.LOST
     if code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Fault.AGAIN
+    if code is not None and code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return Fault.DAMAGED
     if any(hint in str(error.orig) for hint in _SCHEMA_HINTS):
         return Fault.NO_SCHEMA
     return Fault.OUTAGE if isinstance(error, (OperationalError, InterfaceError, InternalError)) else Fault.OURS
 
 
-def advice(error: BaseException) -> str | None:
-    """None: SQLite's own messages say enough."""
-    return None
+def advice(error: BaseException) -> str:
+    """Advice by the class of the error."""
+    return _ADVICE.get(fault(error), "correct DATABASE_URL, or make the file and its folder writable")
 
 
 def upsert_statement(
