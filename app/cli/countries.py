@@ -17,7 +17,7 @@ from app.core.db.keys import name_key
 from app.core.errors import AppError, DatabaseUnavailable, in_one_line
 from app.core.http.formats import Format, write_table
 from app.core.http.paging import MAX_LIMIT
-from app.core.http.problems import describe_invalid
+from app.core.problems import describe_invalid
 from app.countries import crud
 from app.countries.crud import CountryNotFound
 from app.countries.schemas import CountryFilters, CountryPublic, CountrySort

@@ -19,7 +19,7 @@ from app.core.config.settings import Settings
 from app.core.errors import ValidationFailed
 from app.core.http.access import Role
 from app.core.http.middleware.head_limit import BoundedHead
-from app.core.http.problems import describe_invalid
+from app.core.problems import describe_invalid
 from app.users.crud import create_user
 from app.users.passwords import Passwords
 from app.users.schemas import UserCreate, UserPublic

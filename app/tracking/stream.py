@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from app.core.errors import DatabaseUnavailable, ValidationFailed
-from app.core.http.problems import describe_invalid
+from app.core.problems import describe_invalid
 from app.tracking.schemas import MAX_DOCUMENTS, DocumentInput
 
 MAX_LINE: Final = 131_072

@@ -434,8 +434,8 @@ async def test_since_is_inclusive_until_is_not_and_zones_count(closed):
 
 NOT_A_TIME = "must be a time, such as 2026-11-21T09:17:00Z"
 WRONG = {
-    "since=2026-01-01T12:00:00": {"since": "must have a zone, such as Z or +02:00"},
-    "until=2026-01-01": {"until": "must have a zone, such as Z or +02:00"},
+    "since=2026-01-01T12:00:00": {"since": "must be a time with a zone, such as 2026-11-21T09:17:00Z"},
+    "until=2026-01-01": {"until": "must be a time with a zone, such as 2026-11-21T09:17:00Z"},
     "since=0.5&until=1767225600": {"since": NOT_A_TIME, "until": NOT_A_TIME},
     "since=yesterday": {"since": NOT_A_TIME},
     "since=2026-01-01T12:00:00+02:00": {"since": NOT_A_TIME},

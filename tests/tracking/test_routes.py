@@ -190,7 +190,7 @@ async def test_batch_has_one_to_5000_documents(filled, data):
     too_many = await filled.post(DOCUMENTS, json={"UBID": ubid, "documents": documents})
     most = await filled.post(DOCUMENTS, json={"UBID": ubid, "documents": documents[:5000]})
 
-    assert result(none) == refused({"documents": "must have at least 1 entries"})
+    assert result(none) == refused({"documents": "must not be empty"})
     assert result(too_many) == refused({"documents": "must have at most 5000 entries"})
     told = f"Inserted 5000 document(s) for UBID '{ubid}' in table tracking.sms_documents"
     assert result(most) == (201, {"result": told})

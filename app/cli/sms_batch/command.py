@@ -18,7 +18,7 @@ from app.cli.sms_batch.messages import LARGEST_COUNT, SUFFIXES, UnusableFile, ge
 from app.cli.terminal import errors, errors_in_one_line, progress_bar, show_fields
 from app.core.config.addresses import is_http_url, without_secrets
 from app.core.errors import AppError
-from app.core.http.problems import describe_invalid
+from app.core.problems import describe_invalid
 from app.tracking.schemas import DocumentInput, TransferCreate
 
 _URL: Final = "http://127.0.0.1:8000"

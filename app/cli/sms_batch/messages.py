@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 from pydantic import ValidationError
 
 from app.core.errors import AppError, ValidationFailed, in_one_line
-from app.core.http.problems import describe_invalid
+from app.core.problems import describe_invalid
 from app.tracking.schemas import DocumentInput
 from app.tracking.stream import LineSplitter, parse_line
 

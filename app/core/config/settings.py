@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError
 from app.core.config.addresses import is_http_url, parse_chain, parse_networks, without_secrets
 from app.core.config.database_url import normalize_database_url, tls_context
 from app.core.config.sources import COUNTRY_SOURCE_NAMES, RATE_SOURCE_NAMES, RATE_URLS, RESTCOUNTRIES
+from app.core.problems import describe
 
 _SHORTEST_KEY = 16
 """Characters; a random key of this length can't be guessed, whatever the rate limits."""
@@ -234,7 +235,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _describe(problem: Any) -> str:
-    message = problem["msg"].removeprefix("Value error, ")
+    message = describe(problem)
     name = "_".join(str(part) for part in problem["loc"][:1]).upper()
     # The value itself is not shown: it may be a secret.
     return f"{name}: {message}" if name else message

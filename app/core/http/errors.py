@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.core.errors import AppError, ValidationFailed
-from app.core.http.problems import describe_problems
+from app.core.problems import describe_problems
 
 
 class ErrorBody(BaseModel):

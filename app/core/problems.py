@@ -11,7 +11,7 @@ def describe_problems(problems: Any) -> dict[str, str]:
     """Turn pydantic's list of problems into one sentence per field, for the first 100 problems."""
     found: dict[str, str] = {}
     for problem in problems[:_MOST_PROBLEMS]:
-        found.setdefault(_field(problem["loc"]), _sentence(problem))
+        found.setdefault(_field(problem["loc"]), describe(problem))
     return found
 
 
@@ -41,12 +41,13 @@ _SENTENCES: Final = {
     "int_from_float": "must be a whole number",
     "int_type": "must be a whole number",
     "int_parsing_size": "has too many digits",
-    "timezone_aware": "must have a zone, such as Z or +02:00",
+    "timezone_aware": "must be a time with a zone, such as 2026-11-21T09:17:00Z",
     "datetime_parsing": "must be a time, such as 2026-11-21T09:17:00Z",
     "date_from_datetime_parsing": "must be a day, such as 2026-11-21",
     "datetime_from_date_parsing": "must be a time, such as 2026-11-21T09:17:00Z",
     "finite_number": "must be a finite number",
     "decimal_parsing": "must be a number",
+    "float_parsing": "must be a number",
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
     "greater_than": "must be more than {gt}",
@@ -62,14 +63,19 @@ _SENTENCES: Final = {
 """By pydantic's name of a problem; for others its own sentence is used."""
 
 
-def _sentence(problem: dict[str, Any]) -> str:
-    context = problem.get("ctx", {})
+def describe(problem: Any) -> str:
+    """Turn one of pydantic's problems into a sentence without the name of the field."""
+    # Limits of floats are floats: 300.0 is shown as 300.
+    given = problem.get("ctx", {}).items()
+    context = {name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in given}
     if problem["type"] in ("enum", "literal_error"):
         return f"must be one of: {context['expected']}".replace("'", "").replace(" or ", ", ")
     if problem["type"] == "string_too_short" and context["min_length"] == 1:
         return "must not be blank"
     if problem["type"] == "too_short" and context["field_type"] == "List":
-        return f"must have at least {context['min_length']} entries"
+        return (
+            f"must have at least {context['min_length']} entries" if context["min_length"] > 1 else "must not be empty"
+        )
     if problem["type"] == "too_long" and context["field_type"] == "List":
         return f"must have at most {context['max_length']} entries"
     sentence = _SENTENCES.get(problem["type"])
