@@ -15,7 +15,7 @@ from app.core.db.database import Database
 from app.core.db.dialects import dialect_for
 from app.core.db.faults import Fault
 from app.core.db.lease import Lease, acquire, held, release
-from app.core.db.migrations import EARLIER_FIRST, find_revision, is_too_old
+from app.core.db.migrations import find_revision, why_not_migrated
 from app.core.errors import DatabaseUnavailable
 from app.core.telemetry.log import configure_logging
 from app.models import metadata
@@ -38,12 +38,12 @@ def run_migrations(connection: Connection) -> None:
     """Run what the alembic command asks for, each revision in a transaction of its own.
 
     Raises:
-        CommandError: The database is older than the first revision.
+        CommandError: The database is older than the first revision, or newer than the last.
     """
     with connection.begin():  # Alembic commits nothing in a transaction that it finds open
         revision = find_revision(connection)
-    if is_too_old(revision):
-        raise CommandError(f"the database is at revision {revision}, too old for this version; {EARLIER_FIRST}")
+    if problem := why_not_migrated(revision):
+        raise CommandError(problem)
     context.configure(
         connection=connection,
         target_metadata=metadata,

@@ -14,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.cli import terminal
 from app.cli.terminal import JsonOption, errors, examples
 from app.core.db.keys import name_key
+from app.core.db.migrations import current_revision, why_not_migrated
 from app.core.errors import AppError, DatabaseUnavailable, in_one_line
 from app.core.http.formats import Format, write_table
 from app.core.http.paging import MAX_LIMIT
@@ -161,13 +162,17 @@ def _read(query: Callable[[AsyncSession], Awaitable[T]]) -> T:
     settings = terminal.read_settings_without_log()
 
     async def read() -> T:
-        try:
-            async with terminal.open_database(settings) as database, database.reading() as session:
-                return await query(session)
-        except DatabaseUnavailable as error:
-            if "run: " not in str(error.details):
-                error.details = f"{error.details}; python -m app doctor says why"
-            raise
+        async with terminal.open_database(settings) as database:
+            try:
+                async with database.reading() as session:
+                    return await query(session)
+            except DatabaseUnavailable as error:
+                if "run: " not in str(error.details):
+                    error.details = f"{error.details}; python -m app doctor says why"
+                    raise
+                async with database.reading() as session:
+                    error.details = why_not_migrated(await current_revision(session)) or error.details
+                raise
 
     return terminal.run(read())
 

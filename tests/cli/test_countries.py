@@ -5,11 +5,14 @@ import errno
 import os
 import shutil
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.core.db.migrations import EARLIER_FIRST
 from app.refresh.schemas import RefreshResult
 from tests.conftest import COUNTRIES, Client
 from tests.support.command import ROOT, run, start
@@ -128,6 +131,16 @@ async def test_unusable_database_is_one_line(tmp_path: Path):
     reason = "The database can't be reached or refused the work; python -m app doctor says why"
     assert new == (1, "", f"Database unavailable: {stale}\n")
     assert away == (1, "", f"Database unavailable: {reason}\n")
+
+
+async def test_schema_that_only_an_earlier_version_can_migrate_is_explained(tmp_path: Path):
+    with closing(sqlite3.connect(tmp_path / "old.db")) as connection:
+        connection.execute("CREATE TABLE alembic_version AS SELECT '0009' AS version_num")
+
+    result = await run("countries", "list", DATABASE_URL=f"sqlite:///{tmp_path}/old.db")
+
+    advice = f"the database is at revision 0009, too old for this version; {EARLIER_FIRST}"
+    assert result == (1, "", f"Database unavailable: {advice}\n")
 
 
 async def test_file_that_is_not_a_database_is_one_line(tmp_path: Path):

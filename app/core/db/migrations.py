@@ -65,6 +65,16 @@ def is_too_old(revision: str | None) -> bool:
     return revision is not None and revision < _revisions()[0]
 
 
+def why_not_migrated(revision: str | None) -> str | None:
+    """Why this version of the service can't migrate a database at this revision; None if it can."""
+    if is_too_old(revision):
+        return f"the database is at revision {revision}, too old for this version; {EARLIER_FIRST}"
+    if revision is not None and revision > head_revision():
+        newer = f"newer than this version of the service ({head_revision()})"
+        return f"the database is at revision {revision}, {newer}; run the newer version"
+    return None
+
+
 async def current_revision(session: AsyncSession) -> str | None:
     """The revision of the database; None where no migration ever ran."""
     return await (await session.connection()).run_sync(find_revision)

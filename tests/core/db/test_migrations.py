@@ -112,16 +112,22 @@ async def test_revision_that_stopped_half_way_can_be_run_again(empty_url, tmp_pa
     assert await look(empty_url, added) == ["anthem", "motto", "ix_country_motto"]
 
 
-async def test_database_of_an_unreleased_revision_is_refused_and_left_alone(empty_url):
+@pytest.mark.parametrize(
+    ("revision", "message"),
+    [
+        ("0017", "at revision 0017, too old for this version; run the migrations of an earlier version"),
+        ("9999", "at revision 9999, newer than this version of the service .*; run the newer version"),
+    ],
+)
+async def test_database_of_an_unknown_revision_is_refused_and_left_alone(empty_url, revision, message):
     migrate_in_thread(empty_url)
-    await look(
-        empty_url, lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '0017'"))
-    )
+    statement = text(f"UPDATE alembic_version SET version_num = '{revision}'")
+    await look(empty_url, lambda connection: connection.execute(statement))
 
-    with pytest.raises(CommandError, match="at revision 0017, too old for this version; run the migrations of an"):
+    with pytest.raises(CommandError, match=message):
         migrate_in_thread(empty_url)
 
-    assert await look(empty_url, find_revision) == "0017"
+    assert await look(empty_url, find_revision) == revision
 
 
 @pytest.mark.slow("sqlite")
