@@ -1,4 +1,4 @@
-"""All tables, as they were when revisions began to be kept; earlier ones are folded into this one."""
+"""All tables."""
 
 from typing import Any
 

@@ -110,10 +110,16 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> LogLi
         logging.getLogger(name).propagate = True
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("alembic.runtime.migration").addFilter(_is_upgrade)
     # stamina warns at each retry; the outcome is logged by the caller.
     logging.getLogger("stamina").setLevel(logging.ERROR)
     logging.getLogger("uvicorn.access").disabled = True  # replaced by our request log
     return lines
+
+
+def _is_upgrade(record: logging.LogRecord) -> bool:
+    """Whether Alembic reports a step of the migration, or a problem; its other lines only describe its settings."""
+    return record.levelno > logging.INFO or record.getMessage().startswith("Running ")
 
 
 def has_colour(settings: Settings, lines: LogLines) -> bool:

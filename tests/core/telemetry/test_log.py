@@ -301,6 +301,15 @@ def test_lines_of_libraries_have_the_same_format_and_level():
     assert line["exception"].endswith("ValueError: odd\n")
 
 
+def test_migrations_log_their_steps_only():
+    log = Log()
+
+    for line in ("Context impl SQLiteImpl.", "Will assume transactional DDL.", "Running upgrade  -> 0018, All tables."):
+        logging.getLogger("alembic.runtime.migration").info(line)
+
+    assert log.messages == ["Running upgrade  -> 0018, All tables."]
+
+
 def test_http_clients_and_uvicorn_do_not_log_urls():
     log = Log()
 
