@@ -21,10 +21,10 @@ from app.sources.ecb_file import SUFFIXES, UnusableFile, check_history, read_his
 
 def _file(value: Path) -> Path:
     # A regular file, because it is read more than once.
-    if value.suffix.lower() not in SUFFIXES:
-        raise typer.BadParameter(f"must be a file whose name ends in {' or '.join(SUFFIXES)}")
     if not value.is_file():
         raise typer.BadParameter("there is no such file")
+    if value.suffix.lower() not in SUFFIXES:
+        raise typer.BadParameter(f"must be a file whose name ends in {' or '.join(SUFFIXES)}")
     return value
 
 

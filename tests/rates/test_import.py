@@ -266,7 +266,7 @@ async def test_archive_that_has_no_history_is_refused(content, told, tmp_path):
 
 
 async def test_file_of_another_kind_is_a_wrong_option(tmp_path):
-    missing = await run(tmp_path / "hist.csv", "sqlite://")
+    missing = await run(tmp_path / "hist.xlsx", "sqlite://")
     other = await run(write(tmp_path / "hist.txt", [EDITED]), "sqlite://")
 
     assert (missing.code, missing.out, other.code, other.out) == (2, "", 2, "")

@@ -181,7 +181,7 @@ async def test_unusable_file_is_one_line_before_anything_is_sent(name, content, 
 
     assert (result.exit_code, result.stdout) == (1, "")
     what = "file" if told.startswith(name) else "batch"
-    assert result.stderr == f"UBID {UBID}\nUnusable {what}: {told}\n"
+    assert result.stderr == f"Unusable {what}: {told}\n"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,8 @@ async def test_unusable_file_is_one_line_before_anything_is_sent(name, content, 
         ([], "give either --count or --file"),
         (["--count", "1", "--resume"], "--resume needs the --ubid of the run that was interrupted"),
         (["--count", "1", "--url", "127.0.0.1:8000"], "must be an http:// or https:// URL"),
-        (["--file", "messages.txt"], "must be a file whose name ends in .ndjson, .jsonl, .csv"),
+        (["--file", "gone.csv"], "there is no such file"),
+        (["--file", __file__], "must be a file whose name ends in .ndjson, .jsonl, .csv"),
         (["--count", "1", "--api-key", "two words"], "must be ASCII letters, digits and punctuation, without spaces"),
         (["--count", "1", "--in-flight", "17"], "17 is not in the range 1<=x<=16"),
     ],

@@ -45,7 +45,11 @@ def _key(value: str | None) -> str | None:
 
 def _file(value: Path | None) -> Path | None:
     # A regular file, because it is read twice.
-    if value is not None and (value.suffix.lower() not in SUFFIXES or not value.is_file()):
+    if value is None:
+        return None
+    if not value.is_file():
+        raise typer.BadParameter("there is no such file")
+    if value.suffix.lower() not in SUFFIXES:
         raise typer.BadParameter(f"must be a file whose name ends in {', '.join(SUFFIXES)}")
     return value
 
@@ -84,7 +88,6 @@ def sms_batch(
     batch_id = str(ubid or uuid4())
     source = ["--file", str(file)] if file else ["--count", str(count)]
     tally = Tally()
-    errors.print(f"UBID {batch_id}", soft_wrap=True)
 
     def hint(error: AppError | None) -> str:
         may_resume = error is None or (isinstance(error, NotStored) and error.can_resume and tally.has_begun)
@@ -97,6 +100,7 @@ def sms_batch(
     with errors_in_one_line(hint):
         documents, sms = _add_up(file) if file else (count or 0, count or 0)
         transfer = _transfer(batch_id, documents, sms, name or (file.name if file else "generated"))
+        errors.print(f"UBID {batch_id}", soft_wrap=True)
         started = time.monotonic()
         client = BatchClient(url, api_key, in_flight=in_flight, patience=patience)
         messages = read_messages(file) if file else generate_messages(documents)
