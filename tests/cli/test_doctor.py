@@ -15,7 +15,7 @@ from app.cli.doctor.findings import Finding, Verdict
 from app.cli.doctor.storage import judge_data
 from app.core.db.migrations import head_revision
 from app.countries.schemas import SourcesPublic, StatusPublic
-from tests.conftest import COUNTRIES, RATES, START, Client
+from tests.conftest import COUNTRIES, RATES, START, Client, make_settings
 from tests.support import payloads
 from tests.support.command import BUNDLED, Run, run
 from tests.support.mariadb import PrivateMariaDB, free_port
@@ -253,4 +253,25 @@ def test_age_of_data_is_judged_by_its_schedule(age: timedelta, interval: float, 
         rates_date=START.date(),
     )
 
-    assert judge_data(stored, START + age, interval).verdict is verdict
+    assert judge_data(stored, START + age, make_settings(refresh_interval_minutes=interval)).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("sources", "advice"),
+    [
+        ("bundled", "put a live source into RATE_SOURCES"),
+        ("frankfurter bundled", "run: python -m app refresh, from a source with newer rates"),
+    ],
+)
+def test_old_rates_get_advice_that_fits_the_sources(sources: str, advice: str):
+    stored = StatusPublic(
+        total_countries=250,
+        last_refreshed_at=START,
+        sources=SourcesPublic(countries="bundled", rates="bundled"),
+        rates_date=START.date() - timedelta(days=62),
+    )
+
+    finding = judge_data(stored, START, make_settings(rate_sources=sources))
+
+    assert (finding.verdict, finding.advice) == (Verdict.WARN, advice)
+    assert finding.says.endswith(f"rates of {stored.rates_date} from bundled, 62 days old")

@@ -16,6 +16,7 @@ from app.cli.doctor.findings import Finding, Verdict, failed, ok, warn, worst
 from app.cli.terminal import START_DATABASE, open_database
 from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings
+from app.core.config.sources import BUNDLED
 from app.core.db.database import Database
 from app.core.db.dialects import Dialect, dialect_for
 from app.core.db.lease import LeaseRow
@@ -108,7 +109,7 @@ async def _data(database: Database, where: str, settings: Settings, now: datetim
         return warn("data", "nothing is stored yet", _REFRESH)
     except (AppError, SQLAlchemyError) as error:
         return _explained(database.dialect, where, error, check="data")
-    return judge_data(status, now, settings.refresh_interval_minutes)
+    return judge_data(status, now, settings)
 
 
 async def _read_stored(database: Database, settings: Settings) -> StoredData:
@@ -120,19 +121,22 @@ async def _read_stored(database: Database, settings: Settings) -> StoredData:
         return StoredData()
 
 
-def judge_data(status: StatusPublic, now: datetime, refresh_interval_minutes: float) -> Finding:
-    """Whether the stored data is as fresh as the schedule promises; an interval of 0 means no schedule."""
+def judge_data(status: StatusPublic, now: datetime, settings: Settings) -> Finding:
+    """Whether the stored data is as fresh as the settings promise."""
     age, rates_age = now - status.last_refreshed_at, now.date() - status.rates_date
     says = (
         f"{status.total_countries} countries from {status.sources.countries}, refreshed {_shown(age)} ago; "
         f"rates of {status.rates_date} from {status.sources.rates}"
     )
-    if refresh_interval_minutes and age > 2 * timedelta(minutes=refresh_interval_minutes):
+    interval = timedelta(minutes=settings.refresh_interval_minutes)  # 0 schedules no refresh
+    if interval and age > 2 * interval:
         return warn("data", says, "scheduled refreshes fail, or the service is not running; see its log")
-    if not refresh_interval_minutes and age > _OLD_DATA:
+    if not interval and age > _OLD_DATA:
         return warn("data", says, f"{_REFRESH}, or set REFRESH_INTERVAL_MINUTES")
     if rates_age > _OLD_RATES:
-        return warn("data", f"{says}, {rates_age.days} days ago", f"{_REFRESH}, from a source with newer rates")
+        is_offline = settings.rate_sources == (BUNDLED,)
+        advice = "put a live source into RATE_SOURCES" if is_offline else f"{_REFRESH}, from a source with newer rates"
+        return warn("data", f"{says}, {rates_age.days} days old", advice)
     return ok("data", says)
 
 
