@@ -204,7 +204,8 @@ class Settings(BaseSettings):
         """Every setting as text, with secrets and the credentials in URLs hidden."""
         shown = {name: _shown(value) for name, value in self}
         url = normalize_database_url(self.database_url.get_secret_value())
-        return {**shown, "database_url": url.render_as_string(hide_password=True)}
+        storage = without_secrets(self.rate_limit_storage.get_secret_value())
+        return {**shown, "database_url": url.render_as_string(hide_password=True), "rate_limit_storage": storage}
 
     @property
     def rate_limits(self) -> dict[str, str]:

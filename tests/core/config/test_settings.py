@@ -162,6 +162,7 @@ def test_show_config_masks_every_secret(tmp_path):
         DATABASE_URL=f"mysql://user:{HUSH}3@db.example/name",
         COUNTRY_SOURCES=f"https://user:{HUSH}4@a.example/list?key={HUSH}5#{HUSH}6 bundled",
         RESTCOUNTRIES_URL=f"https://user:{HUSH}7@b.example/v5?key={HUSH}8",
+        RATE_LIMIT_STORAGE=f"redis://user:{HUSH}9@store.example:6379/0",
     )
 
     shown = dict(line.split(maxsplit=1) for line in run.stdout.splitlines() if len(line.split()) > 1)
@@ -169,6 +170,7 @@ def test_show_config_masks_every_secret(tmp_path):
     assert HUSH not in run.stdout + run.stderr
     assert shown["DATABASE_URL"].strip() == "mysql+aiomysql://user:***@db.example/name?charset=utf8mb4"
     assert shown["COUNTRY_SOURCES"].strip() == "https://a.example/list bundled"
+    assert shown["RATE_LIMIT_STORAGE"].strip() == "redis://store.example:6379/0"
     assert shown["RESTCOUNTRIES_URL"].strip() == "https://b.example/v5"
     assert shown["ADMIN_API_KEY"].strip() == shown["RESTCOUNTRIES_API_KEY"].strip() == "**********"
     assert {name.upper() for name in Settings.model_fields} <= {line.split()[0] for line in run.stdout.splitlines()}
