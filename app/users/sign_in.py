@@ -27,7 +27,7 @@ class WrongCredentials(Unauthorized):
     """No active account has this e-mail address and password."""
 
     def __init__(self) -> None:
-        super().__init__("Wrong e-mail address or password", headers=CHALLENGE)
+        super().__init__("Wrong email address or password", headers=CHALLENGE)
 
 
 class TokenNotFound(AppError):

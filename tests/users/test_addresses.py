@@ -111,7 +111,7 @@ async def test_change_of_an_address_is_made_if_a_tag_of_if_match_is_current(clie
 
     for method, body in (("PUT", RIDGE), ("DELETE", None)):
         refused = await client.request(method, paths[0], json=body, headers={"If-Match": stale})
-        details = {"If-Match": f"the answer now has the tag {fresh}"}
+        details = {"If-Match": f"has changed since you read it; its ETag is now {fresh}"}
         assert (refused.status_code, refused.json()) == (412, {"error": "Precondition failed", "details": details})
     assert await stored(client) == before
 

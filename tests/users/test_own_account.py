@@ -91,7 +91,7 @@ async def test_admin_changes_all_accounts(closed):
 async def test_operator_has_no_account(closed):
     for method, path in (("GET", "/users/me"), ("GET", "/users/me/api-keys"), ("POST", "/users/me/api-keys")):
         answer = await closed.request(method, path, headers=OPERATOR)
-        details = "Requires any signed-in account; you are ADMIN_API_KEY (admin)"
+        details = "This needs an account, and ADMIN_API_KEY has none: sign in, or use an account's API key"
         assert (answer.status_code, answer.json()) == (403, {"error": "Forbidden", "details": details})
 
 

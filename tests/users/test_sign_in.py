@@ -16,7 +16,7 @@ from tests.users.accounts import ADA, PASSWORD, create, rows, sign_in, stored
 
 FORM = "application/x-www-form-urlencoded"
 NEW_PASSWORD = "another long one"
-WRONG = {"error": "Unauthorized", "details": "Wrong e-mail address or password"}
+WRONG = {"error": "Unauthorized", "details": "Wrong email address or password"}
 UNAUTHORIZED = {
     "error": "Unauthorized",
     "details": "This request needs a valid key in the header X-API-Key, or a valid token in Authorization: Bearer",
@@ -110,7 +110,7 @@ async def test_refused_sign_in_does_not_say_why(watched, hasher):
         assert headers == {
             "cache-control": "no-store",
             "www-authenticate": 'Bearer realm="countries"',
-            "content-length": "69",
+            "content-length": "68",
             "content-type": "application/json",
             "access-control-allow-origin": "*",
             "access-control-expose-headers": answers[0].headers["access-control-expose-headers"],

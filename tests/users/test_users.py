@@ -198,7 +198,10 @@ async def test_change_with_a_stale_tag_is_refused_and_changes_nothing(client):
             await client.request(method, path, json=body, headers={"If-Match": condition})
             for method, body in (("PUT", REPLACEMENT), ("PATCH", {"password": "another long one"}), ("DELETE", None))
         ]
-        refused = {"error": "Precondition failed", "details": {"If-Match": f"the answer now has the tag {tag}"}}
+        refused = {
+            "error": "Precondition failed",
+            "details": {"If-Match": f"has changed since you read it; its ETag is now {tag}"},
+        }
         assert [(answer.status_code, answer.json()) for answer in answers] == [(412, refused)] * 3, condition
     assert await stored(client) == before
 

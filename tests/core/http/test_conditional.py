@@ -103,7 +103,7 @@ async def test_if_match_compares_strongly_and_goes_first(loaded, condition):
     assert response.status_code == MATCHES[condition]
     assert with_both.status_code == (304 if MATCHES[condition] == 200 else 412)
     if response.status_code == 412:
-        details = {"If-Match": f"the answer now has the tag {tag}"}
+        details = {"If-Match": f"has changed since you read it; its ETag is now {tag}"}
         assert response.json() == {"error": "Precondition failed", "details": details}
         assert response.headers["Cache-Control"] == "no-store"
 

@@ -42,7 +42,7 @@ def require_match(wanted: bytes | None, tag: bytes) -> None:
         PreconditionFailed: It names other tags.
     """
     if wanted is not None and not _names(wanted, tag, weakly=False):
-        raise PreconditionFailed({"If-Match": f"the answer now has the tag {tag.decode()}"})
+        raise PreconditionFailed({"If-Match": f"has changed since you read it; its ETag is now {tag.decode()}"})
 
 
 def _names(value: bytes, tag: bytes, *, weakly: bool) -> bool:

@@ -94,7 +94,11 @@ def _check(principal: Principal, rule: Rule, parameters: Mapping[str, str]) -> N
         case Rule.ACCOUNT:
             if principal is ANYBODY:
                 raise _unauthorized()
-            is_allowed = principal.user_id is not None
+            if principal.user_id is None:
+                raise Forbidden(
+                    f"This needs an account, and {principal.name} has none: sign in, or use an account's API key"
+                )
+            return
         case _:
             role = Role.EDITOR if rule is Rule.EDITOR_IN_PRODUCTION else Role(rule.value)
             needed, is_allowed = f"role {role}", principal.role.includes(role)
