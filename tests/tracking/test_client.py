@@ -2,28 +2,24 @@
 
 import asyncio
 import json
-import os
 import re
 import shutil
 import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 import stamina
-from typer.testing import CliRunner
 
-from app.cli.app import cli
 from app.cli.sms_batch.client import BatchClient, NotStored, Tally, as_json, sub_batches
 from app.cli.sms_batch.messages import generate_messages
 from app.tracking.schemas import DocumentInput, TransferCreate
+from tests.support import command
 from tests.support.mariadb import free_port
-from tests.support.service import ROOT, ServiceProcess
+from tests.support.service import ServiceProcess
 from tests.support.upstream import document, hang, in_turn, status, truncated
 
 KEY = "key-of-the-operator"
@@ -33,36 +29,8 @@ DOCUMENTS, TRANSFERS = "/tracking/sms_documents/", "/tracking/sms_transfers/"
 TRANSFER = f"{TRANSFERS}{UBID}/"
 
 
-class Run(NamedTuple):
-    code: int | None
-    out: str
-    err: str
-
-
-async def start(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app", "sms-batch", *arguments),
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SMS_API_KEY": KEY},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
-async def run(folder: Path, *arguments: str) -> Run:
-    return await finished(await start(folder, *arguments))
-
-
-async def run_in_thread(*arguments: str, key: str = KEY) -> Run:
-    """The same without a process of its own, which takes a second to start."""
-    call = partial(CliRunner().invoke, cli, ["sms-batch", *arguments], env={"SMS_API_KEY": key})
-    result = await asyncio.to_thread(call)
-    return Run(result.exit_code, result.stdout, result.stderr)
-
-
-async def finished(process: asyncio.subprocess.Process) -> Run:
-    out, err = await process.communicate()
-    return Run(process.returncode, out.decode(), err.decode())
+async def run(*arguments: str, key: str = KEY) -> command.Run:
+    return await command.run("sms-batch", *arguments, SMS_API_KEY=key, COLUMNS="200")
 
 
 @pytest.fixture(autouse=True)
@@ -91,8 +59,7 @@ async def read(service: ServiceProcess, path: str) -> Any:
 
 
 async def stored(service: ServiceProcess, ubid: str) -> int:
-    states: dict[str, int] = (await read(service, f"sms_transfers/{ubid}")).get("states", {})
-    return sum(states.values())
+    return sum((await read(service, f"sms_transfers/{ubid}")).get("states", {}).values())
 
 
 def table(out: str) -> dict[str, str]:
@@ -100,8 +67,9 @@ def table(out: str) -> dict[str, str]:
 
 
 def announced(documents: int, ubid: str = UBID) -> TransferCreate:
-    names = {"fileName": "generated", "origName": "generated"}
-    return TransferCreate(UBID=ubid, SMScount=documents, documents=documents, **names)
+    return TransferCreate(
+        UBID=ubid, SMScount=documents, documents=documents, fileName="generated", origName="generated"
+    )
 
 
 def known(count: int, *, documents: int) -> dict[str, Any]:
@@ -114,7 +82,7 @@ def known(count: int, *, documents: int) -> dict[str, Any]:
 @pytest.mark.slow
 async def test_generated_messages_are_all_stored(database_url, tmp_path):
     async with ServiceProcess(tmp_path, database_url=database_url, admin_api_key=KEY) as service:
-        result = await run(tmp_path, "--count", "12345", "--url", service.url)
+        result = await run("--count", "12345", "--url", service.url)
 
         shown = table(result.out)
         ubid = shown["UBID"]
@@ -141,19 +109,17 @@ async def test_both_kinds_of_file_are_stored_alike(started, tmp_path):
     (tmp_path / "messages.csv").write_text(f"uniqueId,to,SMScount,text\r\n{rows}", encoding="utf-8-sig")
 
     results = [
-        await run_in_thread("--file", str(tmp_path / "messages.ndjson"), "--url", started.url),
-        await run_in_thread("--file", str(tmp_path / "messages.csv"), "--url", started.url, "--name", "November"),
+        await run("--file", str(tmp_path / "messages.ndjson"), "--url", started.url),
+        await run("--file", str(tmp_path / "messages.csv"), "--url", started.url, "--name", "November"),
     ]
 
-    found = []
     for result, name in zip(results, ("messages.ndjson", "November"), strict=True):
         assert result.code == 0, result.err
         ubid = table(result.out)["UBID"]
         transfer = await read(started, f"sms_transfers/{ubid}")
         assert (transfer["documents"], transfer["SMScount"]) == (2, 3)
         assert (transfer["fileName"], transfer["origName"]) == (name, name)
-        found.append(await read(started, f"sms_documents/{ubid}/items"))
-    for items in found:
+        items = await read(started, f"sms_documents/{ubid}/items")
         assert [{name: item[name] for name in ("uniqueId", "SMScount", "data")} for item in items] == lines
 
 
@@ -177,11 +143,11 @@ async def test_both_kinds_of_file_are_stored_alike(started, tmp_path):
 async def test_unusable_file_is_one_line_before_anything_is_sent(name, content, told, tmp_path):
     (tmp_path / name).write_bytes(content.encode(errors="surrogateescape"))
 
-    result = CliRunner().invoke(cli, ["sms-batch", "--file", str(tmp_path / name), "--ubid", UBID])
+    result = await run("--file", str(tmp_path / name), "--ubid", UBID)
 
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.code, result.out) == (1, "")
     what = "file" if told.startswith(name) else "batch"
-    assert result.stderr == f"Unusable {what}: {told}\n"
+    assert result.err == f"Unusable {what}: {told}\n"
 
 
 @pytest.mark.parametrize(
@@ -196,18 +162,18 @@ async def test_unusable_file_is_one_line_before_anything_is_sent(name, content, 
         (["--count", "1", "--in-flight", "17"], "17 is not in the range 1<=x<=16"),
     ],
 )
-def test_wrong_options_are_refused(arguments, told):
-    result = CliRunner().invoke(cli, ["sms-batch", *arguments], env={"COLUMNS": "200"})
+async def test_wrong_options_are_refused(arguments, told):
+    result = await run(*arguments)
 
-    assert result.exit_code == 2
-    assert told in result.stderr
-    assert "two words" not in result.stderr
+    assert result.code == 2
+    assert told in result.err
+    assert "two words" not in result.err
 
 
 async def test_wrong_key_and_absent_service_end_in_one_line(started):
     absent = f"http://127.0.0.1:{free_port()}"
-    refused = await run_in_thread("--count", "10", "--ubid", UBID, "--url", started.url, key="not-the-key")
-    alone = await run_in_thread("--count", "10", "--ubid", UBID, "--url", absent, "--patience", "0")
+    refused = await run("--count", "10", "--ubid", UBID, "--url", started.url, key="not-the-key")
+    alone = await run("--count", "10", "--ubid", UBID, "--url", absent, "--patience", "0")
 
     assert (refused.code, refused.out) == (alone.code, alone.out) == (1, "")
     why = "the service answered 401: Unauthorized: This request needs a valid key in the header X-API-Key, "
@@ -220,22 +186,22 @@ async def test_wrong_key_and_absent_service_end_in_one_line(started):
 async def test_interrupted_run_says_how_to_go_on_and_ends_with_all(started, tmp_path):
     count, ubid = 25_000, str(uuid4())
     options = ("--count", str(count), "--ubid", ubid, "--url", started.url)
-    process = await start(tmp_path, *options, "--in-flight", "1")
+    process = await command.start(tmp_path, "sms-batch", *options, "--in-flight", "1", SMS_API_KEY=KEY)
     while not await stored(started, ubid):
         await asyncio.sleep(0.01)
     started.process.send_signal(signal.SIGSTOP)  # so that the run can't end before the signal comes
     process.send_signal(signal.SIGINT)
-    interrupted = await finished(process)
+    out, err = await process.communicate()
     started.process.send_signal(signal.SIGCONT)
     before = await stored(started, ubid)
-    resumed = await run(tmp_path, *options, "--resume")
+    resumed = await run(*options, "--resume")
     after_all = await stored(started, ubid)
 
-    assert (interrupted.code, interrupted.out) == (130, ""), interrupted.err
+    assert (process.returncode, out) == (130, b""), err
     assert re.fullmatch(
         f"UBID {ubid}\nInterrupted\n[0-9]+ document\\(s\\) stored. Resume with: "
         f"python -m app sms-batch --count {count} --ubid {ubid} --resume --url {started.url}\n",
-        interrupted.err,
+        err.decode(),
     )
     assert 0 < before < count
     assert (resumed.code, after_all) == (0, count), resumed.err
@@ -264,7 +230,7 @@ async def test_busy_service_is_asked_again_when_it_wants(upstream):
     upstream.answers[DOCUMENTS] = in_turn(
         truncated({"result": "Inserted"}), status(429, Retry_After="0"), status(502, Retry_After="0"), document({})
     )
-    upstream.answers[TRANSFER] = in_turn(document(known(0, documents=6000)), document(known(6000, documents=6000)))
+    upstream.answers[TRANSFER] = in_turn(*(document(known(n, documents=6000)) for n in (0, 6000)))
     tally = Tally()
 
     async with BatchClient(upstream.url(""), None, in_flight=1) as client:
@@ -276,7 +242,6 @@ async def test_busy_service_is_asked_again_when_it_wants(upstream):
 
 
 async def failure(upstream: Any, count: int, *, resume: bool = False) -> str:
-    """Why generated messages were not stored."""
     async with BatchClient(upstream.url(""), None) as client:
         with pytest.raises(NotStored) as failed:
             await client.store(announced(count), generate_messages(count), Tally(), resume=resume)
@@ -300,9 +265,7 @@ async def test_refused_sub_batch_ends_all_others_at_once(upstream):
 
 
 async def test_resumed_run_leaves_out_what_is_certainly_there(upstream):
-    upstream.answers[TRANSFER] = in_turn(
-        document(known(100_000, documents=100_500)), document(known(100_500, documents=100_500))
-    )
+    upstream.answers[TRANSFER] = in_turn(*(document(known(n, documents=100_500)) for n in (100_000, 100_500)))
     upstream.answers[DOCUMENTS] = document({})
     tally = Tally()
 
