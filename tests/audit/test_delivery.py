@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from sqlite3 import SQLITE_BUSY
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
@@ -26,11 +27,11 @@ from tests.conftest import make_settings, opened_database, serving
 from tests.support.service import ServiceProcess
 from tests.support.statements import recorded
 from tests.support.upstream import hang, status
+from tests.users.accounts import ADA
 
 PATH = "/hook-with-a-secret"
 URL = f"http://hook.test{PATH}"
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
-ADA = {"fname": "Ada", "lname": "M", "email": "ada@example.com", "password": "correct horse battery"}
 
 
 class Hook(httpx.MockTransport):
@@ -103,10 +104,6 @@ async def change(url: str, table: Any, **values: Any) -> None:
         await database.transaction(write)
 
 
-async def end_lease(url: str) -> None:
-    await change(url, LeaseRow, expires_at=LONG_AGO)
-
-
 async def until(condition) -> None:
     async with asyncio.timeout(30):
         while not condition():
@@ -125,13 +122,12 @@ async def test_line_with_the_id_of_the_request_is_there_with_its_response(settin
         user = await client.post("/users", json=ADA, headers={"X-Request-ID": "r-1"})
         lines = [line for line in log.getvalue().splitlines() if "[AUDIT]" in line]
 
-    message = f"[AUDIT] CREATE_USER | User {user.json()['id']} created"
+    message, (line,) = f"[AUDIT] CREATE_USER | User {user.json()['id']} created", lines
     if log_format == "json":
-        (fields,) = map(json.loads, lines)
         expected = {"level": "INFO", "logger": "app.audit.record", "message": message, "request_id": "r-1"}
-        assert fields == {"time": fields["time"], **expected}
+        assert json.loads(line) == {"time": json.loads(line)["time"], **expected}
     else:
-        assert [line.split(" | ", 1)[1] for line in lines] == [f"INFO    | r-1 | {message}"]
+        assert line.split(" | ", 1)[1] == f"INFO    | r-1 | {message}"
 
 
 BUSY = Exception(1213, "Deadlock found")  # MySQL's number, and SQLite's
@@ -251,23 +247,16 @@ async def test_two_processes_send_each_entry_once(database_url, database, hook, 
 
 async def test_lease_of_another_process_is_waited_for_also_at_a_stop(database_url, database, hook, sender, monkeypatch):
     """Both may be stopping, and the other may have looked before our entry came."""
-    refusals: list[None] = []
-
-    async def acquire_and_note(database: Database, name: str) -> Any:
-        if (lease := await acquire(database, name)) is None:
-            refusals.append(None)
-        return lease
-
-    monkeypatch.setattr(delivery, "acquire", acquire_and_note)
-    monkeypatch.setattr(AuditDelivery, "_run", never)
+    monkeypatch.setattr(delivery, "acquire", tried := AsyncMock(wraps=acquire))
+    monkeypatch.setattr(AuditDelivery, "_run", lambda _: asyncio.Event().wait())
     await add(database, "1")
     assert await acquire(database, WEBHOOK_LEASE, seconds=3600)
     assert await sender.take_turn() is None
     sender.start()
     closing = asyncio.create_task(sender.close())
-    await until(lambda: len(refusals) == 3)
+    await until(lambda: tried.await_count > 3)
     assert hook.sent == []
-    await end_lease(database_url)
+    await change(database_url, LeaseRow, expires_at=LONG_AGO)
     await closing
 
     assert hook.sent == ["1"]
@@ -301,11 +290,8 @@ async def test_unexpected_error_keeps_no_lease_and_shows_no_secret(database, hoo
 
 async def test_process_that_lost_its_lease_stops_where_it_is(database_url, database, hook, sender):
     """It was suspended, say; the process that has the lease now sends its last entry again."""
-
-    async def lose_lease() -> None:
-        await change(database_url, LeaseRow, holder="another", fence=LeaseRow.fence + 1, expires_at=LONG_AGO)
-
-    hook.answers = [lose_lease]
+    lost = {"holder": "another", "fence": LeaseRow.fence + 1, "expires_at": LONG_AGO}
+    hook.answers = [partial(change, database_url, LeaseRow, **lost)]
     await add(database, "1", "2")
     with pytest.raises(LeaseLost):
         await sender.take_turn()
@@ -323,24 +309,19 @@ async def test_turn_without_entries_is_one_query(database, sender):
 
 @pytest.mark.engines("sqlite")  # the engine makes no difference
 async def test_delivery_does_not_spin_while_the_database_is_down(database, hook, sender, log, monkeypatch):
-    turns: list[None] = []
-
-    async def fail(_: AuditDelivery) -> Any:
-        turns.append(None)
-        raise DatabaseUnavailable("The database can't be reached or refused the work")
-
+    take_turn = AsyncMock(side_effect=DatabaseUnavailable("The database can't be reached or refused the work"))
     monkeypatch.setattr(delivery, "FAILED_SECONDS", 60)
     with monkeypatch.context() as patch:
-        patch.setattr(AuditDelivery, "take_turn", fail)
+        patch.setattr(AuditDelivery, "take_turn", take_turn)
         sender.start()
-        await until(lambda: turns)
+        await until(lambda: take_turn.called)
         for _ in range(20):
             database.audited.set()
             await asyncio.sleep(0.001)
     await add(database, "1")
     await sender.close()
 
-    assert len(turns) == 1
+    assert take_turn.await_count == 1
     assert "Audit entries are waiting for delivery: The database can't be reached" in log.getvalue()
     assert hook.sent == ["1"]
 
@@ -360,10 +341,6 @@ async def test_frozen_database_holds_delivery_up_and_no_longer(database, hook, s
     await sender.close()
 
     assert hook.sent == ["1"]
-
-
-async def never(_: AuditDelivery) -> None:
-    await asyncio.Event().wait()
 
 
 async def test_stop_waits_for_a_call_of_the_webhook_and_does_not_repeat_it(database, hook, sender):
@@ -433,7 +410,7 @@ async def test_process_that_ends_loses_no_entry(tmp_path, database_url, upstream
         await asyncio.to_thread(process.process.wait, 30)
     assert upstream.hits[PATH] == 1
 
-    await end_lease(database_url)
+    await change(database_url, LeaseRow, expires_at=LONG_AGO)
     upstream.answers[PATH] = status(204, "")
     async with opened_database(database_url) as database, httpx.AsyncClient() as http:
         await send_all(AuditDelivery(database, http, make_settings(audit_webhook_url=url)))
