@@ -56,7 +56,7 @@ def with_a_broken_route() -> FastAPI:
 
 
 async def get(log: Log, paths: str, headers: Any = None) -> list[httpx.Response]:
-    """Get paths of an application that logs to ``log``; without a start, it has no database."""
+    """Get paths of an application that logs to ``log``, but is not started, so that it has no database."""
     broken = with_a_broken_route()  # first, because it configures logging too
     lines = configure_logging(log.settings, log.stream)
     app = create_app(log.settings, lines=lines)
@@ -92,9 +92,8 @@ async def test_request_line_has_the_path_as_sent_truncated_and_without_the_query
 async def test_tokens_and_keys_of_clients_are_hidden_wherever_they_appear(kind):
     log, secret = Log(), new_secret(kind)
 
-    answers = await get(
-        log, f"/{secret} /countries/x{secret}/history?q={secret} /broken/{secret}", {"X-Request-ID": secret}
-    )
+    paths = f"/{secret} /countries/x{secret}/history?q={secret} /broken/{secret}"
+    answers = await get(log, paths, {"X-Request-ID": secret})
 
     assert secret not in log.text
     assert log.text.count("GET /******** -> 404") == 1
@@ -125,9 +124,8 @@ async def test_json_is_one_object_per_line():
 
 
 async def test_gathered_request_lines_stay_in_order(monkeypatch):
-    delay = "app.core.http.middleware.request_log._FLUSH_SECONDS"
+    delay, log = "app.core.http.middleware.request_log._FLUSH_SECONDS", Log(log_level="INFO")
     monkeypatch.setattr(delay, 3600)
-    log = Log(log_level="INFO")
     lines = configure_logging(log.settings, log.stream)
     app = create_app(log.settings, lines=lines)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
@@ -291,10 +289,7 @@ def test_lines_of_libraries_have_the_same_format_and_level():
     assert log.messages == [rf"{name} says 1 {{x}} <b>\n" for name in names]
     assert all(re.match(rf"{STAMP} \| WARNING \| - \| ", line) for line in log.lines)
     log = Log(log_format="json")
-    try:
-        raise ValueError("odd")
-    except ValueError:
-        logging.getLogger("uvicorn.error").exception("broken")
+    logging.getLogger("uvicorn.error").error("broken", exc_info=ValueError("odd"))
 
     line = json.loads(log.text)
     assert (line["level"], line["message"]) == ("ERROR", "broken")
@@ -321,11 +316,8 @@ def test_http_clients_and_uvicorn_do_not_log_urls():
 
 
 def test_terminals_get_colour_but_no_foreign_escapes():
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    terminal, log = Terminal(), Log()
+    terminal, log = io.StringIO(), Log()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
     configure_logging(log.settings, terminal)
 
     logger.warning("careful \x1b[2K")
