@@ -1,8 +1,6 @@
 """Fixtures for all tests: two database engines, a fake upstream, and the service.
 
-Tests of behaviour run on SQLite and on a MariaDB that the session starts;
-TEST_MYSQL_URL names a server to use instead. Without MariaDB the header of the
-run says so, and with CI=true the run fails.
+MariaDB is started for the session; TEST_MYSQL_URL names a server to use instead. With CI=true it is required.
 """
 
 import os

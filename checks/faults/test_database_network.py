@@ -88,8 +88,7 @@ POOR = [
 async def test_unreachable_database_is_503_until_it_is_back(scene, figure, fault):
     """Cached reads are answered, marked as stale; all others get 503 in time.
 
-    Broken on purpose: without a time limit for the handshake changes of many documents hung, and with aiomysql's error
-    for the reset of a new connection passed on they were 500.
+    Broken on purpose: without a time limit for the handshake, changes of many documents hung.
     """
     figure((await scene.suffer(fault, is_away=True, seconds=max(scene.seconds, AT_MOST))).figure())
 

@@ -41,14 +41,9 @@ class Tally:
 
 
 async def load(url: str, requests: Sequence[Request], *, clients: int, rest_seconds: float) -> Tally:
-    """Send each request once, over a connection of its own.
+    """Deal the requests to simultaneous clients, each over a connection of its own; every second client hangs up.
 
-    Args:
-        url: The service.
-        requests: Dealt to the clients in turn, so that both kinds of client send all kinds of request.
-        clients: Number of simultaneous clients; every second one hangs up.
-        rest_seconds: Longest pause before each request of a client that hangs up: without one they would finish long
-            before the others.
+    Clients that hang up rest before each request, or they would finish long before the others.
     """
     tally, port = Tally(), urlsplit(url).port or 80
     async with asyncio.TaskGroup() as group:

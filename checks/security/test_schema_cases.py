@@ -1,7 +1,6 @@
-"""Every operation is checked against the OpenAPI document with thousands of valid and invalid requests.
+"""Thousands of requests that schemathesis makes from the OpenAPI document, and their answers.
 
-schemathesis generates them. It runs as a separate program, because only there it has all its phases (examples, edges of
-every schema, random values, chains of linked operations). Seed and document determine the requests.
+It runs as a separate program, because only there it has all its phases.
 """
 
 import asyncio

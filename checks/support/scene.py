@@ -40,11 +40,7 @@ class Scene:
     ) -> Outage:
         """Cause a fault under traffic, and check every response against what is promised.
 
-        Args:
-            fault: The fault.
-            is_away: The database gives no answer during the fault.
-            refused: Kinds of requests that cannot succeed during the fault although the database answers.
-            seconds: Length of the fault.
+        ``refused`` are kinds of requests that cannot succeed during the fault although the database answers.
         """
         traffic, afterwards = Traffic(self.client), Traffic(self.client)
         try:

@@ -19,9 +19,9 @@ from playwright.async_api import async_playwright
 from app.core.config.settings import Settings
 from tests.service.test_browser import CHROMIUM
 from tests.support.markdown_blocks import ROOT, Block, blocks_of, pages
+from tests.support.output import difference
 from tests.support.service import ServedProcess
 from tests.support.shell import Shell
-from tests.support.told import difference
 
 KEY = "a key that is long enough for anybody"
 ADDRESS = re.compile(r"(?:localhost|127\.0\.0\.1):8000")

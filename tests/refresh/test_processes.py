@@ -1,7 +1,4 @@
-"""A process that is killed or stopped during a refresh leaves a consistent state.
-
-An application in the process of the tests reads it: to the database that is one more process.
-"""
+"""A process that is killed or stopped during a refresh leaves a consistent state."""
 
 import asyncio
 import contextlib

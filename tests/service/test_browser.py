@@ -1,7 +1,4 @@
-"""The pages in a real Chromium, served by a separate process.
-
-Some tests run by default, the rest with -m slow. Without Chromium they are skipped, or fail if CI=true.
-"""
+"""The pages in a real Chromium, served by a separate process. Without Chromium: skipped, or failed if CI=true."""
 
 import os
 import shutil

@@ -1,8 +1,6 @@
-"""Real answers of the sources.
+"""Real answers of the sources, from the folder UPSTREAM_SAMPLES or ``upstream-samples`` beside the checkout.
 
-They may not be shipped, so these tests run only with a folder named
-``upstream-samples`` beside the checkout, or in UPSTREAM_SAMPLES. The same
-formats, made from the bundled data, are in test_country_shapes.py.
+They may not be shipped. The same formats, made from the bundled data, are in test_country_shapes.py.
 """
 
 import json

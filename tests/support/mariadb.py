@@ -101,11 +101,7 @@ class MariaDBProcess:
 
 
 class PrivateMariaDB(MariaDBProcess):
-    """Starts at construction; stop() ends it and removes its files.
-
-    Its default character set is Latin-1, so that tables and connections that do
-    not name theirs are noticed.
-    """
+    """Starts at construction; its default character set is Latin-1, so that whoever names none is noticed."""
 
     def __init__(self, *arguments: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="mariadb-"))

@@ -1,8 +1,8 @@
-"""Whether a program printed what the documentation tells: exactly, but for what differs from one run to the next."""
+"""Whether a program printed what the documentation says, apart from what differs from one run to the next."""
 
 import json
 import re
-from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 CHANCE = {"id", "user_id", "actor_id", "request_id", "estimated_gdp", "duration_ms"}
@@ -32,14 +32,10 @@ def difference(expected: str, printed: str) -> str | None:
 
 def _as_json(text: str) -> list[Any] | None:
     """One document, or one in each line."""
-    try:
-        return [json.loads(text)]
-    except json.JSONDecodeError:
-        pass
-    try:
-        return [json.loads(line) for line in text.splitlines()] or None
-    except json.JSONDecodeError:
-        return None
+    for documents in ([text], text.splitlines()):
+        with suppress(json.JSONDecodeError):
+            return [json.loads(document) for document in documents] or None
+    return None
 
 
 def _in_json(wanted: Any, got: Any, at: str) -> str | None:
@@ -49,18 +45,15 @@ def _in_json(wanted: Any, got: Any, at: str) -> str | None:
     if isinstance(wanted, dict) and isinstance(got, dict):
         if wanted.keys() != got.keys():
             return f"{at or 'the answer'} has the fields {list(got)}"
-        return _first(_in_json(wanted[key], got[key], f"{at}.{key}") for key in wanted)
+        return next(filter(None, (_in_json(wanted[key], got[key], f"{at}.{key}") for key in wanted)), None)
     if isinstance(wanted, list) and isinstance(got, list):
         if len(wanted) != len(got):
             return f"{at} has {len(got)} entries, not {len(wanted)}"
-        return _first(_in_json(*both, f"{at}[{i}]") for i, both in enumerate(zip(wanted, got, strict=True)))
+        pairs = enumerate(zip(wanted, got, strict=True))
+        return next(filter(None, (_in_json(*both, f"{at}[{i}]") for i, both in pairs)), None)
     if isinstance(wanted, str) and isinstance(got, str):
         wanted, got = _constant(wanted), _constant(got)
     return None if wanted == got and type(wanted) is type(got) else f"{at} is {got!r}, not {wanted!r}"
-
-
-def _first(found: Iterable[str | None]) -> str | None:
-    return next(filter(None, found), None)
 
 
 def _constant(text: str) -> str:
