@@ -42,7 +42,7 @@ async def visit(process: ServiceProcess, **environment: str) -> None:
         await client.post("/countries/refresh?force=true", headers=headers)
         for _ in range(3):
             await client.get("/countries")
-        await client.get(f"/countries/{KEY}?api_key={KEY}", headers={"Authorization": f"Bearer {KEY}"})
+        await client.get(f"/countries/{KEY}", headers={"Authorization": f"Bearer {KEY}"})
 
 
 def received(upstream: FakeUpstream) -> Iterator[Span]:
