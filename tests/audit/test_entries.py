@@ -65,35 +65,35 @@ async def left_by(client, method: str, path: str, body: Any = None, *, headers: 
     number = len(await trail(client))
     response = await client.request(method, path, json=body, headers={"X-Request-ID": "r-1", **headers})
     assert response.is_success, response.text
-    (told,) = (await trail(client))[number:]
-    return (response.json() if response.content else None), told
+    (left,) = (await trail(client))[number:]
+    return (response.json() if response.content else None), left
 
 
 async def test_changes_of_an_account_are_entries_with_what_changed_and_never_a_password(closed):
-    user, told = await left_by(closed, "POST", "/users", {**ADA, "addresses": [RIDGE]})
+    user, left = await left_by(closed, "POST", "/users", {**ADA, "addresses": [RIDGE]})
     about, one = ("User", user["id"]), f"/users/{user['id']}"
     created = {**SHOWN, "addresses": user["addresses"]}
-    assert told == entry("CREATE_USER", *about, "created", changes=added(created))
+    assert left == entry("CREATE_USER", *about, "created", changes=added(created))
 
     own = await sign_in(closed)
     herself = {"actor": "Ada@example.com", "actor_id": user["id"]}
-    _, told = await left_by(closed, "PATCH", one, {"lname": "Owusu", "fname": "Ada"}, headers=own)
+    _, left = await left_by(closed, "PATCH", one, {"lname": "Owusu", "fname": "Ada"}, headers=own)
     changes: dict[str, Any] = {"lname": {"before": "Mensah", "after": "Owusu"}}
-    assert told == entry("UPDATE_USER", *about, "updated", **herself, changes=changes)
-    _, told = await left_by(closed, "PUT", one, {**SHOWN, "fname": "Adwoa", "lname": "Owusu"}, headers=own)
+    assert left == entry("UPDATE_USER", *about, "updated", **herself, changes=changes)
+    _, left = await left_by(closed, "PUT", one, {**SHOWN, "fname": "Adwoa", "lname": "Owusu"}, headers=own)
     changes = {"fname": {"before": "Ada", "after": "Adwoa"}}
-    assert told == entry("UPDATE_USER", *about, "updated", **herself, changes=changes)
+    assert left == entry("UPDATE_USER", *about, "updated", **herself, changes=changes)
 
-    _, told = await left_by(closed, "PATCH", one, {"password": NEW_PASSWORD, "role": "admin", "fname": "Ada"})
+    _, left = await left_by(closed, "PATCH", one, {"password": NEW_PASSWORD, "role": "admin", "fname": "Ada"})
     changes = {"fname": {"before": "Adwoa", "after": "Ada"}, "role": {"before": "editor", "after": "admin"}}
     changes |= added({"password": "changed"})
-    assert told == entry("UPDATE_USER", *about, "updated", changes=changes)
+    assert left == entry("UPDATE_USER", *about, "updated", changes=changes)
 
     before, own = await trail(closed), await sign_in(closed, password=NEW_PASSWORD)
-    _, told = await left_by(closed, "DELETE", one, headers=own)
+    _, left = await left_by(closed, "DELETE", one, headers=own)
     changes = removed({**created, "lname": "Owusu", "role": "admin"})
-    assert told == entry("DELETE_USER", *about, "deleted", **herself, changes=changes)
-    assert await trail(closed) == [*before, told]  # entries outlive the account
+    assert left == entry("DELETE_USER", *about, "deleted", **herself, changes=changes)
+    assert await trail(closed) == [*before, left]  # entries outlive the account
 
 
 async def test_each_change_of_an_address_is_one_entry(closed):
@@ -101,15 +101,15 @@ async def test_each_change_of_an_address_is_one_entry(closed):
     path = f"/users/{user['id']}/addresses"
     changed: dict[str, Any] = {**RIDGE, "street": "1 Castle Road", "postal_code": None}
 
-    address, told = await left_by(closed, "POST", path, RIDGE)
+    address, left = await left_by(closed, "POST", path, RIDGE)
     about = ("Address", f"{user['id']}/{address['id']}")
-    assert told == entry("CREATE_ADDRESS", *about, "created", changes=added(RIDGE))
-    _, told = await left_by(closed, "PUT", f"{path}/{address['id']}", changed)
+    assert left == entry("CREATE_ADDRESS", *about, "created", changes=added(RIDGE))
+    _, left = await left_by(closed, "PUT", f"{path}/{address['id']}", changed)
     changes = {name: {"before": RIDGE[name], "after": changed[name]} for name in ("street", "postal_code")}
-    assert told == entry("UPDATE_ADDRESS", *about, "updated", changes=changes)
-    _, told = await left_by(closed, "DELETE", f"{path}/{address['id']}")
+    assert left == entry("UPDATE_ADDRESS", *about, "updated", changes=changes)
+    _, left = await left_by(closed, "DELETE", f"{path}/{address['id']}")
     changes = removed({name: value for name, value in changed.items() if value is not None})
-    assert told == entry("DELETE_ADDRESS", *about, "deleted", changes=changes)
+    assert left == entry("DELETE_ADDRESS", *about, "deleted", changes=changes)
 
 
 async def test_creating_and_revoking_an_api_key_is_one_entry_each(closed):
@@ -117,13 +117,13 @@ async def test_creating_and_revoking_an_api_key_is_one_entry_each(closed):
     own, path = await sign_in(closed), "/users/me/api-keys"
     herself = {"actor": "Ada@example.com", "actor_id": user["id"]}
 
-    key, told = await left_by(closed, "POST", path, {"name": "nightly refresh"}, headers=own)
+    key, left = await left_by(closed, "POST", path, {"name": "nightly refresh"}, headers=own)
     changes = added({"name": "nightly refresh", "expires_at": key["expires_at"]})
     about = ("API key", key["id"])
-    assert told == entry("CREATE_API_KEY", *about, "created", **herself, changes=changes)
-    _, told = await left_by(closed, "DELETE", f"{path}/{key['id']}", headers=own)
+    assert left == entry("CREATE_API_KEY", *about, "created", **herself, changes=changes)
+    _, left = await left_by(closed, "DELETE", f"{path}/{key['id']}", headers=own)
     changes = removed({"name": "nightly refresh"})
-    assert told == entry("REVOKE_API_KEY", *about, "revoked", **herself, changes=changes)
+    assert left == entry("REVOKE_API_KEY", *about, "revoked", **herself, changes=changes)
 
 
 async def test_each_refresh_and_deletion_of_a_country_is_one_entry(closed):
@@ -191,7 +191,7 @@ async def test_shared_refresh_is_one_entry(service, upstream, monkeypatch):
         answers = await asyncio.gather(*(client.post("/countries/refresh") for _ in range(5)))
 
         assert [answer.status_code for answer in answers] == [200] * 5
-        assert [told["action"] for told in await trail(client, headers={})] == ["REFRESH_COUNTRIES"]
+        assert [left["action"] for left in await trail(client, headers={})] == ["REFRESH_COUNTRIES"]
 
 
 async def test_failed_request_leaves_no_entry(closed, upstream):
@@ -231,7 +231,7 @@ async def test_of_several_deletions_at_once_one_succeeds_and_leaves_an_entry(clo
     own = await sign_in(closed)
     key = (await closed.post("/users/me/api-keys", json={"name": "k"}, headers=own)).json()
     await closed.post("/countries/refresh", headers=OPERATOR)
-    told, one = await trail(closed), f"/users/{user['id']}"
+    left, one = await trail(closed), f"/users/{user['id']}"
     statuses = []
 
     for path, headers in {
@@ -244,7 +244,7 @@ async def test_of_several_deletions_at_once_one_succeeds_and_leaves_an_entry(clo
         statuses.append(sorted(answer.status_code for answer in answers))
 
     assert statuses == [[204, *[404] * 5], [204, *[404] * 5], [200, *[404] * 5], [204, *[404] * 5]]
-    actions = [entry["action"] for entry in (await trail(closed))[len(told) :]]
+    actions = [entry["action"] for entry in (await trail(closed))[len(left) :]]
     assert actions == ["REVOKE_API_KEY", "DELETE_ADDRESS", "DELETE_COUNTRY", "DELETE_USER"]
 
 
@@ -268,9 +268,9 @@ async def test_request_that_changes_nothing_leaves_no_entry(closed):
 async def test_actor_in_an_open_development_service_is_anybody(client):
     response = await client.post("/users", json=ADA)  # with a generated request id
 
-    (told,) = await trail(client, headers={})
+    (left,) = await trail(client, headers={})
 
-    assert (told["actor"], told["actor_id"], told["request_id"]) == ("anybody", None, response.headers["X-Request-ID"])
+    assert (left["actor"], left["actor_id"], left["request_id"]) == ("anybody", None, response.headers["X-Request-ID"])
 
 
 async def test_api_key_acts_for_its_account(closed):
@@ -280,17 +280,17 @@ async def test_api_key_acts_for_its_account(closed):
     response = await closed.post("/countries/refresh", headers={"X-API-Key": key, "X-Request-ID": "r-9"})
 
     assert response.status_code == 200
-    told = (await trail(closed))[-1]
-    assert (told["action"], told["actor"]) == ("REFRESH_COUNTRIES", "Ada@example.com")
-    assert (told["actor_id"], told["request_id"]) == (user["id"], "r-9")
+    left = (await trail(closed))[-1]
+    assert (left["action"], left["actor"]) == ("REFRESH_COUNTRIES", "Ada@example.com")
+    assert (left["actor_id"], left["request_id"]) == (user["id"], "r-9")
 
 
 async def test_refresh_that_nobody_asked_for_is_by_the_service(service):
     async with service(admin_api_key=OPERATOR_KEY, refresh_on_start="if-empty") as client, asyncio.timeout(10):
-        while not (told := await trail(client)):
+        while not (left := await trail(client)):
             await asyncio.sleep(0.02)
 
-    (shown,) = [(e["action"], e["actor"], e["actor_id"], e["request_id"]) for e in told]
+    (shown,) = [(e["action"], e["actor"], e["actor_id"], e["request_id"]) for e in left]
     assert shown == ("REFRESH_COUNTRIES", "service", None, None)
 
 
@@ -300,11 +300,11 @@ async def test_command_line_is_named_as_such(closed, database_url, tmp_path):
     _, log = await process.communicate(f"{PASSWORD}\n".encode())
 
     assert process.returncode == 0, log.decode()
-    (told,) = await trail(closed)
+    (left,) = await trail(closed)
     changes = {**SHOWN, "fname": "Admin", "lname": "Admin", "email": "ada@example.com", "role": "admin"}
     about = {"actor": "command line", "request_id": None, "changes": added({**changes, "addresses": []})}
-    number = told["object_id"]
-    assert told == entry("CREATE_USER", "User", number, "created", **about)
+    number = left["object_id"]
+    assert left == entry("CREATE_USER", "User", number, "created", **about)
     assert f"[AUDIT] CREATE_USER | User {number} created" in log.decode()
 
 
@@ -454,8 +454,8 @@ async def test_headers_describe_the_pages(closed):
 async def test_entry_of_a_newer_version_can_be_read(closed):
     await put_into_trail(closed, {"action": "MERGE_USER", "changes": json.dumps({"x": {"before": 1, "after": 2}})})
 
-    (told,) = (await closed.get("/audit", headers=OPERATOR)).json()
+    (left,) = (await closed.get("/audit", headers=OPERATOR)).json()
 
     about = {"actor": "service", "request_id": None, "changes": {"x": {"before": 1, "after": 2}}}
     expected = entry("MERGE_USER", "User", 1, "merge", **about)
-    assert told == {"id": told["id"], "at": "2026-01-01T00:00:00Z", **expected}
+    assert left == {"id": left["id"], "at": "2026-01-01T00:00:00Z", **expected}
