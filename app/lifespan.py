@@ -17,7 +17,10 @@ from app.audit.delivery import AuditDelivery
 from app.core.config.settings import Settings
 from app.core.db.data_version import DataVersion
 from app.core.db.database import Database
+from app.core.http.cache.ready import ReadyAnswers
+from app.core.http.cache.store import ResponseStore
 from app.core.http.middleware.rate_limits import RateLimits
+from app.core.http.request_notes import RequestNotes
 from app.core.telemetry.counts import Counts
 from app.core.telemetry.log import LogLines
 from app.core.telemetry.prometheus import create_registry
@@ -34,6 +37,10 @@ class State(TypedDict):
 
     database: Database
     data_version: DataVersion
+    responses: ResponseStore
+    ready: ReadyAnswers | None
+    """None if every read has to be counted by a limit."""
+    notes: RequestNotes
     refresher: Refresher
     passwords: Passwords
     sign_in_throttle: SignInThrottle
@@ -50,6 +57,7 @@ async def running(
     settings: Settings,
     counts: Counts,
     lines: LogLines,
+    notes: RequestNotes,
     draw_multiplier: Callable[[], float],
     clock: Callable[[], datetime],
     monotonic: Callable[[], float],
@@ -83,9 +91,13 @@ async def running(
         stack.push_async_callback(_cancel, fresh)
         gauges = asyncio.create_task(update_data_gauges(database, counts), name="data gauges")
         stack.push_async_callback(_cancel, gauges)
+        ready = ReadyAnswers(data_version, counts, notes)
         yield {
             "database": database,
             "data_version": data_version,
+            "responses": ResponseStore(settings.cache_max_bytes, on_drop=ready.clear),
+            "ready": ready if settings.rate_limit_reads == "off" else None,
+            "notes": notes,
             "refresher": refresher,
             "passwords": passwords,
             "sign_in_throttle": SignInThrottle(monotonic=monotonic),

@@ -19,8 +19,9 @@ from app.core.http.access import SECURITY_SCHEMES
 from app.core.http.errors import install_error_handlers
 from app.core.http.middleware.authorization import check_rule
 from app.core.http.openapi import DESCRIPTION, TAGS, TITLE, correct_openapi
+from app.core.http.request_notes import RequestNotes
 from app.core.http.routes import RouteTable
-from app.core.http.stack import LayeredFastAPI, add_layers
+from app.core.http.stack import add_layers
 from app.core.http.static_files import add_files
 from app.core.telemetry.counts import Counts
 from app.core.telemetry.log import LogLines, configure_logging
@@ -64,12 +65,14 @@ def create_app(
     settings = settings or load_settings()
     lines = lines or configure_logging(settings)
     counts = Counts()
+    notes = RequestNotes(settings, lines, counts)
 
     lifespan = partial(
         running,
         settings=settings,
         counts=counts,
         lines=lines,
+        notes=notes,
         draw_multiplier=draw_multiplier,
         clock=clock,
         monotonic=monotonic,
@@ -77,7 +80,7 @@ def create_app(
         http=http,
         engine=engine,
     )
-    app = LayeredFastAPI(
+    app = FastAPI(
         title=TITLE,
         version=__version__,
         description=DESCRIPTION,
@@ -98,7 +101,7 @@ def create_app(
     install_error_handlers(app)
     routes = RouteTable(app)
     correct_openapi(app, routes, security_schemes=SECURITY_SCHEMES)
-    add_layers(app, settings, routes=routes, counts=counts, lines=lines, find_principal=find_principal)
+    add_layers(app, settings, routes=routes, counts=counts, notes=notes, find_principal=find_principal)
     return app
 
 

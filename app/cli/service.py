@@ -18,7 +18,7 @@ from app.cli.terminal import JsonOption, bring_up_to_date, console, errors, read
 from app.core.config.settings import Settings
 from app.core.errors import ValidationFailed
 from app.core.http.access import Role
-from app.core.http.middleware.head_limit import BoundedHead
+from app.core.http.connection import Connection
 from app.core.problems import describe_invalid
 from app.users.crud import create_user
 from app.users.passwords import Passwords
@@ -38,7 +38,8 @@ def serve() -> None:
         "app.main:app",
         host=settings.host,
         port=settings.port,
-        http=BoundedHead,
+        http=Connection,
+        ws="none",
         workers=settings.web_concurrency,
         log_config=None,
         access_log=False,

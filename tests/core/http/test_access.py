@@ -295,8 +295,9 @@ async def test_stranger_is_turned_away_before_the_body_is_read(tmp_path):
     async def send(message):
         sent.append(message)
 
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"99999999999")]
-    scope = {"type": "http", "method": "POST", "path": "/countries/refresh", "query_string": b"", "headers": headers}
+    headers = [(b"host", b"a"), (b"content-type", b"application/json"), (b"content-length", b"99999999999")]
+    about = {"type": "http", "http_version": "1.1", "method": "POST", "path": "/countries/refresh", "query_string": b""}
+    scope = {**about, "headers": headers}
     await app(scope, receive, send)
 
     assert [message.get("status") for message in sent] == [401, None]

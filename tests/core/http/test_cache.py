@@ -228,7 +228,7 @@ async def test_full_cache_forgets_what_was_not_used_for_longest(service):
 
 
 def test_store_never_grows_beyond_its_bound():
-    store = ResponseStore(50_000)
+    store = ResponseStore(50_000, on_drop=lambda: None)
     for number in range(500):
         key, body = ("/countries", b"%d" % number), b"[" + b"1," * (number % 100 * 40) + b"2]"
         answer = response_of(body)
@@ -242,25 +242,11 @@ def test_store_never_grows_beyond_its_bound():
 
 
 def test_store_counts_what_clients_choose():
-    store, path = ResponseStore(100_000), "/" + "\N{EARTH GLOBE EUROPE-AFRICA}" * 1000
+    store, path = ResponseStore(100_000, on_drop=lambda: None), "/" + "\N{EARTH GLOBE EUROPE-AFRICA}" * 1000
     for number in range(100):
         store.keep((path, b"%d" % number), response_of(b"[]", (b"link", b"x" * 10_000)))
 
     assert [number for number in range(100) if store.get((path, b"%d" % number))] == list(range(94, 100))
-
-
-def test_store_has_by_raw_request_only_what_it_keeps():
-    store, answer = ResponseStore(50_000), response_of(b"x" * 20_000)
-    for path in ("/0", "/1", "/2"):
-        store.keep((path, b""), answer)
-        for spelling in (b"", b"a=1", b"b=" + b"2" * 500):
-            store.remember_request((path, spelling, None, None), (path, b""), answer, answer.plain)
-    store.remember_request(("/0", b"", None, None), ("/0", b""), answer, answer.plain)
-
-    assert set(store.by_raw_request) == {("/2", b"", None, None), ("/2", b"a=1", None, None)}
-    for number in range(2_500):
-        store.remember_request(("/2", b"%d" % number, None, None), ("/2", b""), answer, answer.plain)
-    assert len(store.by_raw_request) == 502, "the spellings are bounded, too"
 
 
 async def test_proxies_may_serve_unasked_where_the_operator_allows_it(service):

@@ -124,7 +124,7 @@ async def test_json_is_one_object_per_line():
 
 
 async def test_gathered_request_lines_stay_in_order(monkeypatch):
-    delay, log = "app.core.http.middleware.request_log._FLUSH_SECONDS", Log(log_level="INFO")
+    delay, log = "app.core.http.request_notes._FLUSH_SECONDS", Log(log_level="INFO")
     monkeypatch.setattr(delay, 3600)
     lines = configure_logging(log.settings, log.stream)
     app = create_app(log.settings, lines=lines)

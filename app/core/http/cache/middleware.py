@@ -13,6 +13,7 @@ from app.core.db.single_flight import SingleFlight
 from app.core.errors import AppError, DatabaseUnavailable
 from app.core.http.access import CREDENTIALS
 from app.core.http.cache.coding import IDENTITY, encode, negotiate
+from app.core.http.cache.ready import KEPT_VERSION
 from app.core.http.cache.store import CachedResponse, Key, Representation, ResponseStore, finish, make_reply
 from app.core.http.errors import documented, error_response
 from app.core.http.formats import preferred_format
@@ -45,15 +46,12 @@ class ResponseCache:
     answered from the store nor stored. Headers of a single request are added by outer layers.
     """
 
-    def __init__(
-        self, app: ASGIApp, store: ResponseStore, *, routes: RouteTable, counts: Counts, shared_max_age: int
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, routes: RouteTable, counts: Counts, shared_max_age: int) -> None:
         """Wrap an application; ``shared_max_age`` is ``s-maxage`` in seconds, 0 leaves it out."""
         self.app = app
         self._routes = routes
         self._counted = counts.cache
         self._revalidated = _REVALIDATED + (b", s-maxage=%d" % shared_max_age if shared_max_age else b"")
-        self._store = store
         self._flights: dict[Key, asyncio.Future[CachedResponse | None]] = {}
         self._encodings: SingleFlight[Representation] = SingleFlight()
 
@@ -65,23 +63,24 @@ class ResponseCache:
             return
         fields = _fields(scope)
         accept_encoding, accept = fields.get(b"accept-encoding"), fields.get(b"accept")
-        raw_request = (scope["path"], scope["query_string"], accept_encoding, accept)
         query = _canonical(_with_format(scope, accept, route.formats))
         key = (scope["path"], query)
         # The application sees the query of the key: all requests that share an answer are the same to it.
         scope = {**scope, "query_string": query}
         age = None
+        store: ResponseStore = scope["state"]["responses"]
         try:
-            if self._store.max_bytes == 0 or _is_private(fields):
+            if store.max_bytes == 0 or _is_private(fields):
                 self._counted["bypass"] += 1
                 answer = await self._compute(scope, receive, send)
             else:
                 answer, age = await self._find_or_compute(key, scope, receive, send)
             if answer is not None:
-                kept = await self._represent(key, answer, negotiate(accept_encoding))
-                self._store.remember_request(raw_request, key, answer, kept)
-                status, headers, body, _ = make_reply(kept, fields, answer.route)
-                if age is not None:
+                kept = await self._represent(store, key, answer, negotiate(accept_encoding))
+                status, headers, body = make_reply(kept, fields)
+                if age is None and store.get(key) is answer:
+                    scope["state"][KEPT_VERSION] = answer.version
+                elif age is not None:
                     # RFC 9111, 5.1, and RFC 9211.
                     about = b"countries; hit; ttl=-%d; detail=database-unavailable" % age
                     headers = (*headers, (b"age", b"%d" % age), (b"cache-status", about))
@@ -98,7 +97,7 @@ class ResponseCache:
         The second value is its age in seconds, None unless it is stale.
         """
         versions: DataVersion = scope["state"]["data_version"]
-        answer = self._store.get(key)
+        answer = scope["state"]["responses"].get(key)
         while True:
             if answer is not None:
                 try:
@@ -137,7 +136,7 @@ class ResponseCache:
         try:
             answer = await self._compute(scope, receive, send_unkept)
             if answer is not None and versions.learn(answer.version, read_after):
-                self._store.keep(key, answer)
+                scope["state"]["responses"].keep(key, answer)
             return answer
         finally:
             del self._flights[key]
@@ -164,22 +163,23 @@ class ResponseCache:
         if start is None:
             return None
         headers = [(name, self._revalidated if value == _REVALIDATED else value) for name, value in start["headers"]]
-        return finish(scope["state"]["version_read"], headers, b"".join(body), route=self._routes.label(scope))
+        return finish(scope["state"]["version_read"], headers, b"".join(body))
 
-    async def _represent(self, key: Key, answer: CachedResponse, coding: str) -> Representation:
+    async def _represent(self, store: ResponseStore, key: Key, answer: CachedResponse, coding: str) -> Representation:
         """The answer in a coding; compressed once, and only if it is kept."""
-        if coding == IDENTITY or self._store.get(key) is not answer:
+        if coding == IDENTITY or store.get(key) is not answer:
             return answer.plain
         if coding not in answer.coded:
-            await self._encodings.run((id(answer), coding), lambda: self._encode(key, answer, coding))
+            await self._encodings.run((id(answer), coding), lambda: _encode(store, key, answer, coding))
         return answer.coded[coding]
 
-    async def _encode(self, key: Key, answer: CachedResponse, coding: str) -> Representation:
-        body = answer.plain.body
-        if answer.is_compressible:
-            inline = len(body) <= _LARGEST_INLINE
-            body = encode(body, coding) if inline else await asyncio.to_thread(encode, body, coding)
-        return self._store.add(key, answer, coding, body)
+
+async def _encode(store: ResponseStore, key: Key, answer: CachedResponse, coding: str) -> Representation:
+    body = answer.plain.body
+    if answer.is_compressible:
+        inline = len(body) <= _LARGEST_INLINE
+        body = encode(body, coding) if inline else await asyncio.to_thread(encode, body, coding)
+    return store.add(key, answer, coding, body)
 
 
 def _with_format(scope: Scope, accept: bytes | None, offered: frozenset[str]) -> bytes:

@@ -1,13 +1,10 @@
 """Cached responses: the bytes of a 200 in every coding requested so far, with their entity tags."""
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from starlette.types import Scope
-
-from app.core.http.access import CREDENTIALS
 from app.core.http.cache.conditional import entity_tag, is_not_modified
 
 _COMPRESSIBLE: Final = (b"application/json", b"application/x-ndjson", b"text/")
@@ -16,19 +13,12 @@ _SMALLEST_COMPRESSED: Final = 500
 """Bytes; smaller bodies gain next to nothing."""
 _OVERHEAD: Final = 1_000
 """Bytes of memory that a representation takes beyond its body."""
-_MOST_RAW_REQUESTS: Final = 1_000
-_LONGEST_RAW_REQUEST: Final = 500
-"""Characters and bytes. Clients choose the spellings, so their memory needs a bound."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
-Reply = tuple[int, Headers, bytes, str]
-"""Status, headers, body, and the route for metrics."""
+Reply = tuple[int, Headers, bytes]
+"""Status, headers and body."""
 Key = tuple[str, bytes]
 """Path and canonical query."""
-Ready = Callable[[Scope, Mapping[bytes, bytes]], Reply | None]
-"""Takes a GET and its header fields by name; of a repeated one the last."""
-RawRequest = tuple[str, bytes, bytes | None, bytes | None]
-"""Path, query, ``Accept-Encoding`` and ``Accept`` as sent; None for an absent header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +43,6 @@ class CachedResponse:
     content_type: bytes
     plain: Representation
     """Without a content coding."""
-    route: str = ""
-    """For metrics."""
     coded: dict[str, Representation] = field(default_factory=dict)
     """By content coding; the plain one if compressing gains nothing."""
 
@@ -71,7 +59,7 @@ class CachedResponse:
         return _OVERHEAD + about + sum(_OVERHEAD + len(representation.body) for representation in kept)
 
 
-def finish(version: int, sent: Iterable[tuple[bytes, bytes]], body: bytes, *, route: str = "") -> CachedResponse:
+def finish(version: int, sent: Iterable[tuple[bytes, bytes]], body: bytes) -> CachedResponse:
     """Make a response to keep from the headers and body that the application sent."""
     fields = dict(sent)
     content_type = fields.pop(b"content-type", b"application/octet-stream")
@@ -79,7 +67,7 @@ def finish(version: int, sent: Iterable[tuple[bytes, bytes]], body: bytes, *, ro
     if content_type.startswith(_COMPRESSIBLE):
         fields[b"vary"] = b", ".join([*filter(None, [fields.get(b"vary")]), b"Accept-Encoding"])
     headers = tuple(fields.items())
-    return CachedResponse(version, headers, content_type, _represent(headers, content_type, body), route)
+    return CachedResponse(version, headers, content_type, _represent(headers, content_type, body))
 
 
 def _represent(headers: Headers, content_type: bytes, body: bytes, coding: str = "") -> Representation:
@@ -91,31 +79,27 @@ def _represent(headers: Headers, content_type: bytes, body: bytes, coding: str =
     return Representation(tag, (*about_body, *tagged), tagged, body)
 
 
-def make_reply(kept: Representation, fields: Mapping[bytes, bytes], route: str) -> Reply:
+def make_reply(kept: Representation, fields: Mapping[bytes, bytes]) -> Reply:
     """The whole answer, or 304 for a client that has it.
 
     Raises:
         PreconditionFailed: The request has an ``If-Match`` that does not hold.
     """
     if _CONDITIONS.isdisjoint(fields) or not is_not_modified(fields, kept.tag):
-        return 200, kept.headers, kept.body, route
-    return 304, kept.headers_304, b"", route
+        return 200, kept.headers, kept.body
+    return 304, kept.headers_304, b""
 
 
 class ResponseStore:
     """Keeps the responses of one data version, those used last, up to a number of bytes."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, *, on_drop: Callable[[], None]) -> None:
+        """``on_drop`` is called when a response is dropped, so that nothing else keeps its bytes in memory."""
         self.max_bytes = max_bytes
+        self._on_drop = on_drop
         self.bytes = 0
         self.version = -1
         """Of the data, for all answers."""
-        self.by_raw_request: dict[RawRequest, tuple[Reply, Representation]] = {}
-        """The whole reply to a request that was sent in exactly this form before, and what it is made of.
-
-        Emptied with each response that is dropped. A look-up here does not count as use; after it was emptied,
-        everything that is still requested is used again.
-        """
         self._answers: OrderedDict[Key, CachedResponse] = OrderedDict()
 
     def get(self, key: Key) -> CachedResponse | None:
@@ -129,7 +113,7 @@ class ResponseStore:
         """Keep a response; those of another version are dropped."""
         if answer.version != self.version:
             self._answers.clear()
-            self.by_raw_request.clear()
+            self._on_drop()
             self.bytes, self.version = 0, answer.version
         if _size(key, answer) > self.max_bytes:
             return
@@ -148,15 +132,6 @@ class ResponseStore:
             self._make_room()
         return representation
 
-    def remember_request(
-        self, raw_request: RawRequest, key: Key, answer: CachedResponse, representation: Representation
-    ) -> None:
-        """Remember the reply to this form of a request, if the response is kept."""
-        if self._answers.get(key) is answer and sum(len(part or "") for part in raw_request) < _LONGEST_RAW_REQUEST:
-            if len(self.by_raw_request) >= _MOST_RAW_REQUESTS:
-                self.by_raw_request.clear()
-            self.by_raw_request[raw_request] = make_reply(representation, {}, answer.route), representation
-
     def _make_room(self) -> None:
         while self.bytes > self.max_bytes:
             self._drop(next(iter(self._answers)))
@@ -165,33 +140,9 @@ class ResponseStore:
         answer = self._answers.pop(key, None)
         if answer is not None:
             self.bytes -= _size(key, answer)
-            self.by_raw_request.clear()
+            self._on_drop()
 
 
 def _size(key: Key, answer: CachedResponse) -> int:
     # Clients choose the keys; a character of a path may take four bytes.
     return 4 * len(key[0]) + len(key[1]) + answer.size
-
-
-def make_ready(store: ResponseStore, counted: Counter[str], *, varies_by_origin: bool) -> Ready:
-    """Make the look-up of ready replies: from memory, without waiting and without any other layer.
-
-    ``varies_by_origin`` says that another layer answers differently to requests with ``Origin``.
-    """
-    replies = store.by_raw_request
-    long_way = CREDENTIALS | {b"content-length", b"transfer-encoding", b"if-match"}
-    if varies_by_origin:
-        long_way |= {b"origin"}
-
-    def ready(scope: Scope, fields: Mapping[bytes, bytes]) -> Reply | None:
-        raw_request = (scope["path"], scope["query_string"], fields.get(b"accept-encoding"), fields.get(b"accept"))
-        kept = replies.get(raw_request)
-        if kept is None or not scope["state"]["data_version"].is_known(store.version):
-            return None
-        if len(fields) < len(scope["headers"]) or not long_way.isdisjoint(fields):
-            return None
-        counted["hit"] += 1
-        reply, representation = kept
-        return make_reply(representation, fields, reply[3]) if b"if-none-match" in fields else reply
-
-    return ready

@@ -23,11 +23,6 @@ _FOR_EVERYBODY: Final = (
 )
 
 
-def headers_without_origin(origins: tuple[str, ...]) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers for an answer from outside of the layer, to a request without ``Origin``."""
-    return _FOR_EVERYBODY if origins == ("*",) else ((b"vary", b"Origin"),)
-
-
 class Cors(CORSMiddleware):
     """Starlette's layer, with our rule for ``*`` and our error body.
 

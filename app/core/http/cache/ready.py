@@ -1,0 +1,140 @@
+"""Answers that are ready to send: found by what a client wrote, before any other work is done for its request."""
+
+import time
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from starlette.types import Message, Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from app.core.db.data_version import DataVersion
+from app.core.http.access import CREDENTIALS
+from app.core.http.cache.store import Headers
+from app.core.http.request_notes import RequestNotes, summarize
+from app.core.telemetry.counts import Counts
+
+KEPT_VERSION: Final = "kept_version"
+"""Key in the state of a request: the data version of its response, which was kept and holds for its spelling."""
+
+HeaderList = list[tuple[bytes, bytes]]
+Spelling = tuple[bytes, bytes | None, bytes | None, bytes | None]
+"""Target of the request line, ``Accept-Encoding``, ``Accept`` and ``If-None-Match``; None for an absent field."""
+
+_OTHER_WAYS: Final = CREDENTIALS | {
+    *(b"content-length", b"transfer-encoding", b"if-match", b"expect", b"upgrade", b"origin"),
+}
+"""A request with one of these may get another answer, or a refusal."""
+_MOST: Final = 1_000
+_LONGEST: Final = 2_048
+"""Bytes. Clients choose heads and spellings, so the memory for them is bounded."""
+_END_OF_HEAD: Final = b"\r\n\r\n"
+
+
+class ReadyAnswer(NamedTuple):
+    """One answer as it was sent, without ``X-Request-ID``, ``Date`` and what else the server adds."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    head: bytes
+    """The header fields as they are sent."""
+    route: str
+    """For metrics."""
+    summary: str
+    """For the log line."""
+
+
+class ReadyAnswers:
+    """The answers that were last sent to GETs, for one version of the data.
+
+    The outermost layer keeps them, with all that the layers have added, so that nothing here repeats their work. A
+    connection finds them without a layer, by the request as parsed or by the bytes of its whole head.
+    """
+
+    def __init__(self, versions: DataVersion, counts: Counts, notes: RequestNotes) -> None:
+        self._versions = versions
+        self._counted = counts.cache
+        self._notes = notes
+        self._version = -1
+        self._by_spelling: dict[Spelling, ReadyAnswer] = {}
+        self._by_head: dict[bytes, ReadyAnswer] = {}
+        self._server_headers: HeaderList = []
+        self._server_head = b""
+
+    def clear(self) -> None:
+        """Forget all answers."""
+        self._by_spelling.clear()
+        self._by_head.clear()
+
+    def keep(self, spelling: Spelling, scope: Scope, start: Message, body: bytes, *, route: str, version: int) -> None:
+        """Keep what was sent to a plain GET; it must depend on nothing but its spelling and the data version."""
+        if sum(len(part or b"") for part in spelling) > _LONGEST or not self._versions.is_known(version):
+            return
+        if version != self._version or len(self._by_spelling) >= _MOST:
+            self.clear()
+            self._version = version
+        headers, status = start["headers"], start["status"]
+        head = b"".join(b"%b: %b\r\n" % field for field in headers)
+        summary = summarize("GET", scope["path"], status)
+        self._by_spelling[spelling] = ReadyAnswer(status, headers, body, head, route, summary)
+
+    def look(self, spelling: Spelling) -> ReadyAnswer | None:
+        """The answer to a plain GET; None if there is none for the current data."""
+        answer = self._by_spelling.get(spelling)
+        return answer if answer is not None and self._versions.is_known(self._version) else None
+
+    def note(self, answer: ReadyAnswer, request_id: bytes, started: float) -> None:
+        """Count and log an answer that was sent."""
+        self._counted["hit"] += 1
+        self._notes.note("GET", answer.route, answer.status, request_id, answer.summary, started)
+
+    def again(self, head: bytes, server_headers: HeaderList) -> list[bytes] | None:
+        """The bytes to send for a head that came before, byte for byte: it was parsed then, and means the same now.
+
+        ``server_headers`` are what the server adds to each response, such as ``Date``. None if there is no answer.
+        """
+        answer = self._by_head.get(head)
+        if answer is None or not self._versions.is_known(self._version):
+            return None
+        return self._finish(answer, None, server_headers, time.perf_counter())
+
+    def find(self, target: bytes, headers: HeaderList, head: bytes, server_headers: HeaderList) -> list[bytes] | None:
+        """The bytes to send for a parsed GET; ``head`` is its whole head if that arrived in one piece, or empty."""
+        started = time.perf_counter()
+        fields = dict(headers)
+        if not is_plain(fields, headers):
+            return None
+        answer = self.look(spell(target, fields))
+        if answer is None:
+            return None
+        given_id = fields.get(b"x-request-id")
+        if given_id is None and 0 < len(head) <= _LONGEST:
+            if len(self._by_head) >= _MOST:
+                self._by_head.clear()
+            self._by_head[head] = answer
+        return self._finish(answer, given_id, server_headers, started)
+
+    def _finish(
+        self, answer: ReadyAnswer, given_id: bytes | None, server_headers: HeaderList, started: float
+    ) -> list[bytes]:
+        if server_headers is not self._server_headers:  # a second has passed, and Date is another
+            self._server_headers = server_headers
+            self._server_head = b"".join(b"%b: %b\r\n" % field for field in server_headers)
+        request_id = self._notes.choose_id(given_id)
+        self.note(answer, request_id, started)
+        status_line = STATUS_LINE[answer.status]
+        head = b"%b%b%bx-request-id: %b\r\n\r\n" % (status_line, self._server_head, answer.head, request_id)
+        return [head, answer.body]
+
+
+def spell(target: bytes, fields: Mapping[bytes, bytes]) -> Spelling:
+    """What the answer to a plain GET depends on."""
+    return (target, fields.get(b"accept-encoding"), fields.get(b"accept"), fields.get(b"if-none-match"))
+
+
+def is_plain(fields: Mapping[bytes, bytes], headers: HeaderList) -> bool:
+    """Whether the layers answer a GET with these header fields by its spelling alone.
+
+    ``fields`` are the same by name: fewer than ``headers`` if one is repeated.
+    """
+    return len(fields) == len(headers) and b"host" in fields and _OTHER_WAYS.isdisjoint(fields)

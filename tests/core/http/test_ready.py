@@ -1,0 +1,114 @@
+"""Answers that are ready before ASGI begins: what is remembered, for how long, and how much of it."""
+
+import pytest
+
+from app.core.http.cache.ready import ReadyAnswers, is_plain, spell
+from app.core.http.cache.store import ResponseStore, finish
+from app.core.http.request_notes import RequestNotes
+from app.core.telemetry.counts import Counts
+from app.core.telemetry.log import LogLines
+from tests.conftest import make_settings
+
+SERVER = [(b"date", b"today")]
+HOST = (b"host", b"a")
+START = {"status": 200, "headers": ((b"content-length", b"2"),)}
+
+
+class Version:
+    """A data version that is always known."""
+
+    number = 1
+
+    def is_known(self, version: int) -> bool:
+        return version == self.number
+
+
+@pytest.fixture
+def version():
+    return Version()
+
+
+@pytest.fixture
+def ready(version):
+    lines = LogLines(None, lambda text: text)
+    counts = Counts()
+    return ReadyAnswers(version, counts, RequestNotes(make_settings(log_requests="off"), lines, counts))
+
+
+def keep(ready: ReadyAnswers, target: bytes, *fields: tuple[bytes, bytes], version: int = 1) -> None:
+    spelling = spell(target, dict(fields))
+    ready.keep(spelling, {"path": target.decode()}, START, b"[]", route="/", version=version)
+
+
+def test_answer_is_sent_as_it_was_with_an_id_and_what_the_server_adds(ready):
+    keep(ready, b"/a")
+    head, body = ready.find(b"/a", [HOST, (b"x-request-id", b"mine")], b"", SERVER)
+
+    assert head == b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 2\r\nx-request-id: mine\r\n\r\n"
+    assert body == b"[]"
+
+
+@pytest.mark.parametrize("name", [b"accept", b"accept-encoding", b"if-none-match"])
+def test_answer_belongs_to_what_it_depends_on(ready, name):
+    keep(ready, b"/a", (name, b"x"))
+
+    assert ready.find(b"/a", [HOST, (name, b"x")], b"", SERVER) is not None
+    for fields in ([HOST], [HOST, (name, b"y")], [HOST, (name, b"x"), (name, b"x")]):
+        assert ready.find(b"/a", fields, b"", SERVER) is None
+    assert ready.find(b"/b", [HOST, (name, b"x")], b"", SERVER) is None
+
+
+def test_requests_that_another_layer_must_see_are_not_plain():
+    for name in (b"authorization", b"x-api-key", b"origin", b"if-match", b"content-length", b"transfer-encoding"):
+        assert not is_plain({b"host": b"a", name: b"x"}, [HOST, (name, b"x")])
+    assert is_plain({b"host": b"a", b"cookie": b"x"}, [HOST, (b"cookie", b"x")])
+    assert not is_plain({}, []), "without a Host it is refused"
+    assert not is_plain({b"host": b"a"}, [HOST, HOST])
+
+
+def test_whole_head_is_found_again_only_after_it_was_parsed(ready):
+    keep(ready, b"/a")
+    assert ready.again(b"head", SERVER) is None
+    assert ready.find(b"/a", [HOST], b"", SERVER) is not None
+    assert ready.again(b"", SERVER) is None, "a head in pieces is not remembered"
+    assert ready.find(b"/a", [HOST, (b"x-request-id", b"x")], b"with id", SERVER) is not None
+    assert ready.again(b"with id", SERVER) is None, "its id would be sent to others"
+    assert ready.find(b"/a", [HOST], b"head", SERVER) is not None
+    assert ready.again(b"head", SERVER) is not None
+
+
+def test_another_version_of_the_data_ends_all_answers(ready, version):
+    keep(ready, b"/a")
+    assert ready.find(b"/a", [HOST], b"head", SERVER) is not None
+    version.number = 2
+
+    assert ready.find(b"/a", [HOST], b"", SERVER) is None
+    assert ready.again(b"head", SERVER) is None
+    keep(ready, b"/a", version=1)
+    assert ready.look(spell(b"/a", {})) is None, "what was read before the change is late"
+    keep(ready, b"/b", version=2)
+    assert ready.look(spell(b"/b", {})) is not None
+    assert ready.look(spell(b"/a", {})) is None
+
+
+def test_memory_is_bounded_whatever_clients_write(ready):
+    for number in range(2_500):
+        keep(ready, b"/%d" % number)
+        ready.find(b"/%d" % number, [HOST], b"head %d" % number, SERVER)
+        assert len(ready._by_spelling) <= 1_000
+        assert len(ready._by_head) <= 1_000
+    keep(ready, b"/" + b"a" * 3_000)
+    assert ready.look(spell(b"/" + b"a" * 3_000, {})) is None
+    ready.find(b"/2499", [HOST], b"h" * 3_000, SERVER)
+    assert ready.again(b"h" * 3_000, SERVER) is None
+
+
+def test_response_that_is_dropped_is_not_kept_elsewhere(ready):
+    store = ResponseStore(50_000, on_drop=ready.clear)
+    for number in range(3):
+        response = finish(1, [(b"content-type", b"application/json")], b"x" * 20_000)
+        store.keep((f"/{number}", b""), response)
+        keep(ready, b"/%d" % number)
+
+    assert ready.look(spell(b"/0", {})) is None
+    assert ready.look(spell(b"/2", {})) is not None
