@@ -28,6 +28,8 @@ class Target:
     headers: Mapping[str, str] = field(default_factory=dict)
     pid: int | None = None
     """The process that answers; None if it is unknown or there are several."""
+    script: Path | None = None
+    """In Lua, for wrk, to change each request; None sends always the same."""
 
 
 class Turn(NamedTuple):
@@ -48,6 +50,8 @@ def requests_per_second(target: Target, *, seconds: int) -> float:
     command = [str(WRK), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "10s"]
     for name, value in target.headers.items():
         command += ["-H", f"{name}: {value}"]
+    if target.script is not None:
+        command += ["-s", str(target.script)]
     done = subprocess.run([*command, target.url], capture_output=True, text=True, check=False)
     if done.returncode:
         raise LoadFailed(f"wrk on {target.url}: {done.stdout}{done.stderr}")

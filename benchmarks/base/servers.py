@@ -46,12 +46,19 @@ def _application(name: str, folder: Path, **variables: object) -> Iterator[Serve
 
 
 @contextmanager
-def bare(folder: Path, answers: Mapping[str, Answer], *, beside: bool = False) -> Iterator[Server]:
-    """The bare ASGI function with these responses by path and query; ``beside`` also imports the service."""
+def plain_uvicorn(folder: Path, **settings: object) -> Iterator[Server]:
+    """The service as ``uvicorn app.main:app`` runs it, with uvicorn's own protocol."""
+    quiet = {"refresh_on_start": "never", "log_requests": "off"}
+    with _application("app.main:app", folder, **{**quiet, **settings}) as server:
+        yield server
+
+
+@contextmanager
+def bare(folder: Path, answers: Mapping[str, Answer]) -> Iterator[Server]:
+    """The bare ASGI function with these responses by path and query."""
     file = folder / "answers"
     write_answers(file, answers)
-    name = "benchmarks.contenders.bare_beside:app" if beside else "benchmarks.contenders.bare:app"
-    with _application(name, folder, answers_file=file) as server:
+    with _application("benchmarks.contenders.bare:app", folder, answers_file=file) as server:
         yield server
 
 

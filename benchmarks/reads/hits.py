@@ -2,18 +2,22 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 from benchmarks.base.answers import Answer, capture, decoded_body
 from benchmarks.base.load import Target, Turn, compare, costs, rates
 from benchmarks.base.run import Run
-from benchmarks.base.servers import NGINX, Server, bare, nginx, service
-from benchmarks.base.spread import ratios, spread
+from benchmarks.base.servers import NGINX, Server, bare, nginx, plain_uvicorn, service
+from benchmarks.base.spread import Spread, ratios, spread
 from benchmarks.base.tables import Report, Table
 
-SERVICE, LOGGING, UNCACHED = "service", "service, default log", "service, cache off"
-BARE, BESIDE, FILES = "bare", "bare, same imports", "nginx"
+SERVICE, LOGGING, PLAIN = "service", "service, default log", "service, plain uvicorn"
+BARE, FILES = "bare", "nginx"
+WITH_ID: Final = ", another id each time"
+"""Of a contender that gets an ``X-Request-ID`` of its own with each request, as behind a proxy."""
+IDS: Final = Path(__file__).with_name("request_ids.lua")
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Case:
     headers: Mapping[str, str] = field(default_factory=dict)
     is_conditional: bool = False
     """Sent with the current entity tag."""
+    promised: float | None = None
+    """The least ratio to the bare function; None promises nothing."""
 
     def target(self, server: Server) -> Target:
         """The request to one server."""
@@ -35,28 +41,33 @@ class Case:
         return Target(url, {**self.headers, "If-None-Match": etag}, pid)
 
 
-LIST = Case("full list", "/countries")
+LIST = Case("full list", "/countries", promised=1.5)
 CASES = (
     LIST,
-    Case("one country", "/countries/ghana"),
+    Case("one country", "/countries/ghana", promised=2.0),
     Case("filter and sort", "/countries?region=africa&sort=gdp_desc"),
-    Case("status", "/status"),
+    Case("status", "/status", promised=2.0),
     Case("latest rates", "/rates"),
     Case("conversion", "/convert?from=NGN&to=EUR&amount=100"),
     Case("picture", "/countries/image"),
-    Case("full list, 304", "/countries", is_conditional=True),
+    Case("full list, 304", "/countries", is_conditional=True, promised=2.0),
     Case("full list, br", "/countries", {"Accept-Encoding": "br"}),
     Case("full list, gzip", "/countries", {"Accept-Encoding": "gzip"}),
 )
-
+PROMISED_LOGGING, PROMISED_WITH_ID, PROMISED_PLAIN, PROMISED_TO_FILES = 1.3, 1.0, 0.45, 0.8
+"""The least ratios to the bare function, and of the full list to nginx."""
 
 COLUMNS = (
     *("request", "bare, req/s", "service, req/s", "service / bare", "with default log"),
-    *("bare with the same imports", "cache off", "nginx"),
+    *("another id each time", "plain uvicorn", "service / nginx"),
 )
 COST_COLUMNS = (
-    *("request", "bare, µs", "service, µs", "bare / service", "bare / with default log"),
-    "bare / bare with the same imports",
+    "request",
+    "bare, µs",
+    "service, µs",
+    "bare / service",
+    "bare / with default log",
+    "bare / plain uvicorn",
 )
 
 
@@ -83,7 +94,7 @@ def _services(run: Run, engine: str) -> Iterator[dict[str, Server]]:
         yield {
             SERVICE: stack.enter_context(service(run.new_folder(), database_url=url)),
             LOGGING: stack.enter_context(service(run.new_folder(), database_url=url, log_requests="all")),
-            UNCACHED: stack.enter_context(service(run.new_folder(), database_url=url, cache_max_bytes=0)),
+            PLAIN: stack.enter_context(plain_uvicorn(run.new_folder(), database_url=url)),
         }
 
 
@@ -93,27 +104,37 @@ def _measure_engine(run: Run, engine: str, services: Mapping[str, Server], repor
     captured = [capture(target.url, target.headers) for target in ours]
     # The bare function finds its response by the path alone; reading headers would slow it down.
     paths = [f"/{number}{case.path}" for number, case in enumerate(CASES)]
+    bare_answers = {path: _with_two_headers(answer) for path, answer in zip(paths, captured, strict=True)}
     with (
-        bare(run.new_folder(), dict(zip(paths, captured, strict=True))) as bare_server,
-        bare(run.new_folder(), dict(zip(paths, captured, strict=True)), beside=True) as beside_server,
+        bare(run.new_folder(), bare_answers) as bare_server,
         _files(run.new_folder(), captured[0]) as files_url,
     ):
         for case, path, target, expected in zip(CASES, paths, ours, captured, strict=True):
             run.say(f"reads: {engine}, {case.name}")
             targets = {BARE: Target(bare_server.url + path, target.headers, bare_server.process.pid), SERVICE: target}
-            targets[BESIDE] = Target(beside_server.url + path, target.headers, beside_server.process.pid)
             targets |= {name: case.target(server) for name, server in services.items() if name != SERVICE}
+            targets |= {name + WITH_ID: replace(targets[name], script=IDS) for name in (BARE, SERVICE)}
             if case is LIST and files_url:
                 targets[FILES] = Target(files_url + case.path)
-            left_out = _check(case, targets, expected)
-            report.notes += [f"{engine}, {case.name}: {reason}" for reason in left_out.values()]
-            kept = {name: target for name, target in targets.items() if name not in left_out}
-            measured = compare(kept, rounds=run.plan.rounds, seconds=run.plan.seconds)
-            rows.append(_row(case, measured))
+            _check(case, targets, expected)
+            measured = compare(targets, rounds=run.plan.rounds, seconds=run.plan.seconds)
+            found = _ratios(measured)
+            report.failures += [f"{engine}, {case.name}: {problem}" for problem in problems(case, found)]
+            rows.append(_row(case, measured, found))
             cost_rows.append(_cost_row(case, measured))
     report.tables.append(Table(f"Reads on {engine}, as ratios to the bare function", COLUMNS, rows))
     title = f"The same turns on {engine}: processor time of the server, bare function / contender"
     report.tables.append(Table(title, COST_COLUMNS, cost_rows))
+
+
+def _with_two_headers(answer: Answer) -> Answer:
+    """The least that such an answer needs, whatever else the service adds to its own."""
+    kept = tuple(
+        item for item in answer.headers if item[0] in (b"content-type", b"content-length", b"content-encoding")
+    )
+    if answer.status == 304:
+        kept = tuple(item for item in answer.headers if item[0] in (b"etag", b"cache-control"))
+    return replace(answer, headers=kept)
 
 
 @contextmanager
@@ -125,35 +146,42 @@ def _files(folder: Path, answer: Answer) -> Iterator[str | None]:
         yield server.url
 
 
-def _check(case: Case, targets: Mapping[str, Target], expected: Answer) -> dict[str, str]:
-    """Check that all contenders send the same response.
-
-    Returns:
-        Contenders to leave out, and why: without its cache the service has no entity tags or codings.
-
-    Raises:
-        WrongAnswer: Any other difference.
-    """
+def _check(case: Case, targets: Mapping[str, Target], expected: Answer) -> None:
+    """Raise WrongAnswer if a contender sends another response than the service."""
     if expected.status != (304 if case.is_conditional else 200):
         raise WrongAnswer(f"{case.name}: the service answered {expected.status}")
-    left_out = {}
     for name, target in targets.items():
         answer = capture(target.url, target.headers)
-        if name == BARE and answer != expected:
-            raise WrongAnswer(f"{case.name}: the bare function sends other bytes than the service")
         if (answer.status, decoded_body(answer)) != (expected.status, decoded_body(expected)):
-            if name != UNCACHED:
-                raise WrongAnswer(f"{case.name}: {name} answered {answer.status} with another body")
-            left_out[name] = f"with the cache off the service answered {answer.status}, so it is left out"
-    return left_out
+            raise WrongAnswer(f"{case.name}: {name} answered {answer.status} with another body")
 
 
-def _row(case: Case, measured: Mapping[str, list[Turn]]) -> tuple[str, ...]:
-    def ratio(name: str) -> str:
-        return ratios(rates(measured[name]), rates(measured[BARE])).text() if name in measured else "-"
+def _ratios(measured: Mapping[str, list[Turn]]) -> dict[str, Spread]:
+    """Of each contender to its bare function, and of the service to nginx."""
+    of_bare, ours = rates(measured[BARE]), rates(measured[SERVICE])
+    found = {name: ratios(rates(measured[name]), of_bare) for name in (SERVICE, LOGGING, PLAIN)}
+    found[WITH_ID] = ratios(rates(measured[SERVICE + WITH_ID]), rates(measured[BARE + WITH_ID]))
+    if FILES in measured:
+        found[FILES] = ratios(ours, rates(measured[FILES]))
+    return found
 
+
+def problems(case: Case, found: Mapping[str, Spread]) -> list[str]:
+    """The promises that the medians of one request do not keep."""
+    promises = {PLAIN: PROMISED_PLAIN, FILES: PROMISED_TO_FILES}
+    if case.promised is not None:
+        promises |= {SERVICE: case.promised, LOGGING: PROMISED_LOGGING, WITH_ID: PROMISED_WITH_ID}
+    return [
+        f"{name.removeprefix(', ')}: {found[name].median:.2f}, not {least}"
+        for name, least in promises.items()
+        if name in found and found[name].median < least
+    ]
+
+
+def _row(case: Case, measured: Mapping[str, list[Turn]], found: Mapping[str, Spread]) -> tuple[str, ...]:
     absolute = (f"{spread(rates(measured[name])).median:,.0f}" for name in (BARE, SERVICE))
-    return (case.name, *absolute, ratio(SERVICE), ratio(LOGGING), ratio(BESIDE), ratio(UNCACHED), ratio(FILES))
+    shown = (found[name].text() if name in found else "-" for name in (SERVICE, LOGGING, WITH_ID, PLAIN, FILES))
+    return (case.name, *absolute, *shown)
 
 
 def _cost_row(case: Case, measured: Mapping[str, list[Turn]]) -> tuple[str, ...]:
@@ -163,4 +191,4 @@ def _cost_row(case: Case, measured: Mapping[str, list[Turn]]) -> tuple[str, ...]
         return ratios(costs(measured[BARE]), costs(measured[name])).text()
 
     absolute = (f"{spread(costs(measured[name])).median:.1f}" for name in (BARE, SERVICE))
-    return (case.name, *absolute, share(SERVICE), share(LOGGING), share(BESIDE))
+    return (case.name, *absolute, share(SERVICE), share(LOGGING), share(PLAIN))
