@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from asyncio import BaseTransport, TimerHandle
+from contextlib import suppress
 from enum import Enum
 from typing import Any, Final
 
@@ -303,6 +304,14 @@ class Connection(HttpToolsProtocol):
         others = (other for other in self.connections if isinstance(other, Connection) and other is not self)
         idle = (other for other in others if other._due < math.inf)
         min(idle, key=lambda other: other._due, default=self).transport.abort()
+
+
+def raise_file_limit() -> None:
+    """Let this process and its children open as many files, and so connections, as the system allows them."""
+    if sys.platform != "win32":
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(ValueError):  # macOS has a lower limit than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _most_connections() -> float:

@@ -31,7 +31,12 @@ class RequestLog:
         # Mounted in another application, there was no start and the state is empty.
         ready: ReadyAnswers | None = scope.setdefault("state", {}).get("ready")
         spelling = None
-        if ready is not None and scope["method"] == "GET" and "raw_path" in scope and is_plain(fields, scope["headers"]):
+        if (
+            ready is not None
+            and scope["method"] == "GET"
+            and "raw_path" in scope
+            and is_plain(fields, scope["headers"])
+        ):
             spelling = spell(_target(scope), fields)
             if (answer := ready.look(spelling)) is not None:
                 headers = (*answer.headers, (b"x-request-id", request_id))
