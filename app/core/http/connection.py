@@ -66,7 +66,7 @@ class Connection(HttpToolsProtocol):
         """Received, but not parsed yet."""
         self._tail = b""
         """The last bytes parsed of an unfinished head or body, in which a blank line may have begun."""
-        self._unframed = 0
+        self._overhead = 0
         """Bytes parsed of the head, or of the body since the last of its content."""
         self._body_left = math.inf
         """Bytes of the body that are not parsed yet, where its length is known."""
@@ -93,7 +93,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._stage is _Stage.HEAD and self._ready is not None and not self._unframed and not self._unread:
+        if self._stage is _Stage.HEAD and self._ready is not None and not self._overhead and not self._unread:
             answer = None if self.flow.write_paused else self._ready.again(data, self.server_state.default_headers)
             if answer is not None:
                 self._send(answer)
@@ -129,21 +129,21 @@ class Connection(HttpToolsProtocol):
         else:
             found = (self._tail + unread).find(_BLANK_LINE)
             end = len(unread) if found < 0 else found + len(_BLANK_LINE) - len(self._tail)
-            end = min(end, MOST_BYTES - self._unframed)
+            end = min(end, MOST_BYTES - self._overhead)
         piece, self._unread = unread[:end], unread[end:]
         return piece
 
     def _parse(self, piece: bytes) -> None:
-        is_start = self._stage is _Stage.HEAD and not self._unframed
+        is_start = self._stage is _Stage.HEAD and not self._overhead
         self._whole_head = piece if is_start else b""
-        self._unframed += len(piece)
+        self._overhead += len(piece)
         tail = (self._tail + piece)[1 - len(_BLANK_LINE) :]
         super().data_received(piece)
-        is_unfinished = self._stage is _Stage.BODY or (self._stage is _Stage.HEAD and self._unframed > 0)
+        is_unfinished = self._stage is _Stage.BODY or (self._stage is _Stage.HEAD and self._overhead > 0)
         self._tail = tail if is_unfinished else b""
         if not is_unfinished:
             return
-        if self._unframed >= MOST_BYTES:
+        if self._overhead >= MOST_BYTES:
             self.logger.warning("Refused a request with more than %d bytes of header fields or trailers", MOST_BYTES)
             details = f"Request line and header fields, or trailers, may have at most {MOST_BYTES} bytes together"
             self._refuse(http_error(431, details))
@@ -161,7 +161,7 @@ class Connection(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._stage, self._unframed = _Stage.BODY, 0
+        self._stage, self._overhead = _Stage.BODY, 0
         if self._ready is not None and self._may_be_ready():
             server_headers = self.server_state.default_headers
             answer = self._ready.find(self.url, self.headers, self._whole_head, server_headers)
@@ -191,11 +191,11 @@ class Connection(HttpToolsProtocol):
         )
 
     def on_body(self, body: bytes) -> None:
-        self._unframed = 0
+        self._overhead = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._unframed = 0
+        self._overhead = 0
         if self._is_answered:
             self._is_answered, self._stage = False, _Stage.HEAD
             return
@@ -227,6 +227,9 @@ class Connection(HttpToolsProtocol):
         self._allow(self.timeout_keep_alive)
         if self._unread:
             self.loop.call_soon(self._resume)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Called by uvicorn for ``Upgrade``; says nothing, because a server may ignore it, and strangers send it."""
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn for what is not HTTP; answers in our one shape of errors."""
@@ -282,7 +285,7 @@ class Connection(HttpToolsProtocol):
         if left > 0:
             if left < math.inf:
                 self._allow(left)
-        elif self._stage is _Stage.HEAD and self._unframed and not self.flow.write_paused:
+        elif self._stage is _Stage.HEAD and self._overhead and not self.flow.write_paused:
             self._refuse(http_error(408, f"The head of the request did not arrive within {HEAD_SECONDS:g} seconds"))
         elif self.transport.is_closing() or self.transport.get_write_buffer_size():
             self.transport.abort()

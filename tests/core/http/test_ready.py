@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.core.http.cache.ready import ReadyAnswers, is_plain, spell
+from app.core.http.cache.ready import ReadyAnswers, Spelling, spell
 from app.core.http.cache.store import ResponseStore, finish
 from app.core.http.request_notes import RequestNotes
 from app.core.telemetry.counts import Counts
@@ -35,8 +35,13 @@ def ready(version):
     return ReadyAnswers(version, counts, RequestNotes(make_settings(log_requests="off"), lines, counts))
 
 
+def spelt(target: bytes, *fields: tuple[bytes, bytes]) -> Spelling | None:
+    return spell(target, dict([HOST, *fields]), [HOST, *fields])
+
+
 def keep(ready: ReadyAnswers, target: bytes, *fields: tuple[bytes, bytes], version: int = 1) -> None:
-    spelling = spell(target, dict(fields))
+    spelling = spelt(target, *fields)
+    assert spelling is not None
     ready.keep(spelling, {"path": target.decode()}, START, b"[]", route="/", version=version)
 
 
@@ -58,12 +63,19 @@ def test_answer_belongs_to_what_it_depends_on(ready, name):
     assert ready.find(b"/b", [HOST, (name, b"x")], b"", SERVER) is None
 
 
-def test_requests_that_another_layer_must_see_are_not_plain():
+def test_request_that_another_layer_must_see_has_no_spelling():
     for name in (b"authorization", b"x-api-key", b"origin", b"if-match", b"content-length", b"transfer-encoding"):
-        assert not is_plain({b"host": b"a", name: b"x"}, [HOST, (name, b"x")])
-    assert is_plain({b"host": b"a", b"cookie": b"x"}, [HOST, (b"cookie", b"x")])
-    assert not is_plain({}, []), "without a Host it is refused"
-    assert not is_plain({b"host": b"a"}, [HOST, HOST])
+        assert spelt(b"/a", (name, b"x")) is None
+    assert spelt(b"/a", (b"cookie", b"x")) == (b"/a", None, None, None)
+    assert spell(b"/a", {}, []) is None, "without a Host it is refused"
+    assert spelt(b"/a", HOST) is None
+
+
+def test_answer_that_varies_by_something_else_is_not_kept(ready):
+    for names, is_kept in ((b"Accept, Accept-Encoding", True), (b"Origin", True), (b"Accept-Language", False)):
+        start = {**START, "headers": ((b"vary", names),)}
+        ready.keep(spelt(b"/" + names), {"path": "/"}, start, b"[]", route="/", version=1)
+        assert (ready.look(spelt(b"/" + names)) is not None) == is_kept
 
 
 def test_whole_head_is_found_again_only_after_it_was_parsed(ready):
@@ -85,10 +97,10 @@ def test_another_version_of_the_data_ends_all_answers(ready, version):
     assert ready.find(b"/a", [HOST], b"", SERVER) is None
     assert ready.again(b"head", SERVER) is None
     keep(ready, b"/a", version=1)
-    assert ready.look(spell(b"/a", {})) is None, "what was read before the change is late"
+    assert ready.look(spelt(b"/a")) is None, "what was read before the change is late"
     keep(ready, b"/b", version=2)
-    assert ready.look(spell(b"/b", {})) is not None
-    assert ready.look(spell(b"/a", {})) is None
+    assert ready.look(spelt(b"/b")) is not None
+    assert ready.look(spelt(b"/a")) is None
 
 
 def test_memory_is_bounded_whatever_clients_write(ready):
@@ -98,7 +110,7 @@ def test_memory_is_bounded_whatever_clients_write(ready):
         assert len(ready._by_spelling) <= 1_000
         assert len(ready._by_head) <= 1_000
     keep(ready, b"/" + b"a" * 3_000)
-    assert ready.look(spell(b"/" + b"a" * 3_000, {})) is None
+    assert ready.look(spelt(b"/" + b"a" * 3_000)) is None
     ready.find(b"/2499", [HOST], b"h" * 3_000, SERVER)
     assert ready.again(b"h" * 3_000, SERVER) is None
 
@@ -110,5 +122,5 @@ def test_response_that_is_dropped_is_not_kept_elsewhere(ready):
         store.keep((f"/{number}", b""), response)
         keep(ready, b"/%d" % number)
 
-    assert ready.look(spell(b"/0", {})) is None
-    assert ready.look(spell(b"/2", {})) is not None
+    assert ready.look(spelt(b"/0")) is None
+    assert ready.look(spelt(b"/2")) is not None

@@ -24,10 +24,11 @@ _OTHER_WAYS: Final = CREDENTIALS | {
     *(b"content-length", b"transfer-encoding", b"if-match", b"expect", b"upgrade", b"origin"),
 }
 """A request with one of these may get another answer, or a refusal."""
+_VARYING: Final = frozenset({b"accept", b"accept-encoding", b"origin"})
+"""What ``Vary`` may name in an answer that is kept; a request with ``Origin`` has no spelling."""
 _MOST: Final = 1_000
 _LONGEST: Final = 2_048
 """Bytes. Clients choose heads and spellings, so the memory for them is bounded."""
-_END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class ReadyAnswer(NamedTuple):
@@ -67,8 +68,9 @@ class ReadyAnswers:
         self._by_head.clear()
 
     def keep(self, spelling: Spelling, scope: Scope, start: Message, body: bytes, *, route: str, version: int) -> None:
-        """Keep what was sent to a plain GET; it must depend on nothing but its spelling and the data version."""
-        if sum(len(part or b"") for part in spelling) > _LONGEST or not self._versions.is_known(version):
+        """Keep what was sent to a GET; it must depend on nothing but its spelling and the data version."""
+        size = sum(len(part or b"") for part in spelling)
+        if size > _LONGEST or not self._versions.is_known(version) or not _varied_by(start) <= _VARYING:
             return
         if version != self._version or len(self._by_spelling) >= _MOST:
             self.clear()
@@ -78,9 +80,9 @@ class ReadyAnswers:
         summary = summarize("GET", scope["path"], status)
         self._by_spelling[spelling] = ReadyAnswer(status, headers, body, head, route, summary)
 
-    def look(self, spelling: Spelling) -> ReadyAnswer | None:
-        """The answer to a plain GET; None if there is none for the current data."""
-        answer = self._by_spelling.get(spelling)
+    def look(self, spelling: Spelling | None) -> ReadyAnswer | None:
+        """The answer to a GET; None if there is none for the current data."""
+        answer = self._by_spelling.get(spelling) if spelling is not None else None
         return answer if answer is not None and self._versions.is_known(self._version) else None
 
     def note(self, answer: ReadyAnswer, request_id: bytes, started: float) -> None:
@@ -102,9 +104,7 @@ class ReadyAnswers:
         """The bytes to send for a parsed GET; ``head`` is its whole head if that arrived in one piece, or empty."""
         started = time.perf_counter()
         fields = dict(headers)
-        if not is_plain(fields, headers):
-            return None
-        answer = self.look(spell(target, fields))
+        answer = self.look(spell(target, fields, headers))
         if answer is None:
             return None
         given_id = fields.get(b"x-request-id")
@@ -127,14 +127,17 @@ class ReadyAnswers:
         return [head, answer.body]
 
 
-def spell(target: bytes, fields: Mapping[bytes, bytes]) -> Spelling:
-    """What the answer to a plain GET depends on."""
+def spell(target: bytes, fields: Mapping[bytes, bytes], headers: HeaderList) -> Spelling | None:
+    """What the answer to a GET depends on; None if on more than a spelling says.
+
+    ``fields`` are the ``headers`` by name, and fewer if one of them is repeated.
+    """
+    if len(fields) < len(headers) or b"host" not in fields or not _OTHER_WAYS.isdisjoint(fields):
+        return None
     return (target, fields.get(b"accept-encoding"), fields.get(b"accept"), fields.get(b"if-none-match"))
 
 
-def is_plain(fields: Mapping[bytes, bytes], headers: HeaderList) -> bool:
-    """Whether the layers answer a GET with these header fields by its spelling alone.
-
-    ``fields`` are the same by name: fewer than ``headers`` if one is repeated.
-    """
-    return len(fields) == len(headers) and b"host" in fields and _OTHER_WAYS.isdisjoint(fields)
+def _varied_by(start: Message) -> set[bytes]:
+    """The header fields that ``Vary`` names, in lower case."""
+    values = [value.lower() for name, value in start["headers"] if name == b"vary"]
+    return {name.strip() for value in values for name in value.split(b",")}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.http.cache.ready import KEPT_VERSION, ReadyAnswers, is_plain, spell
+from app.core.http.cache.ready import KEPT_VERSION, ReadyAnswers, spell
 from app.core.http.request_notes import RequestNotes, summarize
 from app.core.http.security_headers import ALWAYS
 from app.core.telemetry.log import REQUEST_ID
@@ -31,13 +31,8 @@ class RequestLog:
         # Mounted in another application, there was no start and the state is empty.
         ready: ReadyAnswers | None = scope.setdefault("state", {}).get("ready")
         spelling = None
-        if (
-            ready is not None
-            and scope["method"] == "GET"
-            and "raw_path" in scope
-            and is_plain(fields, scope["headers"])
-        ):
-            spelling = spell(_target(scope), fields)
+        if ready is not None and scope["method"] == "GET":
+            spelling = spell(_target(scope), fields, scope["headers"])
             if (answer := ready.look(spelling)) is not None:
                 headers = (*answer.headers, (b"x-request-id", request_id))
                 await send({"type": "http.response.start", "status": answer.status, "headers": headers})
