@@ -83,7 +83,8 @@ async def listening(folder: Any, template: Any, **settings: Any) -> AsyncIterato
     take_routes(app, default_app)
     options: dict[str, Any] = {"server_header": False, "access_log": False, "log_config": None}
     options["timeout_keep_alive"] = 65
-    config = uvicorn.Config(app, port=0, http=Connection, ws="none", **options)
+    protocol = "app.core.http.connection:Connection"  # as people name it by hand
+    config = uvicorn.Config(app, port=0, http=protocol, ws="none", **options)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
