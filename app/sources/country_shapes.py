@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from app.core.characters import visible_line
 from app.core.db.keys import name_key
 from app.sources.chain import SourceFailed
 
@@ -12,7 +13,8 @@ LARGEST_POPULATION: Final = 10_000_000_000
 _ALPHA2: Final = re.compile(r"[A-Z]{2}")
 _ALPHA3: Final = re.compile(r"[A-Z]{3}")
 _CURRENCY: Final = re.compile(r"[A-Z]{3,8}")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+"""Half of a character, which can't be stored."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def _error_text(body: dict[str, Any]) -> str:
     errors = body.get("errors")
     first = errors[0] if isinstance(errors, list) and errors else body
     text = first.get("message") if isinstance(first, dict) else None
-    return _CONTROL.sub(" ", text)[:120] if isinstance(text, str) else "without a message"
+    return visible_line(_SURROGATE.sub(" ", text[:500]))[:120] if isinstance(text, str) else "without a message"
 
 
 def has_more_pages(body: Any) -> bool:
@@ -103,11 +105,12 @@ def _dict(value: Any) -> dict[str, Any]:
 
 
 def _text(value: Any, longest: int) -> str | None:
-    """Text that can be stored and compared, stripped; None for anything else, including blank text."""
-    if not isinstance(value, str) or len(value) > longest or _CONTROL.search(value):
+    """Text that can be stored and compared, without what can't be seen; None for anything else, and for blank text."""
+    if not isinstance(value, str) or len(value) > longest or _SURROGATE.search(value):
         return None
-    key = name_key(value)  # folding can make the text longer, or empty
-    return value.strip() if 0 < len(key) <= longest else None
+    text = visible_line(value)
+    key = name_key(text)  # folding can make the text longer, or empty
+    return text if 0 < len(key) <= longest else None
 
 
 def _code(pattern: re.Pattern[str], *values: Any) -> str | None:

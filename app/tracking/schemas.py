@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.config import JsonDict
 from pydantic_core import to_json
 
-from app.core.http.bodies import SHOWN_LINE, RequestBody, integral_float_to_int, shown_line
+from app.core.characters import SHOWN_LINE, shown_line
+from app.core.http.bodies import RequestBody, integral_float_to_int
 from app.core.http.paging import LimitField, OffsetField
 from app.tracking.models import UBID_PATTERN, State
 

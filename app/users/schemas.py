@@ -11,9 +11,10 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic.config import JsonDict
 
+from app.core.characters import SHOWN_LINE, shown_line
 from app.core.db.keys import name_key
 from app.core.http.access import Role
-from app.core.http.bodies import SHOWN_LINE, RequestBody, integral_float_to_int, shown_line
+from app.core.http.bodies import RequestBody, integral_float_to_int
 from app.core.http.cache.conditional import entity_tag, require_match
 from app.core.http.paging import LimitField, OffsetField
 

@@ -224,7 +224,7 @@ CERTIFICATES: Final = {
     }.items()
 }
 
-NAMELESS: Final = ('""', '"A\\u0000b"', '"\\ud800"', '{"common":["x"]}', f'"{"x" * 1_000_000}"')
+NAMELESS: Final = ('""', '"\\u0000\\u202e"', '"\\ud800"', '{"common":["x"]}', f'"{"x" * 1_000_000}"')
 ODD_COUNTRIES: Final = {
     **{f'{{"name":{name},"population":1}}': ("(no name)", "has no usable name") for name in NAMELESS},
     "[[[]]]": ("(no name)", "is not an object"),

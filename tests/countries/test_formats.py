@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import COUNTRIES, Client
 from tests.support.upstream import FakeUpstream, document
 
+FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "＝1+1", "＋1", "－1", "＠SUM(A1)")
 RECORDS: list[dict[str, Any]] = [
     {"name": "Côte d’Ivoire", "capital": '=HYPERLINK("http://evil.example")', "region": "Africa, West"},
     {"name": "Atlantis", "capital": None, "region": None},
@@ -37,6 +38,19 @@ async def test_csv_keeps_accents_and_runs_no_formulas(two: Client):
         ["Atlantis", "", "", "1000", str(rate)],
         ["Côte d’Ivoire", '\'=HYPERLINK("http://evil.example")', "Africa, West", "1000", str(rate)],
     ]
+
+
+async def test_csv_runs_no_formula_of_any_spelling(client: Client, upstream: FakeUpstream):
+    common = {"population": 1000, "flag": None, "currencies": [{"code": "GHS"}]}
+    upstream.answers[COUNTRIES] = document(
+        [{"name": f"Country {n}", "capital": formula, **common} for n, formula in enumerate(FORMULAS)]
+    )
+    assert (await client.post("/countries/refresh")).status_code == 200
+
+    response = await client.get("/countries?format=csv&fields=name,capital")
+
+    rows = list(csv.reader(io.StringIO(response.text.removeprefix("\ufeff"), newline="")))[1:]
+    assert rows == [[f"Country {n}", f"'{formula}"] for n, formula in enumerate(FORMULAS)]
 
 
 async def test_ndjson_has_the_objects_of_the_list(two: Client):

@@ -112,6 +112,23 @@ def updated_at(unix: int) -> dict[str, Any]:
 
 NESTED = b'{"base":' + b"[" * 950 + b"]" * 950 + b',"rates":{"EUR":1}}'  # too deep for str()
 DEMO = {"data": {"_demo": {"message": "Test"}, "objects": payloads.v5()}}
+
+
+async def test_names_lose_characters_that_can_not_be_seen(loaded, upstream):
+    hidden = {"name": "\u202eGha\u200bna", "capital": "Ac\u2066cra\x00", "region": "West\nAfrica"}
+    record = {**hidden, "population": 5, "currencies": [{"code": "GHS"}], "flag": "https://flags.example/gh\u200b.svg"}
+    others = [other for other in payloads.v2_without_codes() if other["name"] != "Ghana"]
+    upstream.answers[COUNTRIES] = document([*others, record])
+    ids = {country["name"]: country["id"] for country in (await loaded.get("/countries")).json()}
+
+    report = (await loaded.post("/countries/refresh")).json()
+    ghana = (await loaded.get("/countries/ghana")).json()
+
+    assert (report["inserted"], report["skipped"]) == (0, [])
+    assert (ghana["id"], ghana["name"], ghana["capital"]) == (ids["Ghana"], "Ghana", "Accra")
+    assert (ghana["region"], ghana["flag_url"]) == ("West Africa", "https://flags.example/gh.svg")
+
+
 UNUSABLE: list[tuple[str, Answer, str]] = [
     (COUNTRIES, document(DEMO), "answered with the sample of the demo key, which is not data"),
     (COUNTRIES, document({"rows": []}), "answered in an unknown format"),

@@ -43,7 +43,8 @@ FORMAT_DESCRIPTION: Final = "Format of the response; by default as `Accept` pref
 
 _BOM: Final = "\ufeff"
 """Spreadsheets need it to recognise UTF-8."""
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = tuple("=+-@\t\r\n＝＋－＠")
+"""Spreadsheets take the full-width forms, which Japanese keyboards type, for the signs themselves."""
 
 
 @lru_cache(maxsize=256)
