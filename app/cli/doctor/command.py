@@ -15,6 +15,7 @@ from app.cli.doctor.findings import Finding, Verdict, failed, ok, warn, worst
 from app.cli.doctor.sources import check_sources
 from app.cli.doctor.storage import check_storage
 from app.cli.terminal import JsonOption, read_settings_without_log, run, show, show_json
+from app.core.config.env_file import ENCODING, NAME
 from app.core.config.settings import Settings
 from app.core.telemetry.log import hiding
 
@@ -73,7 +74,7 @@ def _access(settings: Settings) -> Finding:
 
 def _misspelled() -> list[Finding]:
     """Unknown names in the environment and in .env that are similar to a setting's."""
-    names = {*os.environ, *(dotenv_values(".env") if Path(".env").is_file() else ())}
+    names = {*os.environ, *(dotenv_values(NAME, encoding=ENCODING) if Path(NAME).is_file() else ())}
     unknown = sorted(name for name in names if name.upper() not in _NAMES)
     meant = {name: get_close_matches(name.upper(), _NAMES, n=1, cutoff=0.85) for name in unknown}
     return [warn("settings", f"unknown setting {name}", f"did you mean {m[0]}?") for name, m in meant.items() if m]

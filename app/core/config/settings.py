@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
@@ -11,6 +12,7 @@ from sqlalchemy.exc import ArgumentError
 
 from app.core.config.addresses import is_http_url, parse_chain, parse_networks, without_secrets
 from app.core.config.database_url import normalize_database_url, tls_context
+from app.core.config.env_file import ENCODING, NAME, require_utf8
 from app.core.config.sources import COUNTRY_SOURCE_NAMES, RATE_SOURCE_NAMES, RATE_URLS, RESTCOUNTRIES
 from app.core.problems import describe
 
@@ -48,7 +50,9 @@ Words = Annotated[tuple[str, ...], NoDecode]
 class Settings(BaseSettings):
     """Everything an operator can set, with the defaults of a developer's machine."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=NAME, env_file_encoding=ENCODING, env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     environment: Literal["development", "production"] = "development"
     """``production`` refuses to start without ``ADMIN_API_KEY``, and with a short one."""
@@ -229,10 +233,15 @@ def _shown(value: object) -> str:
 
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings, or raise SystemExit with one line for each wrong setting."""
+    env_file = overrides.get("_env_file", NAME)
     try:
+        if env_file is not None:
+            require_utf8(Path(env_file))
         return Settings(**overrides)
     except ValidationError as error:
         raise SystemExit("\n".join(f"Wrong setting: {_describe(problem)}" for problem in error.errors())) from None
+    except ValueError as error:
+        raise SystemExit(f"Wrong setting: {error}") from None
 
 
 def _describe(problem: Any) -> str:

@@ -142,10 +142,51 @@ def test_key_that_no_request_can_carry_is_refused(key):
         Settings(_env_file=None, admin_api_key=key)
 
 
-def show_config(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_app(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "300"}
-    command, variables = [sys.executable, "-m", "app", "show-config"], {**clean, **environment}
+    command, variables = [sys.executable, "-m", "app", *arguments], {**clean, **environment}
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+
+
+def show_config(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run_app(folder, "show-config", **environment)
+
+
+ELSEWHERE = {
+    "UTF-16 as PowerShell writes it": "PORT=9001\r\n".encode("utf-16"),
+    "UTF-16 without a byte order mark": "PORT=9001\r\n".encode("utf-16-le"),
+    "CP1252": "PORT=9001\n# für Köln\n".encode("cp1252"),
+}
+
+
+@pytest.mark.parametrize("content", ELSEWHERE.values(), ids=ELSEWHERE)
+def test_file_in_another_encoding_stops_the_start_with_one_line_that_names_it(tmp_path, content):
+    (tmp_path / ".env").write_bytes(content)
+
+    with pytest.raises(SystemExit) as stop:
+        load_settings()
+
+    assert stop.value.code == (
+        f"Wrong setting: {tmp_path}/.env: must be saved as UTF-8; it has another encoding, such as UTF-16"
+    )
+
+
+@pytest.mark.parametrize("command", ["serve", "doctor", "migrate", "refresh"])
+def test_every_command_says_in_one_line_that_the_file_must_be_utf8(tmp_path, command):
+    (tmp_path / ".env").write_bytes("PORT=9001\r\n".encode("utf-16"))
+    run = run_app(tmp_path, command)
+
+    (line,) = f"{run.stdout}{run.stderr}".splitlines()
+    assert run.returncode == 1
+    assert f"{tmp_path}/.env: must be saved as UTF-8" in line
+
+
+def test_byte_order_mark_before_utf8_is_ignored(tmp_path):
+    (tmp_path / ".env").write_bytes("PORT=9001\r\nHOST=::1\r\n".encode("utf-8-sig"))
+
+    settings = load_settings()
+
+    assert (settings.host, settings.port) == ("::1", 9001)
 
 
 def test_wrong_setting_is_one_line_on_standard_error_without_a_traceback(tmp_path):
