@@ -1,8 +1,10 @@
-"""Addresses in settings: networks of proxies, and the URLs of sources."""
+"""Addresses in settings: networks of proxies, origins of pages, and the URLs of sources."""
 
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit, urlunsplit
+
+import httpx
 
 
 def parse_networks(words: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -23,6 +25,28 @@ def parse_chain(words: tuple[str, ...], *, known: tuple[str, ...]) -> tuple[str,
             shown = repr(word) if re.fullmatch(r"[\w.-]+", word) else f"entry {position}"
             raise ValueError(f"{shown} is neither an http(s) URL nor one of: {', '.join(known)}")
     return words
+
+
+def parse_origin(word: str) -> str:
+    """Write an origin as browsers send it in ``Origin``: host in lower case and ASCII, without the default port.
+
+    Raises:
+        ValueError: It is not an http(s) origin, for example because it has a path.
+    """
+    origin = word.lower()
+    if re.fullmatch(r"https?://[^\s/?#@,*]+", origin):
+        try:
+            url = httpx.URL(origin)
+            host = url.raw_host.decode()
+            if ":" in host:
+                host = f"[{ip_address(host)}]"
+            elif host.rpartition(".")[2].isdigit():  # browsers write every such host as an address of four numbers
+                host = str(ip_address(host))
+            if re.fullmatch(r"[a-z0-9._-]+|\[.+\]", host) and (url.port is None or 0 < url.port < 65536):
+                return f"{url.scheme}://{host}" + (f":{url.port}" if url.port else "")
+        except (ValueError, httpx.InvalidURL):
+            pass
+    raise ValueError("must be * alone, or origins such as https://example.com, separated by spaces")
 
 
 def is_http_url(word: str) -> bool:

@@ -50,6 +50,48 @@ def test_chains_and_origins_are_separated_by_any_white_space(monkeypatch):
     assert settings.cors_origins == ("https://a.example", "https://b.example")
 
 
+@pytest.mark.parametrize(
+    ("origin", "sent"),
+    [
+        ("https://App.Example", "https://app.example"),
+        ("HTTPS://app.example:443", "https://app.example"),
+        ("http://x:80", "http://x"),
+        ("http://x:443", "http://x:443"),
+        ("http://localhost:03000", "http://localhost:3000"),
+        ("https://München.example", "https://xn--mnchen-3ya.example"),
+        ("http://[0:0:0:0:0:0:0:1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_origin_is_taken_in_the_spelling_of_browsers(origin, sent):
+    assert load_settings(cors_origins=origin).cors_origins == (sent,)
+
+
+NO_ORIGIN = "must be * alone, or origins such as https://example.com, separated by spaces"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *(
+            "app.example",
+            "null",
+            "ftp://a.example",
+            "https://a.example/",
+            "https://a.example/page",
+            "https://a.example?x",
+        ),
+        *("https://a.example#x", "https://user@a.example", "https://*.example", "https://a.example,https://b.example"),
+        *("https://", "https://:443", "https://a:0", "https://a:65536", "https://[::1", "https://[x]", "https://%41"),
+        *("https://127.1", "https://1.2.3.400", "https://a|b", "* https://a.example"),
+    ],
+)
+def test_origin_that_no_browser_sends_is_refused(origin):
+    with pytest.raises(SystemExit) as stop:
+        load_settings(cors_origins=origin)
+
+    assert stop.value.code == f"Wrong setting: CORS_ORIGINS: {NO_ORIGIN}"
+
+
 def test_level_is_taken_in_any_case(monkeypatch):
     monkeypatch.setenv("LOG_LEVEL", "debug")
 
