@@ -54,7 +54,8 @@ def _swagger(prefix: str) -> HTMLResponse:
         swagger_js_url=f"{prefix}{_ASSETS}/swagger-ui-bundle.js",
         swagger_css_url=f"{prefix}{_ASSETS}/swagger-ui.css",
         swagger_favicon_url=f"{prefix}{_ASSETS}/favicon.png",
-        swagger_ui_parameters={"tryItOutEnabled": True, "persistAuthorization": True, "displayRequestDuration": True},
+        # Without persistAuthorization, which stores keys in the browser and keeps them when the page is closed.
+        swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
     )
 
 

@@ -26,6 +26,13 @@ async def test_page_loads_only_from_this_service_and_runs_only_its_own_scripts(c
     assert policy["script-src"].split() == ["'self'", *(f"'sha256-{value}'" for value in hashes)]
 
 
+async def test_page_does_not_store_keys_in_the_browser(client: Client):
+    page = await client.get("/docs")
+
+    assert '"tryItOutEnabled": true' in page.text
+    assert "persistAuthorization" not in page.text
+
+
 async def test_files_of_the_pages_are_compressed_and_cached_for_a_day(client: Client):
     path = "/docs/assets/swagger-ui-bundle.js"
     plain = await client.get(path, headers={"Accept-Encoding": "identity"})
