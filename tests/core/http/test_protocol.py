@@ -129,6 +129,14 @@ async def test_wrong_parameter_is_refused_by_name(bare, method, url, details):
     assert (response.status_code, response.json()) == (400, {"error": "Validation failed", "details": details})
 
 
+@pytest.mark.parametrize("query", ["a&" * 32_000, "&".join(map(str, range(101))), "q=" + "%C3%28" * 2_731])
+async def test_query_with_too_much_in_it_is_refused_as_a_whole(bare, query):
+    response = await bare.get(f"/countries?{query}")
+
+    details = {"query": "must have at most 100 parameters and 16384 bytes"}
+    assert (response.status_code, response.json()) == (400, {"error": "Validation failed", "details": details})
+
+
 async def test_encoded_slash_is_a_name_and_not_the_list(loaded):
     assert (await loaded.get("/countries/%2F")).status_code == 404
 

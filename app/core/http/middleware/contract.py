@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
@@ -9,6 +10,11 @@ from starlette.datastructures import Headers
 from app.core.errors import ValidationFailed
 from app.core.http.errors import http_error
 from app.core.http.middleware.admission import PendingRequest
+
+_LONGEST_QUERY: Final = 16 * 2**10
+"""Bytes. No valid query is as long, even if every character of every parameter is percent-encoded."""
+_MOST_PARAMETERS: Final = 100
+"""No route takes more than a dozen. Parsing and reporting tens of thousands would hold up every other request."""
 
 
 async def check_contract(request: PendingRequest) -> None:
@@ -31,7 +37,10 @@ async def check_contract(request: PendingRequest) -> None:
     _check_media_type(Headers(scope=scope), route.media_types)
     if not scope["query_string"] or route.parameters is None:
         return
-    pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    query: bytes = scope["query_string"]
+    if len(query) > _LONGEST_QUERY or query.count(b"&") >= _MOST_PARAMETERS:
+        raise ValidationFailed({"query": f"must have at most {_MOST_PARAMETERS} parameters and {_LONGEST_QUERY} bytes"})
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     if problems := _parameter_problems(pairs, route.parameters):
         raise ValidationFailed(problems)
 
