@@ -2,11 +2,12 @@
 
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel, create_model, field_validator
 
 from app.core.http.formats import FORMAT_DESCRIPTION, Format
+from app.core.http.numbers import NO_UNDERSCORES
 from app.core.http.paging import MAX_LIMIT, LimitField, OffsetField
 
 EXAMPLE_SOURCES: Final[dict[str, JsonValue]] = {"countries": "restcountries-static", "rates": "open.er-api.com"}
@@ -90,8 +91,8 @@ class CountryFilters(BaseModel):
     )
     q: str | None = Field(default=None, max_length=200, description="Part of a name, ignoring case and accents.")
     sort: CountrySort = Field(default=CountrySort.NAME_ASC, description="Sort order.")
-    limit: int | None = Field(
-        default=None, ge=1, le=MAX_LIMIT, description="Maximum number of countries; all by default."
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT), NO_UNDERSCORES] | None = Field(
+        default=None, description="Maximum number of countries; all by default."
     )
     offset: OffsetField = 0
     fields: str | None = Field(

@@ -10,7 +10,8 @@ from pydantic.config import JsonDict
 from pydantic_core import to_json
 
 from app.core.characters import SHOWN_LINE, shown_line
-from app.core.http.bodies import RequestBody, integral_float_to_int
+from app.core.http.bodies import RequestBody
+from app.core.http.numbers import NO_UNDERSCORES, integral_float_to_int
 from app.core.http.paging import LimitField, OffsetField
 from app.tracking.models import UBID_PATTERN, State
 
@@ -171,7 +172,9 @@ class DocumentFilters(BaseModel):
     """A page of documents, sorted by `uniqueId`."""
 
     after: str | None = Field(default=None, max_length=10, description="Last `uniqueId` of the previous page.")
-    limit: int = Field(default=1000, ge=1, le=MAX_DOCUMENTS, description="Maximum number of documents.")
+    limit: Annotated[int, Field(ge=1, le=MAX_DOCUMENTS), NO_UNDERSCORES] = Field(
+        default=1000, description="Maximum number of documents."
+    )
 
 
 class DocumentsResult(BaseModel):

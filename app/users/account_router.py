@@ -7,6 +7,7 @@ from fastapi import APIRouter, Form, Path, Response
 from app.core.http.access import Rule, access
 from app.core.http.dependencies import DatabaseDep, SessionDep
 from app.core.http.errors import documented
+from app.core.http.numbers import NO_UNDERSCORES
 from app.core.http.openapi import links
 from app.users import crud, sign_in
 from app.users.dependencies import AccountIdDep, PasswordsDep, PrincipalDep, ThrottleDep, TokenLifetimeDep
@@ -15,7 +16,7 @@ from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, SignInF
 
 router = APIRouter()
 
-KeyIdParam = Annotated[int, Path(description="Id of the API key.", ge=1, le=2**63 - 1, examples=[7])]
+KeyIdParam = Annotated[int, Path(description="Id of the API key.", ge=1, le=2**63 - 1, examples=[7]), NO_UNDERSCORES]
 
 
 @router.post(

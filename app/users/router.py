@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from app.core.http.access import Rule, access
 from app.core.http.dependencies import DatabaseDep, SessionDep
 from app.core.http.errors import documented
+from app.core.http.numbers import NO_UNDERSCORES
 from app.core.http.openapi import links
 from app.core.http.paging import PAGE_HEADERS, page_headers
 from app.users import addresses, crud, schemas
@@ -14,8 +15,10 @@ from app.users.dependencies import IfMatchDep, PasswordsDep, PrincipalDep
 
 router = APIRouter(prefix="/users", tags=["users"])
 
-IdParam = Annotated[int, Path(description="Id of the account.", ge=1, le=2**63 - 1, examples=[1])]
-AddressIdParam = Annotated[int, Path(description="Id of the address.", ge=1, le=2**63 - 1, examples=[1])]
+IdParam = Annotated[int, Path(description="Id of the account.", ge=1, le=2**63 - 1, examples=[1]), NO_UNDERSCORES]
+AddressIdParam = Annotated[
+    int, Path(description="Id of the address.", ge=1, le=2**63 - 1, examples=[1]), NO_UNDERSCORES
+]
 
 TAG_HEADER: Final = {"ETag": {"description": "Changes whenever the response changes.", "schema": {"type": "string"}}}
 _LOCATION: Final = {"Location": {"description": "Path of the new object.", "schema": {"type": "string"}}}

@@ -14,8 +14,9 @@ from pydantic.config import JsonDict
 from app.core.characters import SHOWN_LINE, shown_line
 from app.core.db.keys import name_key
 from app.core.http.access import Role
-from app.core.http.bodies import RequestBody, integral_float_to_int
+from app.core.http.bodies import RequestBody
 from app.core.http.cache.conditional import entity_tag, require_match
+from app.core.http.numbers import integral_float_to_int
 from app.core.http.paging import LimitField, OffsetField
 
 _NOT_PLACES: Final = frozenset({"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"})

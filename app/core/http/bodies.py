@@ -8,11 +8,6 @@ _MOST_MISTAKES: Final = 20_000
 """5000 documents with every field wrong have 15,000."""
 
 
-def integral_float_to_int(number: object) -> object:
-    """Turn 3.0 into 3: JSON does not tell them apart, and some languages write every number like 3.0."""
-    return int(number) if isinstance(number, float) and number.is_integer() else number
-
-
 class RequestBody(BaseModel):
     """A request body, or a part of one: unknown fields are refused, and so is a body with too many mistakes.
 

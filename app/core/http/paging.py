@@ -6,10 +6,12 @@ from urllib.parse import quote, urlencode
 from fastapi import Request
 from pydantic import Field
 
+from app.core.http.numbers import NO_UNDERSCORES
+
 MAX_LIMIT: Final = 1000
 
-LimitField = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="Maximum number of entries.")]
-OffsetField = Annotated[int, Field(ge=0, le=1_000_000_000, description="Number of entries to skip.")]
+LimitField = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="Maximum number of entries."), NO_UNDERSCORES]
+OffsetField = Annotated[int, Field(ge=0, le=1_000_000_000, description="Number of entries to skip."), NO_UNDERSCORES]
 """Fields of a list's filters."""
 
 TOTAL_HEADER: Final = {
