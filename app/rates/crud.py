@@ -135,7 +135,7 @@ async def _find_day(session: AsyncSession, on: date | None, sources: Collection[
         query = query.order_by(*((recorded_at, day) if on is None else (day, recorded_at)), name)
     row = (await execute(session, query)).first()
     if row is None:
-        raise RatesNotFound(await _describe_stored(session, *sources))
+        raise RatesNotFound(await describe_stored(session, *sources))
     return DayKey(*row)
 
 
@@ -148,7 +148,8 @@ async def _sources_that_quote(session: AsyncSession, codes: Collection[str], on:
     return [name for name, number in rows if number == most]
 
 
-async def _describe_stored(session: AsyncSession, source: str | None = None) -> str:
+async def describe_stored(session: AsyncSession, source: str | None = None) -> str:
+    """Say which rates are stored, of this source or of all, for a client that asked for others."""
     query = select_columns(func.min(RateDay.day), func.max(RateDay.day))
     if source is not None:
         query = query.where(col(RateDay.source) == source)

@@ -20,7 +20,7 @@ from app.core.db.database import Database
 from app.core.db.queries import execute, read_by_day, select_columns
 from app.core.errors import AppError
 from app.core.http.formats import Format, write_heading, write_rows
-from app.rates.crud import RatesNotFound, require_quoted
+from app.rates.crud import RatesNotFound, describe_stored, require_quoted
 from app.rates.exchange import Group, averages, cross, shown
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.rates.schemas import SeriesQuery
@@ -77,16 +77,14 @@ async def plan_series(session: AsyncSession, first: date, last: date, query: Ser
     requested currencies, and among equals the one with the most days.
 
     Raises:
-        RatesNotFound: No rates of these days are stored.
+        RatesNotFound: No rates of these days are stored, or none of the requested source.
         ValidationFailed: The source does not quote one of the currencies.
         RangeTooLarge: There are too many rates.
     """
     symbols = query.wanted
     wanted = {query.base, *(symbols or ())}
     quoted = await _quoted(session, first, last, query.source, wanted if symbols else None)
-    if query.source:
-        quoted.setdefault(query.source, [])
-    source, days = await _choose_source(session, first, last, wanted, quoted)
+    source, days = await _choose_source(session, first, last, wanted, quoted, only=query.source)
     where = f"by {source} from {first} to {last}"
     require_quoted({"base": [query.base], "symbols": symbols or ()}, quoted.get(source, ()), where)
     series = Series(query, source, first, last, symbols or quoted[source], days)
@@ -99,7 +97,13 @@ async def plan_series(session: AsyncSession, first: date, last: date, query: Ser
 
 
 async def _choose_source(
-    session: AsyncSession, first: date, last: date, wanted: Collection[str], quoted: Mapping[str, Collection[str]]
+    session: AsyncSession,
+    first: date,
+    last: date,
+    wanted: Collection[str],
+    quoted: Mapping[str, Collection[str]],
+    *,
+    only: str | None,
 ) -> tuple[str, int]:
     """The source that quotes the most of these currencies, and its maximum number of days in the range."""
     found = {name: sum(code in codes for code in wanted) for name, codes in quoted.items()}
@@ -109,11 +113,13 @@ async def _choose_source(
         return best[0], calendar  # one candidate, and small enough whatever the exact number
     query = select_columns(RateDay.source, func.count()).group_by(col(RateDay.source))
     query = query.where(col(RateDay.day).between(first, last))
-    if best:
-        query = query.where(col(RateDay.source).in_(best))
+    if candidates := best or ([only] if only else []):
+        query = query.where(col(RateDay.source).in_(candidates))
     days: dict[str, int] = dict((await execute(session, query)).all())
     if not days:
-        raise RatesNotFound(f"No rates are stored from {first} to {last}")
+        raise RatesNotFound(
+            await describe_stored(session, only) if only else f"No rates are stored from {first} to {last}"
+        )
     source = max(days, key=lambda name: (days[name], name))
     return source, days[source]
 

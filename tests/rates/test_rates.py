@@ -92,6 +92,15 @@ async def test_source_can_be_chosen(both):
         assert (response.status_code, response.json()["details"]) == (404, details)
 
 
+@pytest.mark.parametrize("path", ["/rates", "/rates/2026-11-20", "/rates/2026-10-29..2026-11-20", "/convert"])
+async def test_unknown_source_is_404_on_every_route(both, path):
+    query = "from=EUR&to=USD" if path == "/convert" else "base=EUR&symbols=USD"
+    response = await both.get(f"{path}?{query}&source=nobody")
+
+    details = "No rates of the source nobody are stored; sources are: 127.0.0.1, ecb"
+    assert (response.status_code, response.json()) == (404, {"error": "Rates not found", "details": details})
+
+
 async def test_of_two_sources_with_the_same_day_the_one_that_was_refreshed_counts(loaded):
     await add_history(loaded, days={date(2026, 11, 20): {"EUR": 1.0, "USD": 2.0}})
 

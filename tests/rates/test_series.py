@@ -114,6 +114,7 @@ async def test_series_is_csv_or_ndjson_on_request(history):
         ("2026-11-02..2026-11-03?group=year", 400, {"group": "must be one of: week, month"}),
         ("2026-10-31..2026-11-01", 404, "No rates of USD are stored from 2026-10-31 to 2026-11-01"),
         ("2026-10-01..2026-10-28", 404, "No rates are stored from 2026-10-01 to 2026-10-28"),
+        ("2026-10-01..2026-10-28?source=ecb", 404, "Rates of the source ecb are stored from 2026-10-29 to 2026-11-03"),
         ("2026-10-01..2026-11-03?base=QQQ&source=ecb", 400, {"base": f"QQQ {UNQUOTED} from 2026-10-01 to 2026-11-03"}),
     ],
 )
