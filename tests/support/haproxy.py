@@ -1,5 +1,6 @@
 """HAProxy in front of a Galera cluster, with the configuration that docs/scaling.md recommends."""
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +16,16 @@ from tests.support.mariadb import free_port, wait_until_it_answers
 PROGRAM = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
 USER = "haproxy_check"
 """The user of the health check: no password, no rights."""
+
+
+def _version() -> tuple[int, ...]:
+    shown = subprocess.run([PROGRAM, "-v"], capture_output=True, text=True, check=True).stdout if PROGRAM else ""
+    found = re.search(r"version (\d+)\.(\d+)", shown)
+    return tuple(map(int, found.groups())) if found else ()
+
+
+VERSION = _version()
+"""Such as (2, 6); empty without HAProxy."""
 
 
 def what_is_missing() -> str:
