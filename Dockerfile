@@ -1,11 +1,14 @@
-FROM python:3.13-slim AS build
+# By digest, so that a build is repeatable; docs/deployment.md says how to take a newer image.
+FROM python:3.13-slim@sha256:9662417aace5ae7b8e2609cce472b72a8958e134ba372808abe9cc1a0c0125e6 AS python
+
+FROM python AS build
 WORKDIR /build
 COPY requirements.txt ./
 # The service needs no pip, so the build's pip installs into the environment.
 RUN python -m venv --without-pip /opt/venv
 RUN pip --python /opt/venv install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 
-FROM python:3.13-slim
+FROM python
 RUN groupadd --gid 10001 app && useradd --uid 10001 --gid app --no-create-home --home-dir /app app
 WORKDIR /app
 COPY --from=build /opt/venv /opt/venv

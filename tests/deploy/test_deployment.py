@@ -121,7 +121,7 @@ def test_the_build_context_holds_exactly_what_the_dockerfile_copies():
     assert all((ROOT / source).exists() for source in copied)
 
 
-def test_compose_sets_known_settings_requires_every_secret_and_locks_the_service_down():
+def test_compose_sets_known_settings_and_requires_every_secret():
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     app, mysql = services["app"], services["mysql"]
 
@@ -129,9 +129,26 @@ def test_compose_sets_known_settings_requires_every_secret_and_locks_the_service
     assert app["environment"]["ADMIN_API_KEY"].startswith("${ADMIN_API_KEY:?")
     assert "${MYSQL_PASSWORD:?" in app["environment"]["DATABASE_URL"]
     assert mysql["environment"]["MYSQL_PASSWORD"].startswith("${MYSQL_PASSWORD:?")
-    assert (app["read_only"], app["cap_drop"], app["security_opt"]) == (True, ["ALL"], ["no-new-privileges:true"])
     assert app["depends_on"] == {"mysql": {"condition": "service_healthy"}}
     assert "healthcheck" in mysql
+
+
+def test_every_container_is_locked_down_and_limited():
+    for name, service in yaml.safe_load((ROOT / "compose.yaml").read_text())["services"].items():
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"]), name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert {"mem_limit", "pids_limit"} <= service.keys(), name
+
+
+def test_every_image_is_named_by_digest_and_the_page_says_how_to_renew_each():
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"].values()
+    stages = [rest.split() for name, rest in read_instructions(ROOT / "Dockerfile") if name == "FROM"]
+    own = {"countries", *(stage[2] for stage in stages if len(stage) == 3)}
+    images = {*(service["image"] for service in services), *(stage[0] for stage in stages)} - own
+    renewed = re.findall(r"imagetools inspect (\S+)", (ROOT / "docs/deployment.md").read_text())
+
+    assert all(re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", image) for image in images), images
+    assert {image.partition("@")[0] for image in images} == set(renewed)
 
 
 def test_env_example_names_every_setting_with_its_default(tmp_path, monkeypatch):

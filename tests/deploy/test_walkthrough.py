@@ -197,6 +197,8 @@ def test_unit_fits_the_documented_steps():
     assert setting["WorkingDirectory"][0] in page
     assert f"cp {setting['WorkingDirectory'][0]}/deploy/{UNIT.name} /etc/systemd/system/" in page
     assert int(setting["TimeoutStopSec"][0]) > 10
+    assert (setting["MemoryMax"], setting["LimitNOFILE"]) == (["1G"], ["8192"])
+    assert "1 GB of memory and 8,192 open" in page
     assert "ProcSubset" not in setting  # would take /proc/stat away, and with it the figures of the process
 
 
@@ -218,9 +220,6 @@ def test_replicas_profile_adds_only_what_two_replicas_need():
 
     assert added.keys() == {"app2", "haproxy", "valkey"}
     assert {tuple(service["profiles"]) for service in added.values()} == {("replicas",)}
-    assert {(service["read_only"], *service["cap_drop"], *service["security_opt"]) for service in added.values()} == {
-        (True, "ALL", "no-new-privileges:true")
-    }
     storage = services["app"]["environment"]["RATE_LIMIT_STORAGE"]
     assert storage == "${RATE_LIMIT_STORAGE:-${COMPOSE_PROFILES:+valkey://valkey:6379/0}}"
     assert variables("Two replicas behind HAProxy") == {"COMPOSE_PROFILES": "replicas"}
