@@ -1,4 +1,4 @@
-"""Characters that can't be seen, and texts of one line without them."""
+"""Invisible characters, and one-line texts without them."""
 
 import re
 import unicodedata
