@@ -149,9 +149,6 @@ async def sign_in(port: int, trailer: bytes) -> bytes:
     return answer.lower()
 
 
-@pytest.mark.xfail(
-    HAPROXY < (3, 2), reason="HAProxy passes trailers on, and uvicorn makes header fields of them", strict=True
-)
 async def test_trailer_changes_neither_the_address_of_a_client_nor_the_request_id(tmp_path, database_url):
     settings = {"database_url": database_url, "trusted_proxies": "127.0.0.1", "rate_limit_sign_in": "3/hour"}
     async with ServedProcess(tmp_path, **settings) as replica:
