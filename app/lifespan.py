@@ -29,7 +29,7 @@ from app.refresh.crud import Refresher
 from app.refresh.schedule import keep_fresh, update_data_gauges
 from app.sources.client import create_http_client
 from app.users.passwords import Passwords
-from app.users.throttle import SignInThrottle
+from app.users.sign_in import LIMITS
 
 
 class State(TypedDict):
@@ -43,7 +43,6 @@ class State(TypedDict):
     notes: RequestNotes
     refresher: Refresher
     passwords: Passwords
-    sign_in_throttle: SignInThrottle
     rate_limits: RateLimits
     token_lifetime: timedelta
     metrics: CollectorRegistry
@@ -76,7 +75,12 @@ async def running(
             stack.push_async_callback(database.close)
         data_version = DataVersion(database, settings, monotonic=monotonic)
         stack.push_async_callback(data_version.close)
-        rate_limits = RateLimits(settings.rate_limits, settings.rate_limit_storage, counts)
+        rate_limits = RateLimits(
+            {**settings.rate_limits, **LIMITS},
+            settings.rate_limit_storage,
+            counts,
+            clock=lambda: clock().timestamp(),
+        )
         stack.push_async_callback(rate_limits.close)
         passwords = Passwords(hasher)
         stack.callback(passwords.close)
@@ -100,7 +104,6 @@ async def running(
             "notes": notes,
             "refresher": refresher,
             "passwords": passwords,
-            "sign_in_throttle": SignInThrottle(monotonic=monotonic),
             "rate_limits": rate_limits,
             "token_lifetime": timedelta(hours=settings.token_hours),
             "metrics": create_registry(database.pool, counts, clock=clock, workers=settings.web_concurrency),

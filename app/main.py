@@ -56,7 +56,7 @@ def create_app(
         settings: Read from the environment by default.
         draw_multiplier: Draws the random factor of the GDP estimate, from 1000 to 2000.
         clock: The time in UTC.
-        monotonic: Monotonic seconds, for the age of cached answers and the pauses between sign-ins.
+        monotonic: Monotonic seconds, for the age of cached answers.
         lines: Where log lines go; by default logging is set up to write them to standard error.
         hasher: Hashes passwords; argon2 with recommended parameters by default.
         http: Fetches from the sources, and stays open at the stop; by default a client is created and closed.

@@ -10,7 +10,7 @@ from app.core.http.errors import documented
 from app.core.http.numbers import NO_UNDERSCORES
 from app.core.http.openapi import links
 from app.users import crud, sign_in
-from app.users.dependencies import AccountIdDep, PasswordsDep, PrincipalDep, ThrottleDep, TokenLifetimeDep
+from app.users.dependencies import AccountIdDep, PasswordsDep, PrincipalDep, RateLimitsDep, TokenLifetimeDep
 from app.users.router import TAG_HEADER, answer
 from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, SignInForm, TokenPublic, UserPublic
 
@@ -23,21 +23,20 @@ KeyIdParam = Annotated[int, Path(description="Id of the API key.", ge=1, le=2**6
     "/auth/token",
     tags=["sign-in"],
     summary="Sign in",
-    description="OAuth2 password flow. After five failures for an email address, each further attempt must wait twice "
-    "as long as the one before, up to a minute.",
+    description="OAuth2 password flow. At most five failures in five minutes for an email address.",
     responses=documented(401, 429, 503),
     openapi_extra={**access(Rule.EVERYONE), "x-rate-limit": "sign-in"},
 )
 async def create_token(
     database: DatabaseDep,
     passwords: PasswordsDep,
-    throttle: ThrottleDep,
+    limits: RateLimitsDep,
     lifetime: TokenLifetimeDep,
     form: Annotated[SignInForm, Form()],
     response: Response,
 ) -> TokenPublic:
     response.headers["Cache-Control"] = "no-store"
-    return await sign_in.sign_in(database, passwords, throttle, form, lifetime)
+    return await sign_in.sign_in(database, passwords, limits, form, lifetime)
 
 
 @router.delete(

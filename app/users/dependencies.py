@@ -7,8 +7,8 @@ from fastapi import Depends, Header, Request
 from pydantic import WithJsonSchema
 
 from app.core.http.access import Principal, get_account_id, get_principal
+from app.core.http.middleware.rate_limits import RateLimits
 from app.users.passwords import Passwords
-from app.users.throttle import SignInThrottle
 
 
 def _from_state(name: str) -> Any:
@@ -32,7 +32,7 @@ async def get_if_match(if_match: _IfMatchHeader = None) -> str | None:
 
 
 PasswordsDep = Annotated[Passwords, _from_state("passwords")]
-ThrottleDep = Annotated[SignInThrottle, _from_state("sign_in_throttle")]
+RateLimitsDep = Annotated[RateLimits, _from_state("rate_limits")]
 TokenLifetimeDep = Annotated[timedelta, _from_state("token_lifetime")]
 PrincipalDep = Annotated[Principal, Depends(get_principal)]
 AccountIdDep = Annotated[int, Depends(get_account_id)]

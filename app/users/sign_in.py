@@ -1,5 +1,6 @@
 """Sign-in with e-mail address and password, sign-out, and API keys."""
 
+import hashlib
 from datetime import timedelta
 from typing import Any, Final
 
@@ -13,12 +14,16 @@ from app.core.db.queries import execute, select_columns
 from app.core.db.types import ServerNow
 from app.core.errors import AppError, DatabaseUnavailable, Unauthorized
 from app.core.http.access import Principal
+from app.core.http.middleware.rate_limits import RateLimits
 from app.users.credentials import CHALLENGE, check_still_held, digest, end_oldest_tokens, issue
 from app.users.models import Credential, User
 from app.users.passwords import Busy, Passwords
 from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, SignInForm, TokenPublic, as_stored, email_key
-from app.users.throttle import SignInThrottle
 
+FAILED_SIGN_INS: Final = "sign-in-email"
+"""Name of the limit on failed sign-ins for one e-mail address, whether or not an account has it."""
+LIMITS: Final = {FAILED_SIGN_INS: "5/5 minutes"}
+"""Limits that no setting turns off."""
 _MAX_KEYS: Final = 20
 _MAX_TOKENS: Final = 20
 
@@ -55,26 +60,29 @@ class TooManyApiKeys(AppError):
 
 
 async def sign_in(
-    database: Database, passwords: Passwords, throttle: SignInThrottle, form: SignInForm, lifetime: timedelta
+    database: Database, passwords: Passwords, limits: RateLimits, form: SignInForm, lifetime: timedelta
 ) -> TokenPublic:
     """Exchange e-mail address and password for a token.
 
     Unknown addresses, wrong passwords and inactive accounts get the same
-    response after the same work.
+    response after the same work. Attempts count when they start, so sending
+    many at once does not help.
 
     Raises:
-        TooManyAttempts: Sign-in failed often for this address, and the next attempt comes too early.
+        TooManyRequests: Sign-in failed too often for this address.
         WrongCredentials: No active account has this address and password.
         Busy: Too many passwords are waiting to be checked.
     """
     key = email_key(as_stored(form.username))
-    throttle.admit(key)
+    # Hashed, so that a shared storage holds no addresses.
+    client = hashlib.sha256(key.encode()).hexdigest()
+    await limits.spend(FAILED_SIGN_INS, client)
     try:
         token = await _check_and_issue(database, passwords, key, form.password, lifetime)
     except (DatabaseUnavailable, Busy):
-        throttle.undo(key)
+        await limits.give_back(FAILED_SIGN_INS, client)
         raise
-    throttle.reset(key)
+    await limits.give_back(FAILED_SIGN_INS, client)
     return TokenPublic(access_token=token, expires_in=round(lifetime.total_seconds()))
 
 
