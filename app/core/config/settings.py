@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     rate_limit_refresh: str = "off"
     """Refreshes per client, such as ``10/minute``, the default in production; or ``off``."""
     rate_limit_sign_in: str = "off"
-    """Sign-in attempts per client; ``5/minute`` in production."""
+    """Sign-in attempts, and wrong tokens and keys, per client; ``5/minute`` in production."""
     rate_limit_reads: str = "off"
     """Reads per client, without health and metrics."""
     rate_limit_storage: SecretStr = SecretStr("memory")

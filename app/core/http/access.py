@@ -79,7 +79,7 @@ def access(rule: Rule) -> dict[str, Any]:
     extra: dict[str, Any] = {"x-access": rule.value}
     if rule is not Rule.EVERYONE:
         extra["security"] = [{"ApiKey": []}, {"Token": []}]
-        extra["responses"] = error_answers(401, 403, 503)
+        extra["responses"] = error_answers(401, 403, 429, 503)
     return extra
 
 

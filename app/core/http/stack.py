@@ -10,10 +10,11 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.core.config.settings import Settings
 from app.core.http.cache.middleware import ResponseCache
 from app.core.http.middleware.admission import Admission
-from app.core.http.middleware.authorization import Authorization, FindPrincipal
+from app.core.http.middleware.authorization import Authorization
 from app.core.http.middleware.body_limit import BodyLimit
 from app.core.http.middleware.contract import check_contract
 from app.core.http.middleware.cors import Cors
+from app.core.http.middleware.credential_lookups import CredentialLookups, FindPrincipal
 from app.core.http.middleware.head_and_slash import HeadAndSlash
 from app.core.http.middleware.host import check_host
 from app.core.http.middleware.overload import Overload
@@ -51,7 +52,7 @@ def add_layers(
     authorization = Authorization(
         admin_api_key=key.get_secret_value() if key else None,
         is_production=settings.environment == "production",
-        find_principal=find_principal,
+        find_principal=CredentialLookups(find_principal, counts).find,
     )
     # uvicorn and Starlette spell the types of ASGI in different ways.
     proxies: Any = Middleware(cast(Any, ProxyHeadersMiddleware), trusted_hosts=list(settings.trusted_proxies))

@@ -60,7 +60,7 @@ def start(tmp_path, sqlite_template):
 
 @pytest.fixture
 async def closed(start):
-    async with start(admin_api_key=KEY, environment="production") as client:
+    async with start(admin_api_key=KEY, environment="production", rate_limit_sign_in="off") as client:
         yield client
 
 

@@ -7,7 +7,6 @@ from typing import Final
 from starlette.requests import Request
 from starlette.types import Scope
 
-from app.core.db.database import Database
 from app.core.errors import Unauthorized
 from app.core.http.access import ANYBODY, OPERATOR, Forbidden, Principal, Role, Rule
 from app.core.http.middleware.admission import PendingRequest
@@ -15,8 +14,8 @@ from app.core.http.middleware.admission import PendingRequest
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _KIND_BY_HEADER: Final = {b"x-api-key": "key", b"authorization": "token"}
 
-FindPrincipal = Callable[[Database, str, bytes], Awaitable[Principal | None]]
-"""Looks up the principal for a secret, a ``key`` or a ``token``; None if unknown, expired or revoked."""
+FindPrincipal = Callable[[Scope, str, bytes], Awaitable[Principal | None]]
+"""Finds the principal for a secret of a request, a ``key`` or a ``token``; None if unknown, expired or revoked."""
 
 
 class Authorization:
@@ -63,7 +62,7 @@ class Authorization:
             scheme, _, secret = secret.partition(b" ")
             if scheme.lower() != b"bearer":
                 raise _unauthorized()
-        principal = await self._find_principal(scope["state"]["database"], kind, secret.strip())
+        principal = await self._find_principal(scope, kind, secret.strip())
         if principal is None:
             raise _unauthorized()
         return principal

@@ -6,6 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.db.database import Database
 from app.core.errors import AppError
+from app.core.http.access import ANYBODY
 from app.core.http.errors import error_response
 from app.core.http.routes import RouteTable
 from app.core.telemetry.counts import Counts
@@ -14,6 +15,8 @@ _ROUNDS: Final = 2
 """Units of work per connection: one that has it, and one that waits for it."""
 _LEAST: Final = 8
 """Units of work that are always allowed: the process's background work counts too."""
+_STRANGERS_QUARTERS: Final = 3
+"""Quarters of the units that callers without a credential may fill; the last one is left to those with one."""
 
 
 class Overloaded(AppError):
@@ -23,9 +26,24 @@ class Overloaded(AppError):
     title = "Too busy"
     retry_after_seconds = 1
 
+    def __init__(self) -> None:
+        super().__init__("More requests came at once than can be answered in time; try again in a moment")
+
+
+def refuse_overload(database: Database, counts: Counts, *, is_stranger: bool = False) -> None:
+    """Refuse a unit of work if too many are in progress; a stranger has no credential.
+
+    Raises:
+        Overloaded: Two units per connection are in progress, or three quarters of that for strangers.
+    """
+    limit = max(_LEAST, _ROUNDS * database.pool.limit)
+    if database.pool.units >= (limit * _STRANGERS_QUARTERS // 4 if is_stranger else limit):
+        counts.overloaded += 1
+        raise Overloaded
+
 
 class Overload:
-    """ASGI layer: admits at most two units of database work per connection; the rest get 503 at once.
+    """ASGI layer: refuses requests that would only wait for a database connection; the rest of the queue is answered.
 
     It is behind the cache, because cached answers are cheaper than refusals. Health checks always pass.
     """
@@ -36,16 +54,13 @@ class Overload:
         self.counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._is_overloaded(scope):
-            self.counts.overloaded += 1
-            refusal = Overloaded("More requests came at once than can be answered in time; try again in a moment")
-            await error_response(refusal)(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
-
-    def _is_overloaded(self, scope: Scope) -> bool:
-        database: Database | None = scope.get("state", {}).get("database")
-        if database is None or database.pool.units < max(_LEAST, _ROUNDS * database.pool.limit):
-            return False
+        state = scope.get("state", {})
         route = self.routes.find_route(scope)
-        return route is None or not route.is_about_health
+        if "database" in state and not (route is not None and route.is_about_health):
+            is_stranger = state.get("principal", ANYBODY) is ANYBODY
+            try:
+                refuse_overload(state["database"], self.counts, is_stranger=is_stranger)
+            except Overloaded as refusal:
+                await error_response(refusal)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)

@@ -1,0 +1,128 @@
+"""Look-ups of tokens and keys: limited by client, few at a time, and remembered for a while."""
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from starlette.types import Scope
+
+from app.core.db.database import Database
+from app.core.http.access import Principal
+from app.core.http.middleware.overload import Overloaded, refuse_overload
+from app.core.http.middleware.rate_limits import RateLimits, client_of
+from app.core.telemetry.counts import Counts
+
+FindPrincipal = Callable[[Database, str, bytes], Awaitable[Principal | None]]
+"""Looks up the principal for a secret, a ``key`` or a ``token``; None if unknown, expired or revoked."""
+
+_LIMIT: Final = "sign-in"
+"""Wrong tokens and keys count like attempts to sign in."""
+_STRANGERS_AT_ONCE: Final = 2
+"""Look-ups at a time of secrets that were not found valid lately: one takes about a millisecond."""
+_LONGEST_WAIT: Final = 1.0
+"""Seconds that such a look-up waits for its turn."""
+_VALID_SECONDS: Final = 3600.0
+_UNKNOWN_SECONDS: Final = 5.0
+_MOST_REMEMBERED: Final = 10_000
+
+
+class CredentialLookups:
+    """Looks up who sends a request, so that guessing costs the database little and locks nobody else out.
+
+    A secret that was found valid lately is looked up again, because it may have been revoked, but never refused for
+    what others behind the same address do. One that is unknown is not looked up again for a few seconds: a new one
+    can't have been tried before, because secrets are random.
+    """
+
+    def __init__(
+        self, find_principal: FindPrincipal, counts: Counts, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._find_principal = find_principal
+        self._counts = counts
+        self._valid = _RecentSecrets(_VALID_SECONDS, monotonic)
+        self._unknown = _RecentSecrets(_UNKNOWN_SECONDS, monotonic)
+        self._turns = asyncio.Semaphore(_STRANGERS_AT_ONCE)
+
+    async def find(self, scope: Scope, kind: str, secret: bytes) -> Principal | None:
+        """Find the principal for a secret, a ``key`` or a ``token``; None if unknown, expired or revoked.
+
+        Raises:
+            TooManyRequests: The client has sent too many wrong ones, and this one was not found valid lately.
+            Overloaded: Too many look-ups are waiting.
+            DatabaseUnavailable: No answer from the database.
+        """
+        limits, client = scope["state"]["rate_limits"], client_of(scope)
+        if self._valid.has(kind, secret):
+            principal = await self._look_up(scope, kind, secret)
+        else:
+            principal = await self._find_for_stranger(scope, limits, client, kind, secret)
+        if principal is None:
+            await limits.count(_LIMIT, client)
+        return principal
+
+    async def _find_for_stranger(
+        self, scope: Scope, limits: RateLimits, client: str, kind: str, secret: bytes
+    ) -> Principal | None:
+        await limits.check(_LIMIT, client)
+        if self._unknown.has(kind, secret):
+            return None
+        async with self._turn():
+            # Others of this client may have failed while it waited.
+            await limits.check(_LIMIT, client)
+            return await self._look_up(scope, kind, secret)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(_LONGEST_WAIT):
+                await self._turns.acquire()
+        except TimeoutError:
+            self._counts.overloaded += 1
+            raise Overloaded from None
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    async def _look_up(self, scope: Scope, kind: str, secret: bytes) -> Principal | None:
+        database: Database = scope["state"]["database"]
+        refuse_overload(database, self._counts)
+        principal = await self._find_principal(database, kind, secret)
+        if principal is None:
+            self._valid.remove(kind, secret)
+            self._unknown.add(kind, secret)
+        else:
+            self._valid.add(kind, secret)
+        return principal
+
+
+class _RecentSecrets:
+    """Secrets of the last seconds, at most 10,000, as digests that are worth nothing outside of this process."""
+
+    def __init__(self, seconds: float, monotonic: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._monotonic = monotonic
+        self._key = secrets.token_bytes(32)
+        self._times: OrderedDict[bytes, float] = OrderedDict()
+        """When each was added, in this order."""
+
+    def has(self, kind: str, secret: bytes) -> bool:
+        return self._monotonic() - self._times.get(self._digest(kind, secret), float("-inf")) < self._seconds
+
+    def add(self, kind: str, secret: bytes) -> None:
+        digest = self._digest(kind, secret)
+        self._times[digest] = self._monotonic()
+        self._times.move_to_end(digest)
+        if len(self._times) > _MOST_REMEMBERED:
+            self._times.popitem(last=False)
+
+    def remove(self, kind: str, secret: bytes) -> None:
+        self._times.pop(self._digest(kind, secret), None)
+
+    def _digest(self, kind: str, secret: bytes) -> bytes:
+        return hashlib.blake2b(kind.encode() + b" " + secret, digest_size=16, key=self._key).digest()
