@@ -27,6 +27,7 @@ from app.core.telemetry.prometheus import create_registry
 from app.core.telemetry.tracing import clean_spans
 from app.refresh.crud import Refresher
 from app.refresh.schedule import keep_fresh, update_data_gauges
+from app.service.readiness import ReadinessCheck
 from app.sources.client import create_http_client
 from app.users.passwords import Passwords
 from app.users.sign_in import LIMITS
@@ -44,6 +45,7 @@ class State(TypedDict):
     refresher: Refresher
     passwords: Passwords
     rate_limits: RateLimits
+    readiness: ReadinessCheck
     token_lifetime: timedelta
     metrics: CollectorRegistry
     clock: Callable[[], datetime]
@@ -82,6 +84,8 @@ async def running(
             clock=lambda: clock().timestamp(),
         )
         stack.push_async_callback(rate_limits.close)
+        readiness = ReadinessCheck(database, monotonic=monotonic)
+        stack.push_async_callback(readiness.close)
         passwords = Passwords(hasher)
         stack.callback(passwords.close)
         if http is None:
@@ -105,6 +109,7 @@ async def running(
             "refresher": refresher,
             "passwords": passwords,
             "rate_limits": rate_limits,
+            "readiness": readiness,
             "token_lifetime": timedelta(hours=settings.token_hours),
             "metrics": create_registry(database.pool, counts, clock=clock, workers=settings.web_concurrency),
             "clock": clock,

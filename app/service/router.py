@@ -10,9 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel, Field
 
 from app import __version__
-from app.core.db.migrations import EARLIER_FIRST, current_revision, head_revision, is_behind, is_too_old
 from app.core.db.pool import PoolFigures
-from app.core.errors import AppError, DatabaseUnavailable
 from app.core.http.access import Rule, access
 from app.core.http.cache.middleware import DOCUMENTED
 from app.core.http.dependencies import DatabaseDep, SnapshotDep
@@ -22,6 +20,7 @@ from app.core.http.openapi import TITLE
 from app.countries import crud
 from app.countries.schemas import StatusPublic, example
 from app.service.page import render_page
+from app.service.readiness import ReadinessCheck
 
 router = APIRouter(tags=["service"])
 
@@ -64,14 +63,6 @@ class Readiness(Health):
     model_config = example(status="ok", pool=PoolFigures.model_json_schema()["examples"][0])
 
     pool: PoolFigures = Field(description="Connections of the responding process, without the one of this check.")
-
-
-class NotReady(AppError):
-    """The database is unavailable or its schema is outdated."""
-
-    status_code = 503
-    title = "Not ready"
-    retry_after_seconds = 2
 
 
 @router.get(
@@ -118,19 +109,13 @@ async def get_liveness() -> Health:
     "/health/ready",
     summary="Readiness",
     description="Whether the service can handle requests, with the connection pool of the responding process. 503 with "
-    "the reason if the database is unavailable or its schema is outdated.",
+    "the reason if the database is unavailable or its schema is outdated. The check is at most a second old.",
     responses=documented(503),
     openapi_extra=access(Rule.EVERYONE),
 )
-async def get_readiness(database: DatabaseDep) -> Readiness:
-    try:
-        async with database.reading() as session:
-            revision = await current_revision(session)
-    except DatabaseUnavailable as error:
-        raise NotReady({"database": str(error.details)}) from error
-    if is_behind(revision):
-        advice = EARLIER_FIRST if is_too_old(revision) else "run: python -m app migrate"
-        raise NotReady({"migrations": f"revision {revision}, not {head_revision()}; {advice}"})
+async def get_readiness(request: Request, database: DatabaseDep) -> Readiness:
+    readiness: ReadinessCheck = request.state.readiness
+    await readiness.require_ready()
     return Readiness(pool=database.pool.figures())
 
 

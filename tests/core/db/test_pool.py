@@ -5,7 +5,7 @@ import contextlib
 import gc
 from collections.abc import Iterator
 from functools import partial
-from itertools import repeat
+from itertools import count, repeat
 
 import httpx
 import pymysql
@@ -84,7 +84,9 @@ async def test_figures_follow_units_of_work(database_url):
 
 
 async def test_request_beyond_the_limit_is_seen_waiting_then_503_and_all_works_after_release(service):
-    async with service(db_pool_size=1, db_max_overflow=1, db_pool_timeout_seconds=0.3) as client:
+    pool = {"db_pool_size": 1, "db_max_overflow": 1, "db_pool_timeout_seconds": 0.3}
+    # Two seconds at each look at the clock: readiness is checked every time.
+    async with service(monotonic=count(step=2).__next__, **pool) as client:
         await client.post("/countries/refresh")
         await until_started(client)
         database = client.state["database"]
