@@ -105,7 +105,7 @@ async def delete_transfer(tracking: TrackingDep, ubid: UbidParam) -> None:
     description="1 to 5000 in one transaction. An existing document is reset: state INIT, `when` now. If several have "
     "the same `uniqueId`, the last one is stored.",
     responses={201: {"links": _BATCH_LINKS}, **documented(409)},
-    openapi_extra=access(Rule.EDITOR),
+    openapi_extra={**access(Rule.EDITOR), "x-large-body": True},
 )
 async def put_documents(tracking: TrackingDep, batch: schemas.DocumentBatch) -> schemas.DocumentsResult:
     number = await tracking.put_documents(batch.UBID, batch.documents)

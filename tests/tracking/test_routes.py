@@ -213,7 +213,6 @@ async def test_thousands_of_mistakes_are_refused_as_one(filled, data):
     document = {**data["documents"][0], **unknown}
     batch = {"UBID": data["ubid"], "documents": data["documents"]}
     for path, body in (
-        (TRANSFERS, {**data["transfer"], **unknown}),
         (DOCUMENTS, {**batch, **unknown}),
         (DOCUMENTS, {**batch, "documents": [document]}),
     ):

@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     """Addresses and networks of proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are trusted."""
 
     max_body_bytes: int = Field(default=8 * 2**20, ge=0)
-    """Maximum size of a request body."""
+    """Maximum size of a body of documents; other bodies have 16 KiB at most, or this if it is less."""
     refresh_on_start: Literal["never", "if-empty", "always"] = "if-empty"
     """Whether to refresh in the background after the start; bundled rates count as empty."""
     refresh_interval_minutes: float = Field(default=0, ge=0, le=525_600)

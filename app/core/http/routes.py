@@ -34,6 +34,8 @@ class RouteInfo:
     """Names of its query parameters; None where they are not checked, as for files."""
     media_types: tuple[str, ...] = ()
     """What its body may be; empty where it reads none."""
+    takes_large_body: bool = False
+    """Whether its body may have ``MAX_BODY_BYTES`` if the caller is authenticated, and not only 16 KiB."""
     rate_limit: str | None = None
     """Name of the limit under which its requests count."""
     formats: frozenset[str] = frozenset()
@@ -154,6 +156,7 @@ def _describe(route: RouteContext, methods: Set[str]) -> RouteInfo:
         rule=Rule(extra.get("x-access", Rule.ADMIN)),
         parameters=tuple(fields),
         media_types=(*body, *extra.get("requestBody", {}).get("content", {})),
+        takes_large_body=extra.get("x-large-body", False),
         rate_limit=extra.get("x-rate-limit", "reads" if is_counted_read else None),
         formats=_choices(fields["format"]) if "format" in fields else frozenset(),
         is_cacheable=is_cacheable,

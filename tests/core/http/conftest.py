@@ -45,12 +45,13 @@ class StrictParcel(Parcel):
 async def parcels():
     """The application with routes that read JSON and that fail; it has no state that a test could leave behind."""
     app = create_app(make_settings(max_body_bytes=LIMIT))
+    large = {**access(Rule.READER), "x-large-body": True}
 
-    @app.post("/parcels", openapi_extra=access(Rule.READER))
+    @app.post("/parcels", openapi_extra=large)
     async def send(parcel: Parcel) -> Parcel:
         return parcel
 
-    @app.post("/strict", openapi_extra=access(Rule.READER))
+    @app.post("/strict", openapi_extra=large)
     async def send_strictly(parcel: StrictParcel) -> None: ...
 
     @app.get("/broken", openapi_extra=access(Rule.EVERYONE))

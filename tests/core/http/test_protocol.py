@@ -190,6 +190,22 @@ async def test_body_that_announces_more_bytes_than_the_limit_is_refused(parcels)
         assert response.headers["Cache-Control"] == "no-store"
 
 
+async def test_no_body_but_documents_may_have_more_than_16_kib(client):
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    codes = {}
+    for template, operations in paths.items():
+        for method, operation in operations.items():
+            for media_type in operation.get("requestBody", {}).get("content", {}):
+                path = template.format(ubid="0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10", user_id=1, address_id=1)
+                headers = {"Content-Type": media_type, "Content-Length": "16385"}
+                response = await client.request(method, path, content=b"x", headers=headers)
+                codes[f"{method.upper()} {template}"] = response.status_code
+
+    large = {name for name, code in codes.items() if code not in (401, 413)}  # 401: only for accounts
+    assert large == {"POST /tracking/sms_documents", "POST /tracking/sms_documents/{ubid}/stream"}
+    assert len(codes) > 8
+
+
 async def test_body_that_stops_arriving_is_408(parcels, monkeypatch):
     monkeypatch.setattr("app.core.http.middleware.body_limit.LONGEST_PAUSE", 0.05)
 

@@ -11,7 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.http.errors import error_response, http_error
 from app.core.http.routes import RouteTable
 
-_STRANGERS_BYTES: Final = 16_384
+_USUAL_BYTES: Final = 16_384
+"""Enough for every route but those that say so: a parser takes seconds for megabytes of small values."""
 LONGEST_PAUSE: Final = 30
 """Seconds without a byte of an unfinished body; also the longest pause of a stream."""
 
@@ -55,9 +56,9 @@ class BodyLimit:
         route = self.routes.find_route(scope)
         if route is not None and route.takes_stream:
             return math.inf
-        # Without a principal the caller is a stranger, and parsing megabytes of a form takes seconds.
-        is_authenticated = "principal" in scope.get("state", {})
-        return self.max_bytes if is_authenticated else min(self.max_bytes, _STRANGERS_BYTES)
+        # Without a principal the caller is a stranger.
+        may_be_large = route is not None and route.takes_large_body and "principal" in scope.get("state", {})
+        return self.max_bytes if may_be_large else min(self.max_bytes, _USUAL_BYTES)
 
 
 async def _receive_soon(receive: Receive) -> Message:

@@ -56,10 +56,11 @@ class Overload:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = scope.get("state", {})
         route = self.routes.find_route(scope)
-        if "database" in state and not (route is not None and route.is_about_health):
+        database: Database | None = state.get("database")
+        if database is not None and not (route is not None and route.is_about_health):
             is_stranger = state.get("principal", ANYBODY) is ANYBODY
             try:
-                refuse_overload(state["database"], self.counts, is_stranger=is_stranger)
+                refuse_overload(database, self.counts, is_stranger=is_stranger)
             except Overloaded as refusal:
                 await error_response(refusal)(scope, receive, send)
                 return
