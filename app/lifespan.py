@@ -25,6 +25,7 @@ from app.core.telemetry.counts import Counts
 from app.core.telemetry.log import LogLines
 from app.core.telemetry.prometheus import create_registry
 from app.core.telemetry.tracing import clean_spans
+from app.rates.series import SeriesTurns
 from app.refresh.crud import Refresher
 from app.refresh.schedule import keep_fresh, update_data_gauges
 from app.service.readiness import ReadinessCheck
@@ -46,6 +47,7 @@ class State(TypedDict):
     passwords: Passwords
     rate_limits: RateLimits
     readiness: ReadinessCheck
+    series_turns: SeriesTurns
     token_lifetime: timedelta
     metrics: CollectorRegistry
     clock: Callable[[], datetime]
@@ -110,6 +112,7 @@ async def running(
             "passwords": passwords,
             "rate_limits": rate_limits,
             "readiness": readiness,
+            "series_turns": SeriesTurns(counts),
             "token_lifetime": timedelta(hours=settings.token_hours),
             "metrics": create_registry(database.pool, counts, clock=clock, workers=settings.web_concurrency),
             "clock": clock,

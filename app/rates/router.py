@@ -15,7 +15,7 @@ from app.core.http.errors import documented
 from app.core.http.formats import FORMAT_DESCRIPTION, OTHER_FORMATS, Format, table_headers, table_response
 from app.core.http.paging import TOTAL_HEADER
 from app.rates import crud, schemas
-from app.rates.series import COLUMNS, LARGEST_KEPT, plan_series, start_stream, write_whole
+from app.rates.series import COLUMNS, LARGEST_KEPT, SeriesTurns, plan_series, write_whole
 
 router = APIRouter(tags=["rates"])
 
@@ -60,7 +60,7 @@ async def get_latest_rates(session: SnapshotDep, query: Annotated[schemas.RatesQ
     summary="Get a series of rates",
     description="Rates by currency and day, all from one source: `source`, or the one that has the most of what is "
     "asked for. A long series is streamed.",
-    responses={**_in_formats(schemas.SeriesPublic), **documented(404, 413)},
+    responses={**_in_formats(schemas.SeriesPublic), **documented(404, 413, 503)},
     response_model=None,
     openapi_extra=access(Rule.EVERYONE),
 )
@@ -84,7 +84,8 @@ async def get_series(
                 headers |= _SETTLED
             return Response(await write_whole(session, series, fmt), headers=headers)
     # After the session is closed: a connection may not be held for as long as a client reads.
-    pieces = await start_stream(database, series, fmt)
+    turns: SeriesTurns = request.state.series_turns
+    pieces = await turns.start(database, series, fmt)
     return StreamingResponse(pieces, headers={**headers, "Cache-Control": "no-cache"})
 
 

@@ -1,10 +1,11 @@
 """Series of rates over a range of days, read and written in pieces."""
 
+import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Any, Final
@@ -20,6 +21,8 @@ from app.core.db.database import Database
 from app.core.db.queries import execute, read_by_day, select_columns
 from app.core.errors import AppError
 from app.core.http.formats import Format, write_heading, write_rows
+from app.core.http.middleware.overload import Overloaded
+from app.core.telemetry.counts import Counts
 from app.rates.crud import RatesNotFound, describe_stored, require_quoted
 from app.rates.exchange import Group, averages, cross, shown
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
@@ -30,8 +33,10 @@ LARGEST_SERIES: Final = 300_000
 """Maximum number of rates in one answer: the ECB's whole history, or five years of 160 currencies."""
 LARGEST_KEPT: Final = 10_000
 """Maximum number of rates in an answer that is built as a whole and cached; larger ones are streamed."""
-READ_AT_ONCE: Final = 2_500
-"""Rates that are read and computed at once, which blocks the event loop for some 10 ms."""
+READ_AT_ONCE: Final = 1_000
+"""Rates that are read and computed at once, which blocks the event loop for less than 10 ms."""
+COMPUTED_AT_ONCE: Final = 2
+"""Long series of which a piece is computed at the same time."""
 COLUMNS: Final = ("date", "base", "quote", "rate", "source")
 
 _RATES: Final = select_columns(ExchangeRate.quote, ExchangeRate.day, ExchangeRate.rate).where(
@@ -153,22 +158,42 @@ async def write_whole(session: AsyncSession, series: Series, fmt: Format) -> byt
     return b"".join([piece async for piece in write_series(lambda: nullcontext(session), series, fmt)])
 
 
-async def start_stream(database: Database, series: Series, fmt: Format) -> AsyncIterator[bytes]:
-    """Write a long series like :func:`write_series`, reading each piece in a session of its own.
+class SeriesTurns:
+    """Turns at computing a piece of a long series, two at a time in a process.
 
-    Reads the first piece before returning, so that an early error becomes a response and not a broken connection.
+    A series whose client reads slowly holds none while it waits.
     """
-    source = database
-    pieces = write_series(lambda: _uncancelled_reading(source), series, fmt)
-    first = await anext(pieces)
-    source = database.plain  # the rest may take longer than a request
 
-    async def resume() -> AsyncIterator[bytes]:
-        yield first
-        async for piece in pieces:
-            yield piece
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self._turns = asyncio.Semaphore(COMPUTED_AT_ONCE)
 
-    return resume()
+    async def start(self, database: Database, series: Series, fmt: Format) -> AsyncIterator[bytes]:
+        """Write a long series like :func:`write_series`, reading each piece in a session of its own.
+
+        Reads the first piece before returning, so that an early error becomes a response and not a broken connection.
+
+        Raises:
+            Overloaded: Others have all the turns.
+        """
+        if self._turns.locked():
+            self._counts.overloaded += 1
+            raise Overloaded
+        source = database
+        pieces = write_series(lambda: _uncancelled_reading(source), series, fmt)
+        piece = await self._next(pieces)
+        source = database.plain  # the rest may take longer than a request
+
+        async def resume(piece: bytes | None) -> AsyncIterator[bytes]:
+            while piece is not None:
+                yield piece
+                piece = await self._next(pieces)
+
+        return resume(piece)
+
+    async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
+        async with self._turns:
+            return await anext(pieces, None)
 
 
 @asynccontextmanager
@@ -192,27 +217,48 @@ async def write_series(reading: Reading, series: Series, fmt: Format) -> AsyncIt
         RatesNotFound: Before the first piece: the base has no rates in the range.
         DatabaseUnavailable: After some pieces; the series is incomplete.
     """
-    base = series.query.base
-    at_once = max(1, READ_AT_ONCE // series.days)
+    base, spans = series.query.base, list(_spans(series))
     base_rates: dict[str, Decimal] = {}
+    at_once = max(1, READ_AT_ONCE // series.days)
     for start in range(0, len(series.codes), at_once):
         codes = series.codes[start : start + at_once]
-        found = await _read_rates(reading, series, codes if start else {base, *codes})
+        written: dict[str, list[bytes]] = {code: [] for code in codes}
+        for span in spans:  # other requests are answered in between
+            found = await _read_rates(reading, series, span, codes if start else {base, *codes})
+            if start == 0:
+                base_rates |= found.get(base, {})
+            for code in codes:
+                rates = [
+                    (day, cross(base_rates[day], rate))
+                    for day, rate in found.get(code, {}).items()
+                    if day in base_rates
+                ]
+                if rates:
+                    written[code].append(_write_rates(fmt, series, code, _grouped(rates, series.query.group)))
         if start == 0:
-            base_rates = found.get(base, {})
             if not base_rates:
                 raise RatesNotFound(f"No rates of {base} are stored from {series.first} to {series.last}")
             yield _json_head(series) if fmt is Format.JSON else write_heading(fmt, COLUMNS)
-        for number, code in enumerate(codes, start):
-            of_code = found.get(code, {})
-            rates = [(day, cross(base_rates[day], rate)) for day, rate in of_code.items() if day in base_rates]
-            known = _grouped(rates, series.query.group)
+        for number, (code, parts) in enumerate(written.items(), start):
             if fmt is Format.JSON:
-                yield (b"," if number else b"") + to_json(code) + b":" + to_json(dict(known))
+                yield (b"," if number else b"") + to_json(code) + b":{" + b",".join(parts) + b"}"
             else:
-                yield write_rows(fmt, COLUMNS, [(day, base, code, rate, series.source) for day, rate in known])
+                yield b"".join(parts)
     if fmt is Format.JSON:
         yield b"}}"
+
+
+def _spans(series: Series) -> Iterator[tuple[date, date]]:
+    """The days of a series in parts of at most ``READ_AT_ONCE``; none ends within a period that is averaged."""
+    first, group = series.first, series.query.group
+    while True:
+        after = first + timedelta(days=READ_AT_ONCE)
+        if after > series.last:
+            break
+        after = group.first_day(after) if group else after
+        yield first, after - timedelta(days=1)
+        first = after
+    yield first, series.last
 
 
 def _grouped(rates: list[tuple[str, Decimal]], group: Group | None) -> list[tuple[str, float]]:
@@ -220,6 +266,13 @@ def _grouped(rates: list[tuple[str, Decimal]], group: Group | None) -> list[tupl
         return [(day, shown(rate)) for day, rate in rates]
     dated = ((date.fromisoformat(day), rate) for day, rate in rates)
     return [(str(day), shown(rate)) for day, rate in averages(dated, group)]
+
+
+def _write_rates(fmt: Format, series: Series, code: str, rates: list[tuple[str, float]]) -> bytes:
+    """Write rates of a currency as rows, or as what is between the braces of a JSON object."""
+    if fmt is Format.JSON:
+        return to_json(dict(rates))[1:-1]
+    return write_rows(fmt, COLUMNS, [(day, series.query.base, code, rate, series.source) for day, rate in rates])
 
 
 def _json_head(series: Series) -> bytes:
@@ -234,9 +287,11 @@ def _json_head(series: Series) -> bytes:
     return to_json(about)[:-1] + b',"rates":{'
 
 
-async def _read_rates(reading: Reading, series: Series, codes: Collection[str]) -> dict[str, dict[str, Decimal]]:
-    """The stored rates of some currencies by day, in the order of the days."""
-    wanted = {"source": series.source, "codes": list(codes), "first": series.first, "last": series.last}
+async def _read_rates(
+    reading: Reading, series: Series, span: tuple[date, date], codes: Collection[str]
+) -> dict[str, dict[str, Decimal]]:
+    """The stored rates of some currencies in a span by day, in the order of the days."""
+    wanted = {"source": series.source, "codes": list(codes), "first": span[0], "last": span[1]}
     async with reading() as session:
         found = await read_by_day(session, _RATES, wanted)
     return {code: {day: Decimal(rate) for day, rate in rates} for code, rates in found.items()}

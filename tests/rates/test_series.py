@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import re
+from collections import defaultdict
 from datetime import date, timedelta
 from decimal import Decimal
 from itertools import count
@@ -16,8 +17,10 @@ from sqlmodel import col
 
 from app.core.db.database import Database
 from app.core.db.queries import read_by_day
+from app.core.http.formats import Format
 from app.rates import series
 from app.rates.models import ExchangeRate
+from app.rates.schemas import SeriesQuery
 from app.rates.store import import_days
 from tests.conftest import Client, opened_database
 from tests.rates.conftest import add_history
@@ -158,7 +161,7 @@ async def test_nobody_waits_for_the_end_of_another_clients_series(history: Clien
     on_the_way, go_on, readings = asyncio.Event(), asyncio.Event(), count(1)
 
     async def read_or_stop(*about: Any) -> Any:
-        if next(readings) == 2:
+        if next(readings) == 4:  # after the first piece, which takes three
             on_the_way.set()
             await go_on.wait()
         return await read_rates(*about)
@@ -174,6 +177,67 @@ async def test_nobody_waits_for_the_end_of_another_clients_series(history: Clien
     go_on.set()
 
     assert second.content == (await first).content
+
+
+async def test_long_series_is_read_in_parts_that_block_nobody_and_averages_run_across_them(history: Client):
+    days = years(1_500, 8)
+    await add_history(history, source="long", days=days)
+    path = f"/rates/{min(days)}..{max(days)}?base=EUR&source=long"
+    by_period: dict[str, defaultdict[str, list[float]]] = {group: defaultdict(list) for group in ("month", "week")}
+    for day, known in days.items():
+        by_period["month"][str(day.replace(day=1))].append(known["ABX"])
+        by_period["week"][str(day - timedelta(day.weekday()))].append(known["ABX"])
+
+    for group, periods in by_period.items():
+        with recorded(history.state["database"]) as statements:
+            rates = (await history.get(f"{path}&group={group}")).json()["rates"]["ABX"]
+        parts = [statement for statement in statements if "FROM exchange_rate" in statement.sql]
+
+        assert list(rates) == list(periods)
+        assert list(rates.values()) == pytest.approx([sum(some) / len(some) for some in periods.values()])
+        assert len(parts) == 2 * len(days[min(days)])  # two spans of at most 1000 days
+
+
+@pytest.mark.engines("sqlite")
+async def test_third_long_series_at_once_is_refused(history: Client, monkeypatch):
+    await add_history(history, source="long", days=years(1_500, 8))
+    go_on, waiting = asyncio.Event(), []
+
+    async def read_when_told(*about: Any) -> Any:
+        waiting.append(about)
+        await go_on.wait()
+        return await read_rates(*about)
+
+    read_rates = series._read_rates
+    monkeypatch.setattr(series, "_read_rates", read_when_told)
+    path = "/rates/2020-01-0{}..2025-12-31?base=EUR&source=long"
+    running = [asyncio.create_task(history.get(path.format(day))) for day in (1, 2)]
+    async with asyncio.timeout(30):
+        while len(waiting) < 2:
+            await asyncio.sleep(0.01)
+    refused = await history.get(path.format(3))
+    short = asyncio.create_task(history.get(f"{RANGE}?base=EUR&source=ecb"))
+    go_on.set()
+
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert refused.json()["error"] == "Too busy"
+    assert [(await task).status_code for task in (*running, short)] == [200, 200, 200]
+    assert (await history.get(path.format(3))).status_code == 200
+
+
+@pytest.mark.engines("sqlite")
+async def test_series_that_waits_for_its_client_keeps_no_other_out(history: Client):
+    days, database = years(1_500, 8), history.state["database"]
+    await add_history(history, source="long", days=days)
+    turns: series.SeriesTurns = history.state["series_turns"]
+    query = SeriesQuery(base="EUR", source="long")
+    async with database.reading() as session:
+        plan = await series.plan_series(session, min(days), max(days), query)
+    streams = [await turns.start(database, plan, Format.JSON) for _ in range(5)]
+    beginnings = {await anext(stream) for stream in streams}
+    wholes = {b"".join([piece async for piece in stream]) for stream in streams}
+
+    assert len(beginnings) == len(wholes) == 1
 
 
 @pytest.mark.engines("sqlite")
