@@ -14,10 +14,11 @@ from app.core.http.dependencies import DatabaseDep, SnapshotDep, open_snapshot
 from app.core.http.errors import documented
 from app.core.http.formats import FORMAT_DESCRIPTION, OTHER_FORMATS, Format, table_headers, table_response
 from app.core.http.paging import TOTAL_HEADER
+from app.core.http.routes import SegmentRoute
 from app.rates import crud, schemas
 from app.rates.series import COLUMNS, LARGEST_KEPT, SeriesTurns, plan_series, write_whole
 
-router = APIRouter(tags=["rates"])
+router = APIRouter(tags=["rates"], route_class=SegmentRoute)
 
 _SETTLED: Final = {"Cache-Control": "public, max-age=86400, immutable"}
 """Headers of days that no refresh changes; only for a day, because an import can still add to them."""

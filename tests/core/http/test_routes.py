@@ -1,15 +1,19 @@
 """The route table: what it knows of each route, and which route it finds for a path."""
 
+import time
+from collections.abc import Callable
 from itertools import product
 
 import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
-from starlette.routing import compile_path
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from starlette.routing import Match, compile_path
 
 from app.core.http.access import Rule
 from app.core.http.dependencies import _snapshot
-from app.core.http.routes import RouteTable
+from app.core.http.routes import LONGEST_PATH, RouteTable
 from app.main import create_app
 from tests.conftest import make_settings
 
@@ -95,6 +99,68 @@ def test_table_finds_no_path_that_the_router_does_not_match(app, table):
         if match is not None:
             found = compile_path(match.template)[0].match(path)
             assert (path, found and found.groupdict()) == (path, match.parameters)
+
+
+def test_path_that_no_route_can_take_is_not_found(table):
+    assert table.find(scope("/countries/" + "a" * (LONGEST_PATH - 11))) is not None
+    assert table.find(scope("/countries/" + "a" * (LONGEST_PATH - 10))) is None
+
+
+PIECES = (
+    ".",
+    "..",
+    "/",
+    "//",
+    "/x",
+    "%",
+    "%2e",
+    "%2F",
+    "\n",
+    "{",
+    "}",
+    "{from}..{to}",
+    "a",
+    "é",
+    "\U0001f600",
+    " ",
+    "\0",
+)
+ROUTES = ("", "/rates/", "/countries/", "/users/", "/users/1/addresses/", "/tracking/sms_documents/", "/assets/")
+LARGEST_HEAD = 65_536
+MOST_SECONDS = 0.002
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """The best of several times, which other processes disturb least."""
+    times = []
+    for _ in range(5):
+        started = time.process_time()
+        work()
+        times.append(time.process_time() - started)
+    return min(times)
+
+
+def matched_by_fastapi(app: FastAPI, path: str) -> list[Match]:
+    return [route.matches({**scope(path), "root_path": "", "headers": []})[0] for route in app.router.routes]
+
+
+@given(
+    start=st.sampled_from(ROUTES),
+    parts=st.lists(st.tuples(st.sampled_from(PIECES), st.integers(1, 65_000)), min_size=1, max_size=4),
+    end=st.sampled_from(("", "/", "/x", "..", "\n", "/history")),
+)
+@example(start="/rates/", parts=[(".", 65_000)], end="/x")
+@example(start="/users/", parts=[("1", 65_000)], end="/addresses/1")
+@settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_path_of_64_kib_keeps_the_process_busy(app, table, start, parts, end):
+    path = start + "".join(piece * number for piece, number in parts)
+    path = path[: LARGEST_HEAD // max(1, len(path.encode()) // len(path)) - len(end)] + end
+
+    assert cpu_seconds(lambda: table.find(scope(path))) < MOST_SECONDS
+    assert cpu_seconds(lambda: table.label(scope(path))) < MOST_SECONDS
+    # FastAPI sees only paths that the table has found, which are shorter. Longer ones take it more time, in proportion.
+    assert cpu_seconds(lambda: matched_by_fastapi(app, path[:LONGEST_PATH])) < MOST_SECONDS
+    assert cpu_seconds(lambda: matched_by_fastapi(app, path)) < 10 * MOST_SECONDS
 
 
 def test_routes_of_other_kinds_are_in_the_table_too():
