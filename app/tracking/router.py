@@ -7,7 +7,6 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from app.core.http.access import Rule, access
 from app.core.http.dependencies import DatabaseDep
 from app.core.http.errors import documented
-from app.core.http.large_bodies import LargeBodyRoute
 from app.core.http.openapi import links
 from app.core.http.paging import PAGE_HEADERS, page_headers
 from app.tracking import schemas
@@ -15,7 +14,7 @@ from app.tracking.crud import Tracking
 from app.tracking.models import State
 from app.tracking.stream import store_stream
 
-router = APIRouter(prefix="/tracking", tags=["tracking"], route_class=LargeBodyRoute)
+router = APIRouter(prefix="/tracking", tags=["tracking"])
 
 
 async def get_tracking(database: DatabaseDep) -> Tracking:

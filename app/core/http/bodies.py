@@ -20,8 +20,6 @@ class RequestBody(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _refuse_too_many_mistakes(cls, body: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
-        if isinstance(body, ValueError):  # what a thread found wrong with a large one
-            raise body
         try:
             return validate(body)
         except ValidationError as error:
