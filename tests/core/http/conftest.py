@@ -16,7 +16,7 @@ from app.core.http.access import Rule, access
 from app.main import create_app
 from tests.conftest import Client, make_settings, serving
 
-LIMIT = 200_000
+LIMIT = 250_000
 """Bytes of a body."""
 
 

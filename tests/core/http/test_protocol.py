@@ -178,6 +178,15 @@ async def test_rules_hold_below_a_prefix(tmp_path):
 JSON = {"Content-Type": "application/json"}
 
 
+async def test_body_of_more_values_than_can_be_parsed_at_once_is_refused(parcels):
+    largest = b'{"name": "a", "more": [' + b"1," * 99_996 + b"1]}"
+    assert (await parcels.post("/parcels", content=largest, headers=JSON)).status_code == 200
+    refused = await parcels.post("/parcels", content=largest.replace(b"1]", b"1,1,1,1]"), headers=JSON)
+
+    details = "The body may have at most 100,000 values; send several, or a stream"
+    assert (refused.status_code, refused.json()) == (413, {"error": "Request body too large", "details": details})
+
+
 async def test_body_that_announces_more_bytes_than_the_limit_is_refused(parcels):
     largest = b'{"name": "a"}'.ljust(LIMIT)
     assert (await parcels.post("/parcels", content=largest, headers=JSON)).status_code == 200

@@ -13,6 +13,8 @@ from app.core.http.routes import RouteTable
 
 _USUAL_BYTES: Final = 16_384
 """Enough for every route but those that say so: a parser takes seconds for megabytes of small values."""
+_MOST_VALUES: Final = 100_000
+"""JSON values of a body: parsing and checking more would keep the event loop from everybody else."""
 LONGEST_PAUSE: Final = 30
 """Seconds without a byte of an unfinished body; also the longest pause of a stream."""
 
@@ -37,17 +39,21 @@ class BodyLimit:
         if announced.isascii() and announced.isdigit() and float(announced) > limit:
             await error_response(http_error(413, too_large))(scope, receive, send)
             return
-        received, is_whole = 0, False
+        received, values, is_whole = 0, 0, False
 
         async def bounded() -> Message:
-            nonlocal received, is_whole
+            nonlocal received, values, is_whole
             # After the end of the body only the end of the connection can come.
             message = await receive() if is_whole else await _receive_soon(receive)
             is_whole = not message.get("more_body", False)
-            received += len(message.get("body", b""))
+            piece = message.get("body", b"")
+            received += len(piece)
+            values += _count_values(piece)
+            # HTTPException is the one exception that FastAPI's reader of bodies lets through.
             if received > limit:
-                # The one exception that FastAPI's reader of bodies lets through.
                 raise HTTPException(413, too_large)
+            if values > _MOST_VALUES and limit < math.inf:
+                raise HTTPException(413, f"The body may have at most {_MOST_VALUES:,} values; send several, or a stream")
             return message
 
         await self.app(scope, bounded, send)
@@ -59,6 +65,11 @@ class BodyLimit:
         # Without a principal the caller is a stranger.
         may_be_large = route is not None and route.takes_large_body and "principal" in scope.get("state", {})
         return self.max_bytes if may_be_large else min(self.max_bytes, _USUAL_BYTES)
+
+
+def _count_values(piece: bytes) -> int:
+    """At least the number of JSON values: each follows a comma, or opens or begins a list or object."""
+    return piece.count(b",") + piece.count(b"[") + piece.count(b"{")
 
 
 async def _receive_soon(receive: Receive) -> Message:
