@@ -53,7 +53,9 @@ class BodyLimit:
             if received > limit:
                 raise HTTPException(413, too_large)
             if values > _MOST_VALUES and limit < math.inf:
-                raise HTTPException(413, f"The body may have at most {_MOST_VALUES:,} values; send several, or a stream")
+                raise HTTPException(
+                    413, f"The body may have at most {_MOST_VALUES:,} values; send several, or a stream"
+                )
             return message
 
         await self.app(scope, bounded, send)
