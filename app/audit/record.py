@@ -62,5 +62,8 @@ async def record(
     }
     await session.exec(insert(AuditEntry).values(**values))
 
-    summary = summarize(action, object_type, shown_id)
-    call_after_commit(session, lambda: logger.info("[AUDIT] {} | {}", action, summary))
+    def announce() -> None:
+        logger.info("[AUDIT] {} | {}", action, summarize(action, object_type, shown_id))
+        database.audited.set()
+
+    call_after_commit(session, announce)

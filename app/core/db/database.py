@@ -69,7 +69,7 @@ class Database:
         """Whether AUDIT_WEBHOOK_URL is set, so that audit entries must be sent to it."""
         self._changes = 0
         self.audited = asyncio.Event()
-        """Set when this process has added audit entries; cleared by their delivery."""
+        """Set after each commit of an audit entry by this process; cleared by the delivery."""
         self.plain = self
         """The database itself, also where this is the view of a request."""
         self._spent: list[float] | None = None
@@ -162,8 +162,6 @@ class Database:
             finally:
                 if _CHANGES_VERSION in session.info:
                     self.note_change()
-                if _AFTER_COMMIT in session.info:
-                    self.audited.set()
         return result
 
     @property
