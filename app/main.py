@@ -36,7 +36,7 @@ from app.service.docs import add_docs
 from app.tracking import router as tracking
 from app.users import account_router as accounts
 from app.users import router as users
-from app.users.credentials import find_principal
+from app.users.credentials import check_still_held, find_principal
 
 
 def create_app(
@@ -101,7 +101,14 @@ def create_app(
     install_error_handlers(app)
     routes = RouteTable(app)
     correct_openapi(app, routes, security_schemes=SECURITY_SCHEMES)
-    add_layers(app, settings, routes=routes, counts=counts, notes=notes, find_principal=find_principal)
+    add_layers(
+        *(app, settings),
+        routes=routes,
+        counts=counts,
+        notes=notes,
+        find_principal=find_principal,
+        check_still_held=check_still_held,
+    )
     return app
 
 

@@ -44,6 +44,6 @@ async def _refresh(settings: Settings, *, force: bool) -> RefreshResult:
     async with open_database(settings) as database, create_http_client() as http:
         refresher = Refresher(database, http, settings)
         try:
-            return await refresher.refresh(refresher.order(force=force))
+            return await refresher.refresh(refresher.order(force=force), guard=None)
         finally:
             await refresher.close()

@@ -3,9 +3,9 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import httpx
 from loguru import logger
@@ -13,7 +13,7 @@ from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config.settings import Settings
-from app.core.db.database import Database
+from app.core.db.database import Database, Guard
 from app.core.db.lease import Lease, LeaseLost, acquire, held, release, release_in
 from app.core.db.single_flight import SingleFlight
 from app.core.errors import AppError, DatabaseUnavailable, UpstreamUnavailable
@@ -27,6 +27,7 @@ from app.refresh.rows import build_result, build_rows
 from app.refresh.schemas import RefreshResult
 from app.refresh.store import store_refresh
 from app.sources.rates import source_name
+from app.users.credentials import CredentialEnded
 
 LEASE: Final = "refresh"
 WAIT_SECONDS: Final = 40.0
@@ -86,7 +87,7 @@ class Refresher:
         return self._flights.runs(order)
 
     async def refresh(
-        self, order: RefreshOrder, *, since: int | None = None, on_lead: OnLead | None = None
+        self, order: RefreshOrder, *, guard: Guard | None, since: int | None = None, on_lead: OnLead | None = None
     ) -> RefreshResult:
         """Replace what is stored about every country with what the sources say now.
 
@@ -95,6 +96,9 @@ class Refresher:
 
         Args:
             order: Which sources to ask, and whether to accept any change of a rate.
+            guard: Checks in the transaction that the caller may still do this;
+                None for the service itself. Of callers that share a refresh,
+                the one who started it is checked.
             since: The generation that the caller has seen; the result of any
                 later refresh with an equal order is good enough. None takes
                 the generation that is stored now.
@@ -105,13 +109,29 @@ class Refresher:
             UpstreamUnavailable: No source of one chain gave a usable answer.
             RefreshInProgress: Another process did not finish in time.
             DatabaseUnavailable: Reading or writing failed; nothing changed.
+            CredentialEnded: The guard refused; nothing changed.
         """
-        return await self._flights.run(order, lambda: self._counted(order, since, on_lead))
+        is_ours = False
 
-    async def _counted(self, order: RefreshOrder, since: int | None, on_lead: OnLead | None) -> RefreshResult:
+        def start() -> Coroutine[Any, Any, RefreshResult]:
+            nonlocal is_ours
+            is_ours = True
+            return self._counted(order, guard, since, on_lead)
+
+        while True:
+            try:
+                return await self._flights.run(order, start)
+            except CredentialEnded:
+                # The end of another caller's credential does not concern this one, who starts a refresh instead.
+                if is_ours:
+                    raise
+
+    async def _counted(
+        self, order: RefreshOrder, guard: Guard | None, since: int | None, on_lead: OnLead | None
+    ) -> RefreshResult:
         """Count failures; a success is counted by the process that stored it."""
         try:
-            result = await self._lead_or_follow(order, since, on_lead)
+            result = await self._lead_or_follow(order, guard, since, on_lead)
         except Exception as error:
             outcome = next((label for kind, label in _OUTCOMES.items() if isinstance(error, kind)), "error")
             self.counts.refreshes[outcome] += 1
@@ -122,7 +142,9 @@ class Refresher:
         )
         return result
 
-    async def _lead_or_follow(self, order: RefreshOrder, since: int | None, on_lead: OnLead | None) -> RefreshResult:
+    async def _lead_or_follow(
+        self, order: RefreshOrder, guard: Guard | None, since: int | None, on_lead: OnLead | None
+    ) -> RefreshResult:
         """Refresh under the lease, or wait for the process that holds it and share its result."""
         give_up = time.monotonic() + WAIT_SECONDS
         while True:
@@ -130,7 +152,7 @@ class Refresher:
             if since is None:
                 async with database.reading() as session:
                     since = await read_generation(session)
-            result = await self._try(database, order, since, on_lead)
+            result = await self._try(database, order, guard, since, on_lead)
             if result is not None:
                 return result
             if time.monotonic() > give_up:
@@ -138,7 +160,7 @@ class Refresher:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _try(
-        self, database: Database, order: RefreshOrder, since: int, on_lead: OnLead | None
+        self, database: Database, order: RefreshOrder, guard: Guard | None, since: int, on_lead: OnLead | None
     ) -> RefreshResult | None:
         """Refresh if the lease is free, else look for the result of the process that holds it."""
         lease = await acquire(database, LEASE)
@@ -152,7 +174,7 @@ class Refresher:
                         return result
                     if on_lead is not None:
                         await on_lead()
-                    return await self._lead(database, order, lease)
+                    return await self._lead(database, order, guard, lease)
             except LeaseLost:
                 logger.warning("This refresh took too long and lost its lease; waiting for the process that has it now")
         return await self._stored_result(database, order, since)
@@ -167,7 +189,7 @@ class Refresher:
         database.note_change()
         return RefreshResult.model_validate_json(row[2])
 
-    async def _lead(self, database: Database, order: RefreshOrder, lease: Lease) -> RefreshResult:
+    async def _lead(self, database: Database, order: RefreshOrder, guard: Guard | None, lease: Lease) -> RefreshResult:
         """Fetch, compute and store; the transaction gives the lease back."""
         started = time.perf_counter()
         async with database.reading() as session:
@@ -193,7 +215,7 @@ class Refresher:
             await store_refresh(session, order, lease, data, rows, picture, result)
             return result
 
-        result = await database.transaction(store, repeatable=True)
+        result = await database.guarded(guard).transaction(store, repeatable=True)
         self.counts.refreshes["success"] += 1
         self.counts.refresh_durations.add(time.perf_counter() - started)
         logger.info(

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from app.core.http.access import Rule, access
+from app.core.http.dependencies import DatabaseDep
 from app.core.http.errors import documented
 from app.core.http.middleware.rate_limits import RateLimits, client_of
 from app.refresh.crud import Refresher
@@ -23,12 +24,14 @@ ForceParam = Annotated[bool, Query(description="Accept rates that changed more t
     responses=documented(400, 409, 429, 503),
     openapi_extra=access(Rule.EDITOR),
 )
-async def refresh_countries(request: Request, response: Response, *, force: ForceParam = False) -> RefreshResult:
+async def refresh_countries(
+    request: Request, response: Response, database: DatabaseDep, *, force: ForceParam = False
+) -> RefreshResult:
     refresher: Refresher = request.state.refresher
     limits: RateLimits = request.state.rate_limits
     order, client = refresher.order(force=force), client_of(request.scope)
     if not refresher.runs(order):  # joining a running refresh is not limited
         await limits.check("refresh", client)
-    result = await refresher.refresh(order, on_lead=lambda: limits.count("refresh", client))
+    result = await refresher.refresh(order, guard=database.guard, on_lead=lambda: limits.count("refresh", client))
     response.headers.update(await limits.headers("refresh", client))
     return result

@@ -76,7 +76,7 @@ async def _refresh(refresher: Refresher, summary: Summary | None, seen: int) -> 
     order = refresher.order()
     if summary is None and BUNDLED not in order.rate_sources:
         order = replace(order, rate_sources=(*order.rate_sources, BUNDLED))
-    await refresher.refresh(order, since=seen)
+    await refresher.refresh(order, guard=None, since=seen)
 
 
 async def _read_state(database: Database, refresher: Refresher) -> tuple[Summary | None, int]:

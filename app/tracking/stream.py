@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from app.core.errors import DatabaseUnavailable, ValidationFailed
+from app.core.errors import DatabaseUnavailable, Unauthorized, ValidationFailed
 from app.core.problems import describe_invalid
 from app.tracking.schemas import MAX_DOCUMENTS, DocumentInput
 
@@ -64,6 +64,7 @@ async def store_stream(chunks: AsyncIterator[bytes], store: Store) -> tuple[int,
     Raises:
         ValidationFailed: A line is invalid; the details name it, and the number of documents stored before.
         DatabaseUnavailable: From ``store``; the details name that number as well.
+        Unauthorized: The same, if the caller's credential ended during the stream.
     """
     splitter, size, stored, batches = LineSplitter(), 0, 0, 0
     waiting: list[tuple[int, bytes]] = []
@@ -90,7 +91,7 @@ async def store_stream(chunks: AsyncIterator[bytes], store: Store) -> tuple[int,
     except ValidationFailed as error:
         details = error.details if isinstance(error.details, dict) else {}
         raise ValidationFailed({**details, "stored": f"{stored} document(s) from earlier lines"}) from error
-    except DatabaseUnavailable as error:
+    except (DatabaseUnavailable, Unauthorized) as error:
         error.details = f"{error.details}; stored: {stored} document(s) from earlier lines"
         raise
     return stored, batches

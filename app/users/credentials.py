@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Final, Literal
 
 from loguru import logger
-from sqlalchemy import and_, or_
+from sqlalchemy import and_, bindparam, or_
 from sqlmodel import col, delete, insert, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -17,7 +17,7 @@ from app.core.db.database import Database
 from app.core.db.queries import execute, select_columns
 from app.core.db.types import ServerNow
 from app.core.errors import DatabaseUnavailable, Unauthorized
-from app.core.http.access import ACTOR, Principal, Role
+from app.core.http.access import Principal, Role
 from app.users.models import Credential, User
 
 Kind = Literal["token", "key"]
@@ -45,9 +45,15 @@ _OWNERS: Final = (
     .where(col(Credential.expires_at) > ServerNow(), col(User.is_active).is_(True))
 )
 
+_HELD: Final = (
+    select_columns(Credential.id)
+    .where(col(Credential.id) == bindparam("credential_id"), col(Credential.expires_at) > ServerNow())
+    .with_for_update(read=True)
+)
+
 
 class CredentialEnded(Unauthorized):
-    """The caller's token or key was revoked while the request was running."""
+    """The caller's token or key expired or was revoked while the request was running."""
 
     def __init__(self) -> None:
         super().__init__("The token or API key has just been revoked; sign in again", headers=CHALLENGE)
@@ -96,21 +102,19 @@ async def revoke_all(session: AsyncSession, user_id: int) -> None:
     await session.exec(delete(Credential).where(col(Credential.user_id) == user_id))
 
 
-async def check_still_held(session: AsyncSession) -> None:
-    """Check that the caller's token or key still exists.
+async def check_still_held(principal: Principal, session: AsyncSession) -> None:
+    """Check that a token or key still exists, and keep it from being revoked until the end of the transaction.
 
-    A client can send a body slowly, so a request with a stolen token could
-    finish after the owner has changed the password. Call this after locking
-    the account to change: if it is the caller's, its credentials can't change
-    any more until the commit.
+    A client can send a body slowly, so a request could go on changing things after its account was deactivated. A
+    change of role, password or activity deletes all credentials of the account: while this one exists, the principal
+    has the role that it had when the request was admitted. The lock is shared, so that changes with the same
+    credential do not wait for each other, and it is taken first and without a consistent read: on MySQL the snapshot
+    of the transaction must not be older than the locks of its work.
 
     Raises:
-        CredentialEnded: The token or key was revoked during the request.
+        CredentialEnded: The token or key has expired or was revoked during the request.
     """
-    credential_id = ACTOR.get().credential_id
-    if credential_id is None:
-        return
-    if (await session.exec(select(Credential.id).where(Credential.id == credential_id))).first() is None:
+    if (await execute(session, _HELD, {"credential_id": principal.credential_id})).first() is None:
         raise CredentialEnded
 
 

@@ -14,7 +14,7 @@ from app.core.db.keys import name_key
 from app.core.db.types import Contains
 from app.core.errors import AppError
 from app.core.http.access import Forbidden, Principal, Role
-from app.users.credentials import check_still_held, revoke_all
+from app.users.credentials import revoke_all
 from app.users.models import Address, User
 from app.users.passwords import Passwords
 from app.users.schemas import UserCreate, UserFilters, UserPublic, UserReplace, UserUpdate, email_key
@@ -72,14 +72,8 @@ async def _read(session: AsyncSession, user_id: int, *, lock: bool = False) -> U
 
 
 async def lock_user(session: AsyncSession, user_id: int) -> User:
-    """Lock an account until the commit, and return it with its addresses.
-
-    Raises:
-        CredentialEnded: The caller's token or key was revoked during the request.
-    """
-    user = await _read(session, user_id, lock=True)
-    await check_still_held(session)
-    return user
+    """Lock an account until the commit, and return it with its addresses."""
+    return await _read(session, user_id, lock=True)
 
 
 async def create_user(database: Database, passwords: Passwords, new: UserCreate) -> UserPublic:
@@ -91,7 +85,6 @@ async def create_user(database: Database, passwords: Passwords, new: UserCreate)
     password_hash = await passwords.hash(new.password.get_secret_value())
 
     async def store(session: AsyncSession) -> UserPublic:
-        await check_still_held(session)
         fields = new.model_dump(exclude={"password", "addresses"})
         addresses = [Address(**address.model_dump()) for address in new.addresses]
         user = User(**fields, **_keys(new), password_hash=password_hash, addresses=addresses)
@@ -120,7 +113,6 @@ async def update_user(
 
     Raises:
         PreconditionFailed: The account does not match ``if_match``.
-        CredentialEnded: The caller's token or key has been revoked.
         Forbidden: Only an admin may change these fields.
         EmailTaken: Another account uses the new e-mail address.
     """

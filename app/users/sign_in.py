@@ -15,7 +15,7 @@ from app.core.db.types import ServerNow
 from app.core.errors import AppError, DatabaseUnavailable, Unauthorized
 from app.core.http.access import Principal
 from app.core.http.middleware.rate_limits import RateLimits
-from app.users.credentials import CHALLENGE, check_still_held, digest, end_oldest_tokens, issue
+from app.users.credentials import CHALLENGE, digest, end_oldest_tokens, issue
 from app.users.models import Credential, User
 from app.users.passwords import Busy, Passwords
 from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, SignInForm, TokenPublic, as_stored, email_key
@@ -130,13 +130,11 @@ async def create_api_key(database: Database, user_id: int, new: ApiKeyCreate) ->
     """Create an API key for an account.
 
     Raises:
-        CredentialEnded: The caller's token or key was revoked during the request.
         TooManyApiKeys: The account has the maximum number.
     """
 
     async def store(session: AsyncSession) -> ApiKeyCreated:
         await session.exec(select(User.id).where(User.id == user_id).with_for_update())
-        await check_still_held(session)
         key = await issue(session, user_id, "key", timedelta(days=new.expires_in_days), name=new.name)
         count = select(func.count()).select_from(Credential).where(*_keys_of(user_id))
         if (await session.exec(count)).one() > _MAX_KEYS:

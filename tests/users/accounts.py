@@ -74,18 +74,17 @@ def failing(client: Client, beginning: str) -> Iterator[None]:
 
 
 @contextmanager
-def overtaken(client: Client, first: Callable[[], Awaitable[None]]) -> Iterator[None]:
+def overtaken(first: Callable[[], Awaitable[None]]) -> Iterator[None]:
     """While the block runs, something else is done before the next change of a request."""
-    database: Database = client.state["database"]
-    transaction = database.transaction
+    transaction = Database.transaction
 
-    async def do_first(work: Any, **options: Any) -> Any:
-        database.transaction = transaction  # type: ignore[method-assign]
+    async def do_first(database: Database, work: Any, **options: Any) -> Any:
+        Database.transaction = transaction  # type: ignore[method-assign]
         await first()
-        return await transaction(work, **options)
+        return await transaction(database, work, **options)
 
-    database.transaction = do_first  # type: ignore[method-assign]
+    Database.transaction = do_first  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
-        database.transaction = transaction  # type: ignore[method-assign]
+        Database.transaction = transaction  # type: ignore[method-assign]

@@ -142,7 +142,7 @@ async def test_key_is_not_created_after_a_new_password_or_a_deletion(client, tok
             body = {"json": {"password": "correct horse battery"}} if ending == "patch" else {}
             assert (await client.request(ending, path, **body)).is_success
 
-        with overtaken(client, end):
+        with overtaken(end):
             answer = await client.post(PATH, json={"name": "nightly"}, headers=headers)
 
         assert (answer.status_code, answer.json()) == (401, ENDED)

@@ -24,6 +24,9 @@ from app.core.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 
+Guard = Callable[[AsyncSession], Awaitable[None]]
+"""Checks in an open transaction, before its work, that the work may still be done; raises an AppError if not."""
+
 _CHANGES_VERSION: Final = "changes the version of the data"
 _AFTER_COMMIT: Final = "called after the commit"
 _DATABASE: Final = "database"
@@ -57,6 +60,7 @@ class Database:
     Reads take a session from :meth:`reading`; changes are functions that :meth:`transaction` runs. One session is never
     shared by two tasks. Each unit of work has a bound in time. Units of one request share a bound, so that their number
     does not prolong its answer: they use the view of :meth:`for_request`. Background work uses the database itself.
+    Changes in the name of an account use the view of :meth:`guarded`, which checks each one in its transaction.
     """
 
     def __init__(self, settings: Settings, engine: AsyncEngine | None = None) -> None:
@@ -74,11 +78,19 @@ class Database:
         """The database itself, also where this is the view of a request."""
         self._spent: list[float] | None = None
         """Seconds of each unit of work, where they share a bound."""
+        self.guard: Guard | None = None
+        """Runs at the beginning of every transaction of this view; None if changes need no check."""
 
     def for_request(self) -> Self:
         """The same database for one request, whose units of work share the bound of one."""
         view = copy.copy(self)
         view._spent = []
+        return view
+
+    def guarded(self, guard: Guard | None) -> Self:
+        """The same database with this guard, which runs in every transaction before its work."""
+        view = copy.copy(self)
+        view.guard = guard
         return view
 
     async def close(self) -> None:
@@ -129,6 +141,7 @@ class Database:
         Raises:
             DatabaseUnavailable: No connection or no answer in time, or the outcome
                 of the commit is unknown (the details say so).
+            AppError: The guard refuses the change; nothing was done.
         """
         async with self._bounded(seconds) as bound:
             async for attempt in stamina.retry_context(
@@ -145,6 +158,8 @@ class Database:
         self, work: Callable[[AsyncSession], Awaitable[T]], bound: asyncio.Timeout, *, repeatable: bool
     ) -> T:
         async with self._session(self.dialect.writing) as session:
+            if self.guard is not None:
+                await self.guard(session)
             result = await work(session)
             try:
                 await session.commit()

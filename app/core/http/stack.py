@@ -10,7 +10,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.core.config.settings import Settings
 from app.core.http.cache.middleware import ResponseCache
 from app.core.http.middleware.admission import Admission
-from app.core.http.middleware.authorization import Authorization
+from app.core.http.middleware.authorization import Authorization, CheckStillHeld
 from app.core.http.middleware.body_limit import BodyLimit
 from app.core.http.middleware.contract import check_contract
 from app.core.http.middleware.cors import Cors
@@ -46,6 +46,7 @@ def add_layers(
     counts: Counts,
     notes: RequestNotes,
     find_principal: FindPrincipal,
+    check_still_held: CheckStillHeld,
 ) -> None:
     """Put the layers around the routes of an application."""
     key = settings.admin_api_key
@@ -53,6 +54,7 @@ def add_layers(
         admin_api_key=key.get_secret_value() if key else None,
         is_production=settings.environment == "production",
         find_principal=CredentialLookups(find_principal, counts).find,
+        check_still_held=check_still_held,
     )
     # uvicorn and Starlette spell the types of ASGI in different ways.
     proxies: Any = Middleware(cast(Any, ProxyHeadersMiddleware), trusted_hosts=list(settings.trusted_proxies))

@@ -2,8 +2,10 @@
 
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
+from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.requests import Request
 from starlette.types import Scope
 
@@ -16,19 +18,32 @@ _KIND_BY_HEADER: Final = {b"x-api-key": "key", b"authorization": "token"}
 
 FindPrincipal = Callable[[Scope, str, bytes], Awaitable[Principal | None]]
 """Finds the principal for a secret of a request, a ``key`` or a ``token``; None if unknown, expired or revoked."""
+CheckStillHeld = Callable[[Principal, AsyncSession], Awaitable[None]]
+"""Raises an Unauthorized if the credential of a principal ended after the request was admitted."""
 
 
 class Authorization:
     """Check: enforces the access rule of each route; unknown paths accept no writes."""
 
-    def __init__(self, *, admin_api_key: str | None, is_production: bool, find_principal: FindPrincipal) -> None:
-        """``admin_api_key`` opens everything; None leaves everything open. Production relaxes no rule."""
+    def __init__(
+        self,
+        *,
+        admin_api_key: str | None,
+        is_production: bool,
+        find_principal: FindPrincipal,
+        check_still_held: CheckStillHeld,
+    ) -> None:
+        """``admin_api_key`` opens everything; None leaves everything open. Production relaxes no rule.
+
+        ``check_still_held`` runs in each transaction of a request with a token or an API key.
+        """
         self._key = admin_api_key.encode() if admin_api_key is not None else None
         self._is_production = is_production
         self._find_principal = find_principal
+        self._check_still_held = check_still_held
 
     async def __call__(self, request: PendingRequest) -> None:
-        """Note the rule and the principal in the state of the request.
+        """Note the principal in the state of the request, and let its changes be checked again when they are made.
 
         Raises:
             Unauthorized: A valid credential is needed and missing.
@@ -47,6 +62,8 @@ class Authorization:
         principal = await self._authenticate(request.scope)
         _check(principal, rule, request.match.parameters if request.match else {})
         state["principal"] = principal
+        if principal.credential_id is not None:
+            state["database"] = state["database"].guarded(partial(self._check_still_held, principal))
 
     async def _authenticate(self, scope: Scope) -> Principal:
         credentials = [(name, value) for name, value in scope["headers"] if name in _KIND_BY_HEADER]
