@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from app.core.config.settings import Settings
 from app.core.telemetry.log import LogLines
@@ -15,11 +16,16 @@ def access_table() -> str:
     """One row per operation, in the order of the OpenAPI document."""
     paths = create_app(Settings(_env_file=None), lines=LogLines(None, str)).openapi()["paths"]
     rows = [
-        f"| `{method.upper()} {path}` | {operation['x-access']} |"
+        f"| `{method.upper()} {path}` | {operation['x-access']} | {_api_key(operation)} |"
         for path, operations in paths.items()
         for method, operation in operations.items()
     ]
-    return "\n".join(["| request | for |", "| --- | --- |", *rows])
+    return "\n".join(["| request | for | scope of an API key |", "| --- | --- | --- |", *rows])
+
+
+def _api_key(operation: dict[str, Any]) -> str:
+    scope: str = operation.get("x-scope", "refused")
+    return scope if "security" in operation else "not needed"
 
 
 def main() -> None:

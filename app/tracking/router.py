@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from app.core.http.access import Rule, access
+from app.core.http.access import KeyScope, Rule, access
 from app.core.http.dependencies import DatabaseDep
 from app.core.http.errors import documented
 from app.core.http.openapi import links
@@ -45,7 +45,7 @@ _NDJSON: Final = {"requestBody": {"required": True, "content": {"application/x-n
     summary="Store a transfer",
     description="An existing transfer is reset: state INIT, fallbackCount 0, `when` now. Its documents are kept.",
     responses={201: {"links": _TRANSFER_LINKS}, **documented()},
-    openapi_extra=access(Rule.EDITOR),
+    openapi_extra=access(Rule.EDITOR, scope=KeyScope.TRACKING),
 )
 async def put_transfer(tracking: TrackingDep, body: schemas.TransferCreate) -> schemas.TransferPublic:
     return await tracking.put_transfer(body)
@@ -81,7 +81,7 @@ async def get_transfer(tracking: TrackingDep, ubid: UbidParam) -> schemas.Transf
     summary="Move a transfer forward",
     description="Setting the current state again does nothing; going back is refused.",
     responses=documented(404, 409),
-    openapi_extra=access(Rule.EDITOR),
+    openapi_extra=access(Rule.EDITOR, scope=KeyScope.TRACKING),
 )
 async def advance_transfer(tracking: TrackingDep, ubid: UbidParam, state: StateParam) -> schemas.TransferPublic:
     return await tracking.advance_transfer(ubid, state)
@@ -92,7 +92,7 @@ async def advance_transfer(tracking: TrackingDep, ubid: UbidParam, state: StateP
     status_code=204,
     summary="Delete a transfer with all its documents",
     responses=documented(404),
-    openapi_extra=access(Rule.EDITOR),
+    openapi_extra=access(Rule.EDITOR, scope=KeyScope.TRACKING),
 )
 async def delete_transfer(tracking: TrackingDep, ubid: UbidParam) -> None:
     await tracking.delete_transfer(ubid)
@@ -105,7 +105,7 @@ async def delete_transfer(tracking: TrackingDep, ubid: UbidParam) -> None:
     description="1 to 5000 in one transaction. An existing document is reset: state INIT, `when` now. If several have "
     "the same `uniqueId`, the last one is stored.",
     responses={201: {"links": _BATCH_LINKS}, **documented(409)},
-    openapi_extra={**access(Rule.EDITOR), "x-large-body": True},
+    openapi_extra={**access(Rule.EDITOR, scope=KeyScope.TRACKING), "x-large-body": True},
 )
 async def put_documents(tracking: TrackingDep, batch: schemas.DocumentBatch) -> schemas.DocumentsResult:
     number = await tracking.put_documents(batch.UBID, batch.documents)
@@ -120,7 +120,7 @@ async def put_documents(tracking: TrackingDep, batch: schemas.DocumentBatch) -> 
     "stream; the response names the line and says what was stored. Sending everything again overwrites the same "
     "documents.",
     responses=documented(409),
-    openapi_extra={**access(Rule.EDITOR), **_NDJSON},
+    openapi_extra={**access(Rule.EDITOR, scope=KeyScope.TRACKING), **_NDJSON},
 )
 async def stream_documents(request: Request, tracking: TrackingDep, ubid: UbidParam) -> schemas.StreamResult:
     async def store(documents: list[schemas.DocumentInput]) -> None:
@@ -168,7 +168,7 @@ async def list_documents(
     summary="Move the documents of a transfer forward",
     description="All of them, or none if one is already in a later state.",
     responses=documented(404, 409),
-    openapi_extra=access(Rule.EDITOR),
+    openapi_extra=access(Rule.EDITOR, scope=KeyScope.TRACKING),
 )
 async def advance_documents(tracking: TrackingDep, ubid: UbidParam, state: StateParam) -> schemas.DocumentsResult:
     number = await tracking.advance_documents(ubid, state)

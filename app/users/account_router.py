@@ -45,7 +45,7 @@ async def create_token(
     tags=["sign-in"],
     summary="Sign out",
     description="Ends only the token used for this request. To revoke an API key, use its id.",
-    responses=documented(404),
+    responses=documented(),
     openapi_extra=access(Rule.ACCOUNT),
 )
 async def delete_token(database: DatabaseDep, principal: PrincipalDep) -> None:
@@ -80,8 +80,8 @@ async def list_api_keys(session: SessionDep, user_id: AccountIdDep) -> list[ApiK
     status_code=201,
     tags=["sign-in"],
     summary="Create an API key",
-    description="The key has the permissions of the account, and is shown only once. It ends when it expires, is "
-    "revoked, or the account's password or role changes.",
+    description="The key may do what the account may, within its `scopes`; it never changes accounts or keys. It is "
+    "shown only once, and ends when it expires, is revoked, or the account's password or role changes.",
     responses={201: {"links": links("revoke_api_key", key_id="$response.body#/id")}, **documented(409)},
     openapi_extra=access(Rule.ACCOUNT),
 )

@@ -38,6 +38,7 @@ _OWNERS: Final = (
         col(Credential.id).label("credential_id"),
         and_(col(Credential.kind) == "key", _USE_IS_OLD).label("is_use_old"),
         col(User.id).label("user_id"),
+        Credential.scopes,
         User.email,
         User.role,
     )
@@ -69,11 +70,10 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-async def issue(
-    session: AsyncSession, user_id: int, kind: Kind, lifetime: timedelta, *, name: str | None = None
-) -> str:
+async def issue(session: AsyncSession, user_id: int, kind: Kind, lifetime: timedelta, **columns: object) -> str:
     """Create a token or key for an account, and return the secret, which is not stored. Deletes expired ones.
 
+    ``columns`` are further values of its row: a key's ``name`` and ``scopes``.
     Runs inside the caller's transaction and does not commit.
     """
     query = select(Credential.id).where(Credential.user_id == user_id, col(Credential.expires_at) <= ServerNow())
@@ -81,7 +81,7 @@ async def issue(
     if expired := (await session.exec(query)).all():
         await session.exec(delete(Credential).where(col(Credential.id).in_(expired)))
     secret = new_secret(kind)
-    values = {"user_id": user_id, "kind": kind, "name": name, "digest": digest(secret), "created_at": ServerNow()}
+    values = {"user_id": user_id, "kind": kind, "digest": digest(secret), "created_at": ServerNow(), **columns}
     await session.exec(insert(Credential).values(**values, expires_at=ServerNow(lifetime.total_seconds())))
     return secret
 
@@ -130,7 +130,8 @@ async def find_principal(database: Database, kind: str, secret: bytes) -> Princi
         return None
     if row.is_use_old:
         await _write_last_use(database, row.credential_id)
-    return Principal(row.email, Role(row.role), row.user_id, row.credential_id)
+    scopes = frozenset(row.scopes) if kind == "key" else None
+    return Principal(row.email, Role(row.role), row.user_id, row.credential_id, scopes)
 
 
 async def _write_last_use(database: Database, credential_id: int) -> None:

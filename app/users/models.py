@@ -1,19 +1,37 @@
 """Tables of accounts, their addresses and their credentials."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Boolean, ForeignKeyConstraint, UniqueConstraint
+from sqlalchemy import Boolean, Dialect, ForeignKeyConstraint, String, UniqueConstraint
 from sqlalchemy.orm import relationship
+from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, Relationship, SQLModel
 
 from app.core.db.types import TABLE_OPTIONS, RowId, ServerNow, UTCDateTime
+from app.core.http.access import KeyScope
 
 _OF_USER: Final[dict[str, Any]] = {"columns": ["user_id"], "refcolumns": ["user.id"], "ondelete": "CASCADE"}
 _TABLE_OPTIONS: Final[dict[str, Any]] = {**TABLE_OPTIONS, "sqlite_autoincrement": True}
 """Otherwise SQLite gives the id of a deleted account to the next one."""
 _CREATED: Final = {"default": ServerNow()}
 _UPDATED: Final = {"default": ServerNow(), "onupdate": ServerNow()}
+
+
+class KeyScopes(TypeDecorator[list[KeyScope]]):
+    """Scopes of an API key, as words separated by spaces."""
+
+    impl = String(64)
+    cache_ok = True
+
+    def process_bind_param(self, value: Collection[KeyScope] | None, dialect: Dialect) -> str | None:
+        """Store each scope once."""
+        return None if value is None else " ".join(scope for scope in KeyScope if scope in value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> list[KeyScope] | None:
+        """Leave out scopes that only a newer version of the service knows."""
+        return None if value is None else [scope for scope in KeyScope if scope in value.split()]
 
 
 class User(SQLModel, table=True):
@@ -88,6 +106,8 @@ class Credential(SQLModel, table=True):
     """``token`` or ``key``."""
     name: str | None = Field(default=None, max_length=100)
     """The owner's name for a key; None for tokens."""
+    scopes: list[KeyScope] = Field(sa_type=KeyScopes, sa_column_kwargs={"server_default": "read refresh tracking"})
+    """What a key may do; tokens ignore it. The default is for keys from before there were scopes."""
     digest: str = Field(max_length=64)
     """SHA-256 of the secret, in hexadecimal."""
     created_at: datetime = Field(sa_type=UTCDateTime)

@@ -13,7 +13,7 @@ from pydantic.config import JsonDict
 
 from app.core.characters import SHOWN_LINE, shown_line
 from app.core.db.keys import name_key
-from app.core.http.access import Role
+from app.core.http.access import KeyScope, Role
 from app.core.http.bodies import RequestBody
 from app.core.http.cache.conditional import entity_tag, require_match
 from app.core.http.numbers import integral_float_to_int
@@ -37,7 +37,7 @@ _WHEN: Final = "2026-11-21T09:17:00.250000Z"
 _TIMES: Final[JsonDict] = {"created_at": _WHEN, "updated_at": _WHEN}
 _TOKEN: Final[JsonDict] = {"access_token": "token_wMjEQ...", "token_type": "bearer", "expires_in": 43200}
 _LIFE: Final[JsonDict] = {"created_at": _WHEN, "expires_at": "2027-11-21T09:17:00.250000Z", "last_used_at": None}
-_KEY: Final[JsonDict] = {"id": 7, "name": "nightly refresh", **_LIFE}
+_KEY: Final[JsonDict] = {"id": 7, "name": "nightly refresh", "scopes": ["refresh"], **_LIFE}
 
 
 def _encodable(secret: SecretStr) -> SecretStr:
@@ -256,9 +256,17 @@ class TokenPublic(BaseModel):
 class ApiKeyCreate(RequestBody):
     """A new API key."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "nightly refresh"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "nightly refresh", "scopes": ["refresh"]}]})
 
     name: PersonName = Field(description="Purpose of the key.")
+    scopes: list[KeyScope] = Field(
+        default=[KeyScope.READ],
+        min_length=1,
+        max_length=len(KeyScope),
+        description="What the key may do, within the role of its account: `read` (every GET), `refresh` (refresh and "
+        "delete countries), `tracking` (change transfers and documents).",
+        json_schema_extra={"uniqueItems": True},
+    )
     expires_in_days: Annotated[int, BeforeValidator(integral_float_to_int)] = Field(
         default=365, ge=1, le=3650, strict=True
     )
@@ -271,6 +279,7 @@ class ApiKeyPublic(BaseModel):
 
     id: int
     name: str
+    scopes: list[KeyScope] = Field(description="What the key may do.")
     created_at: datetime
     expires_at: datetime
     last_used_at: datetime | None = Field(description="Accurate to a minute; null before the first use.")

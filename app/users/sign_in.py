@@ -35,13 +35,6 @@ class WrongCredentials(Unauthorized):
         super().__init__("Wrong email address or password", headers=CHALLENGE)
 
 
-class TokenNotFound(AppError):
-    """The caller used an API key, or its token was just revoked."""
-
-    status_code = 404
-    title = "Token not found"
-
-
 class ApiKeyNotFound(AppError):
     """The account has no API key with this id."""
 
@@ -111,16 +104,9 @@ async def _account(session: AsyncSession, key: str, *, lock: bool = False) -> An
 
 
 async def sign_out(database: Database, principal: Principal) -> None:
-    """Delete the caller's token.
-
-    Raises:
-        TokenNotFound: The caller used an API key, or another request deleted the token first.
-    """
+    """Delete the caller's token."""
 
     async def end(session: AsyncSession) -> None:
-        is_token = (Credential.id == principal.credential_id, Credential.kind == "token")
-        if (await session.exec(select(Credential.id).where(*is_token).with_for_update())).first() is None:
-            raise TokenNotFound
         await session.exec(delete(Credential).where(col(Credential.id) == principal.credential_id))
 
     await database.transaction(end)
@@ -135,13 +121,14 @@ async def create_api_key(database: Database, user_id: int, new: ApiKeyCreate) ->
 
     async def store(session: AsyncSession) -> ApiKeyCreated:
         await session.exec(select(User.id).where(User.id == user_id).with_for_update())
-        key = await issue(session, user_id, "key", timedelta(days=new.expires_in_days), name=new.name)
+        lifetime = timedelta(days=new.expires_in_days)
+        key = await issue(session, user_id, "key", lifetime, name=new.name, scopes=new.scopes)
         count = select(func.count()).select_from(Credential).where(*_keys_of(user_id))
         if (await session.exec(count)).one() > _MAX_KEYS:
             raise TooManyApiKeys
         stored = (await session.exec(select(Credential).where(Credential.digest == digest(key)))).one()
         created = ApiKeyCreated(**stored.model_dump(), key=key)
-        after = created.model_dump(mode="json", include={"name", "expires_at"})
+        after = created.model_dump(mode="json", include={"name", "scopes", "expires_at"})
         await record(session, "CREATE_API_KEY", "API key", created.id, after=after)
         return created
 
@@ -168,7 +155,7 @@ async def revoke_api_key(database: Database, user_id: int, key_id: int) -> None:
         if key is None:
             raise ApiKeyNotFound
         await session.exec(delete(Credential).where(col(Credential.id) == key_id))
-        await record(session, "REVOKE_API_KEY", "API key", key_id, before={"name": key.name})
+        await record(session, "REVOKE_API_KEY", "API key", key_id, before={"name": key.name, "scopes": key.scopes})
 
     await database.transaction(revoke)
 

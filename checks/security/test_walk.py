@@ -6,12 +6,12 @@ import shutil
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import pytest
 
-from app.core.http.access import Role, Rule
+from app.core.http.access import KeyScope, Role, Rule
 from app.users.credentials import digest, new_secret
 from tests.core.http.test_access import KEY, NEVER_DONE, NOTHING, PASSWORD
 from tests.support.service import ROOT, ServedProcess
@@ -28,8 +28,8 @@ OPERATOR: Final = {"X-API-Key": KEY}
 BODY_OF_NOTHING: Final = "content-length: 1000000000"
 AT_ONCE, SECONDS = 8, 20
 
-Rules = dict[tuple[str, str], Rule]
-"""Rules by method and path template."""
+Rules = dict[tuple[str, str], tuple[Rule, str]]
+"""The rule, and what it says of API keys, by method and path template."""
 
 
 @dataclass(frozen=True)
@@ -114,19 +114,31 @@ async def token(client: httpx.AsyncClient, email: str) -> dict[str, str]:
 
 
 async def new_key(client: httpx.AsyncClient, signed: dict[str, str]) -> dict[str, str]:
-    answer = await client.post("/users/me/api-keys", json={"name": "x"}, headers=signed)
+    new = {"name": "x", "scopes": list(KeyScope)}
+    answer = await client.post("/users/me/api-keys", json=new, headers=signed)
     return {"X-API-Key": answer.json()["key"]}
 
 
 def table() -> Rules:
     """The rules in the documentation."""
-    found = re.findall(r"^\| `([A-Z]+) (/\S*)` \| (.+) \|$", (ROOT / "docs/access.md").read_text(), re.MULTILINE)
-    return {(method, path): Rule(rule) for method, path, rule in found}
+    row = r"^\| `([A-Z]+) (/\S*)` \| (.+) \| (.+) \|$"
+    found = re.findall(row, (ROOT / "docs/access.md").read_text(), re.MULTILINE)
+    return {(method, path): (Rule(rule), scope) for method, path, rule, scope in found}
 
 
 async def listed(client: httpx.AsyncClient) -> Rules:
     paths = (await client.get("/openapi.json")).json()["paths"].items()
-    return {(method.upper(), path): Rule(call["x-access"]) for path, calls in paths for method, call in calls.items()}
+    return {
+        (method.upper(), path): (Rule(call["x-access"]), scope_of(call))
+        for path, calls in paths
+        for method, call in calls.items()
+    }
+
+
+def scope_of(call: dict[str, Any]) -> str:
+    """What an API key needs, in the words of the documentation."""
+    scope: str = call.get("x-scope", "refused") if "security" in call else "not needed"
+    return scope
 
 
 def paths(rules: Rules, ids: list[str]) -> list[tuple[str, str]]:
@@ -141,8 +153,10 @@ async def walk(
     """Try every method on one path; returns the status codes."""
     statuses = []
     for method in METHODS:
-        rule = rules.get(("GET" if method == "HEAD" else method, template))
+        rule, scope = rules.get(("GET" if method == "HEAD" else method, template), (None, "not needed"))
         wanted = refusal(rule, visitor, method, mode, path)
+        if wanted is None and scope == "refused" and visitor.who.endswith("by key"):
+            wanted = 403
         url = path + NEVER_DONE.get(f"{method} {template}", "")
         lines = [f"{method} {url} HTTP/1.1", "host: x", "connection: close", 'if-match: "stale"']
         lines += ["content-type: application/json", "content-length: 1" if wanted is None else BODY_OF_NOTHING]

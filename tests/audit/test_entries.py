@@ -117,12 +117,13 @@ async def test_creating_and_revoking_an_api_key_is_one_entry_each(closed):
     own, path = await sign_in(closed), "/users/me/api-keys"
     herself = {"actor": "Ada@example.com", "actor_id": user["id"]}
 
-    key, left = await left_by(closed, "POST", path, {"name": "nightly refresh"}, headers=own)
-    changes = added({"name": "nightly refresh", "expires_at": key["expires_at"]})
+    new = {"name": "nightly refresh", "scopes": ["refresh"]}
+    key, left = await left_by(closed, "POST", path, new, headers=own)
+    changes = added({**new, "expires_at": key["expires_at"]})
     about = ("API key", key["id"])
     assert left == entry("CREATE_API_KEY", *about, "created", **herself, changes=changes)
     _, left = await left_by(closed, "DELETE", f"{path}/{key['id']}", headers=own)
-    changes = removed({"name": "nightly refresh"})
+    changes = removed(new)
     assert left == entry("REVOKE_API_KEY", *about, "revoked", **herself, changes=changes)
 
 
@@ -275,7 +276,8 @@ async def test_actor_in_an_open_development_service_is_anybody(client):
 
 async def test_api_key_acts_for_its_account(closed):
     user = await create(closed)
-    key = (await closed.post("/users/me/api-keys", json={"name": "k"}, headers=await sign_in(closed))).json()["key"]
+    new = {"name": "k", "scopes": ["refresh"]}
+    key = (await closed.post("/users/me/api-keys", json=new, headers=await sign_in(closed))).json()["key"]
 
     response = await closed.post("/countries/refresh", headers={"X-API-Key": key, "X-Request-ID": "r-9"})
 

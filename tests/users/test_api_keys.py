@@ -4,11 +4,13 @@ import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from app.core.db.database import Database
 from app.core.errors import DatabaseUnavailable
+from app.users.credentials import digest
 from tests.users.accounts import create, overtaken, rows, sign_in, stored, write
 from tests.users.test_sign_in import NEW_PASSWORD, UNAUTHORIZED
 
@@ -39,7 +41,7 @@ async def test_key_is_shown_once_and_works_in_its_own_header_only(client, token)
     created = response.json()
     key = created.pop("key")
     assert re.fullmatch(r"key_[A-Za-z0-9_-]{43}", key)
-    assert list(created) == ["id", "name", "created_at", "expires_at", "last_used_at"]
+    assert list(created) == ["id", "name", "scopes", "created_at", "expires_at", "last_used_at"]
     assert (response.status_code, created["name"], created["last_used_at"]) == (201, "nightly refresh", None)
     assert response.headers["Cache-Control"] == "no-store"
     life = datetime.fromisoformat(created["expires_at"]) - datetime.fromisoformat(created["created_at"])
@@ -101,9 +103,6 @@ async def test_revoked_key_is_refused(client, token):
     assert (response.status_code, response.content) == (204, b"")
     assert (await client.get("/users/me", headers={"X-API-Key": first["key"]})).status_code == 401
     assert [key["id"] for key in (await client.get(PATH, headers=token)).json()] == [second["id"]]
-    by_itself = await client.delete(f"{PATH}/{second['id']}", headers={"X-API-Key": second["key"]})
-    assert by_itself.status_code == 204
-    assert (await client.get(PATH, headers=token)).json() == []
     assert (await client.get("/users/me", headers=token)).status_code == 200
 
 
@@ -163,6 +162,10 @@ async def test_wrong_fields_of_a_key_are_named(client, token):
         ({"name": "a", "expires_in_days": "5"}, {"expires_in_days": number}),
         ({"name": "a", "expires_in_days": 1.5}, {"expires_in_days": number}),
         ({"name": "a", "expires_in_days": None}, {"expires_in_days": number}),
+        ({"name": "a", "scopes": []}, {"scopes": "must not be empty"}),
+        ({"name": "a", "scopes": "read"}, {"scopes": "must be a list"}),
+        ({"name": "a", "scopes": ["write"]}, {"scopes.0": "must be one of: read, refresh, tracking"}),
+        ({"name": "a", "scopes": ["read"] * 4}, {"scopes": "must have at most 3 entries"}),
         ({"name": "a", "user_id": 1}, {"user_id": "is not a field of this request"}),
     )
     for body, details in cases:
@@ -172,17 +175,53 @@ async def test_wrong_fields_of_a_key_are_named(client, token):
     assert await stored(client) == before
 
 
-async def test_key_does_what_its_account_may(client, token):
-    key = {"X-API-Key": (await add(client, token))["key"]}
+async def test_key_does_what_its_account_may_within_its_scopes(client, token):
+    """Which route needs which scope: see test_access.py."""
+    await create(client, email="editor@example.com", role="editor")
+    editor = await sign_in(client, "editor@example.com")
+    reading, tracking = await add(client, token), await add(client, editor, scopes=["tracking", "read", "read"])
+    assert (reading["scopes"], tracking["scopes"]) == (["read"], ["read", "tracking"])
+    transfer = {"UBID": str(uuid4()), "SMScount": 1, "documents": 1, "fileName": "f", "origName": "o"}
+    sign_in_instead = "API keys can't do this; sign in, and send the token instead"
+    not_a = "Requires role {}; you are ada@example.com (reader)"
+    lacks = "Requires an API key with the scope {}; this one has {}"
+    cases: list[tuple[dict[str, Any], str, str, Any, int, str | None]] = [
+        (reading, "GET", "/users/me", None, 200, None),
+        (reading, "GET", "/users", None, 403, not_a.format("admin")),
+        (reading, "POST", "/tracking/sms_transfers", transfer, 403, not_a.format("editor")),
+        (reading, "POST", PATH, {"name": "another"}, 403, sign_in_instead),
+        (tracking, "POST", "/tracking/sms_transfers", transfer, 201, None),
+        (tracking, "GET", "/tracking/sms_transfers", None, 200, None),
+        (tracking, "POST", "/countries/refresh", None, 403, lacks.format("refresh", "read, tracking")),
+        (tracking, "DELETE", f"{PATH}/{tracking['id']}", None, 403, sign_in_instead),
+        (tracking, "DELETE", "/auth/token", None, 403, sign_in_instead),
+    ]
+    for owner, key in (("ada", reading), ("editor", tracking)):
+        account = (await client.get("/users/me", headers={"X-API-Key": key["key"]})).json()
+        assert account["email"] == f"{owner}@example.com"
+        own = f"/users/{account['id']}"
+        fields = ({"password": NEW_PASSWORD}, {"email": "eve@example.com"})
+        cases += [(key, "PATCH", own, field, 403, sign_in_instead) for field in fields]
+    before = await stored(client)
 
-    second = await add(client, key, "made with the first")
-    answer = await client.get("/users", headers=key)
-    forbidden = {"error": "Forbidden", "details": "Requires role admin; you are ada@example.com (reader)"}
-    assert (answer.status_code, answer.json()) == (403, forbidden)
-    me = (await client.get("/users/me", headers=key)).json()
-    await client.patch(f"/users/{me['id']}", json={"password": NEW_PASSWORD}, headers=key)
-    for ended in (key, token, {"X-API-Key": second["key"]}):
-        assert (await client.get("/users/me", headers=ended)).status_code == 401
+    for key, method, path, body, status, details in cases:
+        answer = await client.request(method, path, json=body, headers={"X-API-Key": key["key"]})
+
+        assert (method, path, answer.status_code) == (method, path, status)
+        if details:
+            assert answer.json() == {"error": "Forbidden", "details": details}
+    assert await stored(client) == before
+
+
+async def test_key_from_before_there_were_scopes_keeps_all(client, token):
+    key = await add(client, token)
+    user = (await client.get("/users/me", headers=token)).json()["id"]
+    values = ":user, 'key', 'old', :digest, '2026-01-01', '2999-01-01'"
+    columns = "user_id, kind, name, digest, created_at, expires_at"
+    await write(client, f"INSERT INTO credential ({columns}) VALUES ({values})", {"user": user, "digest": digest("x")})
+
+    scopes = [(shown["name"], shown["scopes"]) for shown in (await client.get(PATH, headers=token)).json()]
+    assert scopes == [(key["name"], ["read"]), ("old", ["read", "refresh", "tracking"])]
 
 
 async def test_key_works_although_its_use_cannot_be_written(client, token, monkeypatch):

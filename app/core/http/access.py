@@ -1,9 +1,10 @@
 """Access: roles, the rules of the routes, and the principal who acts."""
 
+from collections.abc import Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
 
@@ -41,6 +42,17 @@ class Rule(StrEnum):
     """ADMIN_API_KEY belongs to no account."""
 
 
+class KeyScope(StrEnum):
+    """What an API key may do, within the role of its account."""
+
+    READ = "read"
+    """Every GET."""
+    REFRESH = "refresh"
+    """Refresh and delete countries."""
+    TRACKING = "tracking"
+    """Change transfers and documents."""
+
+
 @dataclass(frozen=True)
 class Principal:
     """The account, key or process that acts."""
@@ -52,6 +64,8 @@ class Principal:
     """None without an account."""
     credential_id: int | None = None
     """The token or key it showed; None without an account."""
+    scopes: frozenset[KeyScope] | None = None
+    """Of the API key it showed; None where nothing but the role limits it, as with a token."""
 
 
 OPERATOR: Final = Principal("ADMIN_API_KEY", Role.ADMIN)
@@ -71,12 +85,35 @@ class Forbidden(AppError):
     title = "Forbidden"
 
 
-def access(rule: Rule) -> dict[str, Any]:
-    """The rule of a route, as its ``openapi_extra``.
+class Access(NamedTuple):
+    """Who may call a route."""
+
+    rule: Rule
+    scope: KeyScope | None = None
+    """Scope that an API key needs; None if the route accepts no API key."""
+
+    @classmethod
+    def read(cls, extra: Mapping[str, Any], methods: Collection[str]) -> "Access":
+        """Read it from the ``openapi_extra`` of a route; what declares nothing is for admins without an API key."""
+        rule = Rule(extra.get("x-access", Rule.ADMIN))
+        if rule is Rule.EVERYONE:
+            return cls(rule)
+        scope = KeyScope.READ if "GET" in methods else extra.get("x-scope")
+        return cls(rule, KeyScope(scope) if scope else None)
+
+
+def access(rule: Rule, *, scope: KeyScope | None = None) -> dict[str, Any]:
+    """Who may call a route, as its ``openapi_extra``.
 
     It appears in the OpenAPI document; the route table, the table in the docs and the tests read it from there.
+
+    Args:
+        rule: Who may call it.
+        scope: What an API key needs for it; None refuses API keys. A GET always needs ``read``.
     """
     extra: dict[str, Any] = {"x-access": rule.value}
+    if scope is not None:
+        extra["x-scope"] = scope.value
     if rule is not Rule.EVERYONE:
         extra["security"] = [{"ApiKey": []}, {"Token": []}]
         extra["responses"] = error_answers(401, 403, 429, 503)
@@ -88,7 +125,7 @@ SECURITY_SCHEMES: Final = {
         "type": "apiKey",
         "in": "header",
         "name": "X-API-Key",
-        "description": "An API key of an account, or the value of ADMIN_API_KEY.",
+        "description": "An API key of an account, within its scopes, or the value of ADMIN_API_KEY.",
     },
     "Token": {
         "type": "oauth2",

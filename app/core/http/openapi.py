@@ -59,7 +59,8 @@ def correct_openapi(app: FastAPI, routes: RouteTable, *, security_schemes: Mappi
             for template, operations in document["paths"].items():
                 for method, operation in operations.items():
                     operation["responses"].pop("422", None)
-                    if rate_limit := routes.describe(template, method).rate_limit:
+                    route = routes.describe(template, method)
+                    if rate_limit := route.rate_limit:
                         operation["x-rate-limit"] = rate_limit
                         operation["responses"] |= error_answers(429)
                     if "requestBody" in operation:
@@ -71,8 +72,11 @@ def correct_openapi(app: FastAPI, routes: RouteTable, *, security_schemes: Mappi
                             # Swagger UI fills in this one, but not the examples of the schema.
                             parameter["example"] = parameter["schema"]["examples"][0]
                     if "security" in operation:
-                        about = operation.get("description", "")
-                        operation["description"] = f"{about}\n\nFor: {operation['x-access']}.".strip()
+                        about, scope = operation.get("description", ""), route.access.scope
+                        keys = f"API keys need the scope `{scope}`." if scope else "Not for API keys."
+                        operation["description"] = f"{about}\n\nFor: {operation['x-access']}. {keys}".strip()
+                        if scope:
+                            operation["x-scope"] = scope.value
             document["components"]["securitySchemes"] = dict(security_schemes)
             for name in ("HTTPValidationError", "ValidationError"):
                 document["components"]["schemas"].pop(name, None)

@@ -16,7 +16,7 @@ from starlette._utils import get_route_path
 from starlette.routing import Match, Mount
 from starlette.types import Scope
 
-from app.core.http.access import Rule
+from app.core.http.access import Access, Rule
 from app.core.telemetry.counts import OTHER
 
 NDJSON: Final = "application/x-ndjson"
@@ -31,7 +31,7 @@ _PARAMETER: Final = re.compile(r"\\\{(\w+)\\\}")
 class RouteInfo:
     """One method of one path."""
 
-    rule: Rule
+    access: Access
     """Who may call it."""
     parameters: tuple[str, ...] | None = None
     """Names of its query parameters; None where they are not checked, as for files."""
@@ -164,7 +164,7 @@ class RouteTable:
 
 def _describe(route: RouteContext, methods: Set[str]) -> RouteInfo:
     if not isinstance(route.original_route, APIRoute):
-        return RouteInfo(Rule.EVERYONE)
+        return RouteInfo(Access(Rule.EVERYONE))
     extra = route.openapi_extra or {}
     fields = dict(_query_fields(route.dependant))
     is_cacheable = 304 in route.responses
@@ -172,7 +172,7 @@ def _describe(route: RouteContext, methods: Set[str]) -> RouteInfo:
     is_counted_read = "GET" in methods and not is_about_health
     body = [route.body_field.field_info.media_type] if route.body_field else []
     return RouteInfo(
-        rule=Rule(extra.get("x-access", Rule.ADMIN)),
+        access=Access.read(extra, methods),
         parameters=tuple(fields),
         media_types=(*body, *extra.get("requestBody", {}).get("content", {})),
         takes_large_body=extra.get("x-large-body", False),

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from fastapi import APIRouter
 
-from app.core.http.access import Role, Rule
+from app.core.http.access import Access, KeyScope, Role, Rule
 from app.core.http.routes import RouteInfo, RouteMatch, RouteTable
 from app.main import create_app
 from app.users.credentials import new_secret
@@ -205,6 +205,34 @@ async def test_development_service_with_a_key_shows_transfers_to_everybody_and_t
                 assert (method, path, response.status_code in (401, 403)) == (method, path, not is_open)
 
 
+async def test_every_route_keeps_its_scope_for_api_keys(closed):
+    _, admin = await sign_up(closed, Role.ADMIN)
+    for scope in KeyScope:
+        new = await closed.post("/users/me/api-keys", json={"name": scope, "scopes": [scope]}, headers=admin)
+        key = {"X-API-Key": new.json()["key"]}
+
+        async for method, path, rule in every_route(closed):
+            response = await closed.request(method, path, headers=key | JSON, content=b"{")
+            needed = scope_of(method, path)
+            is_allowed = rule is Rule.EVERYONE or needed == scope
+
+            assert (scope, method, path, response.status_code == 403) == (scope, method, path, not is_allowed)
+            if not is_allowed and needed is None:
+                details = "API keys can't do this; sign in, and send the token instead"
+            else:
+                details = f"Requires an API key with the scope {needed}; this one has {scope}"
+            if not is_allowed:
+                assert response.json() == {"error": "Forbidden", "details": details}
+
+
+def scope_of(method: str, path: str) -> KeyScope | None:
+    """What an API key needs for a route that is not for everyone; None if it is refused."""
+    if method == "GET":
+        return KeyScope.READ
+    scopes = {"/countries": KeyScope.REFRESH, "/tracking": KeyScope.TRACKING}
+    return next((scope for prefix, scope in scopes.items() if path.startswith(prefix)), None)
+
+
 async def test_wrong_credential_is_refused_even_if_none_is_needed(start):
     async with start() as client:
         response = await client.get("/users", headers={"X-API-Key": "guess"})
@@ -263,7 +291,7 @@ async def test_prefix_does_not_evade_a_rule(tmp_path, sqlite_template):
 
 
 async def test_route_refuses_a_request_that_was_admitted_by_another_rule(closed, monkeypatch):
-    public = dict.fromkeys(("GET", "POST"), RouteInfo(Rule.EVERYONE))
+    public = dict.fromkeys(("GET", "POST"), RouteInfo(Access(Rule.EVERYONE)))
     monkeypatch.setattr(RouteTable, "find", lambda *_: RouteMatch("/", public, {}, "/"))
 
     assert (await closed.get("/users")).status_code == 401

@@ -40,7 +40,8 @@ def test_table_knows_each_operation_as_the_document_describes_it(app, table):
 
             assert list(route.parameters) == parameters
             assert list(route.media_types) == list(operation.get("requestBody", {}).get("content", {}))
-            assert route.rule == operation["x-access"]
+            assert route.access.rule == operation["x-access"]
+            assert route.access.scope == operation.get("x-scope")
             assert route.rate_limit == operation.get("x-rate-limit")
             assert route.is_cacheable == ("304" in operation["responses"])
 
@@ -174,7 +175,7 @@ def test_routes_of_other_kinds_are_in_the_table_too():
     assert plain is not None
     assert below is not None
 
-    rules = {method: route.rule for method, route in plain.routes.items()}
+    rules = {method: route.access.rule for method, route in plain.routes.items()}
     assert rules == {"GET": Rule.READER, "PUT": Rule.ADMIN, "PATCH": Rule.ADMIN}
     assert (below.template, list(below.routes), below.routes["GET"].parameters) == ("/files", ["GET"], None)
     assert plain.label == below.label == table.label(scope("/nowhere")) == "other"

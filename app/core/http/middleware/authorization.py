@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from app.core.errors import Unauthorized
-from app.core.http.access import ANYBODY, OPERATOR, Forbidden, Principal, Role, Rule
+from app.core.http.access import ANYBODY, OPERATOR, Access, Forbidden, KeyScope, Principal, Role, Rule
 from app.core.http.middleware.admission import PendingRequest
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -50,17 +50,19 @@ class Authorization:
             Forbidden: The principal is not allowed to do this.
         """
         # Unknown route: authenticated callers see 404 or 405, others 401.
-        otherwise = Rule.EVERYONE if request.scope["method"] in _READING else Rule.READER
-        rule = request.route.rule if request.route else otherwise
-        if rule is Rule.EVERYONE:
+        otherwise = Access(Rule.EVERYONE if request.scope["method"] in _READING else Rule.READER)
+        access = request.route.access if request.route else otherwise
+        if access.rule is Rule.EVERYONE:
             return
         request.headers["Cache-Control"] = "no-store"
         state = request.scope["state"]
-        state["rule"] = rule
-        if rule is Rule.EDITOR_IN_PRODUCTION and not self._is_production:
+        state["admitted_by"] = access
+        if access.rule is Rule.EDITOR_IN_PRODUCTION and not self._is_production:
             return
         principal = await self._authenticate(request.scope)
-        _check(principal, rule, request.match.parameters if request.match else {})
+        _check_rule(principal, access.rule, request.match.parameters if request.match else {})
+        if request.route is not None:
+            _check_scope(principal, access.scope)
         state["principal"] = principal
         if principal.credential_id is not None:
             state["database"] = state["database"].guarded(partial(self._check_still_held, principal))
@@ -86,12 +88,13 @@ class Authorization:
 
 
 async def check_rule(request: Request) -> None:
-    """Dependency of every route: refuse a request that was admitted by another rule than that of this route.
+    """Dependency of every route: refuse a request that was admitted by other rules than those of this route.
 
     Router and route table each read the path for themselves; this makes a difference between them harmless.
     """
-    rule = (request.scope["route"].openapi_extra or {}).get("x-access", Rule.ADMIN)
-    if rule != Rule.EVERYONE and request.scope.get("state", {}).get("rule") != rule:
+    route = request.scope["route"]
+    access = Access.read(route.openapi_extra or {}, route.methods)
+    if access.rule is not Rule.EVERYONE and request.scope.get("state", {}).get("admitted_by") != access:
         raise _unauthorized()
 
 
@@ -102,7 +105,7 @@ def _unauthorized() -> Unauthorized:
     )
 
 
-def _check(principal: Principal, rule: Rule, parameters: Mapping[str, str]) -> None:
+def _check_rule(principal: Principal, rule: Rule, parameters: Mapping[str, str]) -> None:
     needed = str(rule)
     match rule:
         case Rule.OWNER:
@@ -120,3 +123,12 @@ def _check(principal: Principal, rule: Rule, parameters: Mapping[str, str]) -> N
             needed, is_allowed = f"role {role}", principal.role.includes(role)
     if not is_allowed:
         raise Forbidden(f"Requires {needed}; you are {principal.name} ({principal.role})")
+
+
+def _check_scope(principal: Principal, scope: KeyScope | None) -> None:
+    if principal.scopes is None or scope in principal.scopes:
+        return
+    if scope is None:
+        raise Forbidden("API keys can't do this; sign in, and send the token instead")
+    held = ", ".join(sorted(principal.scopes))
+    raise Forbidden(f"Requires an API key with the scope {scope}; this one has {held}")
