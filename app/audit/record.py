@@ -9,7 +9,7 @@ from sqlmodel import insert
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.models import AuditEntry
-from app.audit.schemas import summarize
+from app.audit.schemas import Action, ObjectType, summarize
 from app.core.db.database import call_after_commit, database_of
 from app.core.db.types import ServerNow
 from app.core.http.access import ACTOR
@@ -20,8 +20,8 @@ NOTHING: Final[Mapping[str, Any]] = {}
 
 async def record(
     session: AsyncSession,
-    action: str,
-    object_type: str,
+    action: Action,
+    object_type: ObjectType,
     object_id: object | None = None,
     *,
     before: Mapping[str, Any] = NOTHING,
@@ -35,8 +35,8 @@ async def record(
 
     Args:
         session: Session of the transaction, from ``Database.transaction()``.
-        action: Verb and object, such as ``CREATE_USER``.
-        object_type: Such as ``User``.
+        action: Verb and object.
+        object_type: Type of the object.
         object_id: Id or name; None if the change is about all objects of the type.
         before: Fields of the object before the change, JSON-serializable, without secrets.
         after: Fields after the change. Only differences are stored, with None where one side lacks the field.

@@ -3,13 +3,29 @@
 import json
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from app.audit.models import AuditEntry
 from app.core.http.paging import LimitField, OffsetField
+
+Action = Literal[
+    "CREATE_USER",
+    "UPDATE_USER",
+    "DELETE_USER",
+    "CREATE_ADDRESS",
+    "UPDATE_ADDRESS",
+    "DELETE_ADDRESS",
+    "CREATE_API_KEY",
+    "REVOKE_API_KEY",
+    "DELETE_COUNTRY",
+    "REFRESH_COUNTRIES",
+    "IMPORT_RATES",
+]
+"""Verb and object."""
+ObjectType = Literal["User", "Address", "API key", "Country", "Countries", "Rates"]
 
 _DONE: Final = {
     "CREATE": "created",
@@ -45,7 +61,7 @@ class AuditEntryPublic(BaseModel):
     object_id: str | None = Field(description="Id or name; null if the change is about all objects of the type.")
     summary: str = Field(description="What happened, in words.")
     actor: str = Field(
-        description="E-mail address at that time, or `ADMIN_API_KEY`, `anybody` (a development service without keys), "
+        description="E-mail address at that time, or `ADMIN_API_KEY`, `anybody` (no credential was needed), "
         "`service` (scheduled work) or `command line`."
     )
     actor_id: int | None = Field(description="Id of the account; null if the actor has none.")
@@ -86,10 +102,8 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_require_text), AfterValidator
 class AuditFilters(BaseModel):
     """Filters of the list of entries, which is sorted newest first."""
 
-    action: str | None = Field(default=None, max_length=64, description="Verb and object, such as `CREATE_USER`.")
-    object_type: str | None = Field(
-        default=None, max_length=32, description="Type of the object, such as `User` or `Country`."
-    )
+    action: Action | None = Field(default=None, description="Verb and object.")
+    object_type: ObjectType | None = Field(default=None, description="Type of the object.")
     object_id: str | None = Field(default=None, max_length=200, description="Id or name of the object.")
     actor: str | None = Field(default=None, max_length=320, description="Actor, as in the entry.")
     request_id: str | None = Field(default=None, max_length=64, description="`X-Request-ID` of the request.")

@@ -8,6 +8,7 @@ from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.record import record
+from app.audit.schemas import Action
 from app.core.db.database import Database
 from app.core.db.queries import execute
 from app.core.db.types import ServerNow
@@ -94,7 +95,7 @@ async def delete_address(database: Database, user_id: int, address_id: int, *, i
     await database.transaction(remove)
 
 
-async def _record(session: AsyncSession, action: str, address: AddressPublic, **states: AddressPublic) -> None:
+async def _record(session: AsyncSession, action: Action, address: AddressPublic, **states: AddressPublic) -> None:
     """Set the account's ``updated_at``, and add an entry to the audit trail."""
     await execute(session, update(User).where(col(User.id) == address.user_id).values(updated_at=ServerNow()))
     shown = {when: state.model_dump(exclude={"id", "user_id"}) for when, state in states.items()}
