@@ -69,8 +69,10 @@ async def running(
     engine: AsyncEngine | None,
 ) -> AsyncIterator[State]:
     """Start everything, and stop it again; see ``create_app()`` for the arguments."""
+    if settings.allow_anonymous is not None:
+        logger.warning("ALLOW_ANONYMOUS={}: anyone who can reach this service may do that", settings.allow_anonymous)
     if settings.admin_api_key is None:
-        logger.warning("ADMIN_API_KEY is not set: anyone who can reach this service may change everything")
+        logger.warning("ADMIN_API_KEY is not set: anyone on this machine may change everything")
     clean_spans(lines.hide)
     async with AsyncExitStack() as stack:  # closes in reverse order, and everything even if one of them fails
         stack.callback(lines.flush)

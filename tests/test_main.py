@@ -85,7 +85,7 @@ async def test_every_layer_that_answers_by_itself_still_gets_a_request_id(start)
 
 
 async def test_open_service_says_so_at_its_start(start, capsys):
-    message = "| WARNING | - | ADMIN_API_KEY is not set: anyone who can reach this service may change everything\n"
+    message = "| WARNING | - | ADMIN_API_KEY is not set: anyone on this machine may change everything\n"
     async with start(log_level="WARNING"):
         opened = capsys.readouterr().err
     async with start(log_level="WARNING", admin_api_key="k"):

@@ -15,6 +15,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app.cli import terminal
 from app.cli.terminal import JsonOption, bring_up_to_date, console, errors, read_settings
+from app.core.config.addresses import is_loopback
 from app.core.config.settings import Settings
 from app.core.errors import ValidationFailed
 from app.core.http.access import Role
@@ -31,6 +32,11 @@ _LOCAL_ADDRESSES: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  #
 def serve() -> None:
     """Bring the database up to date, then serve on HOST and PORT with WEB_CONCURRENCY processes."""
     settings = read_settings()
+    if settings.admin_api_key is None and settings.allow_anonymous is None and not is_loopback(settings.host):
+        sys.exit(
+            f"Without ADMIN_API_KEY the service does not listen on HOST {settings.host}, which other machines can "
+            "reach: set ADMIN_API_KEY (openssl rand -hex 32 creates one), or ALLOW_ANONYMOUS to what anyone may do"
+        )
     # The first process of a container ignores SIGTERM unless it has a handler, also while it waits for the database.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     bring_up_to_date(settings)

@@ -4,6 +4,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from app.core.config.settings import AllowAnonymous
 from app.core.http.access import KeyScope, Rule, access
 from app.core.http.cache.middleware import DOCUMENTED
 from app.core.http.dependencies import DatabaseDep, SnapshotDep
@@ -101,7 +102,7 @@ async def get_history(
     summary="Delete a country",
     description="Deletes its history too. The next refresh adds the country again if the source lists it.",
     responses=documented(400, 404),
-    openapi_extra=access(Rule.EDITOR, scope=KeyScope.REFRESH),
+    openapi_extra=access(Rule.EDITOR, scope=KeyScope.REFRESH, opened_by=AllowAnonymous.COUNTRIES),
 )
 async def delete_country(database: DatabaseDep, name: NameParam) -> schemas.DeleteResult:
     return await crud.delete_country(database, name)

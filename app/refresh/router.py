@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from app.core.config.settings import AllowAnonymous
 from app.core.http.access import KeyScope, Rule, access
 from app.core.http.dependencies import DatabaseDep
 from app.core.http.errors import documented
@@ -22,7 +23,7 @@ ForceParam = Annotated[bool, Query(description="Accept rates that changed more t
     description="Fetches all countries and the day's exchange rates concurrently, estimates each GDP and stores "
     "everything, with a new summary picture, in one transaction. Concurrent calls share one refresh.",
     responses=documented(400, 409, 429, 503),
-    openapi_extra=access(Rule.EDITOR, scope=KeyScope.REFRESH),
+    openapi_extra=access(Rule.EDITOR, scope=KeyScope.REFRESH, opened_by=AllowAnonymous.REFRESH),
 )
 async def refresh_countries(
     request: Request, response: Response, database: DatabaseDep, *, force: ForceParam = False

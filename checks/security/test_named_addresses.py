@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.conftest import COUNTRIES, RATES
-from tests.core.http.test_access import NOTHING
+from tests.core.http.test_access import KEY, NOTHING
 from tests.support.upstream import FakeUpstream
 
 HEADERS: Final = ("Origin", "Referer", "X-Forwarded-Host", "Forwarded", "X-Original-URL", "Location", "Destination")
@@ -27,8 +27,9 @@ async def test_no_request_makes_the_service_call_an_address(service, upstream: F
     """
     codes: set[int] = set()
     asked = 0
-    async with service(rate_limit_sign_in="off") as client:
+    async with service(rate_limit_sign_in="off", admin_api_key=KEY) as client:
         trap = upstream.url("/trap")
+        headers = {**dict.fromkeys(HEADERS, trap), "X-API-Key": KEY}
         document = (await client.get("/openapi.json")).json()
         for template, operations in document["paths"].items():
             paths = template.format(**NOTHING), template.format(**dict.fromkeys(NOTHING, quote(trap, safe="")))
@@ -36,7 +37,7 @@ async def test_no_request_makes_the_service_call_an_address(service, upstream: F
                 for path in dict.fromkeys(paths):
                     for call in calls(document, operation, trap):
                         new_person(call, asked)
-                        response = await client.request(method, path, headers=dict.fromkeys(HEADERS, trap), **call)
+                        response = await client.request(method, path, headers=headers, **call)
                         asked, codes = asked + 1, {*codes, response.status_code}
     assert set(upstream.hits) <= {COUNTRIES, RATES}
     assert {200, 201, 400, 404} <= codes

@@ -154,7 +154,7 @@ async def walk(
     statuses = []
     for method in METHODS:
         rule, scope = rules.get(("GET" if method == "HEAD" else method, template), (None, "not needed"))
-        wanted = refusal(rule, visitor, method, mode, path)
+        wanted = refusal(rule, visitor, method, path)
         if wanted is None and scope == "refused" and visitor.who.endswith("by key"):
             wanted = 403
         url = path + NEVER_DONE.get(f"{method} {template}", "")
@@ -182,12 +182,10 @@ async def walk(
     return statuses
 
 
-def refusal(rule: Rule | None, visitor: Visitor, method: str, mode: str, path: str) -> int | None:
+def refusal(rule: Rule | None, visitor: Visitor, method: str, path: str) -> int | None:
     """The status code with which the table refuses a request; None if it allows it."""
     if rule is None:
         rule = Rule.EVERYONE if method in ("GET", "HEAD", "OPTIONS", "BREW") else Rule.READER
-    if rule is Rule.EDITOR_IN_PRODUCTION:
-        rule = Rule.EDITOR if mode == "production" else Rule.EVERYONE
     if rule is Rule.EVERYONE:
         return None
     is_nobody = visitor.who == "stranger" and rule is Rule.ACCOUNT

@@ -181,15 +181,15 @@ async def test_all_wrong_settings_are_reported_without_their_values():
 
 
 @SQLITE
-async def test_open_service_and_misspelled_setting_are_warnings(database_url: str, tmp_path: Path):
+async def test_open_service_is_a_failure_and_a_misspelled_setting_a_warning(database_url: str, tmp_path: Path):
     (tmp_path / ".env").write_text("REFRESH_INTERVAL_MINUTE=60\nMYSQL_PASSWORD=x\n")
 
     result = await run("doctor", DATABASE_URL=database_url, HOST="0.0.0.0", **BUNDLED)
 
     shown = [line for line in result.out.splitlines() if "settings: " in line]
-    assert result.code == 0
+    assert result.code == 1
     assert shown == [
-        "warn  settings: no ADMIN_API_KEY, and HOST is 0.0.0.0: anyone who can reach it may change everything; "
+        "fail  settings: no ADMIN_API_KEY, and HOST is 0.0.0.0: serve refuses to start; "
         "set ADMIN_API_KEY (openssl rand -hex 32 makes one) and ENVIRONMENT=production",
         "warn  settings: unknown setting REFRESH_INTERVAL_MINUTE; did you mean REFRESH_INTERVAL_MINUTES?",
     ]

@@ -1,6 +1,5 @@
 """``python -m app doctor``: runs all checks and prints the findings."""
 
-import ipaddress
 import os
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +14,7 @@ from app.cli.doctor.findings import Finding, Verdict, failed, ok, warn, worst
 from app.cli.doctor.sources import check_sources
 from app.cli.doctor.storage import check_storage
 from app.cli.terminal import JsonOption, read_settings_without_log, run, show, show_json
+from app.core.config.addresses import is_loopback
 from app.core.config.env_file import ENCODING, NAME
 from app.core.config.settings import Settings
 from app.core.telemetry.log import hiding
@@ -56,18 +56,16 @@ async def _check(settings: Settings) -> list[Finding]:
 
 
 def _access(settings: Settings) -> Finding:
+    if settings.allow_anonymous is not None:
+        says = f"{settings.environment}, ALLOW_ANONYMOUS={settings.allow_anonymous}: open to anyone"
+        return warn("settings", says, "unset ALLOW_ANONYMOUS to let only accounts and ADMIN_API_KEY make changes")
     if settings.admin_api_key is not None:
         return ok("settings", f"{settings.environment}, changes need a key or a sign-in")
-    try:
-        is_loopback = ipaddress.ip_address(settings.host).is_loopback
-    except ValueError:
-        is_loopback = settings.host == "localhost"
-    if is_loopback:
-        says = f"development, no ADMIN_API_KEY: anyone who can reach {settings.host} may change everything"
-        return ok("settings", says)
-    return warn(
+    if is_loopback(settings.host):
+        return ok("settings", "development, no ADMIN_API_KEY: anyone on this machine may change everything")
+    return failed(
         "settings",
-        f"no ADMIN_API_KEY, and HOST is {settings.host}: anyone who can reach it may change everything",
+        f"no ADMIN_API_KEY, and HOST is {settings.host}: serve refuses to start",
         "set ADMIN_API_KEY (openssl rand -hex 32 makes one) and ENVIRONMENT=production",
     )
 

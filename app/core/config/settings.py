@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -33,6 +34,7 @@ _TEXTS: Mapping[str, tuple[Callable[[str], object], str]] = {
     "restcountries_api_key": (re.compile(r"[\x21-\x7e]+").fullmatch, "has characters that no HTTP header can carry"),
     "restcountries_url": _URL,
     "audit_webhook_url": _URL,
+    "public_url": _URL,
     "rate_limit_refresh": _LIMIT,
     "rate_limit_sign_in": _LIMIT,
     "rate_limit_reads": _LIMIT,
@@ -42,6 +44,20 @@ _TEXTS: Mapping[str, tuple[Callable[[str], object], str]] = {
     ),
 }
 """Settings that are text: the check of each, and the message if it fails."""
+
+
+class AllowAnonymous(StrEnum):
+    """What everybody may do without a credential; each value includes the ones before it."""
+
+    REFRESH = "refresh"
+    COUNTRIES = "countries"
+    ALL = "all"
+
+    def includes(self, other: "AllowAnonymous") -> bool:
+        """Whether this value opens everything that the other one opens."""
+        values = list(AllowAnonymous)
+        return values.index(self) >= values.index(other)
+
 
 Words = Annotated[tuple[str, ...], NoDecode]
 """Several values in one setting, separated by white space."""
@@ -57,7 +73,11 @@ class Settings(BaseSettings):
     environment: Literal["development", "production"] = "development"
     """``production`` refuses to start without ``ADMIN_API_KEY``, and with a short one."""
     admin_api_key: SecretStr | None = None
-    """Key of an admin, sent in ``X-API-Key``; without one a development service is open."""
+    """Key of an admin, sent in ``X-API-Key``; without one, callers on the same machine may do everything."""
+    allow_anonymous: AllowAnonymous | None = None
+    """What everybody may do without a credential: refresh countries, also delete them, or everything. None: read."""
+    public_url: str | None = None
+    """Public http(s) address of the service; its host is trusted like ``localhost``. None without one."""
     token_hours: float = Field(default=12, gt=0, le=8760)
     """Life of a sign-in token."""
     audit_webhook_url: SecretStr | None = None
@@ -190,10 +210,12 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _production_is_closed(self) -> Self:
+    def _production_has_a_key(self) -> Self:
         if self.environment != "production":
             return self
         if self.admin_api_key is None:
+            if self.allow_anonymous is AllowAnonymous.ALL:
+                return self
             raise ValueError("ADMIN_API_KEY: is required when ENVIRONMENT=production")
         if len(self.admin_api_key.get_secret_value()) < _SHORTEST_KEY:
             raise ValueError(

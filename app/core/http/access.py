@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
 
+from app.core.config.settings import AllowAnonymous
 from app.core.errors import AppError
 from app.core.http.errors import error_answers
 
@@ -35,7 +36,6 @@ class Rule(StrEnum):
     READER = "reader"
     EDITOR = "editor"
     ADMIN = "admin"
-    EDITOR_IN_PRODUCTION = "everyone in development, editor in production"
     OWNER = "admin, or the account itself"
     """The account whose id is ``user_id`` in the path."""
     ACCOUNT = "any signed-in account"
@@ -70,7 +70,7 @@ class Principal:
 
 OPERATOR: Final = Principal("ADMIN_API_KEY", Role.ADMIN)
 ANYBODY: Final = Principal("anybody", Role.ADMIN)
-"""Any caller of a development service that has no ADMIN_API_KEY."""
+"""A caller without a credential, where none is needed: see ``anonymous.py``."""
 SERVICE: Final = Principal("service", Role.ADMIN)
 """The service itself, as in a scheduled refresh."""
 
@@ -91,6 +91,8 @@ class Access(NamedTuple):
     rule: Rule
     scope: KeyScope | None = None
     """Scope that an API key needs; None if the route accepts no API key."""
+    opened_by: AllowAnonymous = AllowAnonymous.ALL
+    """The least ALLOW_ANONYMOUS that opens the route to everybody."""
 
     @classmethod
     def read(cls, extra: Mapping[str, Any], methods: Collection[str]) -> "Access":
@@ -99,10 +101,13 @@ class Access(NamedTuple):
         if rule is Rule.EVERYONE:
             return cls(rule)
         scope = KeyScope.READ if "GET" in methods else extra.get("x-scope")
-        return cls(rule, KeyScope(scope) if scope else None)
+        opened_by = AllowAnonymous(extra.get("x-allow-anonymous", AllowAnonymous.ALL))
+        return cls(rule, KeyScope(scope) if scope else None, opened_by)
 
 
-def access(rule: Rule, *, scope: KeyScope | None = None) -> dict[str, Any]:
+def access(
+    rule: Rule, *, scope: KeyScope | None = None, opened_by: AllowAnonymous = AllowAnonymous.ALL
+) -> dict[str, Any]:
     """Who may call a route, as its ``openapi_extra``.
 
     It appears in the OpenAPI document; the route table, the table in the docs and the tests read it from there.
@@ -110,10 +115,13 @@ def access(rule: Rule, *, scope: KeyScope | None = None) -> dict[str, Any]:
     Args:
         rule: Who may call it.
         scope: What an API key needs for it; None refuses API keys. A GET always needs ``read``.
+        opened_by: The least ALLOW_ANONYMOUS that opens the route to everybody.
     """
     extra: dict[str, Any] = {"x-access": rule.value}
     if scope is not None:
         extra["x-scope"] = scope.value
+    if opened_by is not AllowAnonymous.ALL:
+        extra["x-allow-anonymous"] = opened_by.value
     if rule is not Rule.EVERYONE:
         extra["security"] = [{"ApiKey": []}, {"Token": []}]
         extra["responses"] = error_answers(401, 403, 429, 503)

@@ -49,13 +49,8 @@ def add_layers(
     check_still_held: CheckStillHeld,
 ) -> None:
     """Put the layers around the routes of an application."""
-    key = settings.admin_api_key
-    authorization = Authorization(
-        admin_api_key=key.get_secret_value() if key else None,
-        is_production=settings.environment == "production",
-        find_principal=CredentialLookups(find_principal, counts).find,
-        check_still_held=check_still_held,
-    )
+    lookups = CredentialLookups(find_principal, counts)
+    authorization = Authorization(settings, find_principal=lookups.find, check_still_held=check_still_held)
     # uvicorn and Starlette spell the types of ASGI in different ways.
     proxies: Any = Middleware(cast(Any, ProxyHeadersMiddleware), trusted_hosts=list(settings.trusted_proxies))
     outermost_first = [

@@ -122,6 +122,8 @@ WRONG = [
     ("COUNTRY_SOURCES", f"http://u:{HUSH}@host:99999/", f"entry 1 is neither an http(s) URL nor one of: {KNOWN}"),
     ("COUNTRY_SOURCES", f"host/?key={HUSH}", f"entry 1 is neither an http(s) URL nor one of: {KNOWN}"),
     ("COUNTRY_SOURCES", f"http://[{HUSH}/", f"entry 1 is neither an http(s) URL nor one of: {KNOWN}"),
+    ("ALLOW_ANONYMOUS", "everything", "must be one of: refresh, countries, all"),
+    ("PUBLIC_URL", "data.example.com", "must be an http:// or https:// URL"),
     ("RESTCOUNTRIES_URL", "api.example", "must be an http:// or https:// URL"),
     ("RESTCOUNTRIES_URL", "https://[::1", "must be an http:// or https:// URL"),
     ("RESTCOUNTRIES_API_KEY", f"{HUSH}–", "has characters that no HTTP header can carry"),
@@ -176,6 +178,17 @@ def test_production_needs_a_key_that_can_not_be_guessed(monkeypatch, key, messag
 
     assert stop.value.code == f"Wrong setting: ADMIN_API_KEY: {message}"
     assert load_settings().environment == "production"
+
+
+@pytest.mark.parametrize(("opened", "starts"), [("refresh", False), ("countries", False), ("all", True)])
+def test_production_starts_without_a_key_only_if_everything_is_open(monkeypatch, opened, starts):
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("ALLOW_ANONYMOUS", opened)
+    if starts:
+        assert load_settings().admin_api_key is None
+    else:
+        with pytest.raises(SystemExit, match="ADMIN_API_KEY: is required"):
+            load_settings()
 
 
 @pytest.mark.parametrize("key", ["", " ", f"{'k' * 20} ", f"{'k' * 20}\n", f"\t{'k' * 20}", "two\nlines", "a\0b"])

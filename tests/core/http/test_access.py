@@ -141,8 +141,6 @@ def may(rule: Rule, role: Role | None) -> bool:
         return True
     if rule is Rule.OWNER:
         return role is Role.ADMIN
-    if rule is Rule.EDITOR_IN_PRODUCTION:
-        rule = Rule.EDITOR
     return role is not None and (rule is Rule.ACCOUNT or role.includes(Role(rule.value)))
 
 
@@ -188,21 +186,6 @@ async def test_all_is_open_but_what_only_an_account_can_do(start, settings, head
 
             assert (path, response.status_code == refusal) == (path, rule is Rule.ACCOUNT)
             assert response.status_code != never
-
-
-async def test_development_service_with_a_key_shows_transfers_to_everybody_and_takes_them_from_editors(start):
-    async with start(admin_api_key=KEY) as client:
-        signed = {role: (await sign_up(client, role))[1] for role in Role}
-        async for method, path, rule in every_route(client):
-            if not path.startswith("/tracking"):
-                continue
-            assert (method, path, rule is Rule.EDITOR_IN_PRODUCTION) == (method, path, method == "GET")
-            for role in (None, *Role):
-                headers = signed[role] if role else {}
-                response = await client.request(method, path, headers=headers | JSON, content=b"{")
-                is_open = method == "GET" or may(rule, role)
-
-                assert (method, path, response.status_code in (401, 403)) == (method, path, not is_open)
 
 
 async def test_every_route_keeps_its_scope_for_api_keys(closed):

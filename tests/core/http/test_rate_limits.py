@@ -81,7 +81,7 @@ async def test_joining_a_refresh_is_not_counted(service: Service, upstream: Fake
 
 
 async def test_client_over_its_limit_may_join_the_refresh_of_another(service: Service, upstream: FakeUpstream):
-    async with service(rate_limit_refresh="1/hour", trusted_proxies="127.0.0.1") as client:
+    async with service(rate_limit_refresh="1/hour", trusted_proxies="127.0.0.1", allow_anonymous="refresh") as client:
         spent, other = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
         await client.post("/countries/refresh", headers=spent)
         upstream.answers[RATES] = after(0.3, upstream.answers[RATES])

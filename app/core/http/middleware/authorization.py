@@ -4,13 +4,16 @@ import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.requests import Request
 from starlette.types import Scope
 
+from app.core.config.settings import Settings
 from app.core.errors import Unauthorized
 from app.core.http.access import ANYBODY, OPERATOR, Access, Forbidden, KeyScope, Principal, Role, Rule
+from app.core.http.anonymous import is_cross_site, is_local
 from app.core.http.middleware.admission import PendingRequest
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -25,20 +28,15 @@ CheckStillHeld = Callable[[Principal, AsyncSession], Awaitable[None]]
 class Authorization:
     """Check: enforces the access rule of each route; unknown paths accept no writes."""
 
-    def __init__(
-        self,
-        *,
-        admin_api_key: str | None,
-        is_production: bool,
-        find_principal: FindPrincipal,
-        check_still_held: CheckStillHeld,
-    ) -> None:
-        """``admin_api_key`` opens everything; None leaves everything open. Production relaxes no rule.
-
-        ``check_still_held`` runs in each transaction of a request with a token or an API key.
-        """
-        self._key = admin_api_key.encode() if admin_api_key is not None else None
-        self._is_production = is_production
+    def __init__(self, settings: Settings, *, find_principal: FindPrincipal, check_still_held: CheckStillHeld) -> None:
+        """``check_still_held`` runs in each transaction of a request with a token or an API key."""
+        key, public = settings.admin_api_key, urlsplit(settings.public_url or "")
+        self._key = key.get_secret_value().encode() if key is not None else None
+        self._allow_anonymous = settings.allow_anonymous
+        self._public_host = public.hostname
+        self._origins = set(settings.cors_origins) - {"*"}
+        if settings.public_url is not None:
+            self._origins.add(f"{public.scheme}://{public.netloc}".lower())
         self._find_principal = find_principal
         self._check_still_held = check_still_held
 
@@ -57,9 +55,7 @@ class Authorization:
         request.headers["Cache-Control"] = "no-store"
         state = request.scope["state"]
         state["admitted_by"] = access
-        if access.rule is Rule.EDITOR_IN_PRODUCTION and not self._is_production:
-            return
-        principal = await self._authenticate(request.scope)
+        principal = await self._authenticate(request.scope) or self._admit_anonymous(request.scope, access)
         _check_rule(principal, access.rule, request.match.parameters if request.match else {})
         if request.route is not None:
             _check_scope(principal, access.scope)
@@ -67,10 +63,11 @@ class Authorization:
         if principal.credential_id is not None:
             state["database"] = state["database"].guarded(partial(self._check_still_held, principal))
 
-    async def _authenticate(self, scope: Scope) -> Principal:
+    async def _authenticate(self, scope: Scope) -> Principal | None:
+        """The principal of the request's credential; None without one."""
         credentials = [(name, value) for name, value in scope["headers"] if name in _KIND_BY_HEADER]
-        if not credentials and self._key is None:
-            return ANYBODY
+        if not credentials:
+            return None
         if len(credentials) != 1:
             raise _unauthorized()
         header, value = credentials[0]
@@ -85,6 +82,19 @@ class Authorization:
         if principal is None:
             raise _unauthorized()
         return principal
+
+    def _admit_anonymous(self, scope: Scope, access: Access) -> Principal:
+        """Admit a caller without a credential: everybody as ALLOW_ANONYMOUS says, this machine if there is no key."""
+        is_open = self._allow_anonymous is not None and self._allow_anonymous.includes(access.opened_by)
+        if not is_open and (self._key is not None or not is_local(scope, public_host=self._public_host)):
+            raise _unauthorized()
+        # Also for reading: with CORS_ORIGINS=* the page could read the answer.
+        if is_cross_site(scope, origins=self._origins):
+            raise Forbidden(
+                "A page of another site sent this request without a key or token; send one, or add the origin of the "
+                "page to CORS_ORIGINS"
+            )
+        return ANYBODY
 
 
 async def check_rule(request: Request) -> None:
@@ -119,7 +129,7 @@ def _check_rule(principal: Principal, rule: Rule, parameters: Mapping[str, str])
                 )
             return
         case _:
-            role = Role.EDITOR if rule is Rule.EDITOR_IN_PRODUCTION else Role(rule.value)
+            role = Role(rule.value)
             needed, is_allowed = f"role {role}", principal.role.includes(role)
     if not is_allowed:
         raise Forbidden(f"Requires {needed}; you are {principal.name} ({principal.role})")
