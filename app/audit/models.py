@@ -41,9 +41,6 @@ class AuditEntry(SQLModel, table=True):
     changes: str = Field(sa_type=LongText)
     """JSON object: changed field to ``{"before": ..., "after": ...}``."""
     logged_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    """Time of the insert; the log line follows when the answer to the commit has come.
-
-    None in entries of an older version that ended before it logged them; they are sent to the webhook like others.
-    """
+    """Unused. Earlier versions filled it; it stays because revisions only add columns."""
     delivered_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     """When the webhook accepted the entry; the time of the insert if no webhook was set. None: still to be sent."""

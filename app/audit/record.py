@@ -57,7 +57,6 @@ async def record(
         "actor_id": actor.user_id,
         "request_id": REQUEST_ID.get(),
         "changes": json.dumps(changes, ensure_ascii=False),
-        "logged_at": ServerNow(),
         "delivered_at": None if database.has_webhook else ServerNow(),
     }
     await session.exec(insert(AuditEntry).values(**values))
