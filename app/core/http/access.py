@@ -79,7 +79,7 @@ ACTOR: Final[ContextVar[Principal]] = ContextVar("actor", default=SERVICE)
 
 
 class Forbidden(AppError):
-    """The caller is authenticated but not allowed to do this."""
+    """The caller is not allowed to do this."""
 
     status_code = 403
     title = "Forbidden"

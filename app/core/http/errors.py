@@ -26,7 +26,7 @@ class ErrorBody(BaseModel):
 _DESCRIPTIONS: Final = {
     400: "The request is invalid; `details` names the fields.",
     401: "The request has no valid key or token.",
-    403: "The caller is authenticated but not allowed to do this.",
+    403: "The caller is not allowed to do this; see `details`.",
     404: "Not found.",
     408: "The body arrived incomplete; send the request again.",
     409: "The request conflicts with stored data or with one in progress; see `details`.",
