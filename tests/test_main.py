@@ -84,12 +84,15 @@ async def test_every_layer_that_answers_by_itself_still_gets_a_request_id(start)
     assert all(response.headers["X-Request-ID"] for response in responses)
 
 
-async def test_open_service_says_so_at_its_start(start, capsys):
+async def test_service_that_is_open_says_so_at_its_start(start, capsys):
     message = "| WARNING | - | ADMIN_API_KEY is not set: anyone on this machine may change everything\n"
     async with start(log_level="WARNING"):
         opened = capsys.readouterr().err
     async with start(log_level="WARNING", admin_api_key="k"):
         closed = capsys.readouterr().err
+    async with start(log_level="WARNING", admin_api_key="k", allow_anonymous="refresh"):
+        partly = capsys.readouterr().err
 
     assert opened.count(message) == 1
-    assert "ADMIN_API_KEY" not in closed
+    assert "WARNING" not in closed
+    assert "| WARNING | - | ALLOW_ANONYMOUS=refresh: anyone who can reach this service may do that\n" in partly

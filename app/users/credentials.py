@@ -57,7 +57,7 @@ class CredentialEnded(Unauthorized):
     """The caller's token or key expired or was revoked while the request was running."""
 
     def __init__(self) -> None:
-        super().__init__("The token or API key has just been revoked; sign in again", headers=CHALLENGE)
+        super().__init__("The token or API key has just expired or been revoked; sign in again", headers=CHALLENGE)
 
 
 def new_secret(kind: Kind) -> str:

@@ -17,7 +17,7 @@ from tests.users.test_sign_in import NEW_PASSWORD, UNAUTHORIZED
 PATH = "/users/me/api-keys"
 NOT_FOUND = {"error": "API key not found"}
 TOO_MANY = {"error": "Too many API keys", "details": "An account can have at most 20 API keys; revoke one first"}
-ENDED = {"error": "Unauthorized", "details": "The token or API key has just been revoked; sign in again"}
+ENDED = {"error": "Unauthorized", "details": "The token or API key has just expired or been revoked; sign in again"}
 
 
 @pytest.fixture

@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from app.core.db.database import Database
 from tests.conftest import RATES, Client
 from tests.support import payloads
 from tests.support.upstream import document
-from tests.users.accounts import ADA, QUAY, RIDGE, create, overtaken, sign_in, stored
+from tests.users.accounts import ADA, QUAY, RIDGE, create, overtaken, sign_in, stored, write
 
-ENDED = {"error": "Unauthorized", "details": "The token or API key has just been revoked; sign in again"}
+ENDED = {"error": "Unauthorized", "details": "The token or API key has just expired or been revoked; sign in again"}
 
 
 async def deactivate(client: Client, user_id: int) -> None:
@@ -87,7 +89,8 @@ def documents(start: int) -> bytes:
     return b"".join(b'{"SMScount":1,"uniqueId":"%010d","data":{}}\n' % index for index in range(start, start + 5000))
 
 
-async def test_stream_stores_nothing_after_its_account_was_deactivated(client):
+@pytest.mark.parametrize("ending", ["deactivated", "expired"])
+async def test_stream_stores_nothing_after_its_token_ended(client, ending):
     eve = await create(client, role="editor")
     token, ubid = await sign_in(client), str(uuid4())
     transfer = {"UBID": ubid, "SMScount": 1, "documents": 1, "fileName": "f", "origName": "o"}
@@ -95,7 +98,10 @@ async def test_stream_stores_nothing_after_its_account_was_deactivated(client):
 
     async def slowly() -> AsyncIterator[bytes]:
         yield documents(0)
-        await deactivate(client, eve["id"])
+        if ending == "deactivated":
+            await deactivate(client, eve["id"])
+        else:
+            await write(client, "UPDATE credential SET expires_at = '2020-01-01 00:00:00.000000'")
         yield documents(5000)
 
     headers = {**token, "Content-Type": "application/x-ndjson"}
