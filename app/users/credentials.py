@@ -29,6 +29,9 @@ _LAST_USE_SECONDS: Final = 60
 """``last_used_at`` of a key is written at most once in this time."""
 _WRITE_SECONDS: Final = 0.5
 """How long a request waits for that write."""
+_BEING_WRITTEN: Final[set[int]] = set()
+"""Keys whose last use this process is writing now. The write waits for running changes with the key, and new changes
+wait for the write, so one at a time is enough."""
 _USE_IS_OLD: Final = or_(
     col(Credential.last_used_at).is_(None), col(Credential.last_used_at) <= ServerNow(-_LAST_USE_SECONDS)
 )
@@ -128,7 +131,7 @@ async def find_principal(database: Database, kind: str, secret: bytes) -> Princi
         row = (await execute(session, query)).first()
     if row is None or not hmac.compare_digest(row.digest, hashed):
         return None
-    if row.is_use_old:
+    if row.is_use_old and row.credential_id not in _BEING_WRITTEN:
         await _write_last_use(database, row.credential_id)
     scopes = frozenset(row.scopes) if kind == "key" else None
     return Principal(row.email, Role(row.role), row.user_id, row.credential_id, scopes)
@@ -141,8 +144,11 @@ async def _write_last_use(database: Database, credential_id: int) -> None:
         is_due = (col(Credential.id) == credential_id, _USE_IS_OLD)
         await execute(session, update(Credential).where(*is_due).values(last_used_at=ServerNow()))
 
+    _BEING_WRITTEN.add(credential_id)
     try:
         async with asyncio.timeout(_WRITE_SECONDS):
             await database.transaction(write, repeatable=True)
     except (DatabaseUnavailable, TimeoutError):
         logger.warning("Could not write the last use of API key {}", credential_id)
+    finally:
+        _BEING_WRITTEN.discard(credential_id)
