@@ -67,7 +67,9 @@ async def test_trailers_end_at_the_bound_of_heads(service, block, is_full, figur
 async def test_pipelines_wait_in_the_socket(service, is_full, figure):
     """Seen to fail: uvicorn's own protocol parsed them all, took 3.9 GB and was silent for 8.5 s."""
     connections = 50 if is_full else 5
-    burst = GET * (2_500 * 1024 // len(GET))
+    through_layers = GET.replace(b"\r\n\r\n", b"\r\nOrigin: https://a.example\r\n\r\n")
+    both = GET + through_layers
+    burst = both * (2_500 * 1024 // len(both))
     async with noticing(service) as others:
         floods = (asyncio.to_thread(flood, service.port, b"", burst, 1) for _ in range(connections))
         await asyncio.gather(*floods)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any, Final
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.core.errors import AppError, ValidationFailed
@@ -40,6 +41,19 @@ class _Stage(Enum):
     BODY = "The next bytes belong to the body of the current request."
     ANSWER = "The request is complete and its answer is not, so nothing more is parsed."
     REFUSED = "Nothing is read any more."
+
+
+_PARSED: Final = (_Stage.HEAD, _Stage.BODY)
+
+
+class _Flow(FlowControl):
+    """uvicorn's flow control, which reads no more while what was read before waits to be parsed."""
+
+    is_held = False
+
+    def resume_reading(self) -> None:
+        if not self.is_held:
+            super().resume_reading()
 
 
 class Connection(HttpToolsProtocol):
@@ -83,6 +97,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
+        self.flow = self._flow = _Flow(transport)  # type: ignore[arg-type]
         self._allow(HEAD_SECONDS)
         if len(self.connections) > _most_connections():
             self._make_room()
@@ -103,22 +118,20 @@ class Connection(HttpToolsProtocol):
             self._advance()
 
     def _advance(self) -> None:
-        """Parse what was received, up to the end of a request."""
-        for _ in range(_PIECES_AT_ONCE):
-            if not self._unread or self._stage is _Stage.REFUSED or self.transport.is_closing():
-                return
-            if self._stage is _Stage.ANSWER:
-                self.flow.pause_reading()
-                return
+        """Parse what was received, up to the end of a request, and read on when nothing is left."""
+        left = _PIECES_AT_ONCE
+        while self._unread and left and self._stage in _PARSED and not self.transport.is_closing():
             self._parse(self._next_piece())
-        if self._unread and self._stage is not _Stage.ANSWER:
+            left -= 1
+        if self.transport.is_closing():
+            return
+        self._flow.is_held = bool(self._unread)
+        if self._unread:
             self.flow.pause_reading()
-            self.loop.call_soon(self._resume)
-
-    def _resume(self) -> None:
-        if not self.transport.is_closing():
+            if not left:
+                self.loop.call_soon(self._advance)
+        elif self._stage is not _Stage.BODY or len(self.cycle.body) <= HIGH_WATER_LIMIT:
             self.flow.resume_reading()
-            self._advance()
 
     def _next_piece(self) -> bytes:
         """Take bytes that end no later than the request does: heads and chunked bodies end with a blank line."""
@@ -226,7 +239,7 @@ class Connection(HttpToolsProtocol):
         self._stage = _Stage.HEAD
         self._allow(self.timeout_keep_alive)
         if self._unread:
-            self.loop.call_soon(self._resume)
+            self.loop.call_soon(self._advance)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Called by uvicorn for ``Upgrade``; says nothing, because a server may ignore it, and strangers send it."""
