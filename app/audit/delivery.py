@@ -139,9 +139,11 @@ class AuditDelivery:
             async with asyncio.timeout(WEBHOOK_SECONDS), self._http.stream("POST", self._url, json=content) as response:
                 if not response.is_success:
                     raise BadStatus(response.status_code)
+        except SourceFailed:
+            raise
         except TimeoutError as error:
             raise SourceFailed(f"timed out after {WEBHOOK_SECONDS:g} s") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except Exception as error:  # whatever it does, a failed call is repeated after a pause that grows
             raise SourceFailed(f"could not be reached ({type(error).__name__})") from error
 
     async def _undelivered(self, *, limit: int) -> list[AuditEntryPublic]:

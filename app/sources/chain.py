@@ -30,9 +30,24 @@ class Source(Generic[T]):
     name: str
     """A known name, or the host of a URL; shown in results, errors and the picture."""
     read: Callable[[float], Awaitable[T]]
-    """Fetches and parses within the given seconds; raises SourceFailed."""
+    """Fetches and parses within the given seconds; may raise any exception."""
     is_local: bool = False
     """Whether it ships with the service, and so is asked even when the time is up."""
+
+    async def ask(self, seconds: float) -> T:
+        """Fetch and parse within the given seconds.
+
+        Raises:
+            SourceFailed: There is no usable answer, whatever the reason: an exception that nobody foresaw must not keep
+                the next source from being asked. Its text is only the type, because its message may hold a secret.
+        """
+        try:
+            return await self.read(seconds)
+        except SourceFailed:
+            raise
+        except Exception as error:
+            logger.opt(exception=error).error("Unforeseen failure of the source {}", self.name)
+            raise SourceFailed(f"failed unexpectedly ({type(error).__name__})") from error
 
 
 async def first_usable(
@@ -60,13 +75,14 @@ async def first_usable(
         try:
             if seconds <= 0 and not source.is_local:
                 raise SourceFailed(f"not asked: the chain's {CHAIN_SECONDS:g} s were used up")
-            answer = await source.read(seconds)
-            note(source.name, "usable")
-            return source.name, answer
+            answer = await source.ask(seconds)
         except SourceFailed as failure:
             logger.warning("No data from {} ({}: {})", api, source.name, failure)
             note(source.name, "failed")
             failures.append(f"{source.name}: {failure}")
             if isinstance(failure, SourceRefused):
                 break
+        else:
+            note(source.name, "usable")
+            return source.name, answer
     raise UpstreamUnavailable(api, "; ".join(failures) or "no source is configured")

@@ -128,7 +128,7 @@ async def _get(http: httpx.AsyncClient, url: str, headers: Mapping[str, str], ma
         raise PassingFault(f"could not connect{_tls_reason(error)}") from error
     except httpx.TransportError as error:
         raise PassingFault(f"the connection failed ({type(error).__name__})") from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: a host that is not valid IDNA
         raise SourceFailed(f"the request failed ({type(error).__name__})") from error
     raise SourceFailed(f"redirected more than {_REDIRECTS} times")
 
@@ -176,10 +176,10 @@ def parse_retry_after(retry_after: str | None) -> float | None:
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", retry_after, re.ASCII):
         return float(retry_after)
     try:
-        moment = parsedate_to_datetime(retry_after)
-    except ValueError:
+        moment = parsedate_to_datetime(retry_after).astimezone(UTC)
+    except (ValueError, OverflowError):  # not a date, or one that UTC puts beyond the year 9999
         return None
-    return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 def _parse_and_clear(body: bytearray) -> Any:

@@ -26,6 +26,8 @@ def fetch(http, upstream):
     return get
 
 
+PAST_YEAR_9999 = "Fri, 31 Dec 9999 23:59:59 -0100"
+NO_OFFSET = "Fri, 31 Dec 2027 23:59:59 +99999999999999999999"
 OPENED = b"HTTP/1.1 200 OK\r\n\r\n["
 LONG_GZIP, ELSEWHERE = gzip.compress(b"[1]") + b"x" * 90_000, "http://127.0.0.1:1/x"
 HOSTILE = {
@@ -47,6 +49,10 @@ HOSTILE = {
     "partial content": (status(206), "answered 206"),
     "not found": (status(404), "answered 404"),
     "redirect to another port": (body(b"", code=301, Location=ELSEWHERE), "answered 301, a redirect to another host"),
+    "redirect to an invalid name": (
+        body(b"", code=302, Location="http://xn--/"),
+        "the request failed (IDNAError)",
+    ),
     "redirect in a circle": (body(b"", code=302, Location="/x"), "redirected more than 3 times"),
 }
 
@@ -130,7 +136,7 @@ def test_retry_after_is_a_number_of_seconds_or_a_date(retry_after, least, most):
     assert least <= seconds <= most
 
 
-@pytest.mark.parametrize("retry_after", [None, "", "soon", "-1", "1e3", "9" * 5000])
+@pytest.mark.parametrize("retry_after", [None, "", "soon", "-1", "1e3", "9" * 5000, PAST_YEAR_9999, NO_OFFSET])
 def test_invalid_retry_after_is_ignored(retry_after):
     assert parse_retry_after(retry_after) is None
 

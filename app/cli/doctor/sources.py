@@ -65,7 +65,7 @@ async def _ask(source: Source[Any], seconds: float) -> str | SourceFailed:
     """The number of records in the answer and the time it took, as text, or the failure."""
     started = time.monotonic()
     try:
-        answer = await source.read(seconds)
+        answer = await source.ask(seconds)
     except SourceFailed as failure:
         return failure
     is_list = isinstance(answer, CountryList)
