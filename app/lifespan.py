@@ -27,7 +27,7 @@ from app.core.telemetry.prometheus import create_registry
 from app.core.telemetry.tracing import clean_spans
 from app.rates.series import SeriesTurns
 from app.refresh.crud import Refresher
-from app.refresh.schedule import keep_fresh, update_data_gauges
+from app.refresh.schedule import keep_fresh
 from app.service.readiness import ReadinessCheck
 from app.sources.client import create_http_client
 from app.users.passwords import Passwords
@@ -99,10 +99,8 @@ async def running(
         refresher = Refresher(database, http, settings, counts=counts, draw_multiplier=draw_multiplier, clock=clock)
         stack.push_async_callback(refresher.close)
         delivery.start()
-        fresh = asyncio.create_task(keep_fresh(database, refresher, settings), name="keep fresh")
+        fresh = asyncio.create_task(keep_fresh(database, refresher, settings, clock=clock), name="keep fresh")
         stack.push_async_callback(_cancel, fresh)
-        gauges = asyncio.create_task(update_data_gauges(database, counts), name="data gauges")
-        stack.push_async_callback(_cancel, gauges)
         ready = ReadyAnswers(data_version, counts, notes)
         yield {
             "database": database,

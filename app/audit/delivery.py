@@ -11,12 +11,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.models import AuditEntry
 from app.audit.schemas import AuditEntryPublic
+from app.core.background import log_failure, repeat
 from app.core.config.settings import Settings
 from app.core.db.database import Database
 from app.core.db.lease import Lease, acquire, held, release, renew_in
 from app.core.db.queries import execute
 from app.core.db.types import ServerNow
-from app.core.errors import AppError
 from app.sources.chain import SourceFailed
 from app.sources.client import BadStatus
 
@@ -37,6 +37,7 @@ FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 300.0
 """Pauses after failures of the webhook, in seconds: each is twice the last one, up to this."""
 _BATCH: Final = 100
+_WAITING: Final = "Audit entries are waiting for delivery"
 
 
 class AuditDelivery:
@@ -60,7 +61,8 @@ class AuditDelivery:
     def start(self) -> None:
         """Start sending in the background, beginning with entries of earlier processes."""
         if self._url:
-            self._task = asyncio.create_task(self._run(), name="audit delivery")
+            turns = repeat(self._turn_or_wait, pause_after_failure=FAILED_SECONDS, when_failed=_WAITING)
+            self._task = asyncio.create_task(turns, name="audit delivery")
 
     async def close(self) -> None:
         """Send the remaining entries, for at most ``DRAIN_SECONDS``, and stop.
@@ -74,29 +76,25 @@ class AuditDelivery:
             async with asyncio.timeout(DRAIN_SECONDS):
                 while (pause := await self.take_turn()) is None or pause == 0:  # noqa: ASYNC110  # no event to wait for
                     await asyncio.sleep(GATHER_SECONDS)
+        except TimeoutError:
+            logger.warning("{}: it took too long", _WAITING)
         except Exception as error:  # the entries stay in the table, and the stop must go on
-            _log_failure(error)
+            log_failure(_WAITING, error)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _run(self) -> None:
-        while True:
-            self._database.audited.clear()
-            try:
-                pause = await self.take_turn()
-            except Exception as error:  # later turns must still come
-                _log_failure(error)
-                await asyncio.sleep(FAILED_SECONDS)
-                continue
-            if pause is None:
-                await asyncio.sleep(BUSY_SECONDS)
-                continue
-            if pause:
-                # Not wait_for(): Python 3.11's ignores a cancellation in the moment in which the event is set.
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await self._database.audited.wait()
-            await asyncio.sleep(GATHER_SECONDS)
+    async def _turn_or_wait(self) -> float:
+        """Take a turn, and wait until the next one is due or there are new entries."""
+        self._database.audited.clear()
+        pause = await self.take_turn()
+        if pause is None:
+            return BUSY_SECONDS
+        if pause:
+            # Not wait_for(): Python 3.11's ignores a cancellation in the moment in which the event is set.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._database.audited.wait()
+        return GATHER_SECONDS
 
     async def take_turn(self) -> float | None:
         """Send a batch of entries, if there are any.
@@ -160,12 +158,3 @@ class AuditDelivery:
             await execute(session, update(AuditEntry).where(is_sent).values(delivered_at=ServerNow()))
 
         await self._database.transaction(mark, repeatable=True)
-
-
-def _log_failure(error: Exception) -> None:
-    """Log that entries were not sent, with a trace if the error is unexpected."""
-    if isinstance(error, AppError | TimeoutError):
-        details = getattr(error, "details", None) or "it took too long"
-        logger.warning("Audit entries are waiting for delivery: {}", details)
-    else:
-        logger.opt(exception=error).error("Delivering audit entries failed")

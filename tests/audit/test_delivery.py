@@ -247,9 +247,9 @@ async def test_two_processes_send_each_entry_once(database_url, database, hook, 
 async def test_lease_of_another_process_is_waited_for_also_at_a_stop(database_url, database, hook, sender, monkeypatch):
     """Both may be stopping, and the other may have looked before our entry came."""
     monkeypatch.setattr(delivery, "acquire", tried := AsyncMock(wraps=acquire))
-    monkeypatch.setattr(AuditDelivery, "_run", lambda _: asyncio.Event().wait())
+    monkeypatch.setattr(AuditDelivery, "_turn_or_wait", lambda _: asyncio.Event().wait())
     await add(database, "1")
-    assert await acquire(database, WEBHOOK_LEASE, seconds=3600)
+    assert await acquire(database, WEBHOOK_LEASE, seconds=9)
     assert await sender.take_turn() is None
     sender.start()
     closing = asyncio.create_task(sender.close())
@@ -271,16 +271,27 @@ async def test_entries_that_a_dead_process_left_are_found(database_url, hook, se
     await sender.close()
 
 
-async def test_unexpected_error_keeps_no_lease_and_shows_no_secret(database, hook, sender, log, monkeypatch):
-    monkeypatch.setattr(delivery, "FAILED_SECONDS", 60)
-    hook.answers = [RuntimeError(f"can't ask {URL}")]
+async def test_unexpected_error_of_the_webhook_is_a_failed_call_and_shows_no_secret(database, hook, sender, log):
+    hook.answers = [RuntimeError(f"can't ask {URL}"), OverflowError("of a header")]
     await add(database, "1")
     sender.start()
-    await until(lambda: "Delivering audit entries failed" in log.getvalue())
+    await until(lambda: hook.sent == ["1"] * 3)
+    await sender.close()
+
+    assert "The audit webhook could not be reached (RuntimeError); trying again in " in log.getvalue()
+    assert "The audit webhook could not be reached (OverflowError); trying again in " in log.getvalue()
+    assert PATH not in log.getvalue()
+
+
+async def test_unexpected_error_of_a_turn_keeps_no_lease_and_is_logged(database, hook, sender, log, monkeypatch):
+    monkeypatch.setattr(sender, "_mark_delivered", AsyncMock(side_effect=RuntimeError(f"can't mark {URL}")))
+    monkeypatch.setattr(delivery, "FAILED_SECONDS", 60)
+    await add(database, "1")
+    sender.start()
+    await until(lambda: "Audit entries are waiting for delivery" in log.getvalue())
 
     assert await acquire(database, WEBHOOK_LEASE)
-    assert "RuntimeError: can't ask ********" in log.getvalue()
-    assert PATH not in log.getvalue()
+    assert "RuntimeError: can't mark ********" in log.getvalue()
     monkeypatch.setattr(delivery, "DRAIN_SECONDS", 0)
     await sender.close()
 
@@ -366,7 +377,7 @@ async def test_neither_changes_nor_the_stop_wait_for_the_webhook(database, hook,
     monkeypatch.setattr(delivery, "WEBHOOK_SECONDS", 3600)
     hook.answers = [asyncio.Event().wait]
     if is_held:
-        assert await acquire(database, WEBHOOK_LEASE, seconds=3600)
+        assert await acquire(database, WEBHOOK_LEASE, seconds=9)
     sender.start()
     await add(database, "1")
     await until(lambda: hook.sent or is_held)
@@ -381,7 +392,9 @@ async def test_neither_changes_nor_the_stop_wait_for_the_webhook(database, hook,
 @pytest.mark.engines("sqlite")  # it is about the event loop
 async def test_delivery_stops_when_an_entry_comes_in_the_moment_of_the_stop(database, sender):
     for _ in range(3):
-        running = asyncio.create_task(sender._run())
+        sender.start()
+        running = sender._task
+        assert running is not None
         await until(lambda: database.audited._waiters)
         database.audited.set()
         running.cancel()

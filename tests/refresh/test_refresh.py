@@ -203,7 +203,7 @@ async def test_two_processes_share_one_refresh(service, upstream, monkeypatch):
 
 async def test_refresh_that_waits_too_long_for_another_process_is_409(client, monkeypatch):
     monkeypatch.setattr(refresh, "WAIT_SECONDS", 0.3)
-    assert await acquire(client.state["database"], refresh.LEASE, seconds=60)
+    assert await acquire(client.state["database"], refresh.LEASE)
 
     response = await client.post("/countries/refresh")
 

@@ -2,13 +2,15 @@
 
 import asyncio
 from datetime import timedelta
+from itertools import takewhile
 
 import pytest
 
+from app.core import background
 from app.core.db.database import Database
 from app.core.db.lease import Lease, acquire
 from app.refresh import schedule
-from tests.conftest import COUNTRIES, RATES
+from tests.conftest import COUNTRIES, RATES, START, make_settings, serving
 from tests.support import payloads
 from tests.support.upstream import document, status
 
@@ -35,7 +37,7 @@ def pauses(monkeypatch) -> list[float]:
         seconds.append(pause)
         await asyncio.sleep(0.01)
 
-    monkeypatch.setattr(schedule, "sleep", note)
+    monkeypatch.setattr(background, "sleep", note)
     return seconds
 
 
@@ -89,7 +91,8 @@ async def test_unexpected_error_does_not_end_the_schedule(service, upstream, mon
         calls.append(1)
         raise RuntimeError("on purpose")
 
-    monkeypatch.setattr(schedule, "_refresh_if_due", fail)
+    monkeypatch.setattr(schedule, "read_summary", fail)
+    monkeypatch.setattr(schedule, "START_RETRY_SECONDS", 0.01)
     async with service():
         await wait_for(lambda: len(calls) >= 2)
 
@@ -136,13 +139,36 @@ async def test_schedule_refreshes_once_an_interval_in_one_process_of_two(service
     assert upstream.hits[RATES] <= 1 + len(turns), "the first load, and one refresh in each turn"
 
 
-async def test_pause_after_a_failed_refresh_is_ten_minutes(service, upstream, pauses):
+async def test_pause_after_a_failed_refresh_is_ten_minutes_in_which_it_looks_each_minute(service, upstream, pauses):
     upstream.answers[RATES] = status(404)
     async with service(real_clock=True, rate_sources=f"{upstream.url(RATES)} bundled") as client:
         await client.post("/countries/refresh")
-        await wait_for(lambda: len(pauses) >= 5)
+        pauses.clear()
+        await wait_for(lambda: pauses.count(0) >= 2)
 
-    assert all(600 <= pause <= 660 for pause in pauses), pauses
+    assert pauses[0] >= 60
+    rest = list(takewhile(bool, pauses[pauses.index(0) + 1 :]))
+    assert len(rest) == 10, pauses
+    assert all(60 <= pause <= 66 for pause in rest), pauses
+
+
+async def test_schedule_goes_on_after_the_clock_was_put_a_day_ahead_and_back(settings, http, upstream, monkeypatch):
+    monkeypatch.setattr(schedule, "RETRY", timedelta(seconds=0.1))
+    monkeypatch.setattr(schedule, "LOOK_AGAIN", timedelta(seconds=0.05))
+    now = START
+    hourly = make_settings(**{**settings.model_dump(), "refresh_on_start": "if-empty", "refresh_interval_minutes": 60})
+    async with serving(hourly, http=http, clock=lambda: now) as client:
+        first = (await loaded_status(client))["last_refreshed_at"]
+        now = START + timedelta(days=1)
+        await wait_for(lambda: upstream.hits[RATES] >= 2)
+        while (ahead := (await loaded_status(client))["last_refreshed_at"]) == first:
+            await asyncio.sleep(0.02)
+        now = START + timedelta(seconds=8)
+        while (back := (await loaded_status(client))["last_refreshed_at"]) == ahead:
+            await asyncio.sleep(0.02)
+
+    assert [first, ahead, back] == ["2026-11-21T09:17:00Z", "2026-11-22T09:17:00Z", "2026-11-21T09:17:08Z"]
+    assert upstream.hits[RATES] == 3, "and it is not due again"
 
 
 async def test_failed_scheduled_refresh_is_retried_and_keeps_the_data(service, upstream):

@@ -10,7 +10,7 @@ from tests.conftest import COUNTRIES, RATES
 from tests.support.upstream import body, in_turn, status
 
 
-class Unheard(Exception):  # noqa: N818  # of a library that nobody thought of
+class Unheard(Exception):  # of a library that nobody thought of
     pass
 
 

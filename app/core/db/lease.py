@@ -1,8 +1,9 @@
 """Leases: work that must happen once runs in one process, and a dead process does not block the rest.
 
 A lease is a row that its holder keeps renewing. A process that finds it expired takes it over and raises its fence
-number, by which a transaction of the former holder is recognised as late. All times are the database's own. Named
-locks of the server are not used: clusters do not replicate them.
+number, by which a transaction of the former holder is recognised as late. All times are the database's own. Its clock
+may be put right: a lease that ends too far in the future counts as expired. Named locks of the server are not used:
+clusters do not replicate them.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.background import log_failure, repeat
 from app.core.db.database import Database
 from app.core.db.types import TABLE_OPTIONS, ServerNow, UTCDateTime
 from app.core.errors import AppError
@@ -64,6 +66,12 @@ class LeaseLost(AppError):
 async def acquire(database: Database, name: str, *, seconds: float = LEASE_SECONDS) -> Lease | None:
     """Take a lease that is free or expired.
 
+    Args:
+        database: The database that holds the leases.
+        name: What the lease is for.
+        seconds: Length of the lease. All processes must give the same for one name, because a lease that ends more than
+            twice as far from now counts as expired: it was taken before the clock was put back.
+
     Returns:
         The lease; None while another process holds it.
 
@@ -78,10 +86,13 @@ async def acquire(database: Database, name: str, *, seconds: float = LEASE_SECON
             await session.exec(insert(LeaseRow).values(name=name, fence=0, expires_at=ServerNow()))
         elif row.holder == holder:
             return Lease(name, holder, row.fence)  # our commit did happen, only its answer was lost
+        end = col(LeaseRow.expires_at)
+        # Twice, because the clocks of a cluster's nodes may differ by seconds.
+        has_expired = or_(end <= ServerNow(), end > ServerNow(2 * seconds))
         result = await session.exec(
             update(LeaseRow)
             .where(col(LeaseRow.name) == name)
-            .where(or_(col(LeaseRow.holder).is_(None), col(LeaseRow.expires_at) <= ServerNow()))
+            .where(or_(col(LeaseRow.holder).is_(None), has_expired))
             .values(holder=holder, fence=LeaseRow.fence + 1, expires_at=ServerNow(seconds))
             .execution_options(synchronize_session=False)
         )
@@ -146,18 +157,19 @@ async def _give_back(database: Database, lease: Lease) -> None:
     try:
         async with asyncio.timeout(_GIVE_BACK_SECONDS):
             await release(database, lease)
-    except AppError as error:
-        logger.warning("Lease {} could not be given back: {}", lease.name, error.details)
     except TimeoutError:
         logger.warning("Lease {} could not be given back in time", lease.name)
+    except Exception as error:
+        log_failure(f"Lease {lease.name} could not be given back", error)
 
 
 async def _renew_forever(database: Database, lease: Lease) -> None:
-    while True:
+    async def renew() -> float | None:
         await asyncio.sleep(RENEW_SECONDS)
         try:
             await database.transaction(partial(renew_in, lease=lease), repeatable=True)
         except LeaseLost:
-            return  # it was given back inside the transaction, or the fence will stop that transaction
-        except AppError as error:
-            logger.warning("Lease {} could not be renewed: {}", lease.name, error.details)
+            return None  # it was given back inside the transaction, or the fence will stop that transaction
+        return 0
+
+    await repeat(renew, pause_after_failure=0, when_failed=f"Lease {lease.name} could not be renewed")

@@ -63,9 +63,9 @@ def _requests(durations: Mapping[tuple[str, str, int], Durations]) -> Iterator[M
 
 def _data_metrics(data: DataFigures, now: datetime) -> Iterator[Metric]:
     yield GaugeMetricFamily("countries_stored", "Number of stored countries.", value=data.total_countries)
-    age = (now - data.refreshed_at).total_seconds()
+    age = max(0.0, (now - data.refreshed_at).total_seconds())  # the clock may have been put back
     yield GaugeMetricFamily("countries_data_age_seconds", "Time since the last successful refresh.", value=age)
-    age = (now - datetime.combine(data.rates_date, time(), UTC)).total_seconds()
+    age = max(0.0, (now - datetime.combine(data.rates_date, time(), UTC)).total_seconds())
     yield GaugeMetricFamily("countries_rates_age_seconds", "Time since the start of the day of the rates.", value=age)
     sources = GaugeMetricFamily("countries_data_source_info", "Sources of the stored data.", labels=("data", "source"))
     sources.add_metric(("countries", data.country_source), 1)

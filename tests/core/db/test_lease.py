@@ -62,6 +62,38 @@ async def test_expired_lease_is_taken_over_and_the_late_holder_is_fenced_off(dat
     assert await acquire(database, "work") is None, "the heir still holds it"
 
 
+@pytest.mark.parametrize(("seconds", "is_free"), [(86_400, True), (11, True), (9, False)])
+async def test_lease_that_ends_too_far_in_the_future_counts_as_expired(database, seconds, is_free):
+    """It was taken while the clock was ahead; the clocks of a cluster's nodes may differ by seconds."""
+    ahead = await acquire(database, "work", seconds=seconds)
+    assert ahead is not None
+
+    assert (await acquire(database, "work") is not None) is is_free
+
+    if is_free:
+        with pytest.raises(LeaseLost):
+            await database.transaction(partial(renew_in, lease=ahead))
+
+
+async def test_block_keeps_its_own_error_and_its_lease_is_renewed_through_unforeseen_ones(database, lease, monkeypatch):
+    calls = []
+
+    async def fail(*_: object, **__: object) -> None:
+        calls.append(1)
+        raise RuntimeError("of a driver")
+
+    async def work() -> None:
+        async with held(database, lease):
+            monkeypatch.setattr(type(database), "transaction", fail)
+            while len(calls) < 3:
+                await asyncio.sleep(0.01)
+            raise LookupError
+
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.01)
+    with pytest.raises(LookupError):
+        await work()
+
+
 async def test_held_lease_is_renewed_while_the_block_runs(database, lease, monkeypatch):
     async def end() -> Any:
         async with database.reading() as session:

@@ -168,13 +168,19 @@ async def test_age_of_the_data_grows_across_a_restart(settings, service):
         age = await shown(client, "countries_data_age_seconds")
         rates_age = await shown(client, "countries_rates_age_seconds")
 
+    async with serving(settings, clock=lambda: START - timedelta(days=9)) as client:
+        while not await shown(client, "countries_stored"):
+            await asyncio.sleep(0.02)
+        ages = [await shown(client, f"countries_{name}_age_seconds") for name in ("data", "rates")]
+
+    assert ages == [{}, {}], "zero, though the clock was put back"
     assert round(age[""]) == 7200
     assert rates_age[""] % 86_400 == (START + timedelta(hours=2)).hour * 3600 + START.minute * 60, day
 
 
 @pytest.mark.engines("sqlite")
 async def test_data_stored_by_another_process_shows_up_in_the_gauges(service, monkeypatch):
-    monkeypatch.setattr(schedule, "GAUGE_SECONDS", 0.05)
+    monkeypatch.setattr(schedule, "LOOK_AGAIN", timedelta(seconds=0.05))
     async with service() as client, service() as other:
         await until_started(client)
         await other.post("/countries/refresh")
