@@ -17,6 +17,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings
 from app.core.db.dialects import dialect_for
+from app.core.db.driver_errors import ConnectingPool, is_from_driver, lost_connection, report_driver_errors
 from app.core.db.faults import RETRIED, Fault, as_unavailable
 from app.core.db.pool import Pool
 from app.core.db.queries import execute
@@ -39,9 +40,10 @@ def create_engine(settings: Settings) -> AsyncEngine:
         DatabaseUnavailable: The folder of a SQLite file can't be made.
     """
     url = normalize_database_url(settings.database_url.get_secret_value())
-    return dialect_for(url).create_engine(
+    engine = dialect_for(url).create_engine(
         url,
         settings,
+        poolclass=ConnectingPool,
         pool_size=settings.db_pool_size,
         max_overflow=settings.db_max_overflow,
         pool_timeout=settings.db_pool_timeout_seconds,
@@ -52,6 +54,8 @@ def create_engine(settings: Settings) -> AsyncEngine:
         # Errors quote the SQL; keep password hashes and personal data out of the log.
         hide_parameters=True,
     )
+    report_driver_errors(engine)
+    return engine
 
 
 class Database:
@@ -76,6 +80,10 @@ class Database:
         """Set after each commit of an audit entry by this process; cleared by the delivery."""
         self.plain = self
         """The database itself, also where this is the view of a request."""
+        self.logs_faults = True
+        """Whether each fault is logged; False where the caller reports them."""
+        self.is_damaged = False
+        """Whether damage was met since :meth:`verify` last found none."""
         self._spent: list[float] | None = None
         """Seconds of each unit of work, where they share a bound."""
         self.guard: Guard | None = None
@@ -108,6 +116,11 @@ class Database:
             yield session
             # Within the bound: closing would send the ROLLBACK outside of it, and wait without limit for the answer.
             await session.rollback()
+
+    async def verify(self, session: AsyncSession) -> None:
+        """Check all stored data for damage, in a reading session; raise DBAPIError if there is any."""
+        await self.dialect.verify(await session.connection())
+        self.plain.is_damaged = False
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
@@ -199,6 +212,12 @@ class Database:
                     # Out of time: a session that is only closed would wait for a server that may never answer.
                     await session.invalidate()
                     raise
+                except Exception as error:
+                    if not is_from_driver(error):
+                        raise
+                    # Closing a cursor failed, which SQLAlchemy shows to no listener.
+                    await session.invalidate()
+                    raise lost_connection(None, error) from error
 
     @asynccontextmanager
     async def _bounded(self, seconds: float | None = None) -> AsyncIterator[asyncio.Timeout]:
@@ -212,14 +231,20 @@ class Database:
                     watch = asyncio.create_task(self._end_at_silence(bound), name="watch of the database")
                 yield bound
         except TimeoutError as error:
+            if not bound.expired():
+                raise  # of the work itself
             seconds = self.timeout if watch is not None and watch.done() else seconds
-            logger.error("Database work gave up after {:g} s", seconds)
+            if self.logs_faults:
+                logger.error("Database work gave up after {:g} s", seconds)
             raise DatabaseUnavailable(f"No answer from the database within {seconds:g} s") from error
         except SQLAlchemyError as error:
-            unavailable = as_unavailable(error, self.dialect.fault(error))
+            fault = self.dialect.fault(error)
+            self.plain.is_damaged |= fault is Fault.DAMAGED
+            unavailable = as_unavailable(error, fault)
             if unavailable is None:
                 raise
-            logger.error("Database: {}", str(error).splitlines()[0])  # the rest is the statement and its parameters
+            if self.logs_faults:
+                logger.error("Database: {}", str(error).splitlines()[0])  # the rest is the statement and its parameters
             raise unavailable from error
         finally:
             if spent is not None:
@@ -241,7 +266,7 @@ class Database:
                     await session.rollback()
             except TimeoutError:
                 break
-            except SQLAlchemyError:
+            except Exception:  # noqa: S112  # the unit must stay watched whatever happens here
                 continue
         if bound.when() is not None:  # None: it is committed, and has no bound any more
             bound.reschedule(0)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError, InternalError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from app.core.db import faults
 from app.core.db.dialects import mysql, sqlite
 from app.core.db.faults import Fault
 
@@ -35,6 +37,20 @@ MYSQL = {
 )
 def test_mysql_faults_are_told_apart(error, fault):
     assert mysql.fault(error) is fault
+
+
+@pytest.mark.parametrize(
+    ("cause", "may_come_up"),
+    [
+        *((OperationalError("connect", None, Exception(number)), True) for number in (1040, 1053, 2003, 2013)),
+        *((OperationalError("connect", None, Exception(number)), False) for number in (1044, 1045, 1049, 1142, 2026)),
+        (TimeoutError(), True),
+        (PoolTimeout(), True),
+        (None, False),
+    ],
+)
+def test_start_waits_only_for_a_server_that_may_come_up(cause, may_come_up):
+    assert faults.may_come_up(cause, mysql.fault) is may_come_up
 
 
 @pytest.mark.parametrize(

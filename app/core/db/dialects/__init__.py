@@ -45,6 +45,9 @@ class Dialect(Protocol):
     ) -> dict[str, list[tuple[str, str]]]:
         """Run a query of group, day and number; see ``queries.read_by_day()``."""
 
+    async def verify(self, connection: AsyncConnection) -> None:
+        """Check all stored data for damage, which takes time; raise DBAPIError. Nothing where the server does so."""
+
     async def version(self, connection: AsyncConnection) -> str:
         """Name and version of the server, such as ``MariaDB 10.11.19``."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import ssl
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -12,14 +13,14 @@ from sqlalchemy import URL, Select, Table, column, event, func, literal_column, 
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql.dml import OnDuplicateClause
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from app.core.config.database_url import requires_tls, tls_context
 from app.core.config.settings import Settings
-from app.core.db.faults import Fault
+from app.core.db.faults import OUR_MISTAKES, Fault
 from app.core.db.types import ServerNow
 
 default_port: int | None = 3306
@@ -53,12 +54,15 @@ _FAULTS: Final = {
     Fault.NO_SCHEMA: {1054, 1146},
 }
 _FAULT_OF: Final = {number: fault for fault, numbers in _FAULTS.items() for number in numbers}
+_BAD_CERTIFICATE: Final = 2026
+"""Number of the client library for a TLS error. Unlike other failures to connect it does not pass."""
 _GRANT: Final = "grant the user all rights on the database of DATABASE_URL"
 _ADVICE: Final = {
     1044: _GRANT,
     1045: "correct user and password in DATABASE_URL",
     1049: "make the database that DATABASE_URL names, or correct the name",
     1142: _GRANT,
+    _BAD_CERTIFICATE: "correct ssl-ca, ssl-mode or the host in DATABASE_URL",
     1290: "the server is read-only: name the primary in DATABASE_URL",
     2003: "start the database, or correct host and port in DATABASE_URL",
 }
@@ -88,35 +92,28 @@ def connect_arguments(url: URL) -> tuple[URL, dict[str, Any]]:
 
 
 class _Connection(aiomysql.Connection):  # type: ignore[misc]  # the package has no types
-    """Reports each way in which a server can vanish as a lost connection."""
+    """Bounds a ping in time and reports its failure, and tells values that can't be sent from faults."""
 
-    def _write_bytes(self, data: bytes) -> None:
+    def escape(self, obj: Any) -> str:
         try:
-            super()._write_bytes(data)
-        except RuntimeError as error:  # from uvloop, where the server has hung up
-            raise aiomysql.OperationalError(2006, "MySQL server has gone away") from error
-
-    async def _read_query_result(self, unbuffered: bool = False) -> None:
-        try:
-            await super()._read_query_result(unbuffered)
-        except aiomysql.Error:
-            raise
-        except Exception as error:  # an unreadable answer: reading on would give the rows of another query
-            self.close()
-            raise aiomysql.OperationalError(2013, f"Lost connection to MySQL server: {error!r}") from error
+            return str(super().escape(obj))
+        except Exception as error:  # a TypeError or AttributeError here says nothing about the connection
+            raise aiomysql.DataError(f"a value of type {type(obj).__name__} can't be sent") from error
 
     async def ping(self, reconnect: bool = True) -> None:  # same signature as the base class
         try:
             async with asyncio.timeout(_PING_SECONDS):
                 await super().ping(reconnect)
-        except TimeoutError as error:
+        except aiomysql.Error:
+            raise
+        except Exception as error:  # no answer in time, or a RuntimeError of uvloop where the server has hung up
             self.close()
-            raise aiomysql.OperationalError(2013, "Lost connection to MySQL server: no answer to a ping") from error
+            raise aiomysql.OperationalError(2013, f"Lost connection to MySQL server: {error!r}") from error
 
     async def ensure_closed(self) -> None:
         try:
             await super().ensure_closed()
-        except (OSError, RuntimeError):
+        except Exception:  # it is to be closed anyway
             self.close()
 
 
@@ -130,7 +127,12 @@ async def _connect(*arguments: Any, connect_timeout: float | None = None, **opti
     try:
         async with asyncio.timeout(connect_timeout):
             await connection._connect()
-    except (aiomysql.Error, asyncio.CancelledError):
+    except aiomysql.Error as error:
+        connection.close()
+        if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+            raise aiomysql.OperationalError(_BAD_CERTIFICATE, f"TLS: {error.__cause__.verify_message}") from error
+        raise
+    except asyncio.CancelledError:
         connection.close()
         raise
     except Exception as error:
@@ -195,7 +197,7 @@ def fault(error: BaseException) -> Fault:
     # A server too busy for the handshake, in the driver's words and without a number.
     if "Packet sequence number wrong" in str(error.orig):
         return Fault.AGAIN
-    return Fault.OUTAGE if isinstance(error, (OperationalError, InterfaceError, InternalError)) else Fault.OURS
+    return Fault.OURS if isinstance(error, OUR_MISTAKES) else Fault.OUTAGE
 
 
 def advice(error: BaseException) -> str | None:
@@ -254,6 +256,10 @@ def _unpack(packed: str, size: int) -> list[tuple[str, str]]:
     if len(pairs) != size:
         raise ValueError(f"the server cut the text of {size} rows off at {len(packed)} characters")
     return pairs
+
+
+async def verify(_: AsyncConnection) -> None:
+    """InnoDB checks each page that it reads."""
 
 
 async def version(connection: AsyncConnection) -> str:

@@ -10,14 +10,14 @@ from typing import Any, Final
 import aiosqlite
 from sqlalchemy import URL, Connection, Select, Table, event, func, literal_column, select
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+from sqlalchemy.exc import DatabaseError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from app.core.config.settings import Settings
-from app.core.db.faults import Fault
+from app.core.db.faults import OUR_MISTAKES, Fault
 from app.core.db.types import ServerNow
 from app.core.errors import DatabaseUnavailable
 
@@ -26,10 +26,11 @@ transactional_ddl = True
 reading: Mapping[str, Any] = {}
 writing: Mapping[str, Any] = {"writes": True}
 
+_DAMAGE: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _SCHEMA_HINTS: Final = ("no such table", "no such column", "has no column named")
 _ADVICE: Final = {
     Fault.AGAIN: "end the program that holds the lock of the file",
-    Fault.DAMAGED: "correct DATABASE_URL, or restore the file from a backup",
+    Fault.DAMAGED: "correct DATABASE_URL, or stop the service and restore the file from a backup",
     Fault.NO_SCHEMA: "run: python -m app migrate",
 }
 
@@ -47,6 +48,7 @@ def create_engine(url: URL, settings: Settings, **options: Any) -> AsyncEngine:
         raise DatabaseUnavailable(f"The folder {folder} of the SQLite file can't be made: {error.strerror}") from error
     engine = create_async_engine(url, connect_args={"async_creator_fn": _connect}, **options)
     prepare(engine, busy_seconds=settings.db_timeout_seconds / 2)
+    event.listen(engine.sync_engine, "handle_error", _forget_damaged_pages)
     return engine
 
 
@@ -60,6 +62,11 @@ async def _connect(*arguments: Any, **options: Any) -> aiosqlite.Connection:
     except asyncio.CancelledError:
         await opening  # a local file: it takes a moment
         await connection.close()
+        raise
+    except Exception:
+        # The thread reports its end to the event loop, which must not be closed by then.
+        connection.stop()
+        await asyncio.to_thread(connection._thread.join)
         raise
 
 
@@ -83,20 +90,32 @@ def prepare(engine: AsyncEngine, *, busy_seconds: float) -> None:
         connection.exec_driver_sql(f"BEGIN {mode}")
 
 
+def _forget_damaged_pages(context: ExceptionContext) -> None:
+    """Open the file again after damage: open connections keep its pages in memory, and it may be restored."""
+    if _code(context.original_exception) in _DAMAGE:
+        context.is_disconnect = True
+
+
 def fault(error: BaseException) -> Fault:
     """Classify by SQLite's error code, and by its message where the code says too little."""
     if not isinstance(error, DBAPIError):
         return Fault.OURS
-    code = getattr(error.orig, "sqlite_errorcode", None)
+    code = _code(error.orig)
+    if code in _DAMAGE:
+        return Fault.DAMAGED
     if error.connection_invalidated:
         return Fault.LOST
-    if code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Fault.AGAIN
-    if code is not None and code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return Fault.DAMAGED
     if any(hint in str(error.orig) for hint in _SCHEMA_HINTS):
         return Fault.NO_SCHEMA
-    return Fault.OUTAGE if isinstance(error, (OperationalError, InterfaceError, InternalError)) else Fault.OURS
+    return Fault.OURS if isinstance(error, OUR_MISTAKES) else Fault.OUTAGE
+
+
+def _code(error: BaseException | None) -> int | None:
+    """SQLite's primary code of an error; None without one."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
 
 
 def advice(error: BaseException) -> str:
@@ -131,6 +150,16 @@ async def read_by_day(
 def _in_order(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
     group, day, _ = query.selected_columns
     return query.order_by(group, day)
+
+
+async def verify(connection: AsyncConnection) -> None:
+    """Check the structure of the whole file."""
+    found = (await connection.exec_driver_sql("PRAGMA quick_check(1)")).scalar()
+    if found != "ok":
+        await connection.invalidate()  # as after damage that a statement meets
+        damage = sqlite3.DatabaseError(str(found).splitlines()[-1])
+        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise DatabaseError("PRAGMA quick_check", None, damage)
 
 
 async def version(connection: AsyncConnection) -> str:
