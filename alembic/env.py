@@ -1,6 +1,8 @@
 """Runs migrations: asynchronously, on every engine, in one process at a time."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import stamina
 from alembic.util import CommandError
@@ -13,12 +15,14 @@ from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings, load_settings
 from app.core.db.database import Database
 from app.core.db.dialects import dialect_for
-from app.core.db.faults import Fault
+from app.core.db.faults import may_come_up, reason_of
 from app.core.db.lease import Lease, acquire, held, release
-from app.core.db.migrations import find_revision, why_not_migrated
+from app.core.db.migrations import current_revision, find_revision, head_revision, is_ahead, why_not_migrated
 from app.core.errors import DatabaseUnavailable
 from app.core.telemetry.log import configure_logging
 from app.models import metadata
+
+T = TypeVar("T")
 
 POLL_SECONDS = 0.5
 DATABASE_START_SECONDS = 30.0
@@ -38,7 +42,7 @@ def run_migrations(connection: Connection) -> None:
     """Run what the alembic command asks for, each revision in a transaction of its own.
 
     Raises:
-        CommandError: The database is older than the first revision, or newer than the last.
+        CommandError: This version of the service can't migrate the database.
     """
     with connection.begin():  # Alembic commits nothing in a transaction that it finds open
         revision = find_revision(connection)
@@ -60,19 +64,31 @@ def create_lease_table(connection: Connection) -> None:
         connection.execute(CreateTable(metadata.tables["lease"], if_not_exists=True))
 
 
-async def take_turn(database: Database) -> Lease:
-    """Wait for the database to be up, and for other migrating processes to end."""
+async def once_there(database: Database, work: Callable[[], Awaitable[T]]) -> T:
+    """Do work once the database is up; a fault that waiting does not cure ends it at once."""
 
     def may_pass(error: Exception) -> bool:
-        fault = database.dialect.fault(error.__cause__ or error)
-        return isinstance(error, DatabaseUnavailable) and fault is not Fault.DAMAGED
+        if not isinstance(error, DatabaseUnavailable) or not may_come_up(error.__cause__, database.dialect.fault):
+            return False
+        logger.warning("Waiting for the database: {}", reason_of(error))
+        return True
 
     async for attempt in stamina.retry_context(
         on=may_pass, attempts=None, timeout=DATABASE_START_SECONDS, wait_initial=0.5, wait_max=2
     ):
         with attempt:
-            async with database.writing() as connection:
-                await connection.run_sync(create_lease_table)
+            return await work()
+    raise AssertionError("the last attempt returns or raises")
+
+
+async def take_turn(database: Database) -> Lease:
+    """Wait for other migrating processes to end."""
+
+    async def prepare() -> None:
+        async with database.writing() as connection:
+            await connection.run_sync(create_lease_table)
+
+    await once_there(database, prepare)
     while True:
         lease = await acquire(database, "migrations")
         if lease is not None:
@@ -81,10 +97,34 @@ async def take_turn(database: Database) -> Lease:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def migrate_online(settings: Settings) -> None:
-    """Migrate under the lease, so that processes which start together do it once."""
-    database = Database(settings)
+def wanted_revision() -> str | tuple[str, ...] | None:
+    """The revision that the command leads to; empty for a command that leads to none."""
     try:
+        return context.get_revision_argument()
+    except KeyError:
+        return ""
+
+
+async def migrate_online(settings: Settings) -> None:
+    """Migrate under the lease, so that processes which start together do it once.
+
+    A database that needs nothing is only read, so that it may be read-only.
+    """
+    database = Database(settings)
+    database.logs_faults = False  # the one that ends the command is its last line
+
+    async def read_revision() -> str | None:
+        async with database.reading() as session:
+            return await current_revision(session)
+
+    try:
+        revision, wanted = await once_there(database, read_revision), wanted_revision()
+        if revision == wanted:
+            return
+        if wanted == head_revision() and is_ahead(revision):
+            newer = "The database is at revision {}, newer than this version of the service ({})"
+            logger.warning(newer, revision, wanted)
+            return
         lease = await take_turn(database)
         async with held(database, lease), database.engine.connect() as plain:
             connection = await plain.execution_options(**database.dialect.writing)

@@ -19,19 +19,17 @@ from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings, load_settings
 from app.core.db import migrations
 from app.core.db.database import Database
-from app.core.db.dialects import dialect_for
+from app.core.db.dialects import Dialect, dialect_for
+from app.core.db.faults import reason_of
 from app.core.errors import AppError, DatabaseUnavailable, in_one_line
 from app.core.http.access import ACTOR, Principal, Role
-from app.core.telemetry.log import configure_logging
+from app.core.telemetry.log import configure_logging, hiding
 
 T = TypeVar("T")
 
 # No markup: names from sources and of files are printed as they are.
 console: Final = Console(markup=False)
 errors: Final = Console(stderr=True, markup=False)
-
-START_DATABASE: Final = "start the database, or correct DATABASE_URL"
-"""Advice where the dialect has none."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -67,16 +65,22 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
 
 
 def bring_up_to_date(settings: Settings) -> None:
-    """Bring the database schema up to date; a failure ends the command."""
+    """Bring the database schema up to date; a failure ends the command with one line that says what to do."""
     try:
         migrations.migrate(settings)
     except DatabaseUnavailable as error:
         dialect = dialect_for(normalize_database_url(settings.database_url.get_secret_value()))
-        error.details = f"{error.details}; {dialect.advice(error.__cause__ or error) or START_DATABASE}"
+        error.details = hiding(settings.secrets)(f"{reason_of(error)}; {advice_for(dialect, error)}")
         fail(error)
     except CommandError as error:  # such as a database that a newer version of the service has migrated
         errors.print(f"Migration failed: {error}", soft_wrap=True)
         raise typer.Exit(1) from error
+
+
+def advice_for(dialect: Dialect, error: Exception) -> str:
+    """What an operator can do about an error of the database."""
+    fault = error.__cause__ if isinstance(error, DatabaseUnavailable) and error.__cause__ else error
+    return dialect.advice(fault) or "start the database, or correct DATABASE_URL"
 
 
 def run(work: Coroutine[Any, Any, T], *, doing: str = "") -> T:

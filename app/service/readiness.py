@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from app.core.db.database import Database
-from app.core.db.migrations import EARLIER_FIRST, current_revision, head_revision, is_behind, is_too_old
+from app.core.db.migrations import EARLIER_FIRST, current_revision, head_revision, is_too_old, suits
 from app.core.db.single_flight import SingleFlight
 from app.core.errors import AppError, DatabaseUnavailable
 
@@ -55,7 +55,7 @@ class ReadinessCheck:
                 revision = await current_revision(session)
         except DatabaseUnavailable as error:
             return {"database": str(error.details)}
-        if not is_behind(revision):
+        if suits(revision):
             return None
         advice = EARLIER_FIRST if is_too_old(revision) else "run: python -m app migrate"
         return {"migrations": f"revision {revision}, not {head_revision()}; {advice}"}

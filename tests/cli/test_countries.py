@@ -152,8 +152,8 @@ async def test_file_that_is_not_a_database_is_one_line(tmp_path: Path):
     reason = "Database unavailable: The file is not an SQLite database, or is damaged"
     assert read == (1, "", f"{reason}; python -m app doctor says why\n")
     assert (migrated.code, migrated.out) == (1, "")
-    advice = "correct DATABASE_URL, or restore the file from a backup"
-    assert migrated.err.splitlines()[-1] == f"{reason}; {advice}"
+    advice = "correct DATABASE_URL, or stop the service and restore the file from a backup"
+    assert migrated.err == f"Database unavailable: file is not a database; {advice}\n"
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,24 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.cli.doctor.findings import Finding, Verdict, failed, ok, warn, worst
-from app.cli.terminal import START_DATABASE, open_database
+from app.cli.terminal import advice_for, open_database
 from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings
 from app.core.config.sources import BUNDLED
 from app.core.db.database import Database
 from app.core.db.dialects import Dialect, dialect_for
+from app.core.db.faults import reason_of
 from app.core.db.lease import LeaseRow
-from app.core.db.migrations import EARLIER_FIRST, current_revision, head_revision, is_behind, is_too_old
-from app.core.errors import AppError, DatabaseUnavailable
+from app.core.db.migrations import (
+    EARLIER_FIRST,
+    current_revision,
+    head_revision,
+    is_ahead,
+    is_too_old,
+    suits,
+    why_not_migrated,
+)
+from app.core.errors import AppError
 from app.countries.crud import CountryNotFound, get_status
 from app.countries.schemas import StatusPublic
 from app.countries.store import read_stored
@@ -61,18 +70,28 @@ async def _check(database: Database, where: str, settings: Settings, now: dateti
     try:
         async with database.reading() as session:
             server = await database.dialect.version(await session.connection())
+            took = time.monotonic() - started
             revision = await current_revision(session)
+            await database.verify(session)
     except (AppError, SQLAlchemyError) as error:
         return [_explained(database.dialect, where, error)]
-    reached = ok("database", f"{server} at {where}, answered in {(time.monotonic() - started) * 1000:.0f} ms")
-    if is_behind(revision):
-        advice = EARLIER_FIRST if is_too_old(revision) else _MIGRATE
-        return [reached, failed("migrations", f"revision {revision}, not {head_revision()}", advice)]
+    reached = ok("database", f"{server} at {where}, answered in {took * 1000:.0f} ms")
+    if not suits(revision):
+        return [reached, _unsuitable(revision)]
     migrated = ok("migrations", f"revision {revision}, the newest")
-    if str(revision) > head_revision():
+    if is_ahead(revision):
         says = f"revision {revision}, newer than {head_revision()}: made by a newer version of the service"
         migrated = warn("migrations", says, "run that version here too")
     return [await _writable(database, where) or reached, migrated, await _data(database, where, settings, now)]
+
+
+def _unsuitable(revision: str | None) -> Finding:
+    if is_too_old(revision):
+        return failed("migrations", f"revision {revision}, not {head_revision()}", EARLIER_FIRST)
+    if problem := why_not_migrated(revision):
+        says, _, advice = problem.partition("; ")
+        return failed("migrations", says, advice)
+    return failed("migrations", f"revision {revision}, not {head_revision()}", _MIGRATE)
 
 
 async def _writable(database: Database, where: str) -> Finding | None:
@@ -95,10 +114,7 @@ async def _writable(database: Database, where: str) -> Finding | None:
 
 def _explained(dialect: Dialect, where: str, error: Exception, *, check: str = "database") -> Finding:
     """The database's message, with advice."""
-    fault = error.__cause__ if isinstance(error, DatabaseUnavailable) and error.__cause__ else error
-    original = getattr(fault, "orig", None)
-    reason = " ".join(str(original.args[-1] if original is not None and original.args else error).split())
-    return failed(check, f"{where}: {reason}", dialect.advice(fault) or START_DATABASE)
+    return failed(check, f"{where}: {reason_of(error)}", advice_for(dialect, error))
 
 
 async def _data(database: Database, where: str, settings: Settings, now: datetime) -> Finding:

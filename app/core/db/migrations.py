@@ -4,6 +4,7 @@ Alembic is imported where it is needed: it takes a sixth of the time in which th
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from sqlalchemy import Column, Connection, inspect, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config.settings import Settings
+from app.core.db.database import database_of
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -55,9 +57,9 @@ def head_revision() -> str:
     return _revisions()[-1]
 
 
-def is_behind(revision: str | None) -> bool:
-    """Whether a database at this revision lacks a migration; a newer service may have brought it further."""
-    return revision is None or revision < head_revision()
+def suits(revision: str | None) -> bool:
+    """Whether this version of the service can work with a database at this revision."""
+    return revision == head_revision() or is_ahead(revision)
 
 
 def is_too_old(revision: str | None) -> bool:
@@ -65,18 +67,41 @@ def is_too_old(revision: str | None) -> bool:
     return revision is not None and revision < _revisions()[0]
 
 
+def is_ahead(revision: str | None) -> bool:
+    """Whether a newer version has migrated the database, in a way that this version can still work with.
+
+    Revisions with the same first two digits only add tables, columns with a default, and indexes. One that takes
+    something away gets the next number that ends in 00.
+    """
+    head = head_revision()
+    return _is_ours(revision) and str(revision) > head and str(revision)[:2] == head[:2]
+
+
 def why_not_migrated(revision: str | None) -> str | None:
-    """Why this version of the service can't migrate a database at this revision; None if it can."""
+    """Why this version of the service can neither migrate nor serve a database at this revision; None if it can."""
+    if revision is not None and not _is_ours(revision):
+        return f"the database is at revision {revision}, which is not of this service; correct DATABASE_URL"
     if is_too_old(revision):
         return f"the database is at revision {revision}, too old for this version; {EARLIER_FIRST}"
-    if revision is not None and revision > head_revision():
+    if revision is not None and revision > head_revision() and not is_ahead(revision):
         newer = f"newer than this version of the service ({head_revision()})"
         return f"the database is at revision {revision}, {newer}; run the newer version"
     return None
 
 
+def _is_ours(revision: str | None) -> bool:
+    return re.fullmatch(r"\d{4}", str(revision), re.ASCII) is not None
+
+
 async def current_revision(session: AsyncSession) -> str | None:
-    """The revision of the database; None where no migration ever ran."""
+    """The revision of the database; None where no migration ever ran.
+
+    Raises:
+        DBAPIError: It can't be read, or this process has met damage elsewhere in the database, which is still there.
+    """
+    database = database_of(session)
+    if database.is_damaged:
+        await database.verify(session)
     return await (await session.connection()).run_sync(find_revision)
 
 

@@ -1,6 +1,7 @@
 """Migrations: forth and back, equal to the models, and safe to start in several processes."""
 
 import asyncio
+import io
 import os
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from alembic.util import CommandError
 from sqlalchemy import inspect, text
 
 from alembic import command
-from app.core.db.migrations import alembic_config, find_revision, head_revision, is_behind, is_too_old
+from app.core.db.lease import acquire
+from app.core.db.migrations import alembic_config, find_revision, head_revision, is_too_old, suits
+from app.core.telemetry.log import configure_logging
 from app.countries.models import Country
 from app.models import metadata
 from tests.conftest import TABLES, has_mysql, make_settings, migrate_in_thread, opened_database
@@ -30,6 +33,13 @@ def empty_url(engine, request, tmp_path):
     server = request.getfixturevalue("mariadb")
     server.execute("DROP DATABASE IF EXISTS fresh", "CREATE DATABASE fresh")
     return server.url("fresh")
+
+
+@pytest.fixture
+def log() -> io.StringIO:
+    stream = io.StringIO()
+    configure_logging(make_settings(log_level="INFO"), stream)
+    return stream
 
 
 async def look(url: str, what):
@@ -75,6 +85,7 @@ async def test_first_revision_that_was_killed_half_way_can_be_run_again(empty_ur
 
 HALF_DONE = """
 from sqlalchemy import Column, String
+from app.core.db.lease import acquire
 from app.core.db.migrations import add_column, create_index
 
 revision = "9001"
@@ -116,18 +127,47 @@ async def test_revision_that_stopped_half_way_can_be_run_again(empty_url, tmp_pa
     ("revision", "message"),
     [
         ("0017", "at revision 0017, too old for this version; run the migrations of an earlier version"),
-        ("9999", "at revision 9999, newer than this version of the service .*; run the newer version"),
+        ("0100", "at revision 0100, newer than this version of the service .*; run the newer version"),
+        ("a0b1c2d3e4f5", "at revision a0b1c2d3e4f5, which is not of this service; correct DATABASE_URL"),
     ],
 )
 async def test_database_of_an_unknown_revision_is_refused_and_left_alone(empty_url, revision, message):
     migrate_in_thread(empty_url)
-    statement = text(f"UPDATE alembic_version SET version_num = '{revision}'")
-    await look(empty_url, lambda connection: connection.execute(statement))
+    await set_revision(empty_url, revision)
 
     with pytest.raises(CommandError, match=message):
         migrate_in_thread(empty_url)
 
     assert await look(empty_url, find_revision) == revision
+
+
+async def set_revision(url: str, revision: str) -> None:
+    statement = text(f"UPDATE alembic_version SET version_num = '{revision}'")
+    await look(url, lambda connection: connection.execute(statement))
+
+
+async def test_database_that_a_newer_version_added_to_is_left_alone_with_a_warning(empty_url, log):
+    """So that a process of the old version can start again in the middle of a rolling upgrade."""
+    migrate_in_thread(empty_url)
+    await set_revision(empty_url, "0099")
+
+    migrate_in_thread(empty_url)
+
+    assert await look(empty_url, find_revision) == "0099"
+    message = f"The database is at revision 0099, newer than this version of the service ({head_revision()})"
+    assert [line.split(" | ")[-1] for line in log.getvalue().splitlines() if "WARNING" in line] == [message]
+
+
+async def test_lease_of_a_day_ahead_does_not_hold_up_a_migration(empty_url):
+    """It was taken before the clock was put back; its holder may be gone."""
+    migrate_in_thread(empty_url)
+    await asyncio.to_thread(command.stamp, alembic_config(make_settings(database_url=empty_url)), "base", purge=True)
+    async with opened_database(empty_url) as database:
+        assert await acquire(database, "migrations", seconds=86_400)
+
+    migrate_in_thread(empty_url)
+
+    assert await look(empty_url, find_revision) == head_revision()
 
 
 @pytest.mark.slow("sqlite")
@@ -181,4 +221,5 @@ def test_service_knows_its_revisions_as_alembic_does():
     assert head_revision() == scripts.get_current_head()
     first = scripts.get_base()
     assert [is_too_old(revision) for revision in (None, "0001", first, "9999")] == [False, True, False, False]
-    assert [is_behind(revision) for revision in (None, "0001", head_revision(), "9999")] == [True, True, False, False]
+    revisions = (None, "0001", head_revision(), "0099", "0100", "a0b1c2d3e4f5")
+    assert [suits(revision) for revision in revisions] == [False, False, True, True, False, False]
