@@ -18,6 +18,7 @@ from app.rates.models import ExchangeRate
 from tests.conftest import COUNTRIES, RATES, make_settings, migrate_in_thread, opened_database, serving, ticking_clock
 from tests.support import payloads
 from tests.support.certificate import Authority
+from tests.support.command import run
 from tests.support.mariadb import PrivateMariaDB, is_installed
 from tests.support.upstream import document
 
@@ -250,3 +251,13 @@ def test_drivers_send_the_upsert_for_mysql_8_4_as_one_statement(model: type[SQLM
     for pattern in (aiomysql.cursors.RE_INSERT_VALUES, asyncmy.cursors.RE_INSERT_VALUES):
         assert pattern.match(sql), sql
         assert pattern.match(plain), plain
+
+
+async def test_certificate_that_is_not_trusted_ends_a_start_at_once(server, tmp_path):
+    other = Authority(tmp_path, "other").file
+
+    result = await run("migrate", DATABASE_URL=f"{server.url('service')}?ssl-mode=VERIFY_CA&ssl-ca={other}")
+
+    assert (result.code, result.err.count("\n")) == (1, 1), result.err
+    assert result.err.startswith("Database unavailable: TLS: ")
+    assert result.err.endswith("; correct ssl-ca, ssl-mode or the host in DATABASE_URL\n")
