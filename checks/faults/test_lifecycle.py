@@ -11,6 +11,7 @@ from datetime import date, timedelta
 import httpx
 import pytest
 
+from app.core.db.migrations import head_revision
 from checks.support.bodies import NDJSON, UBID, lines, transfer
 from tests.conftest import RATES, everything
 from tests.rates.conftest import add_history
@@ -260,7 +261,7 @@ async def test_health_reports_the_state_in_each_phase(tmp_path, engine, figure):
         server.stop()
     assert phases == [None, (200, 200), (200, 503), (200, 503), (200, 503), (200, 503), None]
     assert reason["error"] == "Not ready"
-    assert reason["details"]["migrations"].endswith("; run: python -m app migrate")
+    assert reason["details"]["migrations"].startswith(f"revision 0010, not {head_revision()}; run ")
     assert "Traceback" not in service.log.read_text()
     figure(
         f"refused before the start and after the end; live through absence, freeze, kill, old and missing schema, "
