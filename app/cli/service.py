@@ -19,7 +19,8 @@ from app.core.config.addresses import is_loopback
 from app.core.config.settings import Settings
 from app.core.errors import ValidationFailed
 from app.core.http.access import Role
-from app.core.http.connection import Connection, raise_file_limit
+from app.core.http.connection import Connection
+from app.core.http.descriptors import raise_limit
 from app.core.problems import describe_invalid
 from app.users.crud import create_user
 from app.users.passwords import Passwords
@@ -40,7 +41,7 @@ def serve() -> None:
     # The first process of a container ignores SIGTERM unless it has a handler, also while it waits for the database.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     bring_up_to_date(settings)
-    raise_file_limit()
+    raise_limit()
     config = uvicorn.Config(
         "app.main:app",
         host=settings.host,

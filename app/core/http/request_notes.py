@@ -1,4 +1,4 @@
-"""What is noted about every request, whoever answers it: an id, a metric, and a log line."""
+"""What is noted about every request, also one that never reaches ASGI: an id, a metric, and a log line."""
 
 import asyncio
 import hmac

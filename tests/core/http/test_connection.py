@@ -8,6 +8,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import uvicorn
@@ -245,7 +246,7 @@ async def test_requests_that_wait_stay_in_the_socket(shared):
         (held,) = [each for each in shared.server.server_state.connections if each.client[1] == wire.port]
         for _ in range(300):
             assert (await wire.answer())[0] == 200
-            largest = max(largest, len(held._unread))
+            largest = max(largest, len(held._received))
             assert len(held.pipeline) == 0
 
     assert 0 < largest <= 2**19
@@ -294,6 +295,90 @@ async def test_rest_of_a_body_that_was_refused_is_not_awaited(hasty):
         assert await wire.rest() == b""
 
 
+async def test_body_and_answer_may_take_longer_than_a_head(hasty, monkeypatch):
+    """Seen to fail: the time for the head went on while its body arrived, and while the answer was made."""
+    original = Connection._start_asgi_task
+
+    def start_late(self: Connection, *arguments: Any) -> None:
+        self.loop.call_later(0.5, lambda: original(self, *arguments))
+
+    form = b"username=a%40b.co&password=x"
+    head = POST + b"Content-Length: %d\r\n\r\n" % len(form)
+    async with hasty.wire() as wire:
+        await wire.send(head)
+        for start in range(0, len(form), 7):
+            await asyncio.sleep(0.12)
+            await wire.send(form[start : start + 7])
+        assert (await wire.answer())[0] == 401
+        monkeypatch.setattr(Connection, "_start_asgi_task", start_late)
+        await wire.send(head + form)
+        assert (await wire.answer())[0] == 401
+
+
+async def test_client_that_takes_its_answer_slowly_is_not_dropped(shared):
+    """Seen to fail: only an emptied buffer counted as progress."""
+    async with shared.wire() as wire:
+        await wire.send(GHANA)
+        await wire.answer()
+        (held,) = [each for each in shared.server.server_state.connections if each.client[1] == wire.port]
+        real, held.transport = held.transport, Mock(is_closing=lambda: False)
+        ended = []
+        for unsent in (70_000, 69_000, 3_000, 3_000):
+            held.transport.get_write_buffer_size = Mock(return_value=unsent)
+            held._give_up()
+            ended.append(held.transport.abort.called)
+        held.transport = real
+
+    assert ended == [False, False, False, True]
+
+
+@pytest.mark.parametrize("body", [b"Content-Length: 45\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n2D\r\n"])
+async def test_body_of_an_upgrade_is_no_request(shared, body):
+    upgrade = b"POST /auth/token HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\n"
+    for pieces in ([upgrade + body + GHANA], [upgrade + body, GHANA]):
+        async with shared.wire() as wire:
+            await wire.send(*pieces)
+            status, _, content = await wire.answer()
+
+            details = {"Upgrade": "can't be sent with a body"}
+            assert (status, json.loads(content)) == (400, {"error": "Validation failed", "details": details})
+            assert await wire.rest() == b""
+    async with shared.wire() as wire:
+        await wire.send(upgrade.replace(b"POST /auth/token", b"GET /countries/GH") + b"\r\n" + GHANA)
+        assert (await wire.answer())[0] == 200
+        assert await wire.rest() == b""
+
+
+async def test_two_hundred_header_fields_are_enough(shared):
+    for number, status in ((199, 200), (200, 431), (10_000, 431)):
+        fields = b"".join(b"x-%d: y\r\n" % each for each in range(number))
+        assert (number, (await shared.ask(GHANA[:-2] + fields + b"\r\n"))[0]) == (number, status)
+
+
+async def test_body_of_blank_lines_is_parsed_like_any_other(shared, monkeypatch):
+    """Seen to fail: each blank line was parsed alone, with a copy of all that followed."""
+    pieces = []
+    original = Connection._parse
+
+    def count(self: Connection, piece: bytes) -> None:
+        pieces.append(piece)
+        original(self, piece)
+
+    monkeypatch.setattr(Connection, "_parse", count)
+    content = b"\r\n" * 5_000
+    await shared.ask(CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content))
+
+    assert len(pieces) < 10
+
+
+async def test_body_that_nobody_read_is_not_kept(shared):
+    async with shared.wire() as wire:
+        await wire.send(b"POST /countries/refresh HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000)
+        assert (await wire.answer())[0] == 401
+        (held,) = [each for each in shared.server.server_state.connections if each.client[1] == wire.port]
+        assert held.cycle.body == b""
+
+
 async def test_client_that_takes_nothing_is_dropped(hasty):
     """Many answers to one who reads none: the buffers of both sides are full, and the connection ends."""
     async with hasty.wire() as wire:
@@ -306,7 +391,7 @@ async def test_client_that_takes_nothing_is_dropped(hasty):
 async def test_longest_waiting_connection_makes_room_when_descriptors_run_out(shared, monkeypatch):
     while shared.server.server_state.connections:
         await asyncio.sleep(0.01)
-    monkeypatch.setattr(connection, "_most_connections", lambda: 3)
+    monkeypatch.setattr(connection, "most_connections", lambda: 3)
     monkeypatch.setattr(Connection, "_warned_at", -1e9)
     warnings: list[str] = []
     monkeypatch.setattr(logging.getLogger("uvicorn.error"), "warning", lambda text, *_: warnings.append(text))

@@ -47,7 +47,7 @@ def keep(ready: ReadyAnswers, target: bytes, *fields: tuple[bytes, bytes], versi
 
 def test_answer_is_sent_as_it_was_with_an_id_and_what_the_server_adds(ready):
     keep(ready, b"/a")
-    head, body = ready.find(b"/a", [HOST, (b"x-request-id", b"mine")], b"", SERVER)
+    head, body = ready.answer_parsed(b"/a", [HOST, (b"x-request-id", b"mine")], b"", SERVER)
 
     assert head == b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 2\r\nx-request-id: mine\r\n\r\n"
     assert body == b"[]"
@@ -57,10 +57,10 @@ def test_answer_is_sent_as_it_was_with_an_id_and_what_the_server_adds(ready):
 def test_answer_belongs_to_what_it_depends_on(ready, name):
     keep(ready, b"/a", (name, b"x"))
 
-    assert ready.find(b"/a", [HOST, (name, b"x")], b"", SERVER) is not None
+    assert ready.answer_parsed(b"/a", [HOST, (name, b"x")], b"", SERVER) is not None
     for fields in ([HOST], [HOST, (name, b"y")], [HOST, (name, b"x"), (name, b"x")]):
-        assert ready.find(b"/a", fields, b"", SERVER) is None
-    assert ready.find(b"/b", [HOST, (name, b"x")], b"", SERVER) is None
+        assert ready.answer_parsed(b"/a", fields, b"", SERVER) is None
+    assert ready.answer_parsed(b"/b", [HOST, (name, b"x")], b"", SERVER) is None
 
 
 def test_request_that_another_layer_must_see_has_no_spelling():
@@ -80,22 +80,22 @@ def test_answer_that_varies_by_something_else_is_not_kept(ready):
 
 def test_whole_head_is_found_again_only_after_it_was_parsed(ready):
     keep(ready, b"/a")
-    assert ready.again(b"head", SERVER) is None
-    assert ready.find(b"/a", [HOST], b"", SERVER) is not None
-    assert ready.again(b"", SERVER) is None, "a head in pieces is not remembered"
-    assert ready.find(b"/a", [HOST, (b"x-request-id", b"x")], b"with id", SERVER) is not None
-    assert ready.again(b"with id", SERVER) is None, "its id would be sent to others"
-    assert ready.find(b"/a", [HOST], b"head", SERVER) is not None
-    assert ready.again(b"head", SERVER) is not None
+    assert ready.answer_repeated(b"head", SERVER) is None
+    assert ready.answer_parsed(b"/a", [HOST], b"", SERVER) is not None
+    assert ready.answer_repeated(b"", SERVER) is None, "a head in pieces is not remembered"
+    assert ready.answer_parsed(b"/a", [HOST, (b"x-request-id", b"x")], b"with id", SERVER) is not None
+    assert ready.answer_repeated(b"with id", SERVER) is None, "its id would be sent to others"
+    assert ready.answer_parsed(b"/a", [HOST], b"head", SERVER) is not None
+    assert ready.answer_repeated(b"head", SERVER) is not None
 
 
 def test_another_version_of_the_data_ends_all_answers(ready, version):
     keep(ready, b"/a")
-    assert ready.find(b"/a", [HOST], b"head", SERVER) is not None
+    assert ready.answer_parsed(b"/a", [HOST], b"head", SERVER) is not None
     version.number = 2
 
-    assert ready.find(b"/a", [HOST], b"", SERVER) is None
-    assert ready.again(b"head", SERVER) is None
+    assert ready.answer_parsed(b"/a", [HOST], b"", SERVER) is None
+    assert ready.answer_repeated(b"head", SERVER) is None
     keep(ready, b"/a", version=1)
     assert ready.look(spelt(b"/a")) is None, "what was read before the change is late"
     keep(ready, b"/b", version=2)
@@ -106,13 +106,13 @@ def test_another_version_of_the_data_ends_all_answers(ready, version):
 def test_memory_is_bounded_whatever_clients_write(ready):
     for number in range(2_500):
         keep(ready, b"/%d" % number)
-        ready.find(b"/%d" % number, [HOST], b"head %d" % number, SERVER)
+        ready.answer_parsed(b"/%d" % number, [HOST], b"head %d" % number, SERVER)
         assert len(ready._by_spelling) <= 1_000
         assert len(ready._by_head) <= 1_000
     keep(ready, b"/" + b"a" * 3_000)
     assert ready.look(spelt(b"/" + b"a" * 3_000)) is None
-    ready.find(b"/2499", [HOST], b"h" * 3_000, SERVER)
-    assert ready.again(b"h" * 3_000, SERVER) is None
+    ready.answer_parsed(b"/2499", [HOST], b"h" * 3_000, SERVER)
+    assert ready.answer_repeated(b"h" * 3_000, SERVER) is None
 
 
 def test_response_that_is_dropped_is_not_kept_elsewhere(ready):

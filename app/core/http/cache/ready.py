@@ -20,7 +20,7 @@ HeaderList = list[tuple[bytes, bytes]]
 Spelling = tuple[bytes, bytes | None, bytes | None, bytes | None]
 """Target of the request line, ``Accept-Encoding``, ``Accept`` and ``If-None-Match``; None for an absent field."""
 
-_OTHER_WAYS: Final = CREDENTIALS | {
+_NEVER_READY: Final = CREDENTIALS | {
     *(b"content-length", b"transfer-encoding", b"if-match", b"expect", b"upgrade", b"origin"),
 }
 """A request with one of these may get another answer, or a refusal."""
@@ -90,7 +90,7 @@ class ReadyAnswers:
         self._counted["hit"] += 1
         self._notes.note("GET", answer.route, answer.status, request_id, answer.summary, started)
 
-    def again(self, head: bytes, server_headers: HeaderList) -> list[bytes] | None:
+    def answer_repeated(self, head: bytes, server_headers: HeaderList) -> list[bytes] | None:
         """The bytes to send for a head that came before, byte for byte: it was parsed then, and means the same now.
 
         ``server_headers`` are what the server adds to each response, such as ``Date``. None if there is no answer.
@@ -100,7 +100,9 @@ class ReadyAnswers:
             return None
         return self._finish(answer, None, server_headers, time.perf_counter())
 
-    def find(self, target: bytes, headers: HeaderList, head: bytes, server_headers: HeaderList) -> list[bytes] | None:
+    def answer_parsed(
+        self, target: bytes, headers: HeaderList, head: bytes, server_headers: HeaderList
+    ) -> list[bytes] | None:
         """The bytes to send for a parsed GET; ``head`` is its whole head if that arrived in one piece, or empty."""
         started = time.perf_counter()
         fields = dict(headers)
@@ -132,7 +134,7 @@ def spell(target: bytes, fields: Mapping[bytes, bytes], headers: HeaderList) -> 
 
     ``fields`` are the ``headers`` by name, and fewer if one of them is repeated.
     """
-    if len(fields) < len(headers) or b"host" not in fields or not _OTHER_WAYS.isdisjoint(fields):
+    if len(fields) < len(headers) or b"host" not in fields or not _NEVER_READY.isdisjoint(fields):
         return None
     return (target, fields.get(b"accept-encoding"), fields.get(b"accept"), fields.get(b"if-none-match"))
 

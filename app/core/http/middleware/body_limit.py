@@ -16,7 +16,9 @@ _USUAL_BYTES: Final = 16_384
 _MOST_VALUES: Final = 100_000
 """JSON values of a body: parsing and checking more would keep the event loop from everybody else."""
 LONGEST_PAUSE: Final = 30
-"""Seconds without a byte of an unfinished body; also the longest pause of a stream."""
+"""Seconds for a body, beside those for its size; and the longest pause of a stream."""
+_LEAST_RATE: Final = 16_384
+"""Bytes of a body for each further second. A slow line reaches that, and a body that trickles for days does not."""
 
 
 class BodyLimit:
@@ -40,11 +42,15 @@ class BodyLimit:
             await error_response(http_error(413, too_large))(scope, receive, send)
             return
         received, values, is_whole = 0, 0, False
+        clock = asyncio.get_running_loop().time
+        started = clock()
 
         async def bounded() -> Message:
             nonlocal received, values, is_whole
             # After the end of the body only the end of the connection can come.
-            message = await receive() if is_whole else await _receive_soon(receive)
+            until = math.inf if is_whole else LONGEST_PAUSE
+            until += clock() if limit == math.inf else started + received / _LEAST_RATE
+            message = await _receive(receive, until)
             is_whole = not message.get("more_body", False)
             piece = message.get("body", b"")
             received += len(piece)
@@ -74,12 +80,11 @@ def _count_values(piece: bytes) -> int:
     return piece.count(b",") + piece.count(b"[") + piece.count(b"{")
 
 
-async def _receive_soon(receive: Receive) -> Message:
+async def _receive(receive: Receive, until: float) -> Message:
     try:
-        async with asyncio.timeout(LONGEST_PAUSE):
+        async with asyncio.timeout_at(until if until < math.inf else None):
             return await receive()
     except TimeoutError:
         # Otherwise the server would wait for the rest, to find the next request after it.
-        raise HTTPException(
-            408, f"No more of the body came within {LONGEST_PAUSE} seconds", headers={"Connection": "close"}
-        ) from None
+        details = f"The body stopped arriving, or took more than {LONGEST_PAUSE} s and one for each 16 KiB"
+        raise HTTPException(408, details, headers={"Connection": "close"}) from None
