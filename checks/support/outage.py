@@ -12,6 +12,7 @@ AT_MOST = 5
 BACK_SECONDS = 2
 _LIVE_SECONDS = 1
 _REVALIDATE_SECONDS = 1
+"""Age of what is known of the database, by the cache and by the readiness check."""
 CHANGES = frozenset({"rename", "sign in", "documents", "stream", "put transfer", "refresh"})
 """Kinds of requests that must write. Advancing documents writes nothing if all are in that state."""
 
@@ -50,8 +51,9 @@ class Outage:
         away = [one for one in self.answers if one.began > self.began and one.ended < self.still_on]
         self._none(lambda one: one.status != 503 and one.kind in refused, away)
         if is_away:
-            self._none(lambda one: one.status != 503 and one.kind not in ("memory", "live"), away)
+            self._none(lambda one: one.status != 503 and one.kind not in ("memory", "live", "ready"), away)
             late = [one for one in away if one.began > self.began + _REVALIDATE_SECONDS]
+            self._none(lambda one: one.status != 503 and one.kind == "ready", late)
             self._none(lambda one: one.kind == "memory" and not one.is_stale, late)
 
     @property
