@@ -55,6 +55,8 @@ def is_cross_site(scope: Scope, *, origins: Collection[str]) -> bool:
         origins: Origins that count as this site.
     """
     headers = Headers(scope=scope)
+    if len(headers.getlist("origin")) > 1:
+        return True
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     if origin in origins:
         return False

@@ -32,6 +32,8 @@ _PIECES_AT_ONCE: Final = 32
 """Heads and pieces of bodies that are parsed in a row; then other connections have their turn."""
 _BLANK_LINE: Final = re.compile(rb"[^\r\n]\r\n\r\n")
 """What a head and a chunked body end with."""
+_LINE_ENDS: Final = re.compile(rb"(?:\r\n)*")
+"""May come before a request, and mean nothing (RFC 9112, 2.2)."""
 _BEFORE: Final = 4
 """Bytes that were parsed before, in which a blank line may have begun."""
 _WARN_AGAIN_SECONDS: Final = 60.0
@@ -87,6 +89,8 @@ class Connection(HttpToolsProtocol):
         """Bytes parsed of the head, or of the body since the last of its content."""
         self._body_left = math.inf
         """Bytes of the body that are not parsed yet, where its length is known."""
+        self._started = 0.0
+        """When the head of the current request began, on the performance counter."""
         self._whole_head = b""
         """The current head, if it arrived in one piece."""
         self._is_answered = False
@@ -109,6 +113,13 @@ class Connection(HttpToolsProtocol):
         self._deadline.cancel()
         super().connection_lost(exc)
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn closes, whatever waits to be sent
+        """Called when the client sends no more; keeps the connection open for its answer."""
+        is_answering = self._stage is _Stage.ANSWER
+        if is_answering:
+            self.cycle.keep_alive = False
+        return is_answering
+
     def data_received(self, data: bytes) -> None:
         has_rest = self._at < len(self._received)
         if self._stage is _Stage.HEAD and self._ready is not None and not self._overhead and not has_rest:
@@ -119,6 +130,8 @@ class Connection(HttpToolsProtocol):
         if self._stage is not _Stage.REFUSED:
             start = max(0, self._at - _BEFORE)
             self._received, self._at = self._received[start:] + data, self._at - start
+            if self._stage is _Stage.HEAD and not self._overhead:
+                self._at = _LINE_ENDS.match(self._received, self._at).end()  # type: ignore[union-attr]  # or nothing
             self._advance()
 
     def _advance(self) -> None:
@@ -152,6 +165,8 @@ class Connection(HttpToolsProtocol):
 
     def _parse(self, piece: bytes) -> None:
         is_start = self._stage is _Stage.HEAD and not self._overhead
+        if is_start:
+            self._started = time.perf_counter()
         self._whole_head = piece if is_start else b""
         self._overhead += len(piece)
         super().data_received(piece)
@@ -186,6 +201,8 @@ class Connection(HttpToolsProtocol):
                 self._is_answered = True
                 self._send(answer)
                 return
+        if self.parser.get_http_version() not in ("1.0", "1.1"):
+            raise _Unwanted
         lengths = [value for name, value in self.headers if name == b"content-length"]
         self._body_left = int(lengths[0]) if lengths else math.inf
         is_upgrade = self.parser.should_upgrade()
@@ -279,7 +296,7 @@ class Connection(HttpToolsProtocol):
         if self._notes is not None:
             request_id, summary = self._notes.choose_id(None), summarize("Invalid", "request", response.status_code)
             fields.append((b"x-request-id", request_id))
-            self._notes.note(OTHER, OTHER, response.status_code, request_id, summary, time.perf_counter())
+            self._notes.note(OTHER, OTHER, response.status_code, request_id, summary, self._started)
         lines = b"".join(b"%b: %b\r\n" % field for field in fields)
         self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[response.status_code], lines, bytes(response.body)))
         # A client that is still sending would lose the answer if the connection were closed at once, so only our

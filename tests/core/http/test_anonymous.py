@@ -86,7 +86,7 @@ OWN_NAMES = (
 )
 OTHER_NAMES = (
     *("evil.example", "evil.example:8000", "localhost.evil.example", "localhost.", "127.1", "127.0.0.1.evil.example"),
-    *("data.example.com.", "xdata.example.com", "", ":8000", "[::1", "a@localhost.x", "[evil.example]"),
+    *("data.example.com.", "xdata.example.com", "", ":8000"),
 )
 PLACES: list[tuple[bool, dict[str, Any]]] = [
     (True, {}),

@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from app.core.db.data_version import DataVersion
 from app.core.http.access import CREDENTIALS
 from app.core.http.cache.store import Headers
+from app.core.http.middleware.host import is_host
 from app.core.http.request_notes import RequestNotes, summarize
 from app.core.telemetry.counts import Counts
 
@@ -134,7 +135,8 @@ def spell(target: bytes, fields: Mapping[bytes, bytes], headers: HeaderList) -> 
 
     ``fields`` are the ``headers`` by name, and fewer if one of them is repeated.
     """
-    if len(fields) < len(headers) or b"host" not in fields or not _NEVER_READY.isdisjoint(fields):
+    host = fields.get(b"host")
+    if host is None or not is_host(host) or len(fields) < len(headers) or not _NEVER_READY.isdisjoint(fields):
         return None
     return (target, fields.get(b"accept-encoding"), fields.get(b"accept"), fields.get(b"if-none-match"))
 
