@@ -34,7 +34,7 @@ WAIT_SECONDS: Final = 40.0
 """How long to wait for the refresh of another process: longer than a lease and a chain of sources."""
 POLL_SECONDS: Final = 0.25
 
-OnLead = Callable[[], Awaitable[None]]
+Hook = Callable[[], Awaitable[None]]
 
 
 class RefreshInProgress(AppError):
@@ -82,12 +82,14 @@ class Refresher:
         """The order for the sources in the settings."""
         return RefreshOrder(self._settings.country_sources, self._settings.rate_sources, force)
 
-    def runs(self, order: RefreshOrder) -> bool:
-        """Whether this process is running an equal order, which the next caller would join."""
-        return self._flights.runs(order)
-
     async def refresh(
-        self, order: RefreshOrder, *, guard: Guard | None, since: int | None = None, on_lead: OnLead | None = None
+        self,
+        order: RefreshOrder,
+        *,
+        guard: Guard | None,
+        since: int | None = None,
+        before_start: Hook | None = None,
+        on_lead: Hook | None = None,
     ) -> RefreshResult:
         """Replace what is stored about every country with what the sources say now.
 
@@ -102,6 +104,8 @@ class Refresher:
             since: The generation that the caller has seen; the result of any
                 later refresh with an equal order is good enough. None takes
                 the generation that is stored now.
+            before_start: Called unless this process is running an equal order,
+                which the caller joins; its error ends the call.
             on_lead: Called before this process asks the sources; not called
                 where the result of another refresh is shared.
 
@@ -119,6 +123,8 @@ class Refresher:
             return self._counted(order, guard, since, on_lead)
 
         while True:
+            if before_start is not None and not self._flights.runs(order):
+                await before_start()
             try:
                 return await self._flights.run(order, start)
             except CredentialEnded:
@@ -127,7 +133,7 @@ class Refresher:
                     raise
 
     async def _counted(
-        self, order: RefreshOrder, guard: Guard | None, since: int | None, on_lead: OnLead | None
+        self, order: RefreshOrder, guard: Guard | None, since: int | None, on_lead: Hook | None
     ) -> RefreshResult:
         """Count failures; a success is counted by the process that stored it."""
         try:
@@ -143,7 +149,7 @@ class Refresher:
         return result
 
     async def _lead_or_follow(
-        self, order: RefreshOrder, guard: Guard | None, since: int | None, on_lead: OnLead | None
+        self, order: RefreshOrder, guard: Guard | None, since: int | None, on_lead: Hook | None
     ) -> RefreshResult:
         """Refresh under the lease, or wait for the process that holds it and share its result."""
         give_up = time.monotonic() + WAIT_SECONDS
@@ -160,7 +166,7 @@ class Refresher:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _try(
-        self, database: Database, order: RefreshOrder, guard: Guard | None, since: int, on_lead: OnLead | None
+        self, database: Database, order: RefreshOrder, guard: Guard | None, since: int, on_lead: Hook | None
     ) -> RefreshResult | None:
         """Refresh if the lease is free, else look for the result of the process that holds it."""
         lease = await acquire(database, LEASE)

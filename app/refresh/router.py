@@ -31,8 +31,11 @@ async def refresh_countries(
     refresher: Refresher = request.state.refresher
     limits: RateLimits = request.state.rate_limits
     order, client = refresher.order(force=force), client_of(request.scope)
-    if not refresher.runs(order):  # joining a running refresh is not limited
-        await limits.check("refresh", client)
-    result = await refresher.refresh(order, guard=database.guard, on_lead=lambda: limits.count("refresh", client))
+    result = await refresher.refresh(
+        order,
+        guard=database.guard,
+        before_start=lambda: limits.check("refresh", client),
+        on_lead=lambda: limits.count("refresh", client),
+    )
     response.headers.update(await limits.headers("refresh", client))
     return result

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import COUNTRIES, RATES, Client, Service
 from tests.support.upstream import FakeUpstream, after
 from tests.support.valkey import valkey
+from tests.users.accounts import create, sign_in
 
 pytestmark = pytest.mark.engines("sqlite")  # no database takes part
 
@@ -93,6 +94,26 @@ async def test_client_over_its_limit_may_join_the_refresh_of_another(service: Se
 
     assert (joined.status_code, joined.json()) == (200, led.json())
     assert alone.status_code == 429
+
+
+async def test_client_over_its_limit_starts_no_refresh_after_the_one_it_joined_was_refused(
+    service: Service, upstream: FakeUpstream
+):
+    async with service(rate_limit_refresh="1/hour", trusted_proxies="127.0.0.1", allow_anonymous="refresh") as client:
+        spent = {"X-Forwarded-For": "192.0.2.1"}
+        await client.post("/countries/refresh", headers=spent)
+        await create(client, role="editor")
+        token = await sign_in(client)
+        upstream.answers[RATES] = after(0.3, upstream.answers[RATES])
+        leading = asyncio.create_task(client.post("/countries/refresh", headers=token))
+        while upstream.hits[RATES] < 2:
+            await asyncio.sleep(0.01)
+        joining = asyncio.create_task(client.post("/countries/refresh", headers=spent))
+        await client.delete("/auth/token", headers=token)
+        codes = [(await answer).status_code for answer in (leading, joining)]
+
+    assert codes == [401, 429]
+    assert upstream.hits == {COUNTRIES: 2, RATES: 2}
 
 
 async def test_attempts_to_sign_in_count_whatever_their_result(service: Service):
