@@ -54,6 +54,15 @@ async def test_wrong_credentials_are_limited_like_sign_ins_but_the_right_key_and
     assert afterwards == expected
 
 
+async def test_refusal_of_a_wrong_token_has_the_figures_of_its_own_limit_not_of_reads(service: Service):
+    async with service(**CLOSED | {"rate_limit_sign_in": "1/hour", "rate_limit_reads": "9/hour"}) as client:
+        wrong, refused = [await client.get("/users/me", headers=bearer(new_secret("token"))) for _ in range(2)]
+
+    assert (wrong.status_code, wrong.headers["RateLimit-Policy"]) == (401, '"reads";q=9;w=3600')
+    assert (refused.status_code, refused.headers["RateLimit-Policy"]) == (429, '"sign-in";q=1;w=3600')
+    assert refused.headers["RateLimit"] == f'"sign-in";r=0;t={refused.headers["Retry-After"]}'
+
+
 async def test_known_token_that_was_revoked_is_refused_at_once(service: Service):
     async with service(**CLOSED) as client:
         await create(client, OPERATOR)

@@ -22,7 +22,7 @@ class PendingRequest:
     route: RouteInfo | None
     """None where there is no such path, or not with this method."""
     headers: dict[str, str] = field(default_factory=dict)
-    """Set on its answer, whatever that is."""
+    """Set on its answer, except where a refusal has its own."""
 
 
 Check = Callable[[PendingRequest], Awaitable[None]]
@@ -47,7 +47,7 @@ class Admission:
             for check in self.checks:
                 await check(request)
         except AppError as error:
-            await error_response(error)(scope, receive, _with_headers(send, request.headers))
+            await error_response(error)(scope, receive, _with_headers(send, {**request.headers, **error.headers}))
             return
         token = ACTOR.set(state.get("principal", SERVICE))
         try:
