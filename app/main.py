@@ -36,7 +36,7 @@ from app.service.docs import add_docs
 from app.tracking import router as tracking
 from app.users import account_router as accounts
 from app.users import router as users
-from app.users.credentials import check_still_held, find_principal
+from app.users.credentials import CredentialOwners, check_still_held
 
 
 def create_app(
@@ -56,7 +56,7 @@ def create_app(
         settings: Read from the environment by default.
         draw_multiplier: Draws the random factor of the GDP estimate, from 1000 to 2000.
         clock: The time in UTC.
-        monotonic: Monotonic seconds, for the age of cached answers.
+        monotonic: Monotonic seconds, for the age of cached answers and of failed writes.
         lines: Where log lines go; by default logging is set up to write them to standard error.
         hasher: Hashes passwords; argon2 with recommended parameters by default.
         http: Fetches from the sources, and stays open at the stop; by default a client is created and closed.
@@ -106,7 +106,7 @@ def create_app(
         routes=routes,
         counts=counts,
         notes=notes,
-        find_principal=find_principal,
+        find_principal=CredentialOwners(monotonic=monotonic).find,
         check_still_held=check_still_held,
     )
     return app

@@ -5,6 +5,8 @@ import hashlib
 import hmac
 import re
 import secrets
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final, Literal
 
@@ -26,12 +28,11 @@ CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="countries"'}
 
 _SECRET: Final = re.compile(rb"(token|key)_[A-Za-z0-9_-]{43}")
 _LAST_USE_SECONDS: Final = 60
-"""``last_used_at`` of a key is written at most once in this time."""
+"""``last_used_at`` of a key is written at most once in this time, and tried at most once in it after a failure."""
 _WRITE_SECONDS: Final = 0.5
 """How long a request waits for that write."""
-_BEING_WRITTEN: Final[set[int]] = set()
-"""Keys whose last use this process is writing now. The write waits for running changes with the key, and new changes
-wait for the write, so one at a time is enough."""
+_MOST_TRIED: Final = 10_000
+"""Keys whose failed writes a process remembers."""
 _USE_IS_OLD: Final = or_(
     col(Credential.last_used_at).is_(None), col(Credential.last_used_at) <= ServerNow(-_LAST_USE_SECONDS)
 )
@@ -121,34 +122,51 @@ async def check_still_held(principal: Principal, session: AsyncSession) -> None:
         raise CredentialEnded
 
 
-async def find_principal(database: Database, kind: str, secret: bytes) -> Principal | None:
-    """Look up the owner of a token or key; None if it is unknown, expired or revoked, or the account is inactive."""
-    if not _SECRET.fullmatch(secret):
-        return None
-    hashed = digest(secret.decode())
-    async with database.reading() as session:
-        query = _OWNERS.where(col(Credential.digest) == hashed, col(Credential.kind) == kind)
-        row = (await execute(session, query)).first()
-    if row is None or not hmac.compare_digest(row.digest, hashed):
-        return None
-    if row.is_use_old and row.credential_id not in _BEING_WRITTEN:
-        await _write_last_use(database, row.credential_id)
-    scopes = frozenset(row.scopes) if kind == "key" else None
-    return Principal(row.email, Role(row.role), row.user_id, row.credential_id, scopes)
+class CredentialOwners:
+    """Finds the owners of tokens and keys, and writes when a key was last used."""
 
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._tried: dict[int, float] = {}
+        """Keys whose last use is being written, or could not be written: when it was tried, oldest first."""
 
-async def _write_last_use(database: Database, credential_id: int) -> None:
-    """Write ``last_used_at`` of a key; if that fails, as on a read-only server, the key works all the same."""
+    async def find(self, database: Database, kind: str, secret: bytes) -> Principal | None:
+        """Look up the owner of a token or key; None if unknown, expired or revoked, or the account is inactive."""
+        if not _SECRET.fullmatch(secret):
+            return None
+        hashed = digest(secret.decode())
+        async with database.reading() as session:
+            query = _OWNERS.where(col(Credential.digest) == hashed, col(Credential.kind) == kind)
+            row = (await execute(session, query)).first()
+        if row is None or not hmac.compare_digest(row.digest, hashed):
+            return None
+        if row.is_use_old:
+            await self._write_last_use(database, row.credential_id)
+        scopes = frozenset(row.scopes) if kind == "key" else None
+        return Principal(row.email, Role(row.role), row.user_id, row.credential_id, scopes)
 
-    async def write(session: AsyncSession) -> None:
-        is_due = (col(Credential.id) == credential_id, _USE_IS_OLD)
-        await execute(session, update(Credential).where(*is_due).values(last_used_at=ServerNow()))
+    async def _write_last_use(self, database: Database, credential_id: int) -> None:
+        """Write ``last_used_at`` of a key, unless that was tried lately and is not done.
 
-    _BEING_WRITTEN.add(credential_id)
-    try:
-        async with asyncio.timeout(_WRITE_SECONDS):
-            await database.transaction(write, repeatable=True)
-    except (DatabaseUnavailable, TimeoutError):
-        logger.warning("Could not write the last use of API key {}", credential_id)
-    finally:
-        _BEING_WRITTEN.discard(credential_id)
+        The write fails on a read-only server, and while a long change with the key holds its lock; the key works all
+        the same, and one request a minute waits for the next try.
+        """
+        now = self._monotonic()
+        if now - self._tried.get(credential_id, float("-inf")) < _LAST_USE_SECONDS:
+            return
+
+        async def write(session: AsyncSession) -> None:
+            is_due = (col(Credential.id) == credential_id, _USE_IS_OLD)
+            await execute(session, update(Credential).where(*is_due).values(last_used_at=ServerNow()))
+
+        self._tried.pop(credential_id, None)
+        self._tried[credential_id] = now
+        if len(self._tried) > _MOST_TRIED:
+            del self._tried[next(iter(self._tried))]
+        try:
+            async with asyncio.timeout(_WRITE_SECONDS):
+                await database.transaction(write, repeatable=True)
+        except (DatabaseUnavailable, TimeoutError):
+            logger.warning("Could not write the last use of API key {}", credential_id)
+        else:
+            self._tried.pop(credential_id, None)

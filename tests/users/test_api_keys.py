@@ -224,19 +224,27 @@ async def test_key_from_before_there_were_scopes_keeps_all(client, token):
     assert scopes == [(key["name"], ["read"]), ("old", ["read", "refresh", "tracking"])]
 
 
-async def test_key_works_although_its_use_cannot_be_written(client, token, monkeypatch):
-    key = (await add(client, token))["key"]
-    transaction = Database.transaction
-    for failure in ("refused", "slow"):
+async def test_key_works_although_its_use_cannot_be_written_which_is_tried_once_a_minute(service, monkeypatch):
+    now, tries, transaction = [0.0], [], Database.transaction
 
-        async def fail(database, work, *, failure=failure, **options) -> Any:
-            if failure == "refused":
-                raise DatabaseUnavailable("The database can't be reached or refused the work")
-            return await asyncio.sleep(60)
+    async def fail(*_: Any, **__: Any) -> Any:
+        tries.append(now[0])
+        if len(tries) == 1:
+            raise DatabaseUnavailable("The database can't be reached or refused the work")
+        return await asyncio.sleep(60)
 
-        monkeypatch.setattr(Database, "transaction", fail)
-        assert (await client.get("/users/me", headers={"X-API-Key": key})).status_code == 200
-    monkeypatch.setattr(Database, "transaction", transaction)
-    (shown,) = (await client.get(PATH, headers=token)).json()
+    async with service(monotonic=lambda: now[0]) as client:
+        await create(client)
+        token = await sign_in(client)
+        key = {"X-API-Key": (await add(client, token))["key"]}
+        last_uses = []
+        for is_written in (False, True):
+            monkeypatch.setattr(Database, "transaction", transaction if is_written else fail)
+            for _ in range(6):
+                now[0] += 30
+                assert (await client.get("/users/me", headers=key)).status_code == 200
+            (shown,) = (await client.get(PATH, headers=token)).json()
+            last_uses.append(shown["last_used_at"])
 
-    assert shown["last_used_at"] is None
+    assert tries == [30, 90, 150]
+    assert (last_uses[0], last_uses[1] is None) == (None, False)
