@@ -19,6 +19,7 @@ from app.core.db.data_version import DataVersion
 from app.core.db.database import Database
 from app.core.http.cache.ready import ReadyAnswers
 from app.core.http.cache.store import ResponseStore
+from app.core.http.middleware.credential_lookups import CredentialLookups
 from app.core.http.middleware.rate_limits import RateLimits
 from app.core.http.request_notes import RequestNotes
 from app.core.telemetry.counts import Counts
@@ -46,6 +47,7 @@ class State(TypedDict):
     refresher: Refresher
     passwords: Passwords
     rate_limits: RateLimits
+    credential_lookups: CredentialLookups
     readiness: ReadinessCheck
     series_turns: SeriesTurns
     token_lifetime: timedelta
@@ -61,6 +63,7 @@ async def running(
     counts: Counts,
     lines: LogLines,
     notes: RequestNotes,
+    lookups: CredentialLookups,
     draw_multiplier: Callable[[], float],
     clock: Callable[[], datetime],
     monotonic: Callable[[], float],
@@ -111,6 +114,7 @@ async def running(
             "refresher": refresher,
             "passwords": passwords,
             "rate_limits": rate_limits,
+            "credential_lookups": lookups,
             "readiness": readiness,
             "series_turns": SeriesTurns(counts),
             "token_lifetime": timedelta(hours=settings.token_hours),

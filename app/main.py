@@ -18,6 +18,7 @@ from app.core.config.settings import Settings, load_settings
 from app.core.http.access import SECURITY_SCHEMES
 from app.core.http.errors import install_error_handlers
 from app.core.http.middleware.authorization import check_rule
+from app.core.http.middleware.credential_lookups import CredentialLookups
 from app.core.http.openapi import DESCRIPTION, TAGS, TITLE, correct_openapi
 from app.core.http.request_notes import RequestNotes
 from app.core.http.routes import RouteTable
@@ -56,7 +57,7 @@ def create_app(
         settings: Read from the environment by default.
         draw_multiplier: Draws the random factor of the GDP estimate, from 1000 to 2000.
         clock: The time in UTC.
-        monotonic: Monotonic seconds, for the age of cached answers and of failed writes.
+        monotonic: Monotonic seconds, for the age of cached answers, and of tokens and keys that are remembered.
         lines: Where log lines go; by default logging is set up to write them to standard error.
         hasher: Hashes passwords; argon2 with recommended parameters by default.
         http: Fetches from the sources, and stays open at the stop; by default a client is created and closed.
@@ -66,6 +67,7 @@ def create_app(
     lines = lines or configure_logging(settings)
     counts = Counts()
     notes = RequestNotes(settings, lines, counts)
+    lookups = CredentialLookups(CredentialOwners(monotonic=monotonic).find, counts, monotonic=monotonic)
 
     lifespan = partial(
         running,
@@ -73,6 +75,7 @@ def create_app(
         counts=counts,
         lines=lines,
         notes=notes,
+        lookups=lookups,
         draw_multiplier=draw_multiplier,
         clock=clock,
         monotonic=monotonic,
@@ -106,7 +109,7 @@ def create_app(
         routes=routes,
         counts=counts,
         notes=notes,
-        find_principal=CredentialOwners(monotonic=monotonic).find,
+        find_principal=lookups.find,
         check_still_held=check_still_held,
     )
     return app

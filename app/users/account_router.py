@@ -10,7 +10,14 @@ from app.core.http.errors import documented
 from app.core.http.numbers import NO_UNDERSCORES
 from app.core.http.openapi import links
 from app.users import crud, sign_in
-from app.users.dependencies import AccountIdDep, PasswordsDep, PrincipalDep, RateLimitsDep, TokenLifetimeDep
+from app.users.dependencies import (
+    AccountIdDep,
+    CredentialLookupsDep,
+    PasswordsDep,
+    PrincipalDep,
+    RateLimitsDep,
+    TokenLifetimeDep,
+)
 from app.users.router import TAG_HEADER, answer
 from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, SignInForm, TokenPublic, UserPublic
 
@@ -31,12 +38,13 @@ async def create_token(
     database: DatabaseDep,
     passwords: PasswordsDep,
     limits: RateLimitsDep,
+    lookups: CredentialLookupsDep,
     lifetime: TokenLifetimeDep,
     form: Annotated[SignInForm, Form()],
     response: Response,
 ) -> TokenPublic:
     response.headers["Cache-Control"] = "no-store"
-    return await sign_in.sign_in(database, passwords, limits, form, lifetime)
+    return await sign_in.sign_in(database, passwords, limits, lookups, form, lifetime)
 
 
 @router.delete(
@@ -85,8 +93,10 @@ async def list_api_keys(session: SessionDep, user_id: AccountIdDep) -> list[ApiK
     responses={201: {"links": links("revoke_api_key", key_id="$response.body#/id")}, **documented(409)},
     openapi_extra=access(Rule.ACCOUNT),
 )
-async def create_api_key(database: DatabaseDep, user_id: AccountIdDep, body: ApiKeyCreate) -> ApiKeyCreated:
-    return await sign_in.create_api_key(database, user_id, body)
+async def create_api_key(
+    database: DatabaseDep, lookups: CredentialLookupsDep, user_id: AccountIdDep, body: ApiKeyCreate
+) -> ApiKeyCreated:
+    return await sign_in.create_api_key(database, lookups, user_id, body)
 
 
 @router.delete(

@@ -20,6 +20,7 @@ from app.core.db.queries import execute, select_columns
 from app.core.db.types import ServerNow
 from app.core.errors import DatabaseUnavailable, Unauthorized
 from app.core.http.access import Principal, Role
+from app.core.http.middleware.credential_lookups import CredentialLookups
 from app.users.models import Credential, User
 
 Kind = Literal["token", "key"]
@@ -74,10 +75,12 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-async def issue(session: AsyncSession, user_id: int, kind: Kind, lifetime: timedelta, **columns: object) -> str:
+async def issue(
+    session: AsyncSession, lookups: CredentialLookups, user_id: int, kind: Kind, lifetime: timedelta, **columns: object
+) -> str:
     """Create a token or key for an account, and return the secret, which is not stored. Deletes expired ones.
 
-    ``columns`` are further values of its row: a key's ``name`` and ``scopes``.
+    ``lookups`` expect its first use; ``columns`` are further values of its row: a key's ``name`` and ``scopes``.
     Runs inside the caller's transaction and does not commit.
     """
     query = select(Credential.id).where(Credential.user_id == user_id, col(Credential.expires_at) <= ServerNow())
@@ -87,6 +90,7 @@ async def issue(session: AsyncSession, user_id: int, kind: Kind, lifetime: timed
     secret = new_secret(kind)
     values = {"user_id": user_id, "kind": kind, "digest": digest(secret), "created_at": ServerNow(), **columns}
     await session.exec(insert(Credential).values(**values, expires_at=ServerNow(lifetime.total_seconds())))
+    lookups.expect(kind, secret)  # harmless if the transaction fails: it is looked up all the same
     return secret
 
 

@@ -7,6 +7,7 @@ from fastapi import Depends, Header, Request
 from pydantic import WithJsonSchema
 
 from app.core.http.access import Principal, get_account_id, get_principal
+from app.core.http.middleware.credential_lookups import CredentialLookups
 from app.core.http.middleware.rate_limits import RateLimits
 from app.users.passwords import Passwords
 
@@ -33,6 +34,7 @@ async def get_if_match(if_match: _IfMatchHeader = None) -> str | None:
 
 PasswordsDep = Annotated[Passwords, _from_state("passwords")]
 RateLimitsDep = Annotated[RateLimits, _from_state("rate_limits")]
+CredentialLookupsDep = Annotated[CredentialLookups, _from_state("credential_lookups")]
 TokenLifetimeDep = Annotated[timedelta, _from_state("token_lifetime")]
 PrincipalDep = Annotated[Principal, Depends(get_principal)]
 AccountIdDep = Annotated[int, Depends(get_account_id)]

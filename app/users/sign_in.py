@@ -14,6 +14,7 @@ from app.core.db.queries import execute, select_columns
 from app.core.db.types import ServerNow
 from app.core.errors import AppError, DatabaseUnavailable, Unauthorized
 from app.core.http.access import Principal
+from app.core.http.middleware.credential_lookups import CredentialLookups
 from app.core.http.middleware.rate_limits import RateLimits
 from app.users.credentials import CHALLENGE, digest, end_oldest_tokens, issue
 from app.users.models import Credential, User
@@ -53,7 +54,12 @@ class TooManyApiKeys(AppError):
 
 
 async def sign_in(
-    database: Database, passwords: Passwords, limits: RateLimits, form: SignInForm, lifetime: timedelta
+    database: Database,
+    passwords: Passwords,
+    limits: RateLimits,
+    lookups: CredentialLookups,
+    form: SignInForm,
+    lifetime: timedelta,
 ) -> TokenPublic:
     """Exchange e-mail address and password for a token.
 
@@ -71,7 +77,7 @@ async def sign_in(
     client = hashlib.sha256(key.encode()).hexdigest()
     await limits.spend(FAILED_SIGN_INS, client)
     try:
-        token = await _check_and_issue(database, passwords, key, form.password, lifetime)
+        token = await _check_and_issue(database, passwords, lookups, key, form.password, lifetime)
     except (DatabaseUnavailable, Busy):
         await limits.give_back(FAILED_SIGN_INS, client)
         raise
@@ -80,7 +86,12 @@ async def sign_in(
 
 
 async def _check_and_issue(
-    database: Database, passwords: Passwords, key: str, password: SecretStr, lifetime: timedelta
+    database: Database,
+    passwords: Passwords,
+    lookups: CredentialLookups,
+    key: str,
+    password: SecretStr,
+    lifetime: timedelta,
 ) -> str:
     async with database.reading() as session:
         account = await _account(session, key)
@@ -93,7 +104,7 @@ async def _check_and_issue(
         if await _account(session, key, lock=True) != account:
             raise WrongCredentials
         await end_oldest_tokens(session, account.id, keep=_MAX_TOKENS - 1)
-        return await issue(session, account.id, "token", lifetime)
+        return await issue(session, lookups, account.id, "token", lifetime)
 
     return await database.transaction(give_token)
 
@@ -112,7 +123,9 @@ async def sign_out(database: Database, principal: Principal) -> None:
     await database.transaction(end)
 
 
-async def create_api_key(database: Database, user_id: int, new: ApiKeyCreate) -> ApiKeyCreated:
+async def create_api_key(
+    database: Database, lookups: CredentialLookups, user_id: int, new: ApiKeyCreate
+) -> ApiKeyCreated:
     """Create an API key for an account.
 
     Raises:
@@ -122,7 +135,7 @@ async def create_api_key(database: Database, user_id: int, new: ApiKeyCreate) ->
     async def store(session: AsyncSession) -> ApiKeyCreated:
         await session.exec(select(User.id).where(User.id == user_id).with_for_update())
         lifetime = timedelta(days=new.expires_in_days)
-        key = await issue(session, user_id, "key", lifetime, name=new.name, scopes=new.scopes)
+        key = await issue(session, lookups, user_id, "key", lifetime, name=new.name, scopes=new.scopes)
         count = select(func.count()).select_from(Credential).where(*_keys_of(user_id))
         if (await session.exec(count)).one() > _MAX_KEYS:
             raise TooManyApiKeys

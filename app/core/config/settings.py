@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     rate_limit_refresh: str = "off"
     """Refreshes per client, such as ``10/minute``, the default in production; or ``off``."""
     rate_limit_sign_in: str = "off"
-    """Sign-in attempts, and wrong tokens and keys, per client; ``5/minute`` in production."""
+    """Sign-in attempts per client, and as many wrong tokens and keys; ``5/minute`` in production."""
     rate_limit_reads: str = "off"
     """Reads per client, without health and metrics."""
     rate_limit_storage: SecretStr = SecretStr("memory")
@@ -234,7 +234,12 @@ class Settings(BaseSettings):
     @property
     def rate_limits(self) -> dict[str, str]:
         """The limits by their names."""
-        return {"refresh": self.rate_limit_refresh, "sign-in": self.rate_limit_sign_in, "reads": self.rate_limit_reads}
+        return {
+            "refresh": self.rate_limit_refresh,
+            "sign-in": self.rate_limit_sign_in,
+            "credentials": self.rate_limit_sign_in,
+            "reads": self.rate_limit_reads,
+        }
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -10,11 +10,10 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.core.config.settings import Settings
 from app.core.http.cache.middleware import ResponseCache
 from app.core.http.middleware.admission import Admission
-from app.core.http.middleware.authorization import Authorization, CheckStillHeld
+from app.core.http.middleware.authorization import Authorization, CheckStillHeld, FindPrincipal
 from app.core.http.middleware.body_limit import BodyLimit
 from app.core.http.middleware.contract import check_contract
 from app.core.http.middleware.cors import Cors
-from app.core.http.middleware.credential_lookups import CredentialLookups, FindPrincipal
 from app.core.http.middleware.head_and_slash import HeadAndSlash
 from app.core.http.middleware.host import check_host
 from app.core.http.middleware.overload import Overload
@@ -49,8 +48,7 @@ def add_layers(
     check_still_held: CheckStillHeld,
 ) -> None:
     """Put the layers around the routes of an application."""
-    lookups = CredentialLookups(find_principal, counts)
-    authorization = Authorization(settings, find_principal=lookups.find, check_still_held=check_still_held)
+    authorization = Authorization(settings, find_principal=find_principal, check_still_held=check_still_held)
     # uvicorn and Starlette spell the types of ASGI in different ways.
     proxies: Any = Middleware(cast(Any, ProxyHeadersMiddleware), trusted_hosts=list(settings.trusted_proxies))
     outermost_first = [

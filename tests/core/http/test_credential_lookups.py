@@ -28,30 +28,38 @@ async def get_account(client: Client, headers: dict[str, str]) -> int:
     return (await client.get("/users/me", headers=headers)).status_code
 
 
-async def test_wrong_credentials_are_limited_like_sign_ins_but_the_right_key_and_known_tokens_pass(service: Service):
+async def test_wrong_credentials_are_limited_but_sign_ins_the_right_key_and_known_tokens_pass(service: Service):
     async with service(**CLOSED) as client:
         await create(client, OPERATOR)
         token = await sign_in(client)
         used = await get_account(client, token)
-        wrong = [OPERATOR["X-API-Key"] + "x", "guess", new_secret("key"), "guess", new_secret("token")]
+        wrong = [OPERATOR["X-API-Key"] + "x", "guess", new_secret("key"), "guess", new_secret("token"), "guess"]
         codes = [await get_account(client, {"X-API-Key": secret}) for secret in wrong]
         with recorded(client.state["database"]) as statements:
             refused = await client.get("/users/me", headers=bearer(new_secret("token")))
-        form = {"username": "ada@example.com", "password": "wrong"}
+        new = await sign_in(client)
+        key = (await client.post("/users/me/api-keys", json={"name": "k"}, headers=token)).json()["key"]
         afterwards = {
-            "sign-in": (await client.post("/auth/token", data=form)).status_code,
+            "new token": await get_account(client, new),
+            "new key": await get_account(client, {"X-API-Key": key}),
             "operator": (await client.get("/users", headers=OPERATOR)).status_code,
             "known token": await get_account(client, token),
             "without a credential": await get_account(client, {}),
             "public": (await client.get("/countries")).status_code,
         }
 
-    assert (used, codes) == (200, [401] * 4 + [429])  # signing in counted as well
+    assert (used, codes) == (200, [401] * 5 + [429])
     assert (refused.status_code, refused.json()["error"]) == (429, "Too many requests")
     assert 0 < int(refused.headers["Retry-After"]) <= 60
     assert statements == []
-    expected = {"sign-in": 429, "operator": 200, "known token": 200, "without a credential": 401, "public": 200}
-    assert afterwards == expected
+    assert afterwards == {
+        "new token": 200,
+        "new key": 200,
+        "operator": 200,
+        "known token": 200,
+        "without a credential": 401,
+        "public": 200,
+    }
 
 
 async def test_refusal_of_a_wrong_token_has_the_figures_of_its_own_limit_not_of_reads(service: Service):
@@ -59,8 +67,8 @@ async def test_refusal_of_a_wrong_token_has_the_figures_of_its_own_limit_not_of_
         wrong, refused = [await client.get("/users/me", headers=bearer(new_secret("token"))) for _ in range(2)]
 
     assert (wrong.status_code, wrong.headers["RateLimit-Policy"]) == (401, '"reads";q=9;w=3600')
-    assert (refused.status_code, refused.headers["RateLimit-Policy"]) == (429, '"sign-in";q=1;w=3600')
-    assert refused.headers["RateLimit"] == f'"sign-in";r=0;t={refused.headers["Retry-After"]}'
+    assert (refused.status_code, refused.headers["RateLimit-Policy"]) == (429, '"credentials";q=1;w=3600')
+    assert refused.headers["RateLimit"] == f'"credentials";r=0;t={refused.headers["Retry-After"]}'
 
 
 async def test_known_token_that_was_revoked_is_refused_at_once(service: Service):

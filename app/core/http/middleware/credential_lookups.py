@@ -20,8 +20,8 @@ from app.core.telemetry.counts import Counts
 FindPrincipal = Callable[[Database, str, bytes], Awaitable[Principal | None]]
 """Looks up the principal for a secret, a ``key`` or a ``token``; None if unknown, expired or revoked."""
 
-_LIMIT: Final = "sign-in"
-"""Wrong tokens and keys count like attempts to sign in."""
+_LIMIT: Final = "credentials"
+"""Wrong tokens and keys: not the limit of sign-ins, or an expired token would keep its whole office from signing in."""
 _STRANGERS_AT_ONCE: Final = 2
 """Look-ups at a time of secrets that were not found valid lately: one takes about a millisecond."""
 _LONGEST_WAIT: Final = 1.0
@@ -34,9 +34,11 @@ _MOST_REMEMBERED: Final = 10_000
 class CredentialLookups:
     """Looks up who sends a request, so that guessing costs the database little and locks nobody else out.
 
-    A secret that was found valid lately is looked up again, because it may have been revoked, but never refused for
-    what others behind the same address do. One that is unknown is not looked up again for a few seconds: a new one
-    can't have been tried before, because secrets are random.
+    A secret that was found valid lately, or issued by this process, is looked up again, because it may have been
+    revoked, but never refused for what others behind the same address do. One that is unknown is not looked up again
+    for a few seconds. A new one can't have been tried before, because secrets are random; but where reads may be older
+    than the last write, as on Galera without ``wsrep_sync_wait``, a process that did not issue it can refuse it for
+    these seconds.
     """
 
     def __init__(
@@ -48,17 +50,23 @@ class CredentialLookups:
         self._unknown = _RecentSecrets(_UNKNOWN_SECONDS, monotonic)
         self._turns = asyncio.Semaphore(_STRANGERS_AT_ONCE)
 
+    def expect(self, kind: str, secret: str) -> None:
+        """Remember a secret that is being issued, so that its first use does not wait for the guesses of others."""
+        self._valid.add(kind, secret.encode())
+
     async def find(self, scope: Scope, kind: str, secret: bytes) -> Principal | None:
         """Find the principal for a secret, a ``key`` or a ``token``; None if unknown, expired or revoked.
 
         Raises:
-            TooManyRequests: The client has sent too many wrong ones, and this one was not found valid lately.
+            TooManyRequests: The client has sent too many wrong ones, and this one was not valid lately.
             Overloaded: Too many look-ups are waiting.
             DatabaseUnavailable: No answer from the database.
         """
         limits, client = scope["state"]["rate_limits"], client_of(scope)
         if self._valid.has(kind, secret):
             principal = await self._look_up(scope, kind, secret)
+            if principal is None:
+                self._valid.remove(kind, secret)
         else:
             principal = await self._find_for_stranger(scope, limits, client, kind, secret)
         if principal is None:
@@ -74,7 +82,10 @@ class CredentialLookups:
         async with self._turn():
             # Others of this client may have failed while it waited.
             await limits.check(_LIMIT, client)
-            return await self._look_up(scope, kind, secret)
+            principal = await self._look_up(scope, kind, secret)
+        if principal is None:
+            self._unknown.add(kind, secret)
+        return principal
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -93,10 +104,7 @@ class CredentialLookups:
         database: Database = scope["state"]["database"]
         refuse_overload(database, self._counts)
         principal = await self._find_principal(database, kind, secret)
-        if principal is None:
-            self._valid.remove(kind, secret)
-            self._unknown.add(kind, secret)
-        else:
+        if principal is not None:
             self._valid.add(kind, secret)
         return principal
 
