@@ -28,25 +28,28 @@ def parse_chain(words: tuple[str, ...], *, known: tuple[str, ...]) -> tuple[str,
 
 
 def parse_origin(word: str) -> str:
-    """Write an origin as browsers send it in ``Origin``: host in lower case and ASCII, without the default port.
+    """Write an origin as browsers send it; raise ValueError if it is not an http(s) origin, such as one with a path."""
+    origin = origin_of(word)
+    if origin is None or re.search("[/?#]", word.partition("://")[2]):
+        raise ValueError("must be * alone, or origins such as https://example.com, separated by spaces")
+    return origin
 
-    Raises:
-        ValueError: It is not an http(s) origin, for example because it has a path.
-    """
-    origin = word.lower()
-    if re.fullmatch(r"https?://[^\s/?#@,*]+", origin):
+
+def origin_of(url: str) -> str | None:
+    """The origin of a URL as browsers send it: host in lower case and ASCII, no default port; None if not http(s)."""
+    if match := re.match(r"(https?://[^\s/?#@,*]+)([/?#]|\Z)", url.lower()):
         try:
-            url = httpx.URL(origin)
-            host = url.raw_host.decode()
+            origin = httpx.URL(match[1])
+            host = origin.raw_host.decode()
             if ":" in host:
                 host = f"[{ip_address(host)}]"
             elif host.rpartition(".")[2].isdigit():  # browsers write every such host as an address of four numbers
                 host = str(ip_address(host))
-            if re.fullmatch(r"[a-z0-9._-]+|\[.+\]", host) and (url.port is None or 0 < url.port < 65536):
-                return f"{url.scheme}://{host}" + (f":{url.port}" if url.port else "")
+            if re.fullmatch(r"[a-z0-9._-]+|\[.+\]", host) and (origin.port is None or 0 < origin.port < 65536):
+                return f"{origin.scheme}://{host}" + (f":{origin.port}" if origin.port else "")
         except (ValueError, httpx.InvalidURL):
             pass
-    raise ValueError("must be * alone, or origins such as https://example.com, separated by spaces")
+    return None
 
 
 def is_http_url(word: str) -> bool:

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from app.core.config.addresses import is_http_url, parse_chain, parse_networks, parse_origin, without_secrets
+from app.core.config.addresses import is_http_url, origin_of, parse_chain, parse_networks, parse_origin, without_secrets
 from app.core.config.database_url import normalize_database_url, tls_context
 from app.core.config.env_file import ENCODING, NAME, require_utf8
 from app.core.config.sources import COUNTRY_SOURCE_NAMES, RATE_SOURCE_NAMES, RATE_URLS, RESTCOUNTRIES
@@ -34,7 +34,7 @@ _TEXTS: Mapping[str, tuple[Callable[[str], object], str]] = {
     "restcountries_api_key": (re.compile(r"[\x21-\x7e]+").fullmatch, "has characters that no HTTP header can carry"),
     "restcountries_url": _URL,
     "audit_webhook_url": _URL,
-    "public_url": _URL,
+    "public_url": (origin_of, "must be an http:// or https:// URL without a user name"),
     "rate_limit_refresh": _LIMIT,
     "rate_limit_sign_in": _LIMIT,
     "rate_limit_reads": _LIMIT,

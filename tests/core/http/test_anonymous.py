@@ -14,7 +14,7 @@ from tests.conftest import make_settings, take_routes
 from tests.core.http.test_access import KEY, UNAUTHORIZED, every_route
 from tests.support.service import ServedProcess, ServiceProcess
 
-PUBLIC_URL = "https://data.example.com/api"
+PUBLIC_URL = "https://Data.Example.com:443/api"
 LOCAL: dict[str, Any] = {"client": ("127.0.0.1", 50_000), "host": "localhost:8000"}
 STRANGER: dict[str, Any] = {"client": ("203.0.113.5", 50_000), "host": "data.example.com"}
 WRITES = {

@@ -10,6 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.requests import Request
 from starlette.types import Scope
 
+from app.core.config.addresses import origin_of
 from app.core.config.settings import Settings
 from app.core.errors import Unauthorized
 from app.core.http.access import ANYBODY, OPERATOR, Access, Forbidden, KeyScope, Principal, Role, Rule
@@ -30,13 +31,13 @@ class Authorization:
 
     def __init__(self, settings: Settings, *, find_principal: FindPrincipal, check_still_held: CheckStillHeld) -> None:
         """``check_still_held`` runs in each transaction of a request with a token or an API key."""
-        key, public = settings.admin_api_key, urlsplit(settings.public_url or "")
+        key, public = settings.admin_api_key, origin_of(settings.public_url or "")
         self._key = key.get_secret_value().encode() if key is not None else None
         self._allow_anonymous = settings.allow_anonymous
-        self._public_host = public.hostname
+        self._public_host = urlsplit(public).hostname if public else None
         self._origins = set(settings.cors_origins) - {"*"}
-        if settings.public_url is not None:
-            self._origins.add(f"{public.scheme}://{public.netloc}".lower())
+        if public is not None:
+            self._origins.add(public)
         self._find_principal = find_principal
         self._check_still_held = check_still_held
 
