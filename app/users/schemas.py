@@ -84,6 +84,14 @@ def _searchable(text: str) -> str:
 
 
 _SHOWN: Final[JsonDict] = {"pattern": SHOWN_LINE}
+
+
+def _distinct(scopes: list[KeyScope]) -> list[KeyScope]:
+    if len(set(scopes)) < len(scopes):
+        raise ValueError("must not repeat an entry")
+    return scopes
+
+
 Line = Annotated[str, Field(min_length=1, json_schema_extra=_SHOWN), AfterValidator(shown_line)]
 # Not `Line` with a length: the length would be measured after stripping.
 PostalCode = Annotated[str, Field(min_length=1, max_length=20, json_schema_extra=_SHOWN), AfterValidator(shown_line)]
@@ -259,7 +267,7 @@ class ApiKeyCreate(RequestBody):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "nightly refresh", "scopes": ["refresh"]}]})
 
     name: PersonName = Field(description="Purpose of the key.")
-    scopes: list[KeyScope] = Field(
+    scopes: Annotated[list[KeyScope], AfterValidator(_distinct)] = Field(
         default=[KeyScope.READ],
         min_length=1,
         max_length=len(KeyScope),

@@ -165,6 +165,7 @@ async def test_wrong_fields_of_a_key_are_named(client, token):
         ({"name": "a", "scopes": []}, {"scopes": "must not be empty"}),
         ({"name": "a", "scopes": "read"}, {"scopes": "must be a list"}),
         ({"name": "a", "scopes": ["write"]}, {"scopes.0": "must be one of: read, refresh, tracking"}),
+        ({"name": "a", "scopes": ["read", "read"]}, {"scopes": "must not repeat an entry"}),
         ({"name": "a", "scopes": ["read"] * 4}, {"scopes": "must have at most 3 entries"}),
         ({"name": "a", "user_id": 1}, {"user_id": "is not a field of this request"}),
     )
@@ -179,7 +180,7 @@ async def test_key_does_what_its_account_may_within_its_scopes(client, token):
     """Which route needs which scope: see test_access.py."""
     await create(client, email="editor@example.com", role="editor")
     editor = await sign_in(client, "editor@example.com")
-    reading, tracking = await add(client, token), await add(client, editor, scopes=["tracking", "read", "read"])
+    reading, tracking = await add(client, token), await add(client, editor, scopes=["tracking", "read"])
     assert (reading["scopes"], tracking["scopes"]) == (["read"], ["read", "tracking"])
     transfer = {"UBID": str(uuid4()), "SMScount": 1, "documents": 1, "fileName": "f", "origName": "o"}
     sign_in_instead = "API keys can't do this; sign in, and send the token instead"
