@@ -83,9 +83,12 @@ async def test_counts_that_no_longer_matter_are_removed_while_others_are_counted
     assert len(storage) == 100
 
 
-async def test_count_that_is_given_back_is_free_again():
-    _, strategy = counters(Clock())
+@pytest.mark.parametrize("seconds", [0, 60])
+async def test_count_that_is_given_back_is_free_again_also_in_the_next_period(seconds):
+    clock = Clock(seconds=960_000.0)  # the beginning of a minute
+    _, strategy = counters(clock)
     admitted = [await strategy.hit(MINUTE, "a") for _ in range(11)]
+    clock.seconds += seconds
     await strategy.hit(MINUTE, "a", cost=-1)
     afterwards = [await strategy.hit(MINUTE, "a") for _ in range(2)]
 

@@ -52,8 +52,10 @@ class CounterMemory(Storage, SlidingWindowCounterSupport):
         previous, previous_left, current, _ = self._read(key, expiry, now)
         if math.floor(previous * previous_left / expiry) + current + amount > limit:
             return False
-        window = int(now // expiry)
-        self._counters[key] = _Counter(window, max(0, current + amount), previous, (window + 2) * expiry)
+        window, current = int(now // expiry), current + amount
+        # What is given back may have been counted in the period before.
+        current, previous = max(0, current), max(0, previous + min(0, current))
+        self._counters[key] = _Counter(window, current, previous, (window + 2) * expiry)
         self._counters.move_to_end(key)
         self._forget_some(now)
         return True
