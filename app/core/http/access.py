@@ -96,7 +96,7 @@ class Access(NamedTuple):
 
     @classmethod
     def read(cls, extra: Mapping[str, Any], methods: Collection[str]) -> "Access":
-        """Read it from the ``openapi_extra`` of a route; what declares nothing is for admins without an API key."""
+        """Read it from ``openapi_extra``; a route without a rule is for admins, and accepts no API key."""
         rule = Rule(extra.get("x-access", Rule.ADMIN))
         if rule is Rule.EVERYONE:
             return cls(rule)

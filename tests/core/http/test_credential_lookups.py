@@ -138,7 +138,13 @@ async def test_last_quarter_of_the_units_is_for_callers_with_a_credential(servic
                 for _ in range(units):
                     stack.enter_context(pool.unit_of_work())
                 stranger = (await client.get(f"/countries?offset={units}")).status_code
+                public = (await client.get(f"/countries?limit={units}", headers=OPERATOR)).status_code
                 operator = (await client.get("/audit?limit=1", headers=OPERATOR)).status_code
-                codes[units] = stranger, operator, await get_account(client, token)
+                codes[units] = stranger, public, operator, await get_account(client, token)
 
-    assert codes == {11: (200, 200, 200), 12: (503, 200, 200), 15: (503, 200, 200), 16: (503, 503, 503)}
+    assert codes == {
+        11: (200, 200, 200, 200),
+        12: (503, 200, 200, 200),
+        15: (503, 200, 200, 200),
+        16: (503, 503, 503, 503),
+    }
