@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+import re
 import sys
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +12,11 @@ import pytest
 from limits import parse
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from pydantic import SecretStr
 
+from app.core.http.middleware import rate_limits
 from app.core.http.middleware.counter_memory import CounterMemory
+from app.core.telemetry.counts import Counts
 
 MINUTE = parse("10/minute")
 
@@ -69,6 +74,18 @@ async def test_client_that_was_counted_longest_ago_is_forgotten_first():
 
     assert len(storage) == 3
     assert left == {"a": 0, "b": 10, "c": 5, "d": 5}
+
+
+async def test_most_clients_are_counted_over_all_limits(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rate_limits, "CounterMemory", partial(CounterMemory, most=3))
+    limits = rate_limits.RateLimits(
+        {"reads": "5/minute", "refresh": "5/hour"}, SecretStr("memory"), Counts(), clock=Clock()
+    )
+    for name, client in (("reads", "a"), ("refresh", "a"), ("refresh", "b"), ("reads", "b")):
+        await limits.count(name, client)
+    left = [re.findall("r=([0-9])", (await limits.headers(name, "a"))["RateLimit"]) for name in ("reads", "refresh")]
+
+    assert left == [["5"], ["4"]]
 
 
 async def test_counts_that_no_longer_matter_are_removed_while_others_are_counted():

@@ -10,7 +10,10 @@ from limits.aio.storage import Storage
 from limits.aio.storage.base import SlidingWindowCounterSupport
 
 MOST_CLIENTS: Final = 200_000
-"""Clients that one limit remembers, in about 65 MB; beyond it the one that was counted longest ago is forgotten."""
+"""Clients that are remembered, in about 65 MB; beyond it the one that was counted longest ago is forgotten.
+
+One that is counted by several limits takes a place for each.
+"""
 
 
 class _Counter(NamedTuple):
@@ -24,7 +27,7 @@ class _Counter(NamedTuple):
 
 
 class CounterMemory(Storage, SlidingWindowCounterSupport):
-    """Counters of a sliding window for one limit.
+    """Counters of sliding windows, for all limits together.
 
     Each count takes the same few steps however many clients are remembered: it removes at most two others. The memory
     storage of the library (limits 5.8) walks all of its keys, over and over.

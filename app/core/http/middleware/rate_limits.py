@@ -57,7 +57,7 @@ class RateLimits:
         ``clock`` gives Unix time for the counters of this process.
         """
         self.items = {name: parse(text) for name, text in limits.items() if text != "off"}
-        self._own = {name: SlidingWindowCounterRateLimiter(CounterMemory(clock=clock)) for name in self.items}
+        self._own = SlidingWindowCounterRateLimiter(CounterMemory(clock=clock))
         self._shared: SlidingWindowCounterRateLimiter | None = None
         self._connections = _connections(storage.get_secret_value())
         if self._connections is not None:
@@ -75,7 +75,7 @@ class RateLimits:
             TooManyRequests: With the time to wait.
         """
         item = self.items.get(name)
-        if item is not None and not await self._ask(name, lambda strategy: strategy.test(item, name, client)):
+        if item is not None and not await self._ask(lambda strategy: strategy.test(item, name, client)):
             await self._refuse(name, item, client)
 
     async def spend(self, name: str, client: str) -> None:
@@ -118,15 +118,15 @@ class RateLimits:
         )
 
     async def _hit(self, name: str, item: RateLimitItem, client: str, *, cost: int = 1) -> bool:
-        return await self._ask(name, lambda strategy: strategy.hit(item, name, client, cost=cost))
+        return await self._ask(lambda strategy: strategy.hit(item, name, client, cost=cost))
 
     async def _left(self, name: str, item: RateLimitItem, client: str) -> tuple[int, int]:
         """Requests left, and seconds until the next one, at least one."""
         now = time.time()
-        stats = await self._ask(name, lambda strategy: strategy.get_window_stats(item, name, client))
+        stats = await self._ask(lambda strategy: strategy.get_window_stats(item, name, client))
         return stats.remaining, max(1, math.ceil(stats.reset_time - now))
 
-    async def _ask(self, name: str, question: Callable[[SlidingWindowCounterRateLimiter], Awaitable[T]]) -> T:
+    async def _ask(self, question: Callable[[SlidingWindowCounterRateLimiter], Awaitable[T]]) -> T:
         """Ask the shared storage or, if there is none or it fails, the memory of this process."""
         if self._shared is not None and time.monotonic() >= self._silent_until:
             try:
@@ -136,7 +136,7 @@ class RateLimits:
                 self._silent_until = time.monotonic() + _SILENCE_SECONDS
                 fault = type(error.__cause__ or error).__name__
                 logger.error("The storage of rate limits failed; each process counts for itself for now: {}", fault)
-        return await question(self._own[name])
+        return await question(self._own)
 
 
 def _limit_headers(name: str, item: RateLimitItem, remaining: int, seconds: int) -> dict[str, str]:
