@@ -39,6 +39,15 @@ def test_every_block_is_run_or_checked_or_says_why_not():
     assert faults == []
 
 
+def test_tests_that_pages_name_exist():
+    tests = {f"/{path.relative_to(ROOT)}" for folder in ("tests", "checks") for path in (ROOT / folder).rglob("*.py")}
+    named = {(page.name, name) for page in pages() for name in re.findall(r"`([\w/]*test_\w+\.py)`", page.read_text())}
+    missing = {(page, name) for page, name in named if not any(path.endswith(f"/{name}") for path in tests)}
+
+    assert named
+    assert missing == set()
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
