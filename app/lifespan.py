@@ -26,7 +26,7 @@ from app.core.telemetry.counts import Counts
 from app.core.telemetry.log import LogLines
 from app.core.telemetry.prometheus import create_registry
 from app.core.telemetry.tracing import clean_spans
-from app.rates.series import SeriesTurns
+from app.rates.series import SeriesSlots
 from app.refresh.crud import Refresher
 from app.refresh.schedule import keep_fresh
 from app.service.readiness import ReadinessCheck
@@ -49,7 +49,7 @@ class State(TypedDict):
     rate_limits: RateLimits
     credential_lookups: CredentialLookups
     readiness: ReadinessCheck
-    series_turns: SeriesTurns
+    series_slots: SeriesSlots
     token_lifetime: timedelta
     metrics: CollectorRegistry
     clock: Callable[[], datetime]
@@ -116,7 +116,7 @@ async def running(
             "rate_limits": rate_limits,
             "credential_lookups": lookups,
             "readiness": readiness,
-            "series_turns": SeriesTurns(counts),
+            "series_slots": SeriesSlots(counts),
             "token_lifetime": timedelta(hours=settings.token_hours),
             "metrics": create_registry(database.pool, counts, clock=clock, workers=settings.web_concurrency),
             "clock": clock,

@@ -16,7 +16,7 @@ from app.core.http.formats import FORMAT_DESCRIPTION, OTHER_FORMATS, Format, tab
 from app.core.http.paging import TOTAL_HEADER
 from app.core.http.routes import SegmentRoute
 from app.rates import crud, schemas
-from app.rates.series import COLUMNS, LARGEST_KEPT, SeriesTurns, plan_series, write_whole
+from app.rates.series import COLUMNS, LARGEST_KEPT, SeriesSlots, plan_series, write_whole
 
 router = APIRouter(tags=["rates"], route_class=SegmentRoute)
 
@@ -85,8 +85,8 @@ async def get_series(
                 headers |= _SETTLED
             return Response(await write_whole(session, series, fmt), headers=headers)
     # After the session is closed: a connection may not be held for as long as a client reads.
-    turns: SeriesTurns = request.state.series_turns
-    pieces = await turns.start(database, series, fmt)
+    slots: SeriesSlots = request.state.series_slots
+    pieces = await slots.start(database, series, fmt)
     return StreamingResponse(pieces, headers={**headers, "Cache-Control": "no-cache"})
 
 

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 from anyio import CancelScope
@@ -158,15 +158,15 @@ async def write_whole(session: AsyncSession, series: Series, fmt: Format) -> byt
     return b"".join([piece async for piece in write_series(lambda: nullcontext(session), series, fmt)])
 
 
-class SeriesTurns:
-    """Turns at computing a piece of a long series, two at a time in a process.
+class SeriesSlots:
+    """Slots for computing a piece of a long series, two in a process.
 
     A series whose client reads slowly holds none while it waits.
     """
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        self._turns = asyncio.Semaphore(COMPUTED_AT_ONCE)
+        self._slots = asyncio.Semaphore(COMPUTED_AT_ONCE)
 
     async def start(self, database: Database, series: Series, fmt: Format) -> AsyncIterator[bytes]:
         """Write a long series like :func:`write_series`, reading each piece in a session of its own.
@@ -174,15 +174,15 @@ class SeriesTurns:
         Reads the first piece before returning, so that an early error becomes a response and not a broken connection.
 
         Raises:
-            Overloaded: Others have all the turns.
+            Overloaded: All slots are taken.
         """
-        if self._turns.locked():
+        if self._slots.locked():
             self._counts.overloaded += 1
             raise Overloaded
-        source = database
-        pieces = write_series(lambda: _uncancelled_reading(source), series, fmt)
+        # The rest may take longer than a request.
+        first, rest = partial(_uncancelled_reading, database), partial(_uncancelled_reading, database.plain)
+        pieces = write_series(first, series, fmt, rest=rest)
         piece = await self._next(pieces)
-        source = database.plain  # the rest may take longer than a request
 
         async def resume(piece: bytes | None) -> AsyncIterator[bytes]:
             while piece is not None:
@@ -192,7 +192,7 @@ class SeriesTurns:
         return resume(piece)
 
     async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
-        async with self._turns:
+        async with self._slots:
             return await anext(pieces, None)
 
 
@@ -208,10 +208,18 @@ async def _uncancelled_reading(database: Database) -> AsyncIterator[AsyncSession
             yield session
 
 
-async def write_series(reading: Reading, series: Series, fmt: Format) -> AsyncIterator[bytes]:
+async def write_series(
+    reading: Reading, series: Series, fmt: Format, *, rest: Reading | None = None
+) -> AsyncIterator[bytes]:
     """Write a series in pieces, one or more currencies at a time.
 
     JSON has one object per currency with a rate for each day; CSV and NDJSON have one row per rate.
+
+    Args:
+        reading: Opens the sessions that read the rates.
+        series: What to write.
+        fmt: The format.
+        rest: Opens the sessions after the first piece; None for the same.
 
     Raises:
         RatesNotFound: Before the first piece: the base has no rates in the range.
@@ -244,6 +252,7 @@ async def write_series(reading: Reading, series: Series, fmt: Format) -> AsyncIt
                 yield (b"," if number else b"") + to_json(code) + b":{" + b",".join(parts) + b"}"
             else:
                 yield b"".join(parts)
+        reading = rest or reading
     if fmt is Format.JSON:
         yield b"}}"
 

@@ -229,11 +229,11 @@ async def test_third_long_series_at_once_is_refused(history: Client, monkeypatch
 async def test_series_that_waits_for_its_client_keeps_no_other_out(history: Client):
     days, database = years(1_500, 8), history.state["database"]
     await add_history(history, source="long", days=days)
-    turns: series.SeriesTurns = history.state["series_turns"]
+    slots: series.SeriesSlots = history.state["series_slots"]
     query = SeriesQuery(base="EUR", source="long")
     async with database.reading() as session:
         plan = await series.plan_series(session, min(days), max(days), query)
-    streams = [await turns.start(database, plan, Format.JSON) for _ in range(5)]
+    streams = [await slots.start(database, plan, Format.JSON) for _ in range(5)]
     beginnings = {await anext(stream) for stream in streams}
     wholes = {b"".join([piece async for piece in stream]) for stream in streams}
 
