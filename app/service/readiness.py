@@ -1,11 +1,11 @@
 """Whether the service is ready, checked once a second at most."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
 from app.core.db.database import Database
 from app.core.db.migrations import EARLIER_FIRST, current_revision, head_revision, is_too_old, suits
-from app.core.db.single_flight import SingleFlight
 from app.core.errors import AppError, DatabaseUnavailable
 
 _SECONDS: Final = 1.0
@@ -21,33 +21,39 @@ class NotReady(AppError):
 
 
 class ReadinessCheck:
-    """Checks the database for any number of callers with one unit of work at a time."""
+    """Checks the database for any number of callers, once a second at most.
+
+    What counts is when a check began: one that waits for a database that was away says nothing about now.
+    """
 
     def __init__(self, database: Database, *, monotonic: Callable[[], float]) -> None:
         self._database = database
         self._monotonic = monotonic
-        self._flight = SingleFlight[None]()
-        self._checked_at = float("-inf")
-        self._problem: dict[str, str] | None = None
+        self._began_at = float("-inf")
+        self._latest: asyncio.Task[dict[str, str] | None]
+        self._running: set[asyncio.Task[dict[str, str] | None]] = set()
 
     async def require_ready(self) -> None:
-        """Return if the service was ready within the last second.
+        """Return if the service is ready, by a check that began within the last second.
 
         Raises:
             NotReady: The database is unavailable or its schema is outdated.
         """
-        if self._monotonic() - self._checked_at >= _SECONDS:
-            await self._flight.run("ready", self._check)
-        if self._problem is not None:
-            raise NotReady(self._problem)
+        now = self._monotonic()
+        if now - self._began_at >= _SECONDS:
+            self._began_at = now
+            self._latest = asyncio.create_task(self._find_problem(), name="readiness check")
+            self._running.add(self._latest)
+            self._latest.add_done_callback(self._running.discard)
+        problem = await asyncio.shield(self._latest)
+        if problem is not None:
+            raise NotReady(problem)
 
     async def close(self) -> None:
-        """Cancel the check that is running."""
-        await self._flight.close()
-
-    async def _check(self) -> None:
-        self._problem = await self._find_problem()
-        self._checked_at = self._monotonic()
+        """Cancel the checks that are running."""
+        for check in self._running:
+            check.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _find_problem(self) -> dict[str, str] | None:
         try:

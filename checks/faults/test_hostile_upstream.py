@@ -80,7 +80,7 @@ def country_lists() -> Cases:
     """Documents that are not a list of countries, or not a plausible one."""
     face = named_with_a_face(LIMIT - 4096)
     face_and_values = named_with_a_face(LIMIT - 200_000)[:-1] + b",{}" * 40_000 + b"]"
-    names = ("", " ", "a\x00b", "\ud800", "\udfff\ud800", "\u0301", "x" * 201, "\ufdfa" * 200)
+    names = ("", " ", "\x00\x07", "\ud800", "\udfff\ud800", "\u0301", "x" * 201, "\ufdfa" * 200)
     error = {"success": False, "errors": [{"message": "a\ud800\x00b"}]}
     truncated = "answered with 124 countries while 250 are stored, which looks truncated"
     return {
@@ -101,7 +101,7 @@ def country_lists() -> Cases:
                 },
             },
         ),
-        "an error with 200": (document(error), "answered with an error: a  b"),
+        "an error with 200": (document(error), "answered with an error: a b"),
         "a message of 1 MB": (document({"message": "x" * MIB}), f"answered with an error: {'x' * 120}"),
         "pages without an end": (endless_pages, "timed out after 0 s"),
         "124 of 250 countries": (document(payloads.v3_1()[:124]), truncated),

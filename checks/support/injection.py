@@ -49,12 +49,12 @@ class InjectedFault:
         """Whether the call is made before it fails; gets its number too."""
         self.calls = 0
 
-    async def around(self, call: Callable[[], Awaitable[Any]], *, never_after: bool = False) -> Any:
-        """Make a call that may fail."""
+    async def around(self, call: Callable[[], Awaitable[Any]], *, is_made: bool | None = None) -> Any:
+        """Make a call that may fail; ``is_made`` says whether it is made before it fails, instead of chance."""
         number, self.calls = self.calls, self.calls + 1
         if not self.fails(number):
             return await call()
-        if self.after(number) and not never_after:
+        if self.after(number) if is_made is None else is_made:
             await call()
         raise self.make()
 
@@ -65,8 +65,10 @@ def failing_driver(fault: InjectedFault) -> Iterator[None]:
 
     def patched(name: str, original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def call(*arguments: Any, **options: Any) -> Any:
-            # A connection that is open and not handed over would leak, by our own doing.
-            return await fault.around(lambda: original(*arguments, **options), never_after=name == "_open_connection")
+            # A connection that is open and not handed over, or not closed, would leak by our own doing.
+            is_closing = name == "_execute" and getattr(arguments[1], "__name__", "") == "close"
+            is_made = False if name == "_open_connection" else True if is_closing else None
+            return await fault.around(lambda: original(*arguments, **options), is_made=is_made)
 
         return call
 
