@@ -75,6 +75,10 @@ async def upload(client: httpx.AsyncClient, ubid: str, token: dict[str, str], is
 
 
 async def count(client: httpx.AsyncClient, ubids: list[str]) -> int:
-    """Documents that are stored."""
-    pages = [await client.get(f"/tracking/sms_documents/{ubid}", headers=OPERATOR) for ubid in ubids]
-    return sum(int(page.json()["result"].split()[1]) for page in pages)
+    """Documents that are stored; a database that is too busy to answer in time is asked again."""
+    found = 0
+    for ubid in ubids:
+        while (page := await client.get(f"/tracking/sms_documents/{ubid}", headers=OPERATOR)).status_code == 503:
+            await asyncio.sleep(0.1)
+        found += int(page.json()["result"].split()[1])
+    return found
