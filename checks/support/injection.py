@@ -40,7 +40,7 @@ class InjectedFault:
     """Decides at each call whether it fails, when, and how."""
 
     def __init__(
-        self, *, fails: Callable[[int], bool], make: Callable[[], Exception], after: Callable[[int], bool] = bool
+        self, *, fails: Callable[[int], bool], make: Callable[[], BaseException], after: Callable[[int], bool] = bool
     ) -> None:
         self.fails = fails
         """Gets the number of the call, from 0."""

@@ -1,7 +1,9 @@
 """The seam between driver and service: what a driver raises is a fault of the database, what our code raises is not."""
 
+import asyncio
+import gc
 import io
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -29,6 +31,13 @@ def log() -> io.StringIO:
     return stream
 
 
+@pytest.fixture
+def no_garbage_collection() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
 async def read(database: Database) -> int:
     async with database.reading() as session:
         return (await session.exec(select(Country.population).where(col(Country.alpha2_code) == "GH"))).one()
@@ -37,6 +46,11 @@ async def read(database: Database) -> int:
 async def increment(session) -> None:
     ghana = col(Country.alpha2_code) == "GH"
     await session.exec(update(Country).where(ghana).values(population=Country.population + 1))
+
+
+async def read_and_increment(session) -> None:
+    await session.exec(select(Country.population).limit(1))
+    await increment(session)
 
 
 def failing_at(number: int, turn: int) -> InjectedFault:
@@ -86,6 +100,19 @@ async def test_change_is_made_once_or_its_outcome_is_unknown_whatever_the_driver
                 except OutcomeUnknown:
                     expected = {0, 1}
             assert await read(database) - before in expected
+
+
+@pytest.mark.usefixtures("no_garbage_collection")
+async def test_change_that_is_cancelled_at_any_call_of_the_driver_holds_no_lock(database_url, loaded):
+    def change(database: Database) -> Awaitable[None]:
+        return database.transaction(read_and_increment, repeatable=True)
+
+    for number in range(await number_of_calls(database_url, change)):
+        cancelled = InjectedFault(fails=number.__eq__, make=asyncio.CancelledError, after=lambda _: False)
+        async with opened_database(database_url) as database:
+            with failing_driver(cancelled), suppress(asyncio.CancelledError):
+                await change(database)
+            await change(database)
 
 
 async def test_same_exceptions_of_our_own_code_stay_what_they_are(database_url, loaded):

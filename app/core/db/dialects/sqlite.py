@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakSet
 
 import aiosqlite
 from sqlalchemy import URL, Connection, Select, Table, event, func, literal_column, select
@@ -46,10 +47,33 @@ def create_engine(url: URL, settings: Settings, **options: Any) -> AsyncEngine:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DatabaseUnavailable(f"The folder {folder} of the SQLite file can't be made: {error.strerror}") from error
-    engine = create_async_engine(url, connect_args={"async_creator_fn": _connect}, **options)
+    engine = create_async_engine(url, connect_args={"async_creator_fn": _connect, "factory": _Connection}, **options)
     prepare(engine, busy_seconds=settings.db_timeout_seconds / 2)
     event.listen(engine.sync_engine, "handle_error", _forget_damaged_pages)
     return engine
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that gives up its locks when it is closed.
+
+    SQLite keeps a closed connection and its transaction until its last statement has ended. Python 3.11 and later do
+    not end statements on close: one that was executed but not fetched, say because its unit of work was cancelled,
+    would wait for the garbage collector, and all writers with it.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._cursors = WeakSet[sqlite3.Cursor]()
+
+    def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
+        cursor = super().cursor(factory)
+        self._cursors.add(cursor)
+        return cursor
+
+    def close(self) -> None:
+        for cursor in self._cursors:
+            cursor.close()
+        super().close()
 
 
 async def _connect(*arguments: Any, **options: Any) -> aiosqlite.Connection:
