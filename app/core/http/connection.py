@@ -24,7 +24,9 @@ MOST_BYTES: Final = 65_536
 MOST_FIELDS: Final = 200
 """Header fields; each costs a microsecond in every layer that looks at them."""
 HEAD_SECONDS: Final = 10.0
-"""For a whole head, and for the rest of a body whose request was already answered."""
+"""For a whole head."""
+REST_SECONDS: Final = 30.0
+"""For the rest of a body whose request was already answered: many clients read only after they have sent all."""
 WRITE_SECONDS: Final = 60.0
 """For a client to take some of what is waiting for it."""
 _LINGER_SECONDS: Final = 2.0
@@ -321,7 +323,9 @@ class Connection(HttpToolsProtocol):
         """Seconds that the client has for what it must do next; infinite while it waits for us."""
         if self.cycle is not None and not self.cycle.response_complete:
             return math.inf
-        return HEAD_SECONDS if self._stage is _Stage.BODY or self._overhead else self.timeout_keep_alive
+        if self._stage is _Stage.BODY:
+            return REST_SECONDS
+        return HEAD_SECONDS if self._overhead else self.timeout_keep_alive
 
     def _give_up(self) -> None:
         """Close the connection: the client has done nothing in its time."""

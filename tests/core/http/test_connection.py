@@ -260,7 +260,7 @@ async def test_requests_that_wait_stay_in_the_socket(shared):
 @pytest.fixture
 async def hasty(tmp_path, sqlite_template, monkeypatch):
     """A service whose patience is a moment."""
-    for name in ("HEAD_SECONDS", "WRITE_SECONDS", "_LINGER_SECONDS"):
+    for name in ("HEAD_SECONDS", "REST_SECONDS", "WRITE_SECONDS", "_LINGER_SECONDS"):
         monkeypatch.setattr(connection, name, 0.5)
     async with listening(tmp_path, sqlite_template, admin_api_key=KEY) as service:
         yield service
