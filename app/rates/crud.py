@@ -1,12 +1,15 @@
 """Queries of exchange rates: the rates of a day, conversions, and currencies."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Collection, Mapping
-from datetime import date
-from typing import Final, NamedTuple
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence, Set
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from typing import Any, Final, NamedTuple
 
-from sqlmodel import col, func, select
+from sqlalchemy import bindparam
+from sqlalchemy.orm import aliased
+from sqlmodel import and_, col, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.queries import execute, select_columns
@@ -17,6 +20,13 @@ from app.rates.exchange import convert, cross_rate, shown, to_minor_unit
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.rates.schemas import Conversion, ConversionQuery, CurrencyPublic, RatesPublic, RatesQuery
 from app.sources.rates import ATTRIBUTIONS
+
+LONGEST_PAUSE: Final = timedelta(days=7)
+"""How long a currency may be missing before its source counts as having stopped quoting it.
+
+Sources pause over weekends and holidays; the longest pause of the European Central Bank was five days.
+"""
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class RatesNotFound(AppError):
@@ -90,7 +100,7 @@ def require_quoted(wanted: Mapping[str, Collection[str]], quoted: Collection[str
 
 async def find_rates(
     session: AsyncSession,
-    wanted: Collection[str],
+    wanted: Set[str],
     codes: Collection[str] | None,
     *,
     on: date | None = None,
@@ -98,54 +108,96 @@ async def find_rates(
 ) -> tuple[DayKey, dict[str, float]]:
     """Find the day whose rates are in force, and read them.
 
+    That is the newest day on which a source quotes all wanted currencies, but
+    at most ``LONGEST_PAUSE`` before that source's own newest day: a currency
+    that it left out for longer has no rate from it. Of several sources with
+    that day, the one that was refreshed last; imported days come after these.
+
     Args:
         session: For reading.
-        wanted: Currencies that the answer needs. If the newest day lacks one, sources that quote most are preferred.
+        wanted: Currencies that the answer needs. If no source quotes all of them, the day is the newest one of a
+            source that quotes most.
         codes: Read only these; None reads all.
-        on: The last day on or before this one; of several sources with that day, the one that was refreshed last.
-            None is the last refresh, or the newest day without one.
-        source: Only this source; its newest day if ``on`` is None.
+        on: Only days on or before this one; None is any day.
+        source: Only this source.
 
     Raises:
         RatesNotFound: There is no such day.
     """
-    key = await _find_day(session, on, () if source is None else (source,))
-    rates = await read_rates(session, key, codes)
-    if on is None or source is not None or rates.keys() >= set(wanted):
-        return key, rates
-    knowing = await _sources_that_quote(session, wanted, on)
-    if key.source in knowing or not knowing:
-        return key, rates
-    key = await _find_day(session, on, knowing)
-    return key, await read_rates(session, key, codes)
+    newest, complete = await _sources_that_quote(session, wanted, on or date.max, source)
+    if newest is None:
+        newest = await _newest_day(session, on or date.max, source)
+    rates = await read_rates(session, newest, codes)
+    if rates.keys() >= wanted or not complete:
+        return newest, rates
+    # A currency is missing on the newest day, and was quoted before: the source left it out, or rejected its rate.
+    earlier = await _newest_day_with_all(session, wanted, complete)
+    return (earlier, await read_rates(session, earlier, codes)) if earlier else (newest, rates)
 
 
-async def _find_day(session: AsyncSession, on: date | None, sources: Collection[str]) -> DayKey:
-    """The day in force, of these sources, or of all if none are given."""
-    query = select_columns(RateDay.source, RateDay.day).limit(1)
-    if on is not None:
-        query = query.where(col(RateDay.day) <= on)
-    if sources:
-        query = query.where(col(RateDay.source).in_(sources))
+async def _sources_that_quote(
+    session: AsyncSession, codes: Collection[str], on: date, source: str | None
+) -> tuple[DayKey | None, list[DayKey]]:
+    """Look for the source that quotes the most of these currencies around its newest day on or before ``on``.
+
+    Returns:
+        That source's newest day, None if no source has any of the currencies; and the newest day of each source
+        that quotes all of them, best first.
+    """
+    order: dict[DayKey, tuple[date, datetime, str]] = {}
+    quoted: Counter[DayKey] = Counter()
+    wanted = {"codes": list(codes), "code": min(codes), "on": on, "source": source}
+    for name, day, recorded_at, last_day in await execute(session, _spans_query(of_source=source is not None), wanted):
+        key = DayKey(name, day)
+        order[key] = (day, recorded_at or _NEVER, name)
+        quoted[key] += last_day >= day - LONGEST_PAUSE
+    best_first = sorted(order, key=lambda key: (quoted[key], order[key]), reverse=True)
+    return next(iter(best_first), None), [key for key in best_first if quoted[key] == len(codes)]
+
+
+@cache
+def _spans_query(*, of_source: bool) -> Any:
+    """Select the newest day of each source that has ever quoted ``code``, with the last day of each wanted currency."""
+    one, each = aliased(CurrencySpan), aliased(CurrencySpan)
+    newest = select_columns(RateDay.day).where(col(RateDay.source) == one.source, col(RateDay.day) <= bindparam("on"))
+    newest = newest.order_by(col(RateDay.day).desc()).limit(1).correlate(one)
+    query = select_columns(RateDay.source, RateDay.day, RateDay.recorded_at, each.last_day).select_from(one)
+    query = query.join(
+        RateDay, and_(col(RateDay.source) == one.source, col(RateDay.day) == newest.scalar_subquery())
+    ).join(each, col(each.source) == one.source)
+    query = query.where(
+        col(one.quote) == bindparam("code"),
+        col(each.quote).in_(bindparam("codes", expanding=True)),
+        col(each.first_day) <= bindparam("on"),
+    )
+    return query.where(col(one.source) == bindparam("source")) if of_source else query
+
+
+async def _newest_day(session: AsyncSession, on: date, source: str | None) -> DayKey:
+    """The newest day on or before ``on``, of this source or of all; raises RatesNotFound if there is none."""
+    query = select_columns(RateDay.source, RateDay.day).where(col(RateDay.day) <= on).limit(1)
     day, recorded_at, name = col(RateDay.day).desc(), col(RateDay.recorded_at).desc(), col(RateDay.source).desc()
-    # Each order is that of an index. Imported days, which have NULL, come last.
-    if len(sources) == 1:
-        query = query.order_by(day)
+    # Both orders are those of an index. Imported days, which have NULL, come last.
+    if source is None:
+        query = query.order_by(day, recorded_at, name)
     else:
-        query = query.order_by(*((recorded_at, day) if on is None else (day, recorded_at)), name)
+        query = query.where(col(RateDay.source) == source).order_by(day)
     row = (await execute(session, query)).first()
     if row is None:
-        raise RatesNotFound(await describe_stored(session, *sources))
+        raise RatesNotFound(await describe_stored(session, source))
     return DayKey(*row)
 
 
-async def _sources_that_quote(session: AsyncSession, codes: Collection[str], on: date) -> list[str]:
-    """The sources that quote the most of these currencies, on this day or before."""
-    query = select_columns(CurrencySpan.source, func.count()).group_by(col(CurrencySpan.source))
-    quoting = query.where(col(CurrencySpan.quote).in_(codes), col(CurrencySpan.first_day) <= on)
-    rows = (await execute(session, quoting)).all()
-    most = max((number for _, number in rows), default=0)
-    return [name for name, number in rows if number == most]
+async def _newest_day_with_all(
+    session: AsyncSession, codes: Collection[str], newest: Sequence[DayKey]
+) -> DayKey | None:
+    """The newest day on which a source quotes all currencies, shortly before its newest day; best sources first."""
+    source, day = col(ExchangeRate.source), col(ExchangeRate.day)
+    shortly_before = [and_(source == key.source, day.between(key.day - LONGEST_PAUSE, key.day)) for key in newest]
+    query = select_columns(source, day).where(or_(*shortly_before), col(ExchangeRate.quote).in_(codes))
+    rows = await execute(session, query.group_by(source, day).having(func.count() == len(codes)))
+    rank = {key.source: -number for number, key in enumerate(newest)}
+    return max((DayKey(*row) for row in rows), key=lambda key: (key.day, rank[key.source]), default=None)
 
 
 async def describe_stored(session: AsyncSession, source: str | None = None) -> str:

@@ -46,8 +46,8 @@ def _in_formats(model: type[Any]) -> dict[int | str, dict[str, Any]]:
 @router.get(
     "/rates",
     summary="Get the latest rates",
-    description="Rates of the last refresh, against any currency that it included. Cross rates are computed through "
-    "the source's base.",
+    description="The newest stored rates, against any currency that their source quotes. Cross rates are computed "
+    "through the source's base.",
     responses=_in_formats(schemas.RatesPublic),
     response_model=None,
     openapi_extra=access(Rule.EVERYONE),

@@ -53,7 +53,7 @@ class View(NamedTuple):
     """Codes of the currencies that the countries use."""
     bars: Sequence[Bar] = ()
     rates: RatesPublic | None = None
-    """Rates of the last refresh; None before the first."""
+    """The newest rates; None if none are stored."""
     problem: str = ""
     """Why no data can be shown; empty if it can."""
 

@@ -16,7 +16,7 @@ NO_DAY = {"date": "must be a day, such as 2026-11-21"}
 CODE = "a currency code of three letters, such as EUR"
 
 
-async def test_latest_rates_are_those_of_the_last_refresh(both):
+async def test_latest_rates_are_those_of_the_newest_day(both):
     response = await both.get("/rates")
 
     body = response.json()
@@ -27,6 +27,10 @@ async def test_latest_rates_are_those_of_the_last_refresh(both):
     assert list(rates) == sorted(payloads.rates())
     assert rates == {code: float(f"{Decimal(repr(rate)):.11e}") for code, rate in payloads.rates().items()}
     assert rates["USD"] == 1
+
+    await add_history(both, days={date(2026, 11, 21): {"EUR": 1.0, "USD": 1.15}})
+    newer = (await both.get("/rates?base=EUR")).json()
+    assert (newer["date"], newer["source"], newer["rates"]) == ("2026-11-21", "ecb", {"EUR": 1.0, "USD": 1.15})
 
 
 async def test_latest_rates_without_a_refresh_are_the_newest_that_were_imported(history):
@@ -109,26 +113,29 @@ async def test_of_two_sources_with_the_same_day_the_one_that_was_refreshed_count
     assert (await loaded.get("/rates/2026-11-20?source=ecb&base=EUR")).json()["rates"] == {"EUR": 1.0, "USD": 2.0}
 
 
-async def test_refresh_replaces_the_rates_of_its_day_and_keeps_those_before(loaded, upstream):
+async def test_refresh_replaces_the_rates_of_its_day_and_keeps_newer_ones_as_the_latest(loaded, upstream):
     upstream.answers[RATES] = document(payloads.er_api(date(2026, 11, 19), GHS=11.5))
     assert (await loaded.post("/countries/refresh")).status_code == 200
     upstream.answers[RATES] = document(payloads.er_api(date(2026, 11, 19), GHS=11.25))
     assert (await loaded.post("/countries/refresh")).status_code == 200
 
-    latest = (await loaded.get("/rates?symbols=GHS")).json()
-    assert (latest["date"], latest["rates"]) == ("2026-11-19", {"GHS": 11.25})  # what the last refresh brought
-    later = (await loaded.get("/rates/2026-11-21?symbols=GHS")).json()
-    assert (later["date"], later["rates"]["GHS"]) == ("2026-11-20", float(f"{payloads.rates()['GHS']:.12g}"))
+    replaced = (await loaded.get("/rates/2026-11-19?symbols=GHS")).json()
+    assert (replaced["date"], replaced["rates"]) == ("2026-11-19", {"GHS": 11.25})
+    for path in ("/rates", "/rates/2026-11-21"):
+        latest = (await loaded.get(f"{path}?symbols=GHS")).json()
+        assert (latest["date"], latest["rates"]["GHS"]) == ("2026-11-20", float(f"{payloads.rates()['GHS']:.12g}"))
 
 
 async def test_rate_that_was_not_believed_is_absent_and_never_made_up(loaded, upstream):
     upstream.answers[RATES] = document(payloads.er_api(date(2026, 11, 22), GHS=1.0, NGN=float("1e400")))
     assert (await loaded.post("/countries/refresh")).status_code == 200
 
-    response = await loaded.get("/rates?symbols=GHS,NGN,EUR")
-    told = {"symbols": "GHS, NGN are not quoted by 127.0.0.1 on 2026-11-22"}
-    assert (response.status_code, response.json()["details"]) == (400, told)
-    assert "GHS" not in (await loaded.get("/rates")).json()["rates"]
+    latest, ghs = [(await loaded.get(path)).json() for path in ("/rates", "/rates?symbols=GHS,EUR")]
+    assert latest["date"] == "2026-11-22"
+    assert not {"GHS", "NGN"} & latest["rates"].keys()
+    assert (ghs["date"], ghs["rates"]["GHS"]) == ("2026-11-20", float(f"{payloads.rates()['GHS']:.12g}"))
+    response = await loaded.get("/rates/2026-11-19?symbols=GHS")
+    assert response.status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -237,3 +244,57 @@ async def test_day_is_that_of_a_source_that_quotes_what_is_wanted(loaded):
         assert (query, (await loaded.get(f"/rates/2026-11-21{query}")).json()["source"]) == (query, source)
     body = (await loaded.get("/convert?from=USD&to=GHS&date=2026-11-21")).json()
     assert (body["date"], body["source"]) == ("2026-11-20", "127.0.0.1")
+
+
+STOPPED = {
+    date(2022, 3, 1): {"EUR": 1.0, "USD": 1.1162, "RUB": 117.201, "BGN": 1.9558, "HRK": 7.5695, "LVL": 0.7028},
+    date(2022, 3, 4): {"EUR": 1.0, "USD": 1.0929},
+    date(2022, 3, 9): {"EUR": 1.0, "USD": 1.0993},
+    date(2026, 11, 21): {"EUR": 1.0, "USD": 1.15},
+}
+"""A source that stopped quoting four currencies in March 2022."""
+
+
+@pytest.mark.parametrize("code", ["RUB", "BGN", "HRK", "LVL"])
+async def test_source_that_stopped_quoting_a_currency_hides_no_other(loaded, upstream, code):
+    await add_history(loaded, days=STOPPED)
+    other = document({"base": "USD", "date": "2026-11-20", "rates": {"EUR": 0.8, code: 2.5}})
+    upstream.answers[RATES] = other
+    assert (await loaded.post("/countries/refresh?force=true")).status_code == 200
+
+    bodies = [
+        (await loaded.get(path)).json()
+        for path in (
+            *(f"/rates{day}?symbols={code}" for day in ("", "/2026-11-21")),
+            *(f"/rates{day}?base={code}&symbols={code},USD" for day in ("", "/2026-11-21")),
+            *(f"/convert?from=USD&to={code}{day}" for day in ("", "&date=2026-11-21")),
+        )
+    ]
+
+    assert {(body["date"], body["source"]) for body in bodies} == {("2026-11-20", "127.0.0.1")}
+    assert [body["rates"] for body in bodies[:4]] == [{code: 2.5}] * 2 + [{code: 1.0, "USD": 0.4}] * 2
+    assert [body["result"] for body in bodies[4:]] == [2.5, 2.5]
+
+
+async def test_currency_is_quoted_for_a_week_after_its_last_rate(client):
+    await add_history(client, days=STOPPED)
+    answers = [await client.get(f"/convert?from=EUR&to=RUB&date=2022-03-{day}") for day in ("02", "08", "09")]
+
+    assert [(answer.json()["date"], answer.json()["rate"]) for answer in answers[:2]] == [("2022-03-01", 117.201)] * 2
+    assert answers[2].json()["details"] == {"to": "RUB is not quoted by ecb on 2022-03-09"}
+
+
+async def test_rates_of_an_old_source_are_used_for_what_no_other_has(loaded):
+    """As of bundled rates after an import that is newer."""
+    await add_history(loaded, days={date(2027, 3, 1): {"EUR": 1.0, "USD": 1.15}})
+
+    for query, found in (("EUR", "2027-03-01"), ("EUR,GHS", "2026-11-20")):
+        assert (query, (await loaded.get(f"/rates?symbols={query}")).json()["date"]) == (query, found)
+
+
+async def test_day_that_lacks_a_currency_takes_five_statements(client):
+    await add_history(client, days=STOPPED)
+    with recorded(client.state["database"]) as statements:
+        assert (await client.get("/convert?from=EUR&to=RUB&date=2022-03-05")).status_code == 200
+
+    assert len(statements) == 5
