@@ -3,7 +3,6 @@
 import asyncio
 import shlex
 import time
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,8 +14,9 @@ from app.cli import terminal
 from app.cli.terminal import errors
 from app.core.config.settings import Settings
 from app.core.errors import AppError
-from app.rates.history import Tally, compare_with_stored, find_new_days, own_turn, store_history
-from app.sources.ecb_file import SUFFIXES, UnusableFile, check_history, read_history
+from app.rates.history import Tally, compare_with_stored, find_missing, own_turn, store_history
+from app.sources.ecb_file import check_history, read_history
+from app.sources.ecb_lines import SUFFIXES, UnusableFile
 
 
 def _file(value: Path) -> Path:
@@ -32,11 +32,14 @@ def import_rates(
     *,
     file: Annotated[
         Path,
-        typer.Option(callback=_file, help="History of the European Central Bank: eurofxref-hist, .csv or .zip."),
+        typer.Option(
+            callback=_file,
+            help="File of the European Central Bank, .csv or .zip: eurofxref, eurofxref-hist, or its data portal's.",
+        ),
     ],
     force: Annotated[bool, typer.Option("--force", help="Accept rates that changed more than tenfold.")] = False,
 ) -> None:
-    """Store past days' exchange rates from a file, without a running server; stored days are skipped."""
+    """Store past days' exchange rates from a file, without a running server; stored rates are skipped."""
     settings, tally = terminal.read_settings(), Tally()
 
     def hint(error: AppError | None) -> str:
@@ -51,7 +54,7 @@ def import_rates(
                 sizes = check_history(file, today=today, force=force)
             terminal.bring_up_to_date(settings)
             started = time.monotonic()
-            asyncio.run(_import(settings, file, sizes, tally, today=today, force=force))
+            asyncio.run(_import(settings, file, tally, today=today, force=force))
         except UnusableFile as error:
             error.details = f"{file.name}: {error}"
             raise
@@ -66,13 +69,11 @@ def import_rates(
     )
 
 
-async def _import(
-    settings: Settings, file: Path, sizes: Mapping[date, int], tally: Tally, *, today: date, force: bool
-) -> None:
+async def _import(settings: Settings, file: Path, tally: Tally, *, today: date, force: bool) -> None:
     async with terminal.open_database(settings) as database, AsyncExitStack() as stack:
         with errors.status("Waiting for other imports ..."):
             lease = await stack.enter_async_context(own_turn(database))
-        stored = await find_new_days(database, sizes, tally)
+        stored = await find_missing(database, read_history(file, today=today), tally)
         if not force:
             await compare_with_stored(database, read_history(file, today=today), tally.sizes, stored)
         if tally.sizes:

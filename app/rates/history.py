@@ -1,4 +1,4 @@
-"""Imports a history of rates in batches of whole days; stored days are skipped."""
+"""Imports a history of rates in batches of whole days; stored rates are skipped."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
@@ -17,8 +17,9 @@ from app.core.db.data_version import raise_version
 from app.core.db.database import Database
 from app.core.db.lease import Lease, acquire, held, release, renew_in
 from app.rates.crud import DayKey, read_rates
-from app.rates.store import import_days, imported_days
-from app.sources.ecb_file import PastDay, check_moves, read_history
+from app.rates.store import import_days, imported_days, without_stored
+from app.sources.ecb_cells import PastDay
+from app.sources.ecb_file import check_moves, read_history
 from app.sources.rates import ECB
 
 LEASE: Final = "import of rates"
@@ -35,10 +36,10 @@ Days = Mapping[date, Mapping[str, float]]
 class Tally:
     """Progress of an import."""
 
-    sizes: Mapping[date, int] = field(default_factory=dict)
-    """Number of rates, by day to store."""
+    sizes: dict[date, int] = field(default_factory=dict)
+    """Number of rates to store, by day."""
     known: int = 0
-    """Days that were stored before the import."""
+    """Days of which all rates were stored before the import."""
     done: int = 0
     """Rates stored so far."""
 
@@ -61,17 +62,22 @@ async def own_turn(database: Database) -> AsyncIterator[Lease]:
         await release(database, lease)
 
 
-async def find_new_days(database: Database, sizes: Mapping[date, int], tally: Tally) -> set[date]:
-    """Note in the tally which days of a file are not stored yet.
+async def find_missing(database: Database, history: Iterable[PastDay], tally: Tally) -> set[date]:
+    """Note in the tally how many rates of each day of a file are not stored yet.
 
     Returns:
-        All stored days, whether the file has them or not.
+        All stored days that get no further rates, whether the file has them or not.
     """
     async with database.reading() as session:
         stored = await imported_days(session, ECB)
-    tally.sizes = {day: number for day, number in sizes.items() if day not in stored}
-    tally.known = len(sizes) - len(tally.sizes)
-    return stored
+    for days in pieces(history):
+        missing = days
+        if not stored.isdisjoint(days):
+            async with database.reading() as session:
+                missing = await without_stored(session, ECB, days)
+        tally.sizes.update((day, len(rates)) for day, rates in missing.items())
+        tally.known += len(days) - len(missing)
+    return stored - tally.sizes.keys()
 
 
 async def compare_with_stored(
@@ -101,7 +107,7 @@ async def store_history(database: Database, lease: Lease, path: Path, tally: Tal
     history = (past for past in read_history(path, today=today) if past.day in tally.sizes)
     for days in pieces(history):
         await database.transaction(partial(_store, lease=lease, days=days), repeatable=True, seconds=SECONDS_AT_ONCE)
-        tally.done += sum(map(len, days.values()))
+        tally.done += sum(tally.sizes[day] for day in days)
 
 
 def pieces(history: Iterable[PastDay]) -> Iterator[Days]:
@@ -119,9 +125,8 @@ def pieces(history: Iterable[PastDay]) -> Iterator[Days]:
 
 
 async def _store(session: AsyncSession, *, lease: Lease, days: Days) -> None:
-    # Repeated after a commit whose answer was lost, it must not report the same days twice.
-    stored = await imported_days(session, ECB, first=min(days), last=max(days))
-    missing = {day: rates for day, rates in days.items() if day not in stored}
+    # Repeated after a commit whose answer was lost, it must not report the same rates twice.
+    missing = await without_stored(session, ECB, days)
     if not missing:
         return
     await import_days(session, ECB, missing)

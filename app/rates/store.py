@@ -67,9 +67,23 @@ async def _record(session: AsyncSession, source: str, days: Mapping[date, Mappin
     await upsert_from(session, CurrencySpan, written, key="quote,source", least="first_day", greatest="last_day")
 
 
-async def imported_days(
-    session: AsyncSession, source: str, *, first: date = date.min, last: date = date.max
-) -> set[date]:
-    """The days of a source that are stored, of all or from a first to a last one."""
-    query = select_columns(RateDay.day).where(col(RateDay.source) == source, col(RateDay.day).between(first, last))
-    return set((await execute(session, query)).scalars())
+async def imported_days(session: AsyncSession, source: str) -> set[date]:
+    """The days of a source that are stored, whatever currencies they have."""
+    return set((await execute(session, select_columns(RateDay.day).where(col(RateDay.source) == source))).scalars())
+
+
+async def without_stored(
+    session: AsyncSession, source: str, days: Mapping[date, Mapping[str, float]]
+) -> dict[date, dict[str, float]]:
+    """Those of some days' rates that are not stored yet; the others are not compared with what is stored."""
+    codes = set().union(*days.values())
+    query = select_columns(ExchangeRate.day, ExchangeRate.quote).where(
+        col(ExchangeRate.source) == source,
+        col(ExchangeRate.quote).in_(codes),
+        col(ExchangeRate.day).between(min(days), max(days)),
+    )
+    stored = {tuple(row) for row in await execute(session, query)}
+    left = {
+        day: {code: rate for code, rate in rates.items() if (day, code) not in stored} for day, rates in days.items()
+    }
+    return {day: rates for day, rates in left.items() if rates}
