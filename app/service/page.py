@@ -53,7 +53,7 @@ class View(NamedTuple):
     """Codes of the currencies that the countries use."""
     bars: Sequence[Bar] = ()
     rates: RatesPublic | None = None
-    """The newest rates; None if none are stored."""
+    """The newest rates of the last refresh's source; None if none are stored."""
     problem: str = ""
     """Why no data can be shown; empty if it can."""
 
@@ -79,7 +79,8 @@ async def _read_view(session: AsyncSession) -> View:
         return View()
     countries, _ = await list_countries(session, _LISTED)
     try:
-        rates = await get_rates(session, RatesQuery())
+        # Those that the page names, though an import may have brought newer ones of fewer currencies.
+        rates = await get_rates(session, RatesQuery(source=status.sources.rates))
     except RatesNotFound:
         rates = None
     regions = sorted({country["region"] for country in countries if country["region"]})

@@ -1,10 +1,13 @@
 """The page at / as sent; test_browser.py opens it."""
 
+from datetime import date
+
 import pytest
 
 from tests.conftest import COUNTRIES, Client
 from tests.core.http.test_stale_answers import client as calm  # noqa: F401
 from tests.core.http.test_stale_answers import frozen, monotonic, server  # noqa: F401
+from tests.rates.conftest import add_history
 from tests.support.statements import recorded
 from tests.support.upstream import FakeUpstream, document
 
@@ -40,6 +43,13 @@ async def test_page_shows_each_change_at_once(loaded: Client):
     page = (await loaded.get("/", headers=BROWSER)).text
     assert "<strong>249 countries</strong>" in page
     assert "Ghana" not in page
+
+
+async def test_converter_keeps_its_currencies_after_an_import_with_fewer(loaded: Client):
+    page = (await loaded.get("/", headers=BROWSER)).text
+    await add_history(loaded, days={date(2026, 11, 21): {"EUR": 1.0, "USD": 1.15}})
+
+    assert (await loaded.get("/", headers=BROWSER)).text == page
 
 
 async def test_page_before_the_first_refresh_says_so_and_is_not_cached(client: Client):
