@@ -14,7 +14,7 @@ from anyio import CancelScope
 from anyio.lowlevel import checkpoint_if_cancelled
 from pydantic_core import to_json
 from sqlalchemy import bindparam
-from sqlmodel import col, func
+from sqlmodel import and_, case, col, false, func, or_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.database import Database
@@ -46,6 +46,8 @@ _RATES: Final = select_columns(ExchangeRate.quote, ExchangeRate.day, ExchangeRat
 )
 """Built once: building a statement takes as long as running it."""
 
+Spans = Mapping[str, tuple[date, date]]
+"""First and last day of each currency that a source quotes, by code."""
 Reading = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 
 
@@ -79,7 +81,8 @@ async def plan_series(session: AsyncSession, first: date, last: date, query: Ser
     """Choose the source of a series, and find out how large it is.
 
     One source serves the whole series: the one that quotes the most of the
-    requested currencies, and among equals the one with the most days.
+    requested currencies, and among equals the one with the most days between
+    the first and the last ones on which it quotes all of these.
 
     Raises:
         RatesNotFound: No rates of these days are stored, or none of the requested source.
@@ -92,7 +95,7 @@ async def plan_series(session: AsyncSession, first: date, last: date, query: Ser
     source, days = await _choose_source(session, first, last, wanted, quoted, only=query.source)
     where = f"by {source} from {first} to {last}"
     require_quoted({"base": [query.base], "symbols": symbols or ()}, quoted.get(source, ()), where)
-    series = Series(query, source, first, last, symbols or quoted[source], days)
+    series = Series(query, source, first, last, symbols or list(quoted[source]), days)
     if series.size > LARGEST_SERIES:
         raise RangeTooLarge(
             f"{series.days} days of {len(series.codes)} currencies are {series.size} rates, more than "
@@ -106,7 +109,7 @@ async def _choose_source(
     first: date,
     last: date,
     wanted: Collection[str],
-    quoted: Mapping[str, Collection[str]],
+    quoted: Mapping[str, Spans],
     *,
     only: str | None,
 ) -> tuple[str, int]:
@@ -116,34 +119,46 @@ async def _choose_source(
     calendar = (last - first).days + 1
     if len(best) == 1 and calendar * len(quoted[best[0]]) <= LARGEST_KEPT:
         return best[0], calendar  # one candidate, and small enough whatever the exact number
-    query = select_columns(RateDay.source, func.count()).group_by(col(RateDay.source))
+    common = [
+        and_(col(RateDay.source) == name, col(RateDay.day).between(*_common_days(quoted[name], wanted, first, last)))
+        for name in best
+    ]
+    in_common = func.sum(case((or_(false(), *common), 1), else_=0))
+    query = select_columns(RateDay.source, in_common, func.count()).group_by(col(RateDay.source))
     query = query.where(col(RateDay.day).between(first, last))
     if candidates := best or ([only] if only else []):
         query = query.where(col(RateDay.source).in_(candidates))
-    days: dict[str, int] = dict((await execute(session, query)).all())
-    if not days:
+    found_days = (await execute(session, query)).all()
+    if not found_days:
         raise RatesNotFound(
             await describe_stored(session, only) if only else f"No rates are stored from {first} to {last}"
         )
-    source = max(days, key=lambda name: (days[name], name))
-    return source, days[source]
+    source, _, days = max(found_days, key=lambda row: (row[1], row[2], row[0]))
+    return source, days
+
+
+def _common_days(spans: Spans, wanted: Collection[str], first: date, last: date) -> tuple[date, date]:
+    """The part of a range in which a source quotes all of the wanted currencies that it has."""
+    of_wanted = [spans[code] for code in wanted if code in spans]
+    return max([first, *(begin for begin, _ in of_wanted)]), min([last, *(end for _, end in of_wanted)])
 
 
 async def _quoted(
     session: AsyncSession, first: date, last: date, source: str | None, codes: Collection[str] | None
-) -> dict[str, list[str]]:
-    """Codes that are quoted in the range, by source; of these codes, or of all."""
+) -> Mapping[str, Spans]:
+    """Currencies that are quoted in the range, by source; of these codes, or of all."""
     query = _quoted_query(of_source=source is not None, of_codes=codes is not None)
     wanted = {"source": source, "codes": list(codes or ()), "first": first, "last": last}
-    quoted: dict[str, list[str]] = defaultdict(list)
-    for name, code in await execute(session, query, wanted):
-        quoted[name].append(code)
+    quoted: dict[str, dict[str, tuple[date, date]]] = defaultdict(dict)
+    for name, code, begin, end in await execute(session, query, wanted):
+        quoted[name][code] = (begin, end)
     return quoted
 
 
 @cache
 def _quoted_query(*, of_source: bool, of_codes: bool) -> Any:
-    query = select_columns(CurrencySpan.source, CurrencySpan.quote).where(
+    query = select_columns(CurrencySpan.source, CurrencySpan.quote, CurrencySpan.first_day, CurrencySpan.last_day)
+    query = query.where(
         col(CurrencySpan.first_day) <= bindparam("last"), col(CurrencySpan.last_day) >= bindparam("first")
     )
     if of_source:

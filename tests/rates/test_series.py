@@ -89,6 +89,19 @@ async def test_source_that_quotes_what_is_wanted_serves_the_series(history):
     assert (response.status_code, response.json()["details"]) == (400, told)
 
 
+async def test_source_that_stopped_early_does_not_serve_the_series_of_another(history):
+    long = {
+        date(2026, 10, day): {"EUR": 1.0, "USD": 1.15, **({"RUB": 84.0} if day == 1 else {})} for day in range(1, 9)
+    }
+    await add_history(history, source="stopped", days=long)
+    short = {date(2026, 10, day): {"EUR": 1.0, "USD": 1.15, "RUB": 90.0 + day} for day in (2, 7, 8)}
+    await add_history(history, source="other", days=short)
+
+    for symbols, source in (("RUB", "other"), ("USD", "stopped")):
+        body = (await history.get(f"/rates/2026-10-01..2026-10-08?base=EUR&symbols={symbols}")).json()
+        assert (symbols, body["source"]) == (symbols, source)
+
+
 async def test_series_is_csv_or_ndjson_on_request(history):
     asked = "/rates/2026-10-30..2026-11-02?base=EUR&symbols=ISK,USD"
     csv = await history.get(asked, headers={"Accept": "text/csv"})
