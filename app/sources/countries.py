@@ -1,11 +1,9 @@
 """The sources of countries."""
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 from typing import Any, Final
 
 import httpx
@@ -13,6 +11,7 @@ import httpx
 from app.core.config.addresses import host_of
 from app.core.config.settings import Settings
 from app.core.config.sources import BUNDLED, COUNTRY_URLS, RESTCOUNTRIES
+from app.sources import reference
 from app.sources.chain import Source, SourceFailed, SourceRefused
 from app.sources.client import BadStatus, get_json, with_query
 from app.sources.country_shapes import CountryFact, UnusableRecord, find_records, has_more_pages, parse_record
@@ -104,19 +103,18 @@ async def _read_bundled(stored: int, _: float) -> CountryList:
 
 def bundled_records() -> list[dict[str, Any]]:
     """The bundled countries, in the format of REST Countries v2."""
-    text = (resources.files("app.sources") / "data" / "countries.json").read_text("utf-8")
     return [
         {
-            "name": country["name"],
-            "alpha2Code": country["alpha2"],
-            "alpha3Code": country["alpha3"],
-            "capital": country["capital"],
-            "region": country["region"],
-            "population": country["population"],
-            "currencies": [{"code": country["currency"]}],
-            "flag": f"https://flagcdn.com/{country['alpha2'].lower()}.svg",
+            "name": country.name,
+            "alpha2Code": alpha2,
+            "alpha3Code": country.alpha3,
+            "capital": next(iter(country.capitals), None),
+            "region": country.region,
+            "population": country.population,
+            "currencies": [{"code": code} for code in country.currencies],
+            "flag": f"https://flagcdn.com/{alpha2.lower()}.svg",
         }
-        for country in json.loads(text)["countries"]
+        for alpha2, country in reference.countries().items()
     ]
 
 

@@ -1,10 +1,8 @@
 """The sources of exchange rates."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import partial
-from importlib import resources
 from typing import Final
 
 import httpx
@@ -12,6 +10,7 @@ import httpx
 from app.core.config.addresses import host_of
 from app.core.config.settings import Settings
 from app.core.config.sources import BUNDLED, RATE_URLS
+from app.sources import reference
 from app.sources.chain import Source, SourceFailed
 from app.sources.client import get_json
 from app.sources.rate_shapes import Quotes, parse_quotes
@@ -81,9 +80,8 @@ async def _read_bundled(_: float) -> Quotes:
 
 def bundled_quotes() -> Quotes:
     """The bundled rates, of the day on which they were packaged."""
-    text = (resources.files("app.sources") / "data" / "rates.json").read_text("utf-8")
-    content = json.loads(text)
-    return Quotes(date.fromisoformat(content["date"]), {**content["rates"], "USD": 1.0})
+    bundled = reference.rates()
+    return Quotes(bundled.day, {**bundled.rates, "USD": 1.0})
 
 
 def reject_jumps(quotes: Quotes, previous: Mapping[str, float]) -> Quotes:

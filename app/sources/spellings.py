@@ -1,25 +1,17 @@
 """The codes of countries by their names, in every known spelling."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
-from importlib import resources
 
 from app.core.db.keys import name_key
+from app.sources import reference
 from app.sources.country_shapes import CountryFact
 
 
 @cache
 def _codes_by_name() -> dict[str, str]:
-    names = json.loads((resources.files("app.sources") / "data" / "names.json").read_text("utf-8"))
-    return {name_key(name): alpha2 for alpha2, spellings in names.items() for name in spellings}
-
-
-@cache
-def _alpha3_by_alpha2() -> dict[str, str]:
-    content = json.loads((resources.files("app.sources") / "data" / "countries.json").read_text("utf-8"))
-    return {country["alpha2"]: country["alpha3"] for country in content["countries"]}
+    return {name_key(name): alpha2 for alpha2, spellings in reference.names().items() for name in spellings}
 
 
 def alpha2_of(name: str) -> str | None:
@@ -29,7 +21,8 @@ def alpha2_of(name: str) -> str | None:
 
 def alpha3_of(alpha2: str | None) -> str | None:
     """The alpha-3 code for an alpha-2 code; None if unknown."""
-    return _alpha3_by_alpha2().get(alpha2 or "")
+    country = reference.countries().get(alpha2 or "")
+    return country.alpha3 if country else None
 
 
 def identify(facts: Iterable[CountryFact]) -> tuple[list[CountryFact], list[tuple[str, str]]]:

@@ -150,9 +150,7 @@ def test_name_is_reduced_to_what_can_be_drawn_on_one_line(raw, drawn):
 @pytest.mark.parametrize("file", [REGULAR, BOLD])
 def test_fonts_have_every_letter_of_countries_and_capitals_and_digits_of_equal_width(file):
     countries = json.loads((DATA / "countries.json").read_text("utf-8"))["countries"]
-    spellings = json.loads((DATA / "names.json").read_text("utf-8"))
-    texts = [text or "" for country in countries for text in (country["name"], country["capital"])]
-    texts += [name for names in spellings.values() for name in names]
+    texts = [text for country in countries for text in (country["name"], *country["capitals"])]
 
     with TTFont(FONTS / file) as font:
         letters = font.getBestCmap()

@@ -40,10 +40,10 @@ async def test_refresh_stores_every_field_and_reports_the_numbers(client):
         "alpha3_code": "GHA",
         "capital": "Accra",
         "region": "Africa",
-        "population": 34589100,
+        "population": 35697557,
         "currency_code": "GHS",
         "exchange_rate": rate,
-        "estimated_gdp": 34589100 * 1500.0 / rate,
+        "estimated_gdp": 35697557 * 1500.0 / rate,
         "flag_url": "https://flagcdn.com/gh.svg",
         "last_refreshed_at": "2026-11-21T09:17:00.000001Z",
     }

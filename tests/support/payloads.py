@@ -10,8 +10,7 @@ RATES_DAY = date(2026, 11, 20)
 
 
 def _currency(record: dict[str, Any]) -> str | None:
-    code: str | None = record["currencies"][0]["code"]
-    return code
+    return next((currency["code"] for currency in record["currencies"]), None)
 
 
 def _shared(record: dict[str, Any]) -> dict[str, Any]:

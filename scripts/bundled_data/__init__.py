@@ -1,0 +1,1 @@
+"""Builds the data files that ship with the service."""
