@@ -158,6 +158,9 @@ def check_countries(countries: list[dict[str, Any]]) -> None:
         value, times = Counter(values).most_common(1)[0]
         if times > 1:
             raise ValueError(f"{times} countries share the {field} {value}")
+    most = [row["alpha2"] for row in sorted(countries, key=lambda row: -row["population"])[:2]]
+    if most != ["IN", "CN"]:
+        raise ValueError(f"the most populous countries are {' and '.join(most)}, not India and China")
 
 
 def version_of(package: str) -> str:

@@ -1,6 +1,7 @@
 """Builds currencies.json: currencies as ISO 4217 knows them."""
 
 import re
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -60,25 +61,32 @@ def build_currencies(core: Path, crypto: dict[str, str]) -> dict[str, dict[str, 
 
 def iso_table() -> dict[str, dict[str, Any]]:
     """List One of ISO 4217, from the PyPI package iso4217, by code."""
-    text = (resources.files("iso4217") / "table.xml").read_text("utf-8")
     found: dict[str, dict[str, Any]] = {}
-    for row in ET.fromstring(text).iter("CcyNtry"):
+    for row in _iso_rows():
         code, name = row.findtext("Ccy"), row.find("CcyNm")
         if code is None or name is None or code in _NOT_MONEY:
             continue
         units = (row.findtext("CcyMnrUnts") or "").strip()
-        entry = found.setdefault(
-            code,
-            {
-                "name": (name.text or "").strip(),
-                "numeric": (row.findtext("CcyNbr") or "").strip().zfill(3),
-                "minor_units": int(units) if units.isdigit() else None,
-                "fund": name.get("IsFund") == "true",
-                "countries": [],
-            },
-        )
-        entry["countries"].append((row.findtext("CtryNm") or "").strip())
+        found[code] = {
+            "name": (name.text or "").strip(),
+            "numeric": (row.findtext("CcyNbr") or "").strip().zfill(3),
+            "minor_units": int(units) if units.isdigit() else None,
+            "fund": name.get("IsFund") == "true",
+        }
     return found
+
+
+def iso_countries() -> dict[str, set[str]]:
+    """The currencies of each country in that list, by its name in capitals; some have none."""
+    found: dict[str, set[str]] = {}
+    for row in _iso_rows():
+        code = row.findtext("Ccy")
+        found.setdefault((row.findtext("CtryNm") or "").strip(), set()).update([code] if code else [])
+    return found
+
+
+def _iso_rows() -> Iterator[ET.Element]:
+    return ET.fromstring((resources.files("iso4217") / "table.xml").read_text("utf-8")).iter("CcyNtry")
 
 
 def check_currencies(currencies: dict[str, dict[str, Any]]) -> None:

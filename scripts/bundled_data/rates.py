@@ -37,16 +37,22 @@ def read_rates(tarball: Path) -> tuple[date, dict[str, float]]:
     return day, rates
 
 
-def build_rates(latest: Path, earlier: Path, currencies: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def build_rates(latest: Path, earlier: Path, own: Mapping[str, Any]) -> dict[str, Any]:
     """The day's rates of current currencies, funds, metals and cryptocurrencies.
 
     Historic currencies are left out: the feed quotes some as if they were alive. A current currency that the feed
     quotes in units from before a redenomination gets the earlier version's rate, with its day in ``days``. A
     cryptocurrency that changed more than tenfold is left out, because another coin may have its code now.
 
+    Args:
+        latest: The tarball of the version to take.
+        earlier: The tarball of ``EARLIER_VERSION``.
+        own: The content of currencies.json.
+
     Raises:
         ValueError: A rate fails one of the gates.
     """
+    currencies = own["currencies"]
     day, quoted = read_rates(latest)
     earlier_day, before = read_rates(earlier)
     check_derived(quoted, currencies)
@@ -60,24 +66,35 @@ def build_rates(latest: Path, earlier: Path, currencies: Mapping[str, Any], own:
         if 1 / _TENFOLD <= change <= _TENFOLD:
             rates[code] = rate
         elif kind != "crypto":
-            _explain(code, change, earlier_day, own["redenominations"])
-            rates[code] = before[code]
-            days[code] = earlier_day.isoformat()
+            if _is_redenominated(code, change, (earlier_day, day), own["redenominations"]):
+                rates[code] = rate
+            else:
+                rates[code] = before[code]
+                days[code] = earlier_day.isoformat()
     check_pegs(rates, own["pegs"])
-    check_moves(rates, before, currencies)
+    check_moves(rates, before, own)
     version = read_json(latest, "package.json", "version")
     # The package names no licence; its repository holds the text of CC0.
     source = {"name": "currency-api", "version": version, "licence": "CC0-1.0"}
     return {"date": day.isoformat(), "days": days, "source": source, "base": "USD", "rates": rates}
 
 
-def _explain(code: str, change: float, since: date, redenominations: list[dict[str, Any]]) -> None:
-    """Refuse a jump unless the feed went back to the units from before a known redenomination."""
+def _is_redenominated(code: str, change: float, days: tuple[date, date], redenominations: list[dict[str, Any]]) -> bool:
+    """Whether a jump is a redenomination between two days; False if the later quote is in units from before one.
+
+    Raises:
+        ValueError: No known redenomination explains it.
+    """
+    earlier, later = days
     for known in redenominations:
-        is_past = known["code"] == code and date.fromisoformat(known["day"]) <= since
-        if is_past and 1 / _MOVE <= change / known["factor"] <= _MOVE:
-            return
-    raise ValueError(f"{code} changed {change:,.4g} times since {since}, and no known redenomination explains it")
+        day, factor = date.fromisoformat(known["day"]), known["factor"]
+        if known["code"] != code:
+            continue
+        if earlier < day <= later and 1 / _MOVE <= change * factor <= _MOVE:
+            return True
+        if day <= earlier and 1 / _MOVE <= change / factor <= _MOVE:
+            return False
+    raise ValueError(f"{code} changed {change:,.4g} times since {earlier}, and no known redenomination explains it")
 
 
 def check_pegs(rates: Mapping[str, float], pegs: list[dict[str, str]]) -> None:
@@ -101,10 +118,11 @@ def check_derived(rates: Mapping[str, float], currencies: Mapping[str, Any]) -> 
                 raise ValueError(f"{code} is {quoted:.6g} per EUR, and fixed at {fixed:g}")
 
 
-def check_moves(rates: Mapping[str, float], before: Mapping[str, float], currencies: Mapping[str, Any]) -> None:
-    """Refuse money that moved by half since the earlier version, unless the reason is listed."""
+def check_moves(rates: Mapping[str, float], before: Mapping[str, float], own: Mapping[str, Any]) -> None:
+    """Refuse money that moved by half since the earlier version, unless the reason is listed or it is redenominated."""
+    known = MOVES.keys() | {row["code"] for row in own["redenominations"]}
     for code, rate in rates.items():
-        if currencies[code]["kind"] == "crypto" or code not in before or code in MOVES:
+        if own["currencies"][code]["kind"] == "crypto" or code not in before or code in known:
             continue
         if not 1 / _MOVE <= rate / before[code] <= _MOVE:
             raise ValueError(

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scripts.bundled_data import countries, currencies, names, rates
-from scripts.bundled_data.files import DATA, one_per_line, read_input
+from app.core.db.keys import name_key
+from scripts.bundled_data import countries, currencies, names, rates, second_sources
+from scripts.bundled_data.factbook import read_factbook
+from scripts.bundled_data.files import DATA, one_per_line, read_input, read_table
 from scripts.bundled_data.packages import find_tarball, read_json, read_member
 
 
@@ -35,6 +37,8 @@ def _country_files(folder: Path) -> dict[str, str]:
     countries.check_countries(rows)
     native = names.native_names(core, localenames, list(geo))
     spellings = names.build_spellings(rows, english, geo, native, read_input("spellings.json"))
+    reasons = read_input("reasons.json")
+    second_sources.refuse_unlisted(_compare(rows, spellings, geo), reasons)
     own = read_input("currencies.json")
     money = currencies.build_currencies(core, _crypto_names(folder))
     currencies.check_currencies(money)
@@ -47,11 +51,30 @@ def _country_files(folder: Path) -> dict[str, str]:
     }
 
 
+def compare_bundled() -> list[second_sources.Field]:
+    """Hold the files as they are against their second sources."""
+    rows, spellings = (json.loads((DATA / name).read_text("utf-8")) for name in ("countries.json", "names.json"))
+    return _compare(rows["countries"], spellings, countries.geonames())
+
+
+def _compare(
+    rows: list[dict[str, Any]], spellings: dict[str, list[str]], geo: dict[str, Any]
+) -> list[second_sources.Field]:
+    sources = second_sources.Sources(
+        geonames=geo,
+        factbook=read_factbook({code: facts["fips"] for code, facts in geo.items()}),
+        world_bank=read_table("world_bank.csv"),
+        iso_currencies={name_key(name): frozenset(codes) for name, codes in currencies.iso_countries().items()},
+        codes_by_name={name_key(name): code for code, listed in spellings.items() for name in listed},
+    )
+    return second_sources.compare(rows, sources, read_input("reasons.json"))
+
+
 def _rate_files(folder: Path, files: dict[str, str]) -> dict[str, str]:
     text = files.get("currencies.json") or (DATA / "currencies.json").read_text("utf-8")
     document: dict[str, Any] = json.loads(text)
     latest, earlier = _rate_tarballs(folder)
-    built = rates.build_rates(latest, earlier, document["currencies"], document)
+    built = rates.build_rates(latest, earlier, document)
     return {"rates.json": one_per_line(built, "rates")}
 
 

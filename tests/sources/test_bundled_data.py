@@ -9,7 +9,6 @@ import pytest
 
 from app.core.db.keys import name_key
 from scripts.bundled_data.countries import currencies_in_force
-from scripts.bundled_data.names import without_repeats
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "app/sources/data"
@@ -99,9 +98,3 @@ def test_a_currency_counts_until_the_day_it_ends_and_geonames_decides_between_tw
     assert currencies_in_force(bulgaria, "BGN", "2026-01-31") == ["BGN", "EUR"]
     assert currencies_in_force(bulgaria, "BGN", "2026-02-01") == ["EUR"]
     assert currencies_in_force([{"XXX": {"_tender": "false"}}], "", "2026-01-01") == []
-
-
-def test_a_spelling_that_would_mean_two_countries_is_refused() -> None:
-    assert without_repeats({"CI": ["Côte d’Ivoire", "Cote d'Ivoire"]}) == {"CI": ["Côte d’Ivoire"]}
-    with pytest.raises(ValueError, match="'congo' would mean both CD and CG"):
-        without_repeats({"CD": ["Congo"], "CG": ["congo"]})
