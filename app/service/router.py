@@ -12,13 +12,14 @@ from pydantic import BaseModel, Field
 from app import __version__
 from app.core.db.pool import PoolFigures
 from app.core.http.access import Rule, access
-from app.core.http.cache.middleware import DOCUMENTED
+from app.core.http.cache.middleware import DATA_SOURCES, DOCUMENTED
 from app.core.http.dependencies import DatabaseDep, SnapshotDep
 from app.core.http.errors import documented
 from app.core.http.formats import FORMAT_DESCRIPTION
 from app.core.http.openapi import TITLE
 from app.countries import crud
 from app.countries.schemas import StatusPublic, example
+from app.service.data_sources import DataSourcePublic, list_data_sources
 from app.service.page import render_page
 from app.service.readiness import ReadinessCheck
 
@@ -30,6 +31,7 @@ _LINKS: Final = {
     "rates": "/rates",
     "currencies": "/currencies",
     "status": "/status",
+    "data_sources": DATA_SOURCES,
     "docs": "/docs",
     "openapi": "/openapi.json",
     "health": "/health/ready",
@@ -92,6 +94,19 @@ async def get_root(
 )
 async def get_status(session: SnapshotDep) -> StatusPublic:
     return await crud.get_status(session)
+
+
+@router.get(
+    DATA_SOURCES,
+    summary="List the sources of the data",
+    description="A bare array: per field its source, version, licence and credit. First the data that ship with the "
+    "service, then the sources that the stored countries and rates came from. Answers with data link here, by "
+    '`Link: rel="license"`.',
+    responses=DOCUMENTED,
+    openapi_extra=access(Rule.EVERYONE),
+)
+async def get_data_sources(session: SnapshotDep) -> list[DataSourcePublic]:
+    return await list_data_sources(session)
 
 
 @router.get(

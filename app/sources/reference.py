@@ -54,13 +54,14 @@ class ReferenceCurrency(NamedTuple):
 
     name: str
     """In English, by CLDR; for cryptocurrencies by currency-api."""
-    iso_name: str | None
-    """ISO 4217's own name; None if the code is not in its list of current ones."""
-    numeric: str | None
     kind: Kind
-    minor_units: int | None
-    """Decimal places by ISO 4217; None for metals, some units of account and cryptocurrencies."""
-    cash_decimals: int | None
+    iso_name: str | None = None
+    """ISO 4217's own name; None if the code is not in its list of current ones."""
+    numeric: str | None = None
+    """Three digits; None as for ``iso_name``."""
+    minor_units: int | None = None
+    """Decimal places by ISO 4217, of historic currencies by CLDR; None for metals, units of account and crypto."""
+    cash_decimals: int | None = None
     """Decimal places of prices in cash, by CLDR."""
     last_day: date | None = None
     """Last day as legal tender, of historic currencies; None if unknown."""
@@ -90,6 +91,31 @@ class Peg(NamedTuple):
     """Units of ``code`` per unit of ``base``."""
     margin: Decimal
     """How far a rate may be from it, as a fraction."""
+
+
+class DataSource(NamedTuple):
+    """Where a field comes from."""
+
+    source: str
+    """Its name; that of a live source as in ``COUNTRY_SOURCES`` and ``RATE_SOURCES``."""
+    version: str | None
+    """None if it has none, or changes each day."""
+    licence: str | None
+    """SPDX identifier, or ``public domain``; None if the source states none that fits."""
+    licence_url: str | None
+    attribution: str | None
+    """The credit to show."""
+
+
+class DataSources(NamedTuple):
+    """All sources that we know."""
+
+    curated: tuple[tuple[str, DataSource], ...]
+    """Field and source of the data that ship with the service."""
+    countries: Mapping[str, DataSource]
+    """Live sources of countries by name."""
+    rates: Mapping[str, DataSource]
+    """Sources of rates by name, ``bundled`` among them."""
 
 
 class ReferenceRates(NamedTuple):
@@ -169,6 +195,17 @@ def rates() -> ReferenceRates:
     content = _read("rates.json")
     days = {code: date.fromisoformat(day) for code, day in content["days"].items()}
     return ReferenceRates(date.fromisoformat(content["date"]), content["rates"], days)
+
+
+@cache
+def data_sources() -> DataSources:
+    """The sources of all data."""
+    content = _read("sources.json")
+    curated = ((row.pop("fields"), DataSource(**row)) for row in content["curated"])
+    countries, rates = (
+        {name: DataSource(name, **row) for name, row in content[part].items()} for part in ("countries", "rates")
+    )
+    return DataSources(tuple((field, source) for fields, source in curated for field in fields), countries, rates)
 
 
 @cache

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -161,8 +161,3 @@ def check_countries(countries: list[dict[str, Any]]) -> None:
     most = [row["alpha2"] for row in sorted(countries, key=lambda row: -row["population"])[:2]]
     if most != ["IN", "CN"]:
         raise ValueError(f"the most populous countries are {' and '.join(most)}, not India and China")
-
-
-def version_of(package: str) -> str:
-    """The installed version of a Python package."""
-    return metadata.version(package)

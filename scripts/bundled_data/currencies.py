@@ -56,7 +56,9 @@ def build_currencies(core: Path, crypto: dict[str, str]) -> dict[str, dict[str, 
     for code, name in crypto.items():
         if code not in found and (name := name or _CRYPTO_NAMES.get(code, "")):
             found[code] = _unlisted(name, "crypto", None, None)
-    return dict(sorted(found.items()))
+    return {
+        code: {key: value for key, value in facts.items() if value is not None} for code, facts in sorted(found.items())
+    }
 
 
 def iso_table() -> dict[str, dict[str, Any]]:

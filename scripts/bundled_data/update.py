@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.db.keys import name_key
-from scripts.bundled_data import countries, currencies, names, rates, second_sources
+from scripts.bundled_data import countries, currencies, names, rates, second_sources, sources
 from scripts.bundled_data.factbook import read_factbook
 from scripts.bundled_data.files import DATA, one_per_line, read_input, read_table
 from scripts.bundled_data.packages import find_tarball, read_json, read_member
@@ -26,7 +26,12 @@ def build(folder: Path, only: str | None) -> dict[str, str]:
         files |= _country_files(folder)
     if only != "countries":
         files |= _rate_files(folder, files)
-    return files
+    quoted = json.loads(files.get("rates.json") or (DATA / "rates.json").read_text("utf-8"))
+    document = sources.build_sources(quoted["source"]["version"])
+    return files | {
+        "sources.json": one_per_line(document, *document),
+        "ATTRIBUTION.md": sources.attribution(document),
+    }
 
 
 def _country_files(folder: Path) -> dict[str, str]:
@@ -60,14 +65,14 @@ def compare_bundled() -> list[second_sources.Field]:
 def _compare(
     rows: list[dict[str, Any]], spellings: dict[str, list[str]], geo: dict[str, Any]
 ) -> list[second_sources.Field]:
-    sources = second_sources.Sources(
+    others = second_sources.Sources(
         geonames=geo,
         factbook=read_factbook({code: facts["fips"] for code, facts in geo.items()}),
         world_bank=read_table("world_bank.csv"),
         iso_currencies={name_key(name): frozenset(codes) for name, codes in currencies.iso_countries().items()},
         codes_by_name={name_key(name): code for code, listed in spellings.items() for name in listed},
     )
-    return second_sources.compare(rows, sources, read_input("reasons.json"))
+    return second_sources.compare(rows, others, read_input("reasons.json"))
 
 
 def _rate_files(folder: Path, files: dict[str, str]) -> dict[str, str]:

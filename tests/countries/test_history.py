@@ -105,7 +105,8 @@ async def test_history_is_paged(twice):
     assert pages[0].headers["Link"] == (
         '</countries/ghana/history?limit=1&offset=0>; rel="first", '
         '</countries/ghana/history?limit=1&offset=1>; rel="last", '
-        '</countries/ghana/history?limit=1&offset=1>; rel="next"'
+        '</countries/ghana/history?limit=1&offset=1>; rel="next", '
+        '</data-sources>; rel="license"'
     )
 
 

@@ -20,7 +20,7 @@ SPELLINGS = {
     "Swaziland": "Eswatini",
     "Burma": "Myanmar",
     "Czech Republic": "Czechia",
-    **dict.fromkeys(["Cape Verde", "Cabo Verde"], "Cape Verde"),
+    **dict.fromkeys(["Cape Verde", "Cabo Verde"], "Cabo Verde"),
     **dict.fromkeys(["USA", "United States of America"], "United States"),
     **dict.fromkeys(["gb", "United Kingdom of Great Britain and Northern Ireland"], "United Kingdom"),
 }

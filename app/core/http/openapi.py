@@ -18,6 +18,7 @@ in one transaction.
 - `HEAD` works wherever `GET` does, and a trailing slash makes no difference.
 - Unknown, repeated and blank query parameters are refused.
 - Reads of countries carry an `ETag`; `If-None-Match` with it answers 304 until the next refresh or deletion.
+- Answers with data carry `Link: </data-sources>; rel="license"`: where each field comes from, and under which licence.
 
 The estimated GDP is population x random(1000..2000) / exchange rate: an illustration, not a statistic.
 Exchange rates, depending on the source that answered:

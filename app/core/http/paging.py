@@ -19,7 +19,10 @@ TOTAL_HEADER: Final = {
 }
 PAGE_HEADERS: Final = {
     **TOTAL_HEADER,
-    "Link": {"description": "First, previous, next and last page, if paged.", "schema": {"type": "string"}},
+    "Link": {
+        "description": "First, previous, next and last page, if paged; and `license`: where the data come from.",
+        "schema": {"type": "string"},
+    },
 }
 """OpenAPI headers of a list."""
 

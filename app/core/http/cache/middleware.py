@@ -26,6 +26,9 @@ _REVALIDATED: Final = b"public, max-age=0, must-revalidate"
 Clients and proxies may keep it, but must revalidate it each time: a refresh can come at any moment.
 """
 
+DATA_SOURCES: Final = "/data-sources"
+"""Path of the page about licences, to which every answer from a snapshot links."""
+
 DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
     304: {"description": "Not modified: `If-None-Match` names the current `ETag`."},
     **documented(412, 503),
@@ -151,7 +154,7 @@ class ResponseCache:
         async def collect(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start" and "version_read" in scope["state"]:
-                message = _with_cache_control(message)
+                message = _with_licence(_with_cache_control(message), scope)
             if start is not None:
                 body.append(message.get("body", b""))
             elif message["type"] == "http.response.start" and _may_be_kept(message, scope["state"]):
@@ -227,6 +230,16 @@ def _with_cache_control(start: Message) -> Message:
     if start["status"] != 200 or any(name == b"cache-control" for name, _ in start["headers"]):
         return start
     return {**start, "headers": [*start["headers"], (b"cache-control", _REVALIDATED)]}
+
+
+def _with_licence(start: Message, scope: Scope) -> Message:
+    """Link a 200 from a snapshot to the sources and licences of its data (RFC 8288)."""
+    if start["status"] != 200:
+        return start
+    link = f'<{scope.get("root_path", "")}{DATA_SOURCES}>; rel="license"'.encode()
+    others = [(name, value) for name, value in start["headers"] if name != b"link"]
+    links = [value for name, value in start["headers"] if name == b"link"]
+    return {**start, "headers": [*others, (b"link", b", ".join([*links, link]))]}
 
 
 def _may_be_kept(start: Message, state: Mapping[str, Any]) -> bool:
