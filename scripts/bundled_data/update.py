@@ -1,11 +1,12 @@
 """Builds all bundled files together, so that each is checked against the others before any is written."""
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from app.core.db.keys import name_key
-from scripts.bundled_data import countries, currencies, names, rates, second_sources, sources
+from scripts.bundled_data import countries, currencies, ecb, names, rates, second_sources, sources
 from scripts.bundled_data.factbook import read_factbook
 from scripts.bundled_data.files import DATA, one_per_line, read_input, read_table
 from scripts.bundled_data.packages import find_tarball, read_json, read_member
@@ -58,8 +59,10 @@ def _country_files(folder: Path) -> dict[str, str]:
 
 def compare_bundled() -> list[second_sources.Field]:
     """Hold the files as they are against their second sources."""
-    rows, spellings = (json.loads((DATA / name).read_text("utf-8")) for name in ("countries.json", "names.json"))
-    return _compare(rows["countries"], spellings, countries.geonames())
+    files = ("countries.json", "names.json", "rates.json")
+    rows, spellings, quoted = (json.loads((DATA / name).read_text("utf-8")) for name in files)
+    fields = _compare(rows["countries"], spellings, countries.geonames())
+    return [*fields, ecb.compare_rates(quoted["rates"], date.fromisoformat(quoted["date"]))]
 
 
 def _compare(
@@ -80,6 +83,7 @@ def _rate_files(folder: Path, files: dict[str, str]) -> dict[str, str]:
     document: dict[str, Any] = json.loads(text)
     latest, earlier = _rate_tarballs(folder)
     built = rates.build_rates(latest, earlier, document)
+    second_sources.refuse_unlisted([ecb.compare_rates(built["rates"], date.fromisoformat(built["date"]))], {})
     return {"rates.json": one_per_line(built, "rates")}
 
 

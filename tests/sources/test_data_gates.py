@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import tarfile
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from scripts.bundled_data.check_data import main as check_data
 from scripts.bundled_data.countries import check_countries
 from scripts.bundled_data.currencies import check_currencies
+from scripts.bundled_data.ecb import compare_rates
 from scripts.bundled_data.names import without_repeats
 from scripts.bundled_data.rates import build_rates, check_pegs
 from scripts.bundled_data.second_sources import Field, Finding, refuse_unlisted
@@ -136,6 +138,16 @@ def test_rates_that_cannot_be_right_are_refused(tmp_path: Path, now: dict[str, f
         _build(tmp_path, {"GHS": 11, "SYP": 109, "AED": 3.6725}, now)
 
 
+def test_rates_that_differ_from_the_central_banks_are_found() -> None:
+    rates = json.loads((DATA / "rates.json").read_text("utf-8"))["rates"]
+
+    field = compare_rates(rates | {"CHF": 1.5}, date(2026, 9, 29))
+
+    assert [(found.alpha2, found.ours) for found in field.off] == [("CHF", "1.5")]
+    with pytest.raises(ValueError, match="no rates for the week before 2030-01-01"):
+        compare_rates(rates, date(2030, 1, 1))
+
+
 def test_the_bundled_rates_pass_the_gates() -> None:
     rates = json.loads((DATA / "rates.json").read_text("utf-8"))["rates"]
 
@@ -178,4 +190,5 @@ def test_check_data_finds_no_value_that_differs_without_a_reason(
         "currencies": [250, 0, 0, 0],
         "population": [225, 25, 0, 0],
         "reference_gdp": [201, 21, 0, 28],
+        "rates": [29, 0, 0, 0],
     }
