@@ -67,7 +67,7 @@ def test_a_historic_currency_leads_to_the_current_one_that_replaced_it() -> None
     assert reference.currencies()["BYR"].factor == Decimal(10_000)
 
 
-def test_redenominations_and_pegs_name_current_currencies() -> None:
+def test_redenominations_and_pegs_are_known() -> None:
     known = {(row.code, row.day, row.factor) for row in reference.redenominations()}
     pegs = {peg.code: peg for peg in reference.pegs()}
 
