@@ -3,13 +3,15 @@
 import json
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from app.core.db.keys import name_key
 from scripts.bundled_data import countries, currencies, ecb, names, rates, second_sources, sources
 from scripts.bundled_data.factbook import read_factbook
 from scripts.bundled_data.files import DATA, one_per_line, read_input, read_table
 from scripts.bundled_data.packages import find_tarball, read_json, read_member
+
+_NOT_COINS: Final = {"SPL"}  # the "luigino" of Seborga, a micronation
 
 
 def build(folder: Path, only: str | None) -> dict[str, str]:
@@ -102,6 +104,3 @@ def _crypto_names(folder: Path) -> dict[str, str]:
     _, quoted = rates.read_rates(latest)
     listed = read_json(latest, "v1/currencies.json")
     return {code: str(listed.get(code.lower(), "")).strip() for code in quoted if code not in _NOT_COINS}
-
-
-_NOT_COINS = {"SPL"}  # the "luigino" of Seborga, a micronation

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -236,7 +236,7 @@ def _with_licence(start: Message, scope: Scope) -> Message:
     """Link a 200 from a snapshot to the sources and licences of its data (RFC 8288)."""
     if start["status"] != 200:
         return start
-    link = f'<{scope.get("root_path", "")}{DATA_SOURCES}>; rel="license"'.encode()
+    link = f'<{quote(scope.get("root_path", ""))}{DATA_SOURCES}>; rel="license"'.encode()
     others = [(name, value) for name, value in start["headers"] if name != b"link"]
     links = [value for name, value in start["headers"] if name == b"link"]
     return {**start, "headers": [*others, (b"link", b", ".join([*links, link]))]}
