@@ -4,6 +4,7 @@ import json
 import subprocess
 import tarfile
 import zlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,16 @@ def find_tarball(folder: Path, package: str, version: str) -> Path:
 def read_member(tarball: Path, member: str) -> bytes:
     """The content of one file of a tarball."""
     try:
-        with tarfile.open(tarball) as archive:
-            file = archive.extractfile(f"package/{member}")
-            return file.read() if file else b""
+        return _members(tarball)[f"package/{member}"]
     except (KeyError, OSError, EOFError, tarfile.TarError, zlib.error) as exc:
         raise ValueError(f"{tarball.name}: cannot read {member} ({exc})") from exc
+
+
+@cache
+def _members(tarball: Path) -> dict[str, bytes]:
+    # Whole, because looking for one file decompresses all that come before it, and hundreds are needed.
+    with tarfile.open(tarball) as archive:
+        return {entry.name: file.read() for entry in archive if (file := archive.extractfile(entry))}
 
 
 def read_json(tarball: Path, member: str, *path: str) -> Any:

@@ -37,7 +37,9 @@ SPELLINGS = """
     MO Macau|NL Holland|PS Palestine, State of|RU Russian Federation|SX Sint Maarten (Dutch part)|SZ Swaziland
     SZ Eswatini|TF French Southern and Antarctic Lands|TR Turkey|TR Turkiye|TZ Tanzania, United Republic of|US USA
     VA Holy See|VA Vatican|VA Vatican City|VE Venezuela (Bolivarian Republic of)|VG Virgin Islands (British)
-    VI United States Virgin Islands|VN Viet Nam|XK Republic of Kosovo
+    VI United States Virgin Islands|VN Viet Nam|XK Republic of Kosovo|DE Deutschland|DE Federal Republic of Germany
+    JP 日本|GR Ελλάδα|UA Україна|GB Y Deyrnas Unedig|NZ Aotearoa|CH Svizra|KR Korea, Republic of|PH Philippines (the)
+    KR Korea (the Republic of)|IR Iran, Islamic Republic of|AE U.A.E.|CD DRC|KP DPRK|LK Ceylon|TH Siam|VA Holy See *
 """
 
 
@@ -80,6 +82,13 @@ def test_bundled_rates_are_sorted_positive_per_dollar_and_cover_every_country() 
 def test_every_spelling_means_one_country_and_the_first_is_the_shown_name() -> None:
     assert sum(map(len, NAMES.values())) == len(CODE_BY_KEY)
     assert {code: names[0] for code, names in NAMES.items()} == {c: row["name"] for c, row in COUNTRIES.items()}
+
+
+def test_official_names_lead_to_their_country() -> None:
+    official = {code: row["official_name"] for code, row in COUNTRIES.items() if row["official_name"]}
+
+    assert len(official) == 195
+    assert {code: CODE_BY_KEY[name_key(name)] for code, name in official.items()} == {code: code for code in official}
 
 
 @pytest.mark.parametrize("spelling", re.split(r"[|\n]\s*", SPELLINGS.strip()))
