@@ -40,7 +40,7 @@ def read_rates(tarball: Path) -> tuple[date, dict[str, float]]:
 def build_rates(latest: Path, earlier: Path, own: Mapping[str, Any]) -> dict[str, Any]:
     """The day's rates of current currencies, funds, metals and cryptocurrencies.
 
-    Historic currencies are left out: the feed quotes some as if they were alive. A current currency that the feed
+    Historic currencies are left out: the feed quotes some as if they were in use. A current currency that the feed
     quotes in units from before a redenomination gets the earlier version's rate, with its day in ``days``. A
     cryptocurrency that changed more than tenfold is left out, because another coin may have its code now.
 
