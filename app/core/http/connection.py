@@ -192,7 +192,10 @@ class Connection(HttpToolsProtocol):
         if len(self.headers) >= MOST_FIELDS:
             self._problem = http_error(431, f"A request may have at most {MOST_FIELDS} header fields")
             raise _Unwanted
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Called by the parser; answers at once, or hands over to uvicorn."""
