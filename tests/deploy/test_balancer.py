@@ -223,7 +223,7 @@ async def test_readers_do_not_notice_a_replica_that_stops_and_comes_back(tmp_pat
 async def test_write_whose_replica_dies_is_not_repeated_by_the_other(tmp_path, database_url, upstream):
     upstream.answers[COUNTRIES] = hang
     sources = {"country_sources": upstream.url(COUNTRIES), "rate_sources": upstream.url(RATES)}
-    async with ServedProcess(tmp_path, database_url=database_url, **sources) as one:
+    async with ServedProcess(tmp_path, database_url=database_url, allow_anonymous="refresh", **sources) as one:
         with Balancer(one.port, free_port()) as balancer:
             async with httpx.AsyncClient(base_url=balancer.url, timeout=60) as client:
                 refreshing = asyncio.create_task(client.post("/countries/refresh"))

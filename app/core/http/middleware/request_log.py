@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.http.cache.ready import KEPT_VERSION, ReadyAnswers, spell
@@ -51,6 +52,7 @@ class RequestLog:
                 ready.keep(spelling, scope, start, message["body"], route=route, version=version)
             await send(message)
 
+        trace.get_current_span().set_attribute("request_id", request_id.decode())
         token = REQUEST_ID.set(request_id.decode())
         try:
             await self.app(scope, receive, add_id)
