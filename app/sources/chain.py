@@ -38,7 +38,7 @@ class Source(Generic[T]):
         """Fetch and parse within the given seconds.
 
         Raises:
-            SourceFailed: There is no usable answer, whatever the reason: an exception that nobody foresaw must not keep
+            SourceFailed: It gave no usable answer, whatever the reason: an exception that nobody foresaw must not keep
                 the next source from being asked. Its text is only the type, because its message may hold a secret.
         """
         try:

@@ -91,7 +91,7 @@ async def test_pipelines_wait_in_the_socket(service, is_full, figure):
     ],
 )
 async def test_unfinished_requests_keep_nobody_out(service, start, most_seconds, most_mebibytes, is_full, figure):
-    """Seen to fail: uvicorn's own protocol kept heads for ever, and 1,003 of them kept everybody else out."""
+    """Seen to fail: uvicorn's own protocol kept heads forever, and 1,003 of them kept everybody else out."""
     number = DESCRIPTORS if is_full else 50
     if is_full:
         resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))

@@ -103,7 +103,7 @@ class FailingTransport(httpx.AsyncBaseTransport):
 
 @dataclass
 class RandomFaults:
-    """Seeded faults of every kind, until there were so many."""
+    """Seeded faults of every kind, up to a total number."""
 
     total: int
     chance: random.Random

@@ -21,8 +21,8 @@ _SAME_SITE: Final = frozenset({"same-origin", "none"})
 def is_local(scope: Scope, *, public_host: str | None) -> bool:
     """Whether a request comes from this machine itself: not through a proxy, and not by DNS rebinding.
 
-    A trusted proxy is no exception, because what it forwards comes from elsewhere. A connection over a Unix socket has
-    no address and counts as local.
+    This holds for trusted proxies too, because what they forward comes from elsewhere. A connection over a Unix socket
+    has no address and counts as local.
     """
     headers = Headers(scope=scope)
     if any(name in ("forwarded", "via", "x-real-ip") or name.startswith("x-forwarded-") for name in headers):

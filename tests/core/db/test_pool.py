@@ -126,7 +126,7 @@ async def test_request_that_waits_gets_the_connection_that_comes_free(service):
 
 @pytest.fixture(scope="module")
 def pool_server(mariadb):
-    """The tests' MariaDB with one more database, whose connections can be told from others."""
+    """The tests' MariaDB with one more database, whose connections can be distinguished from others."""
     mariadb.execute("CREATE DATABASE pool")
     migrate_in_thread(mariadb.url("pool"))
     yield mariadb

@@ -410,7 +410,7 @@ async def test_body_that_nobody_read_is_not_kept(shared):
 
 
 async def test_client_that_takes_nothing_is_dropped(hasty):
-    """Many answers to one who reads none: the buffers of both sides are full, and the connection ends."""
+    """A client requests much and reads nothing: the buffers of both sides fill up, and the connection ends."""
     async with hasty.wire() as wire:
         wire.writer.transport.pause_reading()
         wire.writer.write(b"GET /countries HTTP/1.1\r\nHost: a\r\n\r\n" * 1_000)

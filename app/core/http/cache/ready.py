@@ -94,7 +94,7 @@ class ReadyAnswers:
     def answer_repeated(self, head: bytes, server_headers: HeaderList) -> list[bytes] | None:
         """The bytes to send for a head that came before, byte for byte: it was parsed then, and means the same now.
 
-        ``server_headers`` are what the server adds to each response, such as ``Date``. None if there is no answer.
+        ``server_headers`` are what the server adds to each response, such as ``Date``. None without an answer.
         """
         answer = self._by_head.get(head)
         if answer is None or not self._versions.is_known(self._version):

@@ -94,7 +94,7 @@ class Authorization:
         return kind == "key" and hmac.compare_digest(secret, self._key)
 
     def _admit_anonymous(self, scope: Scope, access: Access) -> Principal:
-        """Admit a caller without a credential: everybody as ALLOW_ANONYMOUS says, this machine if there is no key."""
+        """Admit a caller without a credential: everybody as ALLOW_ANONYMOUS says, this machine without a key."""
         is_open = self._allow_anonymous is not None and self._allow_anonymous.includes(access.opened_by)
         if not is_open and (self._key is not None or not is_local(scope, public_host=self._public_host)):
             raise _unauthorized()
