@@ -354,9 +354,8 @@ class Connection(HttpToolsProtocol):
                 len(self.connections),
             )
         others = (other for other in self.connections if isinstance(other, Connection) and other is not self)
-        waiting = [(other._waits_until(), other) for other in others]
-        until, longest = min(waiting, key=lambda item: item[0], default=(math.inf, self))
-        (longest if until < math.inf else self).transport.abort()
+        waiting = (other for other in others if other._waits_until() < math.inf)
+        min(waiting, key=Connection._waits_until, default=self).transport.abort()
 
     def _waits_until(self) -> float:
         """When the service stops waiting for this client; infinite while the client waits for the service."""
