@@ -72,6 +72,11 @@ class Service:
         finally:
             writer.transport.abort()
 
+    def connection_of(self, wire: Wire) -> Any:
+        """The service's end of a connection."""
+        (found,) = [each for each in self.server.server_state.connections if each.client[1] == wire.port]  # type: ignore[union-attr,index]
+        return found
+
     async def ask(self, *pieces: bytes) -> tuple[int, dict[str, str], bytes]:
         async with self.wire() as wire:
             await wire.send(*pieces)
@@ -245,7 +250,7 @@ async def test_requests_that_wait_stay_in_the_socket(shared):
     largest = 0
     async with shared.wire() as wire:
         wire.writer.write(head * 40_000)
-        (held,) = [each for each in shared.server.server_state.connections if each.client[1] == wire.port]
+        held = shared.connection_of(wire)
         for _ in range(300):
             assert (await wire.answer())[0] == 200
             largest = max(largest, len(held._received))
@@ -322,7 +327,7 @@ async def test_client_that_takes_its_answer_slowly_is_not_dropped(shared):
     async with shared.wire() as wire:
         await wire.send(GHANA)
         await wire.answer()
-        (held,) = [each for each in shared.server.server_state.connections if each.client[1] == wire.port]
+        held = shared.connection_of(wire)
         real, held.transport = held.transport, Mock(is_closing=lambda: False)
         ended = []
         for unsent in (70_000, 69_000, 3_000, 3_000):
@@ -348,7 +353,7 @@ async def test_line_ends_before_a_request_mean_nothing(shared):
     async with shared.wire() as wire:
         await wire.send(b"\r\n", b"\r\n" + GHANA)
         assert (await wire.answer())[0] == 200
-        (held,) = [each for each in shared.server.server_state.connections if each.client[1] == wire.port]
+        held = shared.connection_of(wire)
         until = held._deadline.at
         await wire.send(b"\r\n\r\n")
         assert held._deadline.at == until
@@ -405,7 +410,7 @@ async def test_body_that_nobody_read_is_not_kept(shared):
     async with shared.wire() as wire:
         await wire.send(b"POST /countries/refresh HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000)
         assert (await wire.answer())[0] == 401
-        (held,) = [each for each in shared.server.server_state.connections if each.client[1] == wire.port]
+        held = shared.connection_of(wire)
         assert held.cycle.body == b""
 
 
