@@ -6,7 +6,6 @@ import random
 import signal
 import sys
 from datetime import UTC, date, datetime, timedelta
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -18,6 +17,7 @@ from sqlmodel import text
 from app.rates.history import Tally, own_turn, store_history
 from tests.conftest import RATES, make_settings, opened_database, serving
 from tests.support import command, payloads
+from tests.support.archives import zipped
 from tests.support.command import ROOT
 from tests.support.upstream import document
 
@@ -245,21 +245,13 @@ async def test_wrong_line_is_named_before_anything_is_stored(old, new, told, tmp
     assert not (tmp_path / "data").exists()
 
 
-def archive_of(*names: str) -> bytes:
-    content = BytesIO()
-    with ZipFile(content, "w") as archive:
-        for name in names:
-            archive.writestr(name, EDITED)
-    return content.getvalue()
-
-
 @pytest.mark.parametrize(
     ("content", "told"),
     [
         (b"Date,USD,\n", "cannot be unzipped: File is not a zip file"),
-        (archive_of("readme.txt"), "must contain exactly one .csv file, contains 0"),
-        (archive_of("a.csv", "b.csv"), "must contain exactly one .csv file, contains 2"),
-        (archive_of("a.csv").replace(b"175.68", b"175.69"), "cannot be unzipped: Bad CRC-32 for file 'a.csv'"),
+        (zipped(EDITED, "readme.txt"), "must contain exactly one .csv file, contains 0"),
+        (zipped(EDITED, "a.csv", "b.csv"), "must contain exactly one .csv file, contains 2"),
+        (zipped(EDITED, "a.csv").replace(b"175.68", b"175.69"), "cannot be unzipped: Bad CRC-32 for file 'a.csv'"),
     ],
 )
 async def test_archive_that_has_no_history_is_refused(content, told, tmp_path):

@@ -2,15 +2,14 @@
 
 import codecs
 from datetime import date
-from io import BytesIO
 from pathlib import Path
-from zipfile import ZipFile
 
 import pytest
 
 from app.sources.ecb_file import check_history
 from app.sources.ecb_file import read_history as read
 from app.sources.ecb_lines import LONGEST_LINE, UnusableFile
+from tests.support.archives import zipped
 
 TODAY = date(2026, 11, 21)
 NEWEST_FIRST = "Date,USD,JPY,\n2026-10-30,1.1172,175.68,\n2026-10-29,1.1,N/A,\n2026-10-28,1.1,170,\n"
@@ -41,14 +40,6 @@ RATES = {
 }
 
 
-def zipped(*names: str) -> bytes:
-    content = BytesIO()
-    with ZipFile(content, "w") as archive:
-        for name in names:
-            archive.writestr(name, NEWEST_FIRST)
-    return content.getvalue()
-
-
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -57,8 +48,8 @@ def zipped(*names: str) -> bytes:
         ("quoted, semicolons, CRLF, empty cells and row.csv", QUOTED.encode()),
         ("tabs.csv", NEWEST_FIRST.replace(",", "\t").encode()),
         ("byte order mark and blank lines.csv", codecs.BOM_UTF8 + b"\n" + NEWEST_FIRST.encode() + b"\n\n"),
-        ("archive.ZIP", zipped("eurofxref-hist.csv")),
-        ("archive of a Mac.zip", zipped("eurofxref-hist.csv", "__MACOSX/._eurofxref-hist.csv")),
+        ("archive.ZIP", zipped(NEWEST_FIRST, "eurofxref-hist.csv")),
+        ("archive of a Mac.zip", zipped(NEWEST_FIRST, "eurofxref-hist.csv", "__MACOSX/._eurofxref-hist.csv")),
         ("portal.csv", PORTAL.encode()),
         ("portal in another order.csv", "".join(PORTAL.splitlines(True)[i] for i in (0, 4, 3, 6, 1, 2, 5)).encode()),
         ("portal's table.csv", PORTAL_TABLE.encode()),
