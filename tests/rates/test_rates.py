@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from tests.conftest import RATES
+from tests.core.db.test_pool import until_started
 from tests.rates.conftest import HISTORY, add_history
 from tests.support import payloads
 from tests.support.statements import recorded
@@ -293,6 +294,7 @@ async def test_rates_of_an_old_source_are_used_for_what_no_other_has(loaded):
 
 
 async def test_day_that_lacks_a_currency_takes_five_statements(client):
+    await until_started(client)
     await add_history(client, days=STOPPED)
     with recorded(client.state["database"]) as statements:
         assert (await client.get("/convert?from=EUR&to=RUB&date=2022-03-05")).status_code == 200
