@@ -83,10 +83,53 @@ def test_whole_head_is_found_again_only_after_it_was_parsed(ready):
     assert ready.answer_repeated(b"head", SERVER) is None
     assert ready.answer_parsed(b"/a", [HOST], b"", SERVER) is not None
     assert ready.answer_repeated(b"", SERVER) is None, "a head in pieces is not remembered"
-    assert ready.answer_parsed(b"/a", [HOST, (b"x-request-id", b"x")], b"with id", SERVER) is not None
-    assert ready.answer_repeated(b"with id", SERVER) is None, "its id would be sent to others"
     assert ready.answer_parsed(b"/a", [HOST], b"head", SERVER) is not None
     assert ready.answer_repeated(b"head", SERVER) is not None
+
+
+def test_head_is_found_again_with_another_request_id(ready):
+    keep(ready, b"/a")
+    start, end = b"GET /a HTTP/1.1\r\nHost: a", b"\r\nAccept: x\r\n\r\n"
+    first = ready.answer_parsed(b"/a", [HOST, (b"x-request-id", b"1")], start + b"\r\nX-Request-ID: 1" + end, SERVER)
+    assert first is not None
+
+    for given in (b"\r\nX-Request-ID: 2", b"\r\nx-request-id:3", b""):
+        head, body = ready.answer_repeated(start + given + end, SERVER)
+        assert head.rpartition(b"x-request-id: ")[2] == (given[-1:] + b"\r\n\r\n" if given else head[-20:])
+        assert body == b"[]"
+
+
+@pytest.mark.parametrize(
+    "bytes_between",
+    [
+        b"\r\nX-Request-ID: 2\r\nX-Request-ID: 3",
+        b"\r\nX-Request-ID: 2\r\n continued",
+        b"\r\nX-Request-ID: a b",
+        b"\r\nX-Request-ID: " + b"a" * 65,
+        b"\r\n\r\nX-Request-ID: 2",
+        b"\nX-Request-ID: 2",
+        b"\r\nX-Request-ID : 2",
+    ],
+)
+def test_head_with_anything_but_one_plain_id_is_parsed_again(ready, bytes_between):
+    keep(ready, b"/a")
+    start, end = b"GET /a HTTP/1.1\r\nHost: a", b"\r\n\r\n"
+    assert ready.answer_parsed(b"/a", [HOST], start + end, SERVER) is not None
+    assert ready.answer_repeated(start + end, SERVER) is not None
+
+    assert ready.answer_repeated(start + bytes_between + end, SERVER) is None
+    assert ready.answer_repeated(start + end + b"X-Request-ID: 2\r\n", SERVER) is None
+    assert ready.answer_repeated(start + end + b"X-Request-ID: 2" + end, SERVER) is None
+
+
+def test_id_that_may_not_be_shown_is_not_kept_with_its_head(ready):
+    keep(ready, b"/a")
+    start, end = b"GET /a HTTP/1.1\r\nHost: a", b"\r\n\r\n"
+    fields = [HOST, (b"x-request-id", b"token_abc")]
+    assert ready.answer_parsed(b"/a", fields, start + b"\r\nX-Request-ID: token_abc" + end, SERVER) is not None
+
+    head, _ = ready.answer_repeated(start + b"\r\nX-Request-ID: token_abc" + end, SERVER)
+    assert b"token_abc" not in head
 
 
 def test_another_version_of_the_data_ends_all_answers(ready, version):

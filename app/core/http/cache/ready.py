@@ -1,5 +1,6 @@
 """Answers that are ready to send: found by what a client wrote, before any other work is done for its request."""
 
+import re
 import time
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -30,6 +31,8 @@ _VARYING: Final = frozenset({b"accept", b"accept-encoding", b"origin"})
 _MOST: Final = 1_000
 _LONGEST: Final = 2_048
 """Bytes. Clients choose heads and spellings, so the memory for them is bounded."""
+_ID_FIELD: Final = re.compile(rb"\r\n(?i:x-request-id): ?([A-Za-z0-9._-]{1,64})(?=\r\n[^ \t])")
+"""A line of a head that proxies send with another id each time; the head means the same without it, but for the id."""
 
 
 class ReadyAnswer(NamedTuple):
@@ -92,14 +95,18 @@ class ReadyAnswers:
         self._notes.note("GET", answer.route, answer.status, request_id, answer.summary, started)
 
     def answer_repeated(self, head: bytes, server_headers: HeaderList) -> list[bytes] | None:
-        """The bytes to send for a head that came before, byte for byte: it was parsed then, and means the same now.
+        """The bytes to send for a head that came before: it was parsed then, and means the same now.
 
-        ``server_headers`` are what the server adds to each response, such as ``Date``. None without an answer.
+        It is the same byte for byte, except for the request's id. ``server_headers`` are what the server adds to each
+        response, such as ``Date``. None without an answer.
         """
-        answer = self._by_head.get(head)
+        answer, given_id = self._by_head.get(head), None
+        if answer is None:
+            rest, given_id = _split_id(head)
+            answer = self._by_head.get(rest)
         if answer is None or not self._versions.is_known(self._version):
             return None
-        return self._finish(answer, None, server_headers, time.perf_counter())
+        return self._finish(answer, given_id, server_headers, time.perf_counter())
 
     def answer_parsed(
         self, target: bytes, headers: HeaderList, head: bytes, server_headers: HeaderList
@@ -111,10 +118,11 @@ class ReadyAnswers:
         if answer is None:
             return None
         given_id = fields.get(b"x-request-id")
-        if given_id is None and 0 < len(head) <= _LONGEST:
+        rest, found_id = _split_id(head)
+        if found_id == given_id and 0 < len(rest) <= _LONGEST:
             if len(self._by_head) >= _MOST:
                 self._by_head.clear()
-            self._by_head[head] = answer
+            self._by_head[rest] = answer
         return self._finish(answer, given_id, server_headers, started)
 
     def _finish(
@@ -128,6 +136,12 @@ class ReadyAnswers:
         status_line = STATUS_LINE[answer.status]
         head = b"%b%b%bx-request-id: %b\r\n\r\n" % (status_line, self._server_head, answer.head, request_id)
         return [head, answer.body]
+
+
+def _split_id(head: bytes) -> tuple[bytes, bytes | None]:
+    """A head without the field of the request's id, and the id; the whole head and None if none is found."""
+    found = _ID_FIELD.search(head, 0, _LONGEST)
+    return (head[: found.start()] + head[found.end() :], found[1]) if found else (head, None)
 
 
 def spell(target: bytes, fields: Mapping[bytes, bytes], headers: HeaderList) -> Spelling | None:
