@@ -28,6 +28,8 @@ Kind = Literal["token", "key"]
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="countries"'}
 
 _SECRET: Final = re.compile(rb"(token|key)_[A-Za-z0-9_-]{43}")
+REVOKE_SECONDS: Final = 60.0
+"""Time limit of a transaction that revokes credentials: batches that are being stored with them must end first."""
 _LAST_USE_SECONDS: Final = 60
 """``last_used_at`` of a key is written at most once in this time, and tried at most once in it after a failure."""
 _WRITE_SECONDS: Final = 0.5

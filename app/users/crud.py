@@ -14,7 +14,7 @@ from app.core.db.keys import name_key
 from app.core.db.types import Contains
 from app.core.errors import AppError
 from app.core.http.access import Forbidden, Principal, Role
-from app.users.credentials import revoke_all
+from app.users.credentials import REVOKE_SECONDS, revoke_all
 from app.users.models import Address, User
 from app.users.passwords import Passwords
 from app.users.schemas import UserCreate, UserFilters, UserPublic, UserReplace, UserUpdate, email_key
@@ -139,7 +139,7 @@ async def update_user(
             await record(session, "UPDATE_USER", "User", user_id, before=_shown(before), after=_shown(after) | hidden)
         return after
 
-    return await database.transaction(store)
+    return await database.transaction(store, seconds=REVOKE_SECONDS)
 
 
 async def delete_user(database: Database, user_id: int, *, if_match: str | None) -> None:
@@ -155,7 +155,7 @@ async def delete_user(database: Database, user_id: int, *, if_match: str | None)
         await session.exec(delete(User).where(col(User.id) == user_id))
         await record(session, "DELETE_USER", "User", user_id, before=_shown(user))
 
-    await database.transaction(remove)
+    await database.transaction(remove, seconds=REVOKE_SECONDS)
 
 
 def _shown(user: UserPublic) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from app.core.errors import AppError, DatabaseUnavailable, Unauthorized
 from app.core.http.access import Principal
 from app.core.http.middleware.credential_lookups import CredentialLookups
 from app.core.http.middleware.rate_limits import RateLimits
-from app.users.credentials import CHALLENGE, digest, end_oldest_tokens, issue
+from app.users.credentials import CHALLENGE, REVOKE_SECONDS, digest, end_oldest_tokens, issue
 from app.users.models import Credential, User
 from app.users.passwords import Busy, Passwords
 from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, SignInForm, TokenPublic, as_stored, email_key
@@ -120,7 +120,7 @@ async def sign_out(database: Database, principal: Principal) -> None:
     async def end(session: AsyncSession) -> None:
         await session.exec(delete(Credential).where(col(Credential.id) == principal.credential_id))
 
-    await database.transaction(end)
+    await database.transaction(end, seconds=REVOKE_SECONDS)
 
 
 async def create_api_key(
@@ -170,7 +170,7 @@ async def revoke_api_key(database: Database, user_id: int, key_id: int) -> None:
         await session.exec(delete(Credential).where(col(Credential.id) == key_id))
         await record(session, "REVOKE_API_KEY", "API key", key_id, before={"name": key.name, "scopes": key.scopes})
 
-    await database.transaction(revoke)
+    await database.transaction(revoke, seconds=REVOKE_SECONDS)
 
 
 def _keys_of(user_id: int) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlmodel import select
 
 from app.core.db.database import Database
 from tests.conftest import RATES, Client
@@ -113,33 +114,38 @@ async def test_stream_stores_nothing_after_its_token_ended(client, ending):
     assert states == {"INIT": 5000, "SENT": 0, "DONE": 0}
 
 
-async def test_revocation_waits_for_the_change_that_runs(client, monkeypatch):
-    eve = await create(client, role="editor")
-    token, transfer = await sign_in(client), {"UBID": str(uuid4()), "SMScount": 1, "documents": 1}
+async def test_revocation_waits_for_a_long_change_that_runs(service, monkeypatch):
     is_changing, may_go_on, once = asyncio.Event(), asyncio.Event(), Database._once
 
     async def stop_before_the_end(database: Database, work: Any, *arguments: Any, **options: Any) -> Any:
         async def and_wait(session: Any) -> Any:
             result = await work(session)
             is_changing.set()
-            await may_go_on.wait()
+            while not may_go_on.is_set():  # not idle, or MariaDB would end the transaction
+                await session.exec(select(1))
+                await asyncio.sleep(0.05)
             return result
 
         return await once(database, and_wait, *arguments, **options)
 
-    monkeypatch.setattr(Database, "_once", stop_before_the_end)
-    body = {**transfer, "fileName": "f", "origName": "o"}
-    change = asyncio.create_task(client.post("/tracking/sms_transfers", json=body, headers=token))
-    await is_changing.wait()
-    monkeypatch.undo()
-    revocation = asyncio.create_task(deactivate(client, eve["id"]))
-    await asyncio.wait([revocation], timeout=0.3)
-    assert not revocation.done()
+    async with service(db_timeout_seconds=1) as client:
+        eve = await create(client, role="editor")
+        token, ubid = await sign_in(client), str(uuid4())
+        transfer = {"UBID": ubid, "SMScount": 1, "documents": 1, "fileName": "f", "origName": "o"}
+        await client.post("/tracking/sms_transfers", json=transfer)
+        monkeypatch.setattr(Database, "_once", stop_before_the_end)
+        path, headers = f"/tracking/sms_documents/{ubid}/stream", {**token, "Content-Type": "application/x-ndjson"}
+        change = asyncio.create_task(client.post(path, content=documents(0), headers=headers))
+        await is_changing.wait()
+        monkeypatch.undo()
+        revocation = asyncio.create_task(deactivate(client, eve["id"]))
+        await asyncio.wait([revocation], timeout=1.2)  # longer than other changes may take
+        assert not revocation.done()
 
-    may_go_on.set()
-    assert (await change).status_code == 201
-    await revocation
-    assert (await client.post("/tracking/sms_transfers", json=body, headers=token)).status_code == 401
+        may_go_on.set()
+        assert (await change).status_code == 201
+        await revocation
+        assert (await client.post(path, content=documents(5000), headers=headers)).status_code == 401
 
 
 async def test_of_two_new_passwords_at_once_one_wins(client):
