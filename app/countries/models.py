@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import Final
 
-from sqlalchemy import BigInteger, Double, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import BigInteger, Double, ForeignKeyConstraint, Index, SmallInteger, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from app.core.db.types import TABLE_OPTIONS, LongBlob, LongText, RowId, UTCDateTime
@@ -34,6 +34,8 @@ class Country(SQLModel, table=True):
     """The region folded by ``name_key()``."""
     population: int = Field(sa_type=BigInteger)
     """People, as the source reports them."""
+    population_year: int | None = Field(default=None, sa_type=SmallInteger)
+    """Year of ``population``; None if its source gives none."""
     currency_code: str | None = Field(default=None, max_length=8)
     """Code of the first currency, mostly ISO 4217, though some sources have four letters; None without a currency."""
     exchange_rate: float | None = Field(default=None, sa_type=Double)

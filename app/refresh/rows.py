@@ -64,6 +64,7 @@ def _country_row(
         "region": fact.region,
         "region_key": name_key(fact.region) if fact.region else None,
         "population": fact.population,
+        "population_year": fact.population_year,
         "currency_code": fact.currency,
         "exchange_rate": rate,
         "estimated_gdp": estimate_gdp(fact.population, fact.currency, rate, multiplier=multiplier),

@@ -111,6 +111,7 @@ def bundled_records() -> list[dict[str, Any]]:
             "capital": next(iter(country.capitals), None),
             "region": country.region,
             "population": country.population,
+            "populationYear": country.population_year,
             "currencies": [{"code": code} for code in country.currencies],
             "flag": f"https://flagcdn.com/{alpha2.lower()}.svg",
         }

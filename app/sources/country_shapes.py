@@ -23,6 +23,8 @@ class CountryFact:
 
     name: str
     population: int
+    population_year: int | None = None
+    """None if the source gives none."""
     alpha2: str | None = None
     alpha3: str | None = None
     capital: str | None = None
@@ -91,6 +93,7 @@ def parse_record(record: Any) -> CountryFact:
     return CountryFact(
         name=name,
         population=int(population),
+        population_year=_year(record.get("populationYear")),
         alpha2=_code(_ALPHA2, record.get("alpha2Code"), record.get("cca2"), codes.get("alpha_2")),
         alpha3=_code(_ALPHA3, record.get("alpha3Code"), record.get("cca3"), codes.get("alpha_3")),
         capital=_capital(record.get("capital") or record.get("capitals")),
@@ -111,6 +114,11 @@ def _text(value: Any, longest: int) -> str | None:
     text = visible_line(value)
     key = name_key(text)  # folding can make the text longer, or empty
     return text if 0 < len(key) <= longest else None
+
+
+def _year(value: Any) -> int | None:
+    is_year = isinstance(value, int) and not isinstance(value, bool) and 1900 <= value <= 2100
+    return value if is_year else None
 
 
 def _code(pattern: re.Pattern[str], *values: Any) -> str | None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
@@ -17,13 +17,16 @@ OLDEST_DAY: Final = date(1999, 1, 4)
 
 @dataclass(frozen=True)
 class Quotes:
-    """The rates of one source for one day."""
+    """The newest rates of one source."""
 
     day: date
+    """The newest day of any rate."""
     rates: Mapping[str, float]
     """Units of each currency for one US dollar, by three-letter code; includes USD."""
     skipped: tuple[tuple[str, str], ...] = ()
     """Code and reason of each rate that was rejected."""
+    days: Mapping[str, date] = field(default_factory=dict)
+    """Days of the rates that are older than ``day``, by code."""
 
 
 def parse_quotes(body: Any, *, today: date) -> Quotes:
