@@ -19,6 +19,7 @@ from app.rates.currencies import currency_facts
 from app.rates.exchange import convert, cross_rate, shown, to_minor_unit
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.rates.schemas import Conversion, ConversionQuery, CurrencyPublic, RatesPublic, RatesQuery
+from app.sources import reference
 from app.sources.rates import ATTRIBUTIONS
 
 LONGEST_PAUSE: Final = timedelta(days=7)
@@ -73,13 +74,13 @@ async def get_conversion(session: AsyncSession, query: ConversionQuery) -> Conve
     base, quote = query.base, query.quote
     key, rates = await find_rates(session, {base, quote}, {base, quote}, on=query.on, source=query.source)
     require_quoted({"from": [base], "to": [quote]}, rates, f"by {key.source} on {key.day}")
-    result, facts = convert(query.amount, rates, base, quote), currency_facts(quote)
+    result, known = convert(query.amount, rates, base, quote), reference.currencies().get(quote)
     return Conversion(
         base=base,
         quote=quote,
         amount=float(query.amount),
         result=float(result),
-        rounded=to_minor_unit(result, facts.minor_units) if facts else None,
+        rounded=None if known is None or known.minor_units is None else to_minor_unit(result, known.minor_units),
         rate=shown(cross_rate(rates, base, quote)),
         date=key.day,
         source=key.source,
