@@ -28,6 +28,7 @@ from app.core.telemetry.counts import Counts
 from app.core.telemetry.log import LogLines, configure_logging
 from app.core.telemetry.tracing import TRACES_ONLY
 from app.countries import router as countries
+from app.currencies import router as currencies
 from app.lifespan import running
 from app.rates import router as rates
 from app.refresh import router as refresh
@@ -97,7 +98,7 @@ def create_app(
         telemetry=TRACES_ONLY,
     )
     # Your account before the accounts of others: /users/me is not an id.
-    for module in (status, refresh, countries, rates, accounts, users, tracking, audit):
+    for module in (status, refresh, countries, rates, currencies, accounts, users, tracking, audit):
         app.include_router(module.router)
     add_docs(app)
     add_files(app, "/assets", page.FILES)

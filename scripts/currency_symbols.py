@@ -16,7 +16,7 @@ from babel.core import get_global
 from babel.localedata import exists
 from babel.numbers import get_currency_symbol, list_currencies
 
-FILE: Final = Path(__file__).resolve().parent.parent / "app/rates/data/symbols.json"
+FILE: Final = Path(__file__).resolve().parent.parent / "app/currencies/data/symbols.json"
 
 
 def home_symbols() -> dict[str, str]:

@@ -1,7 +1,6 @@
-"""Queries of exchange rates: the rates of a day, conversions, and currencies."""
+"""Queries of exchange rates: the rates of a day, and conversions."""
 
-import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence, Set
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -14,11 +13,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.queries import execute, select_columns
 from app.core.errors import AppError, ValidationFailed
-from app.countries.models import Country
-from app.rates.currencies import currency_facts
 from app.rates.exchange import convert, cross_rate, shown, to_minor_unit
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
-from app.rates.schemas import Conversion, ConversionQuery, CurrencyPublic, RatesPublic, RatesQuery
+from app.rates.schemas import Conversion, ConversionQuery, RatesPublic, RatesQuery
 from app.sources import reference
 from app.sources.rates import ATTRIBUTIONS
 
@@ -223,24 +220,3 @@ async def read_rates(session: AsyncSession, key: DayKey, codes: Collection[str] 
     if codes is not None:
         query = query.where(col(ExchangeRate.quote).in_(codes))
     return dict((await execute(session, query)).all())
-
-
-CURRENCY_FIELDS: Final = tuple(CurrencyPublic.model_fields)
-
-
-async def list_currencies(session: AsyncSession) -> list[tuple[object, ...]]:
-    """``CURRENCY_FIELDS`` of every currency that a source has quoted or a stored country uses, sorted by code."""
-    query = select_columns(CurrencySpan.quote, func.min(CurrencySpan.first_day), func.max(CurrencySpan.last_day))
-    quoted = await execute(session, query.group_by(col(CurrencySpan.quote)))
-    spans = {code: (first, last) for code, first, last in quoted}
-    query = select_columns(Country.currency_code, func.coalesce(Country.alpha2_code, Country.name))
-    users: dict[str, list[str]] = defaultdict(list)
-    for code, country in await execute(session, query.where(col(Country.currency_code).is_not(None))):
-        users[code].append(country)
-
-    def describe(code: str) -> tuple[object, ...]:
-        facts = currency_facts(code) or (None, code, None)
-        return (code, *facts, sorted(users.get(code, [])), *spans.get(code, (None, None)))
-
-    # The first call in a process reads CLDR's English names, which takes 80 ms.
-    return await asyncio.to_thread(lambda: [describe(code) for code in sorted({*spans, *users})])

@@ -1,4 +1,4 @@
-"""HTTP routes of exchange rates: latest, of a day, over a range of days, conversion, and currencies."""
+"""HTTP routes of exchange rates: latest, of a day, over a range of days, and conversion."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -12,8 +12,7 @@ from app.core.http.access import Rule, access
 from app.core.http.cache.middleware import DOCUMENTED
 from app.core.http.dependencies import DatabaseDep, SnapshotDep, open_snapshot
 from app.core.http.errors import documented
-from app.core.http.formats import FORMAT_DESCRIPTION, OTHER_FORMATS, Format, table_headers, table_response
-from app.core.http.paging import TOTAL_HEADER
+from app.core.http.formats import OTHER_FORMATS, Format, table_headers, table_response
 from app.core.http.routes import SegmentRoute
 from app.rates import crud, schemas
 from app.rates.series import COLUMNS, LARGEST_KEPT, SeriesSlots, plan_series, write_whole
@@ -36,7 +35,6 @@ TodayDep = Annotated[date, Depends(get_today)]
 DayParam = Annotated[schemas.Day, Path(alias="date", description="Such as 2026-11-21.", examples=["2026-11-20"])]
 FirstParam = Annotated[schemas.Day, Path(alias="from", description="First day of the range.", examples=["2026-11-01"])]
 LastParam = Annotated[schemas.Day, Path(alias="to", description="Last day of the range.", examples=["2026-11-20"])]
-FormatParam = Annotated[Format | None, Query(alias="format", description=FORMAT_DESCRIPTION)]
 
 
 def _in_formats(model: type[Any]) -> dict[int | str, dict[str, Any]]:
@@ -123,23 +121,6 @@ async def convert(
     if query.on is not None and _is_settled(query.on, today, found=conversion.date):
         response.headers.update(_SETTLED)
     return conversion
-
-
-@router.get(
-    "/currencies",
-    summary="List currencies",
-    description="Every currency that a source has quoted or a stored country uses, by code. Names, symbols and minor "
-    "units are from CLDR.",
-    response_model=None,
-    responses={
-        200: {"model": list[schemas.CurrencyPublic], "content": OTHER_FORMATS, "headers": TOTAL_HEADER},
-        **DOCUMENTED,
-    },
-    openapi_extra=access(Rule.EVERYONE),
-)
-async def list_currencies(session: SnapshotDep, fmt: FormatParam = None) -> Response:
-    rows = await crud.list_currencies(session)
-    return table_response(fmt, "currencies", crud.CURRENCY_FIELDS, rows, headers={"X-Total-Count": str(len(rows))})
 
 
 def _refuse_future(days: Mapping[str, date], today: date) -> None:

@@ -40,5 +40,5 @@ def currency_facts(code: str) -> CurrencyFacts | None:
 def _home_symbols() -> dict[str, str]:
     """Symbols that CLDR has only in a currency's local languages; ``scripts/currency_symbols.py`` extracted them."""
     # Loading all these languages from Babel would cost each process a second and 60 MB.
-    symbols: dict[str, str] = json.loads((resources.files("app.rates") / "data" / "symbols.json").read_bytes())
+    symbols: dict[str, str] = json.loads((resources.files("app.currencies") / "data" / "symbols.json").read_bytes())
     return symbols

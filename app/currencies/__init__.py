@@ -1,0 +1,1 @@
+"""Currencies: names, symbols, decimals, and where and since when they are used."""
