@@ -55,6 +55,8 @@ class ReferenceCurrency(NamedTuple):
     name: str
     """In English, by CLDR; for cryptocurrencies by currency-api."""
     kind: Kind
+    symbol: str | None = None
+    """By CLDR: in English, or else in its own country; None if it has only its code. Several may share one."""
     iso_name: str | None = None
     """ISO 4217's own name; None if the code is not in its list of current ones."""
     numeric: str | None = None

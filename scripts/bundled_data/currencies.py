@@ -12,10 +12,12 @@ from babel.numbers import get_currency_name, list_currencies
 
 from scripts.bundled_data.files import read_input
 from scripts.bundled_data.packages import read_json
+from scripts.bundled_data.symbols import read_symbols
 
 _ENGLISH: Final = Locale("en")
 _METALS: Final = {"XAG", "XAU", "XPD", "XPT"}
 _NOT_MONEY: Final = {"XTS", "XXX"}
+"""Codes for tests, and for no currency."""
 _UNITS_OF_ACCOUNT: Final = {"XAD", "XBA", "XBB", "XBC", "XBD", "XDR", "XSU", "XUA", "UYW"}
 """ISO 4217 does not mark these as funds."""
 _CRYPTO_NAMES: Final = {"KAS": "Kaspa", "XBT": "Bitcoin"}  # currency-api has none for these
@@ -44,7 +46,7 @@ def build_currencies(core: Path, crypto: dict[str, str]) -> dict[str, dict[str, 
     for code, (name, _) in own["local"].items():
         found[code] = _unlisted(name, "current", 2, _cash_decimals(cldr["fractions"], code))
     last_days = _last_days(cldr["region"])
-    for code in sorted((set(list_currencies()) | own["historic"].keys()) - found.keys()):
+    for code in sorted((set(list_currencies()) | own["historic"].keys()) - found.keys() - _NOT_MONEY):
         facts = own["historic"].get(code, {})
         name = facts.get("name") or _english_name(code) or code
         decimals = int(cldr["fractions"].get(code, cldr["fractions"]["DEFAULT"])["_digits"])
@@ -56,9 +58,11 @@ def build_currencies(core: Path, crypto: dict[str, str]) -> dict[str, dict[str, 
     for code, name in crypto.items():
         if code not in found and (name := name or _CRYPTO_NAMES.get(code, "")):
             found[code] = _unlisted(name, "crypto", None, None)
-    return {
-        code: {key: value for key, value in facts.items() if value is not None} for code, facts in sorted(found.items())
+    symbols = read_symbols()
+    rows = {
+        code: {"name": facts["name"], "symbol": symbols.get(code), **facts} for code, facts in sorted(found.items())
     }
+    return {code: {key: value for key, value in row.items() if value is not None} for code, row in rows.items()}
 
 
 def iso_table() -> dict[str, dict[str, Any]]:

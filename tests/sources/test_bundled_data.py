@@ -9,6 +9,7 @@ import pytest
 
 from app.core.db.keys import name_key
 from scripts.bundled_data.countries import currencies_in_force
+from scripts.bundled_data.symbols import read_symbols
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "app/sources/data"
@@ -16,6 +17,7 @@ FACTS = json.loads((DATA / "countries.json").read_text("utf-8"))
 COUNTRIES: dict[str, dict[str, Any]] = {row["alpha2"]: row for row in FACTS["countries"]}
 NAMES: dict[str, list[str]] = json.loads((DATA / "names.json").read_text("utf-8"))
 CODE_BY_KEY = {name_key(name): code for code, names in NAMES.items() for name in names}
+CURRENCIES = json.loads((DATA / "currencies.json").read_text("utf-8"))["currencies"]
 RATES = json.loads((DATA / "rates.json").read_text("utf-8"))
 
 COUNTRY_FACTS = """
@@ -107,3 +109,11 @@ def test_a_currency_counts_until_the_day_it_ends_and_geonames_decides_between_tw
     assert currencies_in_force(bulgaria, "BGN", "2026-01-31") == ["BGN", "EUR"]
     assert currencies_in_force(bulgaria, "BGN", "2026-02-01") == ["EUR"]
     assert currencies_in_force([{"XXX": {"_tender": "false"}}], "", "2026-01-01") == []
+
+
+def test_symbols_of_currencies_are_those_of_the_installed_cldr() -> None:
+    symbols = read_symbols()
+
+    shown = {code: row.get("symbol") for code, row in CURRENCIES.items()}
+    assert shown == {code: symbols.get(code) for code in CURRENCIES}
+    assert symbols.keys() - CURRENCIES.keys() == {"XXX"}
