@@ -1,34 +1,93 @@
 """Queries of currencies: which are quoted or used, and what is known about each."""
 
-import asyncio
 from collections import defaultdict
-from typing import Final
+from collections.abc import Mapping, Sequence, Set
+from datetime import date
+from typing import Final, NamedTuple
 
 from sqlmodel import col, func
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.queries import execute, select_columns
+from app.core.errors import AppError
 from app.countries.models import Country
-from app.currencies.facts import currency_facts
-from app.currencies.schemas import CurrencyPublic
+from app.currencies.schemas import CurrencyFilters, CurrencyPublic
 from app.rates.models import CurrencySpan
+from app.sources import reference
 
 CURRENCY_FIELDS: Final = tuple(CurrencyPublic.model_fields)
 
 
-async def list_currencies(session: AsyncSession) -> list[tuple[object, ...]]:
-    """``CURRENCY_FIELDS`` of every currency that a source has quoted or a stored country uses, sorted by code."""
-    query = select_columns(CurrencySpan.quote, func.min(CurrencySpan.first_day), func.max(CurrencySpan.last_day))
-    quoted = await execute(session, query.group_by(col(CurrencySpan.quote)))
-    spans = {code: (first, last) for code, first, last in quoted}
-    query = select_columns(Country.currency_code, func.coalesce(Country.alpha2_code, Country.name))
-    users: dict[str, list[str]] = defaultdict(list)
-    for code, country in await execute(session, query.where(col(Country.currency_code).is_not(None))):
-        users[code].append(country)
+class CurrencyNotFound(AppError):
+    """No source has quoted the code, no stored country uses it, and it is not in the reference data."""
 
-    def describe(code: str) -> tuple[object, ...]:
-        facts = currency_facts(code) or (None, code, None)
-        return (code, *facts, sorted(users.get(code, [])), *spans.get(code, (None, None)))
+    status_code = 404
+    title = "Currency not found"
 
-    # The first call in a process reads CLDR's English names, which takes 80 ms.
-    return await asyncio.to_thread(lambda: [describe(code) for code in sorted({*spans, *users})])
+
+class _Stored(NamedTuple):
+    """What is stored about currencies, by code."""
+
+    days: Mapping[str, tuple[date, date]]
+    """First and last day with a rate."""
+    users: Mapping[str, Sequence[str]]
+    """Alpha-2 codes, or else names, of the countries whose first currency it is."""
+
+
+async def list_currencies(session: AsyncSession, filters: CurrencyFilters) -> list[CurrencyPublic]:
+    """The currencies of these kinds that a source has quoted or a stored country uses, sorted by code."""
+    stored = await _read_stored(session)
+    codes, kinds = sorted({*stored.days, *stored.users}), filters.kinds
+    return [_describe(code, stored) for code in codes if _is_listed(code, stored, kinds)]
+
+
+async def get_currency(session: AsyncSession, code: str) -> CurrencyPublic:
+    """One currency, also if no source has quoted it.
+
+    Raises:
+        CurrencyNotFound: Nothing is known about the code.
+    """
+    stored = await _read_stored(session, code)
+    if not (stored.days or stored.users or code in reference.currencies()):
+        raise CurrencyNotFound
+    return _describe(code, stored)
+
+
+async def _read_stored(session: AsyncSession, code: str | None = None) -> _Stored:
+    """Read what is stored about a currency, or about all."""
+    quote, currency = col(CurrencySpan.quote), col(Country.currency_code)
+    days = select_columns(quote, func.min(CurrencySpan.first_day), func.max(CurrencySpan.last_day)).group_by(quote)
+    users = select_columns(currency, func.coalesce(Country.alpha2_code, Country.name)).where(currency.is_not(None))
+    if code is not None:
+        days, users = days.where(quote == code), users.where(currency == code)
+    spans = {of: (first, last) for of, first, last in await execute(session, days)}
+    countries: dict[str, list[str]] = defaultdict(list)
+    for of, country in await execute(session, users):
+        countries[of].append(country)
+    return _Stored(spans, countries)
+
+
+def _is_listed(code: str, stored: _Stored, kinds: Set[str] | None) -> bool:
+    if kinds is None or ("current" in kinds and code in stored.users):
+        return True
+    known = reference.currencies().get(code)
+    return known is not None and known.kind in kinds
+
+
+def _describe(code: str, stored: _Stored) -> CurrencyPublic:
+    known = reference.currencies().get(code)
+    first_day, last_day = stored.days.get(code, (None, None))
+    return CurrencyPublic(
+        code=code,
+        numeric=known and known.numeric,
+        name=known and known.name,
+        symbol=(known and known.symbol) or code,
+        kind=known and known.kind,
+        minor_units=known and known.minor_units,
+        cash_decimals=known and known.cash_decimals,
+        legal_tender_until=known and known.last_day,
+        successor=known and known.successor,
+        countries=sorted(stored.users.get(code, ())),
+        first_day=first_day,
+        last_day=last_day,
+    )

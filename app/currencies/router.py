@@ -2,25 +2,26 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from app.core.http.access import Rule, access
 from app.core.http.cache.middleware import DOCUMENTED
 from app.core.http.dependencies import SnapshotDep
-from app.core.http.formats import FORMAT_DESCRIPTION, OTHER_FORMATS, Format, table_response
+from app.core.http.errors import documented
+from app.core.http.formats import OTHER_FORMATS, table_response
 from app.core.http.paging import TOTAL_HEADER
 from app.currencies import crud, schemas
 
 router = APIRouter(prefix="/currencies", tags=["rates"])
 
-FormatParam = Annotated[Format | None, Query(alias="format", description=FORMAT_DESCRIPTION)]
+CodeParam = Annotated[schemas.CurrencyCode, Path(description="Code, in upper or lower case.", examples=["NGN"])]
 
 
 @router.get(
     "",
     summary="List currencies",
-    description="Every currency that a source has quoted or a stored country uses, by code. Names, symbols and minor "
-    "units are from CLDR.",
+    description="The currencies that a source has quoted or a stored country uses, by code: current money, or those of "
+    "other kinds. Codes, decimals and kinds are from ISO 4217, names and symbols from CLDR.",
     response_model=None,
     responses={
         200: {"model": list[schemas.CurrencyPublic], "content": OTHER_FORMATS, "headers": TOTAL_HEADER},
@@ -28,6 +29,19 @@ FormatParam = Annotated[Format | None, Query(alias="format", description=FORMAT_
     },
     openapi_extra=access(Rule.EVERYONE),
 )
-async def list_currencies(session: SnapshotDep, fmt: FormatParam = None) -> Response:
-    rows = await crud.list_currencies(session)
-    return table_response(fmt, "currencies", crud.CURRENCY_FIELDS, rows, headers={"X-Total-Count": str(len(rows))})
+async def list_currencies(session: SnapshotDep, filters: Annotated[schemas.CurrencyFilters, Query()]) -> Response:
+    currencies = await crud.list_currencies(session, filters)
+    rows = (tuple(dict(currency).values()) for currency in currencies)
+    headers = {"X-Total-Count": str(len(currencies))}
+    return table_response(filters.format, "currencies", crud.CURRENCY_FIELDS, rows, json=currencies, headers=headers)
+
+
+@router.get(
+    "/{code}",
+    summary="Get a currency",
+    description="Also one that no source has quoted, such as a historic one.",
+    responses={**DOCUMENTED, **documented(404)},
+    openapi_extra=access(Rule.EVERYONE),
+)
+async def get_currency(session: SnapshotDep, code: CodeParam) -> schemas.CurrencyPublic:
+    return await crud.get_currency(session, code)

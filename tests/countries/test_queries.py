@@ -23,6 +23,7 @@ REQUESTS = [
     ("GET", "/countries/ghana/history", VERSION + 3),  # the country, the page, and the total
     ("GET", "/status", VERSION + 1),
     ("GET", "/currencies", VERSION + 2),  # days, and countries
+    ("GET", "/currencies/GHS", VERSION + 2),
     # Before the transaction country, summary and all rows; inside of it the same, both changes, the audit entry.
     ("DELETE", "/countries/ghana", 9),
     # The generation; the lease (2); the generation again, rows, summary and rates; the lease, rows, countries, summary,

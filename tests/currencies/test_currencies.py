@@ -1,4 +1,4 @@
-"""The list of currencies: what CLDR knows of each, who uses it, since when it is quoted."""
+"""Currencies: what is known about each, who uses it, since when it is quoted."""
 
 import re
 from datetime import date
@@ -12,46 +12,84 @@ from tests.conftest import COUNTRIES, RATES
 from tests.support.statements import explained, recorded
 from tests.support.upstream import document, in_turn
 
-FIELDS = ("code", "name", "symbol", "minor_units", "countries", "first_day", "last_day")
-
+FIELDS = (
+    *("code", "numeric", "name", "symbol", "kind", "minor_units", "cash_decimals", "legal_tender_until", "successor"),
+    *("countries", "first_day", "last_day"),
+)
 RECORDS = [
     {"name": name, "alpha2Code": code, "population": 1, "currencies": [{"code": currency}]}
     for name, code, currency in (
         *(("Togo", "TG", "XOF"), ("Benin", "BJ", "XOF"), ("Nigeria", "NG", "NGN")),
         ("Cuba", "CU", "CUP"),  # not quoted
         ("Atlantis", None, "NGN"),  # no code
+        ("Sealand", None, "SEAL"),  # a currency of its own
         ("Antarctica", "AQ", None),
     )
 ]
-ROWS: list[tuple[Any, ...]] = [
-    ("BTC", None, "BTC", None, [], "2026-11-19", "2026-11-19"),
-    ("CUP", "Cuban Peso", "CUP", 2, ["CU"], None, None),
-    ("NGN", "Nigerian Naira", "₦", 2, ["Atlantis", "NG"], "2026-11-19", "2026-11-20"),
-    ("USD", "US Dollar", "$", 2, [], "2026-11-19", "2026-11-20"),
-    ("XOF", "West African CFA Franc", "F\u202fCFA", 0, ["BJ", "TG"], "2026-11-20", "2026-11-20"),
+BOTH_DAYS = ("2026-11-19", "2026-11-20")
+FIRST_DAY = ("2026-11-19", "2026-11-19")
+CURRENT: list[tuple[Any, ...]] = [
+    ("CUP", "192", "Cuban Peso", "CUP", "current", 2, 2, None, None, ["CU"], None, None),
+    ("NGN", "566", "Nigerian Naira", "₦", "current", 2, 2, None, None, ["Atlantis", "NG"], *BOTH_DAYS),
+    ("SEAL", None, None, "SEAL", None, None, None, None, None, ["Sealand"], None, None),
+    ("USD", "840", "US Dollar", "$", "current", 2, 2, None, None, [], *BOTH_DAYS),
+    ("XOF", "952", "West African CFA Franc", "F\u202fCFA", "current", 0, 0, None, None, ["BJ", "TG"], *BOTH_DAYS),
 ]
-LISTED = [dict(zip(FIELDS, row, strict=True)) for row in ROWS]
+OTHERS: list[tuple[Any, ...]] = [
+    ("BTC", None, "Bitcoin", "BTC", "crypto", None, None, None, None, [], *FIRST_DAY),
+    ("HRK", None, "Croatian Kuna", "kn", "historic", 2, 2, "2023-01-14", "EUR", [], *FIRST_DAY),
+    ("QQQ", None, None, "QQQ", None, None, None, None, None, [], *FIRST_DAY),
+    ("XAU", "959", "Gold", "XAU", "metal", None, None, None, None, [], *FIRST_DAY),
+    ("XDR", "960", "Special Drawing Rights", "XDR", "fund", None, None, None, None, [], *FIRST_DAY),
+]
+NOT_QUOTED: list[tuple[Any, ...]] = [
+    ("DEM", None, "German Mark", "DEM", "historic", 2, 2, "2002-02-28", "EUR", [], None, None),
+    ("EUR", "978", "Euro", "€", "current", 2, 2, None, None, [], None, None),
+]
+LISTED, REST = ([dict(zip(FIELDS, row, strict=True)) for row in rows] for rows in (CURRENT, OTHERS))
 
 
 @pytest.fixture
 async def refreshed(client, upstream):
-    """A service with six countries and the rates of two days."""
+    """A service with seven countries and the rates of two days."""
+    others = dict.fromkeys(("BTC", "HRK", "QQQ", "XAU", "XDR", "XOF"), 5.0)
     upstream.answers[COUNTRIES] = document(RECORDS)
     upstream.answers[RATES] = in_turn(
-        document({"base": "USD", "date": "2026-11-19", "rates": {"BTC": 0.00001, "NGN": 1400.0}}),
-        document({"base": "USD", "date": "2026-11-20", "rates": {"XOF": 500.0, "NGN": 1450.0}}),
+        document({"base": "USD", "date": "2026-11-19", "rates": {"NGN": 1400.0, **others}}),
+        document({"base": "USD", "date": "2026-11-20", "rates": {"XOF": 5.0, "NGN": 1450.0}}),
     )
     for _ in range(2):
         assert (await client.post("/countries/refresh")).status_code == 200
     return client
 
 
-async def test_currencies_are_those_that_were_quoted_or_are_used_in_the_order_of_their_codes(refreshed):
+async def test_currencies_are_the_current_ones_that_were_quoted_or_are_used_in_the_order_of_their_codes(refreshed):
     response = await refreshed.get("/currencies")
 
     assert (response.status_code, response.headers["Content-Type"]) == (200, "application/json")
     assert response.headers["X-Total-Count"] == "5"
     assert response.json() == LISTED
+
+
+@pytest.mark.parametrize(
+    ("kind", "codes"),
+    [
+        ("current", "CUP NGN SEAL USD XOF"),
+        ("crypto", "BTC"),
+        ("metal,fund", "XAU XDR"),
+        ("historic, current", "CUP HRK NGN SEAL USD XOF"),
+        ("current,historic,fund,metal,crypto", "BTC CUP HRK NGN SEAL USD XAU XDR XOF"),
+        ("all", "BTC CUP HRK NGN QQQ SEAL USD XAU XDR XOF"),
+        ("metal,all", "BTC CUP HRK NGN QQQ SEAL USD XAU XDR XOF"),
+    ],
+)
+@pytest.mark.engines("sqlite")  # selected in Python
+async def test_other_kinds_are_listed_where_they_are_named(refreshed, kind, codes):
+    response = await refreshed.get("/currencies", params={"kind": kind})
+
+    wanted = codes.split()
+    assert response.json() == [row for row in sorted(LISTED + REST, key=lambda r: r["code"]) if row["code"] in wanted]
+    assert response.headers["X-Total-Count"] == str(len(wanted))
 
 
 async def test_days_are_the_first_and_the_last_of_all_sources(refreshed):
@@ -61,50 +99,95 @@ async def test_days_are_the_first_and_the_last_of_all_sources(refreshed):
 
     response = await refreshed.get("/currencies?format=csv")
 
-    assert "NGN,Nigerian Naira,₦,2,Atlantis NG,1999-01-04,2026-11-20\r\n" in response.text
+    assert "NGN,566,Nigerian Naira,₦,current,2,2,,,Atlantis NG,1999-01-04,2026-11-20\r\n" in response.text
 
 
 async def test_currencies_come_as_csv_with_the_countries_in_one_cell_and_as_ndjson(refreshed):
-    response = await refreshed.get("/currencies", headers={"Accept": "text/csv"})
+    response = await refreshed.get("/currencies?kind=all", headers={"Accept": "text/csv"})
 
     assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert response.headers["Content-Disposition"] == 'attachment; filename="currencies.csv"'
     assert response.text == (
-        "\ufeffcode,name,symbol,minor_units,countries,first_day,last_day\r\n"
-        "BTC,,BTC,,,2026-11-19,2026-11-19\r\n"
-        "CUP,Cuban Peso,CUP,2,CU,,\r\n"
-        "NGN,Nigerian Naira,₦,2,Atlantis NG,2026-11-19,2026-11-20\r\n"
-        "USD,US Dollar,$,2,,2026-11-19,2026-11-20\r\n"
-        "XOF,West African CFA Franc,F\u202fCFA,0,BJ TG,2026-11-20,2026-11-20\r\n"
+        f"\ufeff{','.join(FIELDS)}\r\n"
+        "BTC,,Bitcoin,BTC,crypto,,,,,,2026-11-19,2026-11-19\r\n"
+        "CUP,192,Cuban Peso,CUP,current,2,2,,,CU,,\r\n"
+        "HRK,,Croatian Kuna,kn,historic,2,2,2023-01-14,EUR,,2026-11-19,2026-11-19\r\n"
+        "NGN,566,Nigerian Naira,₦,current,2,2,,,Atlantis NG,2026-11-19,2026-11-20\r\n"
+        "QQQ,,,QQQ,,,,,,,2026-11-19,2026-11-19\r\n"
+        "SEAL,,,SEAL,,,,,,Sealand,,\r\n"
+        "USD,840,US Dollar,$,current,2,2,,,,2026-11-19,2026-11-20\r\n"
+        "XAU,959,Gold,XAU,metal,,,,,,2026-11-19,2026-11-19\r\n"
+        "XDR,960,Special Drawing Rights,XDR,fund,,,,,,2026-11-19,2026-11-19\r\n"
+        "XOF,952,West African CFA Franc,F\u202fCFA,current,0,0,,,BJ TG,2026-11-19,2026-11-20\r\n"
     )
 
     lines = (await refreshed.get("/currencies?format=ndjson")).text.splitlines()
     assert len(lines) == 5
-    assert lines[2] == (
-        '{"code":"NGN","name":"Nigerian Naira","symbol":"₦","minor_units":2,"countries":["Atlantis","NG"],'
+    assert lines[1] == (
+        '{"code":"NGN","numeric":"566","name":"Nigerian Naira","symbol":"₦","kind":"current","minor_units":2,'
+        '"cash_decimals":2,"legal_tender_until":null,"successor":null,"countries":["Atlantis","NG"],'
         '"first_day":"2026-11-19","last_day":"2026-11-20"}'
     )
 
 
 async def test_currencies_change_with_a_deletion_and_hold_until_then(refreshed):
-    before = await refreshed.get("/currencies")
-    again = await refreshed.get("/currencies", headers={"If-None-Match": before.headers["ETag"]})
+    before = {path: await refreshed.get(path) for path in ("/currencies", "/currencies/CUP")}
+    tags = {path: {"If-None-Match": response.headers["ETag"]} for path, response in before.items()}
+    again = [await refreshed.get(path, headers=tag) for path, tag in tags.items()]
     await refreshed.delete("/countries/cuba")
-    after = await refreshed.get("/currencies", headers={"If-None-Match": before.headers["ETag"]})
+    listed, one = [await refreshed.get(path, headers=tag) for path, tag in tags.items()]
 
-    assert (again.status_code, again.content) == (304, b"")
-    assert (after.status_code, after.json()) == (200, [row for row in LISTED if row["code"] != "CUP"])
+    assert [(response.status_code, response.content) for response in again] == [(304, b"")] * 2
+    assert (listed.status_code, listed.json()) == (200, [row for row in LISTED if row["code"] != "CUP"])
+    assert (one.status_code, one.json()) == (200, {**LISTED[0], "countries": []})
 
 
-async def test_there_are_no_currencies_before_the_first_refresh_and_no_parameters_but_the_format(client):
+async def test_no_currencies_are_listed_before_the_first_refresh_and_other_parameters_are_refused(client):
     empty = await client.get("/currencies")
-    refused = [await client.get(f"/currencies?{query}") for query in ("format=xml", "code=NGN")]
+    queries = ("format=xml", "code=NGN", "kind=money", "kind=", "kind=current,", "kind=fund&kind=metal", "kind=Fund")
+    refused = [await client.get(f"/currencies?{query}") for query in queries]
 
     assert (empty.status_code, empty.json(), empty.headers["X-Total-Count"]) == (200, [], "0")
+    kinds = {"kind": "must be some of: current, historic, fund, metal, crypto, all"}
     assert [(response.status_code, response.json()["details"]) for response in refused] == [
         (400, {"format": "must be one of: json, csv, ndjson"}),
-        (400, {"code": "unknown parameter; allowed: format"}),
+        (400, {"code": "unknown parameter; allowed: kind, format"}),
+        (400, kinds),
+        (400, {"kind": "must not be blank"}),
+        (400, kinds),
+        (400, {"kind": "is given more than once"}),
+        (400, kinds),
     ]
+
+
+async def test_one_currency_is_found_by_its_code_in_any_case(refreshed):
+    known = {row["code"]: row for row in LISTED + REST}
+
+    found = {code: await refreshed.get(f"/currencies/{code.lower()}") for code in known}
+    head = await refreshed.head("/currencies/Ngn/")
+
+    assert {code: response.json() for code, response in found.items()} == known
+    assert (head.status_code, head.content, head.headers["ETag"]) == (200, b"", found["NGN"].headers["ETag"])
+
+
+@pytest.mark.engines("sqlite")
+async def test_one_currency_is_found_before_a_source_quotes_it_and_leads_to_its_successor(client):
+    currency = (await client.get("/currencies/dem")).json()
+    successor = (await client.get(f"/currencies/{currency['successor']}")).json()
+
+    assert [currency, successor] == [dict(zip(FIELDS, row, strict=True)) for row in NOT_QUOTED]
+
+
+@pytest.mark.engines("sqlite")
+async def test_an_unknown_code_is_not_found_and_what_cannot_be_a_code_is_refused(refreshed):
+    unknown = [await refreshed.get(f"/currencies/{code}") for code in ("ZZZ", "XXX", "EURO")]
+    refused = [await refreshed.get(f"/currencies/{code}") for code in ("E", "US1", "ßa", "€€€", "ABCDEFGHI", "%20")]
+    other = await refreshed.get("/currencies/EUR?kind=all")
+
+    assert {(r.status_code, r.text) for r in unknown} == {(404, '{"error":"Currency not found"}')}
+    details = {"code": "must be a currency code, such as EUR"}
+    assert [(r.status_code, r.json()["details"]) for r in refused] == [(400, details)] * 6
+    assert other.status_code == 400
 
 
 SIGNS = {
@@ -123,25 +206,33 @@ SIGNS = {
 
 
 @pytest.mark.engines("sqlite")  # they come from no database
-async def test_signs_are_those_of_english_or_of_the_currencys_home_where_they_are_clear(client, upstream):
-    upstream.answers[RATES] = document({"base": "USD", "date": "2026-11-20", "rates": dict.fromkeys(SIGNS, 1.0)})
-    await client.post("/countries/refresh")
+async def test_signs_are_those_of_english_or_of_the_currencys_home_where_they_are_clear(client):
+    signs = {code: (await client.get(f"/currencies/{code}")).json()["symbol"] for code in SIGNS}
 
-    listed = {row["code"]: row for row in (await client.get("/currencies")).json()}
+    assert signs == SIGNS
 
-    assert {code: listed[code]["symbol"] for code in SIGNS} == SIGNS
-    assert [listed[code]["minor_units"] for code in ("EUR", "JPY", "KWD")] == [2, 0, 3]
+
+@pytest.mark.engines("sqlite")
+async def test_decimals_are_those_of_iso_4217_and_beside_them_those_of_prices_in_cash(client):
+    found = [(await client.get(f"/currencies/{code}")).json() for code in ("RSD", "IQD", "JPY", "CHF", "UYW", "XPT")]
+
+    decimals = [(currency["minor_units"], currency["cash_decimals"]) for currency in found]
+    assert decimals == [(2, 0), (3, 0), (0, 0), (2, 2), (4, 4), (None, None)]
 
 
 async def test_rates_are_not_read_for_the_currencies(loaded):
     database = loaded.state["database"]
     with recorded(database) as statements:
         await loaded.get("/currencies")
+        await loaded.get("/currencies/NGN")
 
-    version, spans, _ = statements
+    version, all_spans, _, _, one_span, _ = statements
     assert "FROM summarycache" in version.sql
     assert not any("exchange_rate" in statement.sql for statement in statements)
-    plan = await explained(database, spans, "currency_span")
+    plan = await explained(database, all_spans, "currency_span")
     by_index = "SCAN currency_span USING INDEX sqlite_autoindex_currency_span_1|currency_span index None PRIMARY"
     assert re.search(by_index, plan), plan
     assert not re.search("filesort|TEMP B-TREE", plan), plan
+    plan = await explained(database, one_span, "currency_span")
+    by_index = r"SEARCH currency_span USING INDEX sqlite_autoindex_currency_span_1 \(quote=\?|currency_span ref PRIMARY"
+    assert re.search(by_index, plan), plan

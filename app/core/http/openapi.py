@@ -27,7 +27,7 @@ Exchange rates, depending on the source that answered:
 """
 TAGS: Final = [
     {"name": "countries", "description": "Countries, their refresh, and the summary picture."},
-    {"name": "rates", "description": "Exchange rates of any day, and conversion."},
+    {"name": "rates", "description": "Exchange rates of any day, conversion, and currencies."},
     {"name": "tracking", "description": "Batches of SMS and their messages, and the state of both."},
     {"name": "sign-in", "description": "Tokens for people, API keys for programs."},
     {"name": "users", "description": "Accounts and their addresses."},

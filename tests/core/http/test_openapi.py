@@ -32,6 +32,7 @@ OPERATIONS = {
     ("get", "/rates/{date}"): [304, 400, 404, 412, 429, 500, 503],
     ("get", "/convert"): [304, 400, 404, 412, 429, 500, 503],
     ("get", "/currencies"): [304, 400, 412, 429, 500, 503],
+    ("get", "/currencies/{code}"): [304, 400, 404, 412, 429, 500, 503],
     ("delete", "/auth/token"): [400, *ACCESS, 500, 503],
     ("post", "/auth/token"): [400, 401, *BODY, 429, 500, 503],
     ("get", "/users/me"): [400, *ACCESS, 404, 500, 503],
