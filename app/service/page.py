@@ -19,6 +19,8 @@ from app.core.http.openapi import TITLE
 from app.core.http.security_headers import page_policy
 from app.countries.crud import CountryNotFound, get_status, list_countries
 from app.countries.schemas import CountryFilters, CountrySort, StatusPublic
+from app.currencies.crud import list_currencies
+from app.currencies.schemas import CurrencyFilters, CurrencyPublic
 from app.rates.crud import RatesNotFound, get_rates
 from app.rates.schemas import RatesPublic, RatesQuery
 
@@ -54,6 +56,8 @@ class View(NamedTuple):
     bars: Sequence[Bar] = ()
     rates: RatesPublic | None = None
     """The newest rates of the last refresh's source; None if none are stored."""
+    money: Sequence[CurrencyPublic] = ()
+    """Current currencies that these rates quote."""
     problem: str = ""
     """Why no data can be shown; empty if it can."""
 
@@ -83,9 +87,11 @@ async def _read_view(session: AsyncSession) -> View:
         rates = await get_rates(session, RatesQuery(source=status.sources.rates))
     except RatesNotFound:
         rates = None
+    quoted = rates.rates if rates else {}
+    money = [currency for currency in await list_currencies(session, CurrencyFilters()) if currency.code in quoted]
     regions = sorted({country["region"] for country in countries if country["region"]})
     currencies = sorted({country["currency_code"] for country in countries if country["currency_code"]})
-    return View(status, countries, regions, currencies, _bars_of(countries), rates)
+    return View(status, countries, regions, currencies, _bars_of(countries), rates, money)
 
 
 def _bars_of(countries: Iterable[Mapping[str, Any]]) -> list[Bar]:

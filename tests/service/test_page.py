@@ -1,16 +1,18 @@
 """The page at / as sent; test_browser.py opens it."""
 
+import re
 from datetime import date
 
 import pytest
 
-from tests.conftest import COUNTRIES, Client
+from tests.conftest import COUNTRIES, RATES, Client
 from tests.core.http.test_stale_answers import client as calm  # noqa: F401
 from tests.core.http.test_stale_answers import frozen, monotonic, server  # noqa: F401
 from tests.rates.conftest import add_history
 from tests.support.statements import recorded
 from tests.support.upstream import FakeUpstream, document
 
+OFFERED = [("EUR", "Euro"), ("GHS", "Ghanaian Cedi"), ("USD", "US Dollar")]
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 
@@ -37,12 +39,14 @@ async def test_page_is_cached_compressed_and_revalidated(loaded: Client):
 
 
 async def test_page_shows_each_change_at_once(loaded: Client):
-    assert "<strong>250 countries</strong>" in (await loaded.get("/", headers=BROWSER)).text
+    before = (await loaded.get("/", headers=BROWSER)).text
+    assert "<strong>250 countries</strong>" in before
+    assert "</span> Ghana<td>" in before
     await loaded.delete("/countries/ghana")
 
     page = (await loaded.get("/", headers=BROWSER)).text
     assert "<strong>249 countries</strong>" in page
-    assert "Ghana" not in page
+    assert "</span> Ghana<td>" not in page
 
 
 async def test_converter_keeps_its_currencies_after_an_import_with_fewer(loaded: Client):
@@ -50,6 +54,23 @@ async def test_converter_keeps_its_currencies_after_an_import_with_fewer(loaded:
     await add_history(loaded, days={date(2026, 11, 21): {"EUR": 1.0, "USD": 1.15}})
 
     assert (await loaded.get("/", headers=BROWSER)).text == page
+
+
+async def test_converter_offers_current_money_by_name_and_the_address_takes_any_code(
+    client: Client, upstream: FakeUpstream
+):
+    rates = {"EUR": 0.87, "GHS": 11.6, "XAU": 0.00025, "BTC": 0.00001, "DEM": 1.7, "QQQ": 5}
+    upstream.answers[RATES] = document({"base": "USD", "date": "2026-11-20", "rates": rates})
+    assert (await client.post("/countries/refresh")).status_code == 200
+
+    page = (await client.get("/", headers=BROWSER)).text
+    gold = await client.get("/convert?from=XAU&to=GHS&amount=1")
+
+    choices = [f'<option value="{code}"{{}}>{code} – {name}</option>' for code, name in OFFERED]
+    (first, second) = re.findall("<select id=.*? name=.*?>(.*?)</select>", page)
+    assert first == "".join(choices).format("", "", " selected")
+    assert second == "".join(choices).format(" selected", "", "")
+    assert (gold.status_code, gold.json()["rounded"]) == (200, 46400.0)
 
 
 async def test_page_before_the_first_refresh_says_so_and_is_not_cached(client: Client):
