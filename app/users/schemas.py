@@ -6,7 +6,6 @@ from enum import StrEnum
 from functools import cache
 from typing import Annotated, Final, Literal
 
-from babel import Locale
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic.config import JsonDict
@@ -18,15 +17,16 @@ from app.core.http.bodies import RequestBody
 from app.core.http.cache.conditional import entity_tag, require_match
 from app.core.http.numbers import integral_float_to_int
 from app.core.http.paging import LimitField, OffsetField
+from app.sources import reference
 
-_NOT_PLACES: Final = frozenset({"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"})
-"""Unions, "outlying Oceania", test codes and "unknown region"."""
+_PARTS: Final = frozenset({"AC", "CP", "CQ", "DG", "EA", "IC", "TA"})
+"""Islands and cities that ISO 3166 reserves a code for, though they belong to a country, such as Ascension."""
 
 
 @cache
 def territories() -> frozenset[str]:
-    """Return the alpha-2 codes of the territories in CLDR."""
-    return frozenset(str(code) for code in Locale("en").territories if len(str(code)) == 2) - _NOT_PLACES
+    """Return the alpha-2 codes that an address may have."""
+    return _PARTS | reference.countries().keys()
 
 
 MAX_ADDRESSES: Final = 50
