@@ -114,7 +114,7 @@ JSON = {"Content-Type": "application/json"}
 NEVER_DONE = {"POST /countries/refresh": "?force=maybe", "DELETE /auth/token": "?all=maybe"}
 """What would do something even without a body."""
 NOTHING = {"user_id": 987654, "address_id": 987654, "key_id": 987654, "name": "nowhere", "ubid": UBID}
-NOTHING |= {"state": "SENT", "date": "1990-01-01", "from": "1990-01-01", "to": "1990-01-02"}
+NOTHING |= {"code": "ZZZ", "state": "SENT", "date": "1990-01-01", "from": "1990-01-01", "to": "1990-01-02"}
 """Parameters of paths, of which nothing is there."""
 
 

@@ -41,7 +41,7 @@ async def readable_paths(client: Any) -> list[str]:
     paths = (await client.get("/openapi.json")).json()["paths"]
     of_no_account = [path for path in paths if not path.startswith("/users/me")]
     days = {"date": "2026-11-21", "from": "2026-09-01", "to": "2026-11-21"}
-    given = {"name": "ghana", "user_id": 1, "address_id": 1, "ubid": UBID, **days}
+    given = {"name": "ghana", "code": "ghs", "user_id": 1, "address_id": 1, "ubid": UBID, **days}
     needed = {"/convert": "?from=NGN&to=EUR"}
     documented = [path.format(**given) + needed.get(path, "") for path in of_no_account if "get" in paths[path]]
     assert len(documented) >= 20
