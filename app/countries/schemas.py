@@ -180,6 +180,28 @@ class SourcesPublic(BaseModel):
     rates: str
 
 
+class ImplausibleRate(BaseModel):
+    """A rate that contradicts its currency's peg or band; it is stored as the source gave it."""
+
+    model_config = example(code="AED", base="USD", rate=3.1, expected=3.6725, source="frankfurter")
+
+    code: str = Field(description="Code of the pegged currency.")
+    base: str = Field(description="Code of the currency to which it is pegged.")
+    rate: float = Field(description="Units of `code` per unit of `base`, as the source quotes them.")
+    expected: float = Field(description="Units of `code` per unit of `base` by the peg, or in the middle of the band.")
+    source: str
+
+
+StaleField = Annotated[
+    bool,
+    Field(description="Whether no source had rates of the last `MAX_RATE_AGE_DAYS` days at the last refresh."),
+]
+ImplausibleField = Annotated[
+    list[ImplausibleRate],
+    Field(description="Rates of the last refresh that contradict a peg or a band; empty in most cases."),
+]
+
+
 class StatusPublic(BaseModel):
     """Number, age and sources of the stored data."""
 
@@ -188,9 +210,13 @@ class StatusPublic(BaseModel):
         last_refreshed_at="2026-11-21T09:17:00.250000Z",
         sources=EXAMPLE_SOURCES,
         rates_date="2026-11-21",
+        stale=False,
+        implausible_rates=[],
     )
 
     total_countries: int
     last_refreshed_at: datetime
     sources: SourcesPublic
     rates_date: date
+    stale: StaleField = False
+    implausible_rates: ImplausibleField = []

@@ -45,7 +45,7 @@ class RateDay(SQLModel, table=True):
     source: str = Field(primary_key=True, max_length=255)
     day: date = Field(primary_key=True)
     recorded_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    """When a refresh last stored this day, UTC; None if it was imported."""
+    """When a refresh last had this as its newest day, UTC; None if it was imported, or only the day of older rates."""
 
 
 class CurrencySpan(SQLModel, table=True):

@@ -4,17 +4,20 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import date, datetime
 
-from sqlmodel import and_, col, func
+from sqlalchemy import ColumnElement
+from sqlmodel import and_, col, func, or_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.queries import execute, select_columns
 from app.core.db.upsert import upsert, upsert_from
+from app.countries.models import SummaryCache
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
+from app.sources.rate_checks import KnownRate, known_rates
 from app.sources.rate_shapes import Quotes
 
 
-async def last_known_rates(session: AsyncSession, sources: Collection[str]) -> Mapping[str, Mapping[str, float]]:
-    """The newest stored rate of each currency, by source.
+async def last_known_rates(session: AsyncSession, sources: Collection[str]) -> Mapping[str, Mapping[str, KnownRate]]:
+    """The newest stored rate of each currency, by source: first the source whose rates the countries have, then these.
 
     Newest per currency, not of the newest day: a rate that was not believed
     that day leaves a hole there, and must still be compared with the one before.
@@ -24,22 +27,35 @@ async def last_known_rates(session: AsyncSession, sources: Collection[str]) -> M
         col(ExchangeRate.quote) == col(CurrencySpan.quote),
         col(ExchangeRate.day) == col(CurrencySpan.last_day),
     )
-    query = select_columns(ExchangeRate.source, ExchangeRate.quote, ExchangeRate.rate)
-    query = query.join_from(CurrencySpan, ExchangeRate, newest).where(col(CurrencySpan.source).in_(sources))
-    known: dict[str, dict[str, float]] = defaultdict(dict)
-    for source, quote, rate in await execute(session, query):
-        known[source][quote] = rate
+    source = col(CurrencySpan.source)
+    is_in_use = source == select_columns(SummaryCache.rate_source).scalar_subquery()
+    query = select_columns(ExchangeRate.source, ExchangeRate.quote, ExchangeRate.rate, ExchangeRate.day)
+    query = query.join_from(CurrencySpan, ExchangeRate, newest).where(or_(is_in_use, source.in_(sources)))
+    query = query.order_by(is_in_use.desc())
+    known: dict[str, dict[str, KnownRate]] = defaultdict(dict)
+    for source, quote, rate, day in await execute(session, query):
+        known[source][quote] = KnownRate(rate, day)
     return known
 
 
 async def record_quotes(session: AsyncSession, source: str, quotes: Quotes, *, recorded_at: datetime) -> None:
-    """Store a day's rates as a refresh brought them, replacing what the source said earlier about that day.
+    """Store rates as a refresh brought them, each under its own day, with the US dollar as the base of each day.
+
+    They replace what the source said earlier about the same currency and day;
+    its other rates of these days stay. ``recorded_at`` goes to the newest day
+    only: an older one is not the day of the refresh.
 
     Runs inside the caller's transaction and does not commit.
     """
+    days: dict[date, dict[str, float]] = {quotes.day: {"USD": 1.0}}
+    for code, known in known_rates(quotes).items():
+        days.setdefault(known.day, {"USD": 1.0})[code] = known.rate
     row = {"source": source, "day": quotes.day, "recorded_at": recorded_at}
     await upsert(session, RateDay, [row], key="source,day")
-    await _record(session, source, {quotes.day: quotes.rates})
+    older = [{"source": source, "day": day} for day in sorted(days.keys() - {quotes.day})]
+    await upsert(session, RateDay, older, key="source,day")
+    # Not the days between: a single rate may be years older than the others.
+    await _record(session, source, days, col(ExchangeRate.day).in_(sorted(days)))
 
 
 async def import_days(session: AsyncSession, source: str, days: Mapping[date, Mapping[str, float]]) -> None:
@@ -48,11 +64,16 @@ async def import_days(session: AsyncSession, source: str, days: Mapping[date, Ma
     Runs inside the caller's transaction and does not commit.
     """
     await upsert(session, RateDay, [{"source": source, "day": day} for day in sorted(days)], key="source,day")
-    await _record(session, source, days)
+    await _record(session, source, days, col(ExchangeRate.day).between(min(days), max(days)))
 
 
-async def _record(session: AsyncSession, source: str, days: Mapping[date, Mapping[str, float]]) -> None:
-    """Write rates in the order of their key, and widen the spans of their currencies."""
+async def _record(
+    session: AsyncSession, source: str, days: Mapping[date, Mapping[str, float]], is_written: ColumnElement[bool]
+) -> None:
+    """Write rates in the order of their key, and widen the spans of their currencies.
+
+    ``is_written`` selects the days, perhaps with stored ones between them.
+    """
     rates = sorted((quote, day, rate) for day, quoted in days.items() for quote, rate in quoted.items())
     rows = [{"source": source, "quote": quote, "day": day, "rate": rate} for quote, day, rate in rates]
     await upsert(session, ExchangeRate, rows, key="source,quote,day")
@@ -61,7 +82,7 @@ async def _record(session: AsyncSession, source: str, days: Mapping[date, Mappin
         ExchangeRate.source,
         func.min(ExchangeRate.day).label("first_day"),
         func.max(ExchangeRate.day).label("last_day"),
-    ).where(col(ExchangeRate.source) == source, col(ExchangeRate.day).between(min(days), max(days)))
+    ).where(col(ExchangeRate.source) == source, is_written)
     written = written.group_by(col(ExchangeRate.quote), col(ExchangeRate.source))
     # On the server: the rows are there, and need not be sent once more.
     await upsert_from(session, CurrencySpan, written, key="quote,source", least="first_day", greatest="last_day")

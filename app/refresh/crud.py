@@ -78,9 +78,10 @@ class Refresher:
         """Cancel running refreshes; they store nothing."""
         await self._flights.close()
 
-    def order(self, *, force: bool = False) -> RefreshOrder:
-        """The order for the sources in the settings."""
-        return RefreshOrder(self._settings.country_sources, self._settings.rate_sources, force)
+    def order(self, *, force: bool | str = False) -> RefreshOrder:
+        """The order for the sources in the settings; ``force`` is as of ``to_force()``."""
+        codes = tuple(sorted(set(force.split(",")))) if isinstance(force, str) else ()
+        return RefreshOrder(self._settings.country_sources, self._settings.rate_sources, force is True, codes)
 
     async def refresh(
         self,

@@ -3,18 +3,20 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import astuple, dataclass
+from datetime import datetime, timedelta
 from functools import partial
 
 import httpx
+from loguru import logger
 
 from app.core.config.settings import Settings
 from app.core.telemetry.counts import Counts
+from app.refresh.rates_in_use import RatesInUse, newest_rates
 from app.sources.chain import first_usable
 from app.sources.countries import CountryList, country_chain
-from app.sources.rate_shapes import Quotes
-from app.sources.rates import rate_chain
+from app.sources.rate_checks import KnownRate, known_rates
+from app.sources.rates import FetchedRates, fetch_rates, rate_chain
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,13 @@ class RefreshOrder:
     rate_sources: tuple[str, ...]
     force: bool = False
     """Accept rates that changed more than tenfold."""
+    force_rates: tuple[str, ...] = ()
+    """Codes of the currencies for which such rates are accepted, sorted."""
 
     @property
     def digest(self) -> str:
         """A hash to store in place of the order, whose source URLs may contain secrets."""
-        return hashlib.sha256(repr((self.country_sources, self.rate_sources, self.force)).encode()).hexdigest()
+        return hashlib.sha256(repr(astuple(self)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,10 @@ class SourceData:
 
     country_source: str
     countries: CountryList
-    rate_source: str
-    quotes: Quotes
+    fetched_rates: FetchedRates
+    """Stored under their own days."""
+    rates_in_use: RatesInUse
+    """Those of the countries."""
     multipliers: Sequence[float]
     """One GDP multiplier per country, in the order of the countries."""
     now: datetime
@@ -53,30 +59,42 @@ async def fetch_sources(
     counts: Counts,
     *,
     stored: int,
-    previous: Mapping[str, Mapping[str, float]],
+    previous: Mapping[str, Mapping[str, KnownRate]],
     draw_multiplier: Callable[[], float],
     clock: Callable[[], datetime],
 ) -> SourceData:
     """Fetch countries and rates at the same time; the first chain that fails cancels the other.
 
-    ``stored`` and ``previous`` are those of ``country_chain()`` and ``rate_chain()``.
+    ``stored`` and ``previous`` are those of ``country_chain()`` and ``rate_chain()``; ``previous`` also has the rates
+    that the countries have now.
 
     Raises:
         UpstreamUnavailable: No source of one chain gave a usable answer.
     """
     timeout, today = settings.upstream_timeout_seconds, clock().date()
     countries = country_chain(order.country_sources, http, settings, stored=stored)
-    rates = rate_chain(order.rate_sources, http, settings, today=today, previous=previous, force=order.force)
+    rates = rate_chain(
+        *(order.rate_sources, http, settings),
+        today=today,
+        previous=previous,
+        force=order.force,
+        force_rates=order.force_rates,
+    )
     note_countries, note_rates = (partial(counts.note_source, data) for data in ("countries", "rates"))
     fetches = (
         asyncio.ensure_future(first_usable("country API", countries, timeout=timeout, note=note_countries)),
-        asyncio.ensure_future(first_usable("exchange rate API", rates, timeout=timeout, note=note_rates)),
+        asyncio.ensure_future(fetch_rates(rates, timeout=timeout, note=note_rates)),
     )
     try:
-        (country_source, country_list), (rate_source, quotes) = await asyncio.gather(*fetches)
+        (country_source, country_list), fetched = await asyncio.gather(*fetches)
     finally:
         # Not a TaskGroup: it would wrap the error, and the error handlers are found by its class.
         for fetch in fetches:
             fetch.cancel()
+    max_age = timedelta(days=settings.max_rate_age_days)
+    in_use = newest_rates(fetched.source, known_rates(fetched.quotes), previous, max_age=max_age)
+    if in_use.day > fetched.quotes.day:
+        about = (fetched.quotes.day, fetched.source, in_use.day, in_use.source)
+        logger.warning("The rates of {} from {} are stored; countries keep those of {} from {}", *about)
     multipliers = [draw_multiplier() for _ in country_list.facts]
-    return SourceData(country_source, country_list, rate_source, quotes, multipliers, clock())
+    return SourceData(country_source, country_list, fetched, in_use, multipliers, clock())

@@ -10,11 +10,17 @@ from app.core.http.dependencies import DatabaseDep
 from app.core.http.errors import documented
 from app.core.http.middleware.rate_limits import RateLimits, client_of
 from app.refresh.crud import Refresher
-from app.refresh.schemas import RefreshResult
+from app.refresh.schemas import Force, RefreshResult
 
 router = APIRouter(prefix="/countries", tags=["countries"])
 
-ForceParam = Annotated[bool, Query(description="Accept rates that changed more than tenfold against the last ones.")]
+ForceParam = Annotated[
+    Force,
+    Query(
+        description="Accept rates that changed more than tenfold against the last ones: all of them with `true`, or "
+        "those of some currencies, such as `SYP` or `SYP,VES`.",
+    ),
+]
 
 
 @router.post(

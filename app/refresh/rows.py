@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from app.core.db.keys import name_key
-from app.countries.schemas import SourcesPublic
+from app.countries.schemas import ImplausibleRate, SourcesPublic
 from app.countries.store import StoredCountry
 from app.countries.summary import Summary, summarize
 from app.refresh.fetch import SourceData
@@ -14,6 +14,7 @@ from app.refresh.gdp import estimate_gdp
 from app.refresh.matching import match_stored
 from app.refresh.schemas import RefreshResult, SkippedRecord
 from app.sources.country_shapes import CountryFact
+from app.sources.rate_checks import find_deviations
 from app.sources.spellings import alpha3_of
 
 _MAX_SKIPPED: Final = 100
@@ -35,13 +36,13 @@ def build_rows(data: SourceData, stored: Sequence[StoredCountry]) -> CountryRows
     facts = data.countries.facts
     matches = match_stored(facts, stored)
     rows = [
-        _country_row(fact, match, data.quotes.rates.get(fact.currency or ""), multiplier, data.now)
+        _country_row(fact, match, data.rates_in_use.rates.get(fact.currency or ""), multiplier, data.now)
         for fact, match, multiplier in zip(facts, matches, data.multipliers, strict=True)
     ]
     matched = {match.id for match in matches if match}
     unmatched = [(country.name, country.estimated_gdp) for country in stored if country.id not in matched]
     written = [(row["name"], row["estimated_gdp"]) for row in rows]
-    like = Summary(0, data.now, data.country_source, data.rate_source, data.quotes.day)
+    like = Summary(0, data.now, data.country_source, data.rates_in_use.source, data.rates_in_use.day)
     return CountryRows(
         updated=sorted((row for row in rows if row["id"] is not None), key=lambda row: int(row["id"])),
         inserted=[{name: value for name, value in row.items() if name != "id"} for row in rows if row["id"] is None],
@@ -75,7 +76,8 @@ def _country_row(
 
 def build_result(data: SourceData, rows: CountryRows, *, duration_ms: int) -> RefreshResult:
     """Describe a refresh in the answer of the API."""
-    skipped = [*data.countries.skipped, *data.quotes.skipped]
+    fetched = data.fetched_rates
+    skipped = [*data.countries.skipped, *fetched.quotes.skipped]
     shown = [SkippedRecord(name=name[:200], reason=reason) for name, reason in skipped[:_MAX_SKIPPED]]
     if len(skipped) > _MAX_SKIPPED:
         shown[-1] = SkippedRecord(name="...", reason=f"and {len(skipped) - _MAX_SKIPPED + 1} more")
@@ -84,8 +86,13 @@ def build_result(data: SourceData, rows: CountryRows, *, duration_ms: int) -> Re
         inserted=len(rows.inserted),
         updated=len(rows.updated),
         skipped=shown,
-        sources=SourcesPublic(countries=data.country_source, rates=data.rate_source),
-        rates_date=data.quotes.day,
+        sources=SourcesPublic(countries=data.country_source, rates=data.rates_in_use.source),
+        rates_date=data.rates_in_use.day,
+        stale=fetched.stale,
+        implausible_rates=[
+            ImplausibleRate(**deviation._asdict(), source=fetched.source)
+            for deviation in find_deviations(fetched.quotes)
+        ],
         last_refreshed_at=data.now,
         duration_ms=duration_ms,
     )

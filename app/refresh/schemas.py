@@ -1,10 +1,39 @@
 """Response to a refresh."""
 
+import re
 from datetime import date, datetime
+from typing import Annotated, Final
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
-from app.countries.schemas import EXAMPLE_SOURCES, SourcesPublic, example
+from app.countries.schemas import EXAMPLE_SOURCES, ImplausibleField, SourcesPublic, StaleField, example
+
+_CODES: Final = re.compile("[A-Z]{3}(,[A-Z]{3})*")
+_BOOL: Final = TypeAdapter(bool)
+
+
+def to_force(text: object) -> bool | str:
+    """A boolean in any of its usual spellings, or currency codes in upper case, separated by commas.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    try:
+        return _BOOL.validate_python(text)
+    except ValidationError:
+        codes = str(text).replace(" ", "")
+        # Only ASCII: in upper case the German sharp s would be SS.
+        if not codes.isascii() or not _CODES.fullmatch(codes.upper()):
+            raise ValueError("must be true, false, or currency codes separated by commas, such as SYP") from None
+        return codes.upper()
+
+
+Force = Annotated[
+    bool | str,
+    BeforeValidator(to_force),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": "^[A-Za-z]{3}(,[A-Za-z]{3})*$"}]}),
+]
+"""Accept all rates that changed more than tenfold, none, or those of some currencies."""
 
 
 class SkippedRecord(BaseModel):
@@ -25,6 +54,8 @@ class RefreshResult(BaseModel):
         skipped=[],
         sources=EXAMPLE_SOURCES,
         rates_date="2026-11-21",
+        stale=False,
+        implausible_rates=[],
         last_refreshed_at="2026-11-21T09:17:00.250000Z",
         duration_ms=812,
     )
@@ -37,7 +68,9 @@ class RefreshResult(BaseModel):
     updated: int
     skipped: list[SkippedRecord] = Field(description="Records left out and why; at most 100 entries.")
     sources: SourcesPublic
-    rates_date: date = Field(description="Day of the exchange rates.")
+    rates_date: date = Field(description="Day of the countries' exchange rates; never earlier than before.")
+    stale: StaleField = False
+    implausible_rates: ImplausibleField = []
     last_refreshed_at: datetime = Field(description="End of the refresh, UTC.")
     duration_ms: int = Field(
         description="Duration in milliseconds, from the first request to a source until just before the commit."

@@ -40,7 +40,7 @@ async def store_refresh(
         values = {"id": SUMMARY_ID, "data_version": least_version(drawing.summary), **summary_values(drawing), **about}
         await session.exec(insert(SummaryCache).values(**values))
     await record_history(session, rows.summary)
-    await record_quotes(session, data.rate_source, data.quotes, recorded_at=data.now)
+    await record_quotes(session, data.fetched_rates.source, data.fetched_rates.quotes, recorded_at=data.now)
     await record(session, "REFRESH_COUNTRIES", "Countries", before=_audited(before), after=_audited(rows.summary))
 
 

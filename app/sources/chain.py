@@ -53,23 +53,47 @@ class Source(Generic[T]):
 async def first_usable(
     api: str, chain: Sequence[Source[T]], *, timeout: float, note: Callable[[str, str], None]
 ) -> tuple[str, T]:
-    """Ask the sources in order until one gives a usable answer.
-
-    Args:
-        api: Name of the chain in errors, such as "country API".
-        chain: The sources, best first.
-        timeout: Seconds per source; the whole chain has CHAIN_SECONDS.
-        note: Called with the name of each source, and ``usable`` or ``failed``.
+    """Ask the sources in order until one gives a usable answer; the whole chain has CHAIN_SECONDS.
 
     Returns:
         The name of the source that answered, and its answer.
 
     Raises:
-        UpstreamUnavailable: No source did; the details give the reason of each.
+        UpstreamUnavailable: As ``usable_answers()``.
+    """
+    deadline = asyncio.get_running_loop().time() + CHAIN_SECONDS
+    answers = await usable_answers(api, chain, timeout=timeout, deadline=deadline, note=note)
+    source, answer = answers[-1]
+    return source.name, answer
+
+
+async def usable_answers(
+    api: str,
+    chain: Sequence[Source[T]],
+    *,
+    timeout: float,
+    deadline: float,
+    note: Callable[[str, str], None],
+    objection: Callable[[T], str | None] = lambda _: None,
+) -> list[tuple[Source[T], T]]:
+    """Ask the sources in order until one gives a usable answer without an objection.
+
+    Args:
+        api: Name of the chain in errors, such as "country API".
+        chain: The sources, best first.
+        timeout: Seconds per source.
+        deadline: Time of the event loop at which the whole chain must end.
+        note: Called with the name of each source, and ``usable`` or ``failed``, also for an answer with an objection.
+        objection: What speaks against an answer while a later source may have a better one; None if nothing does.
+
+    Returns:
+        Every usable answer. Only the last one may be without an objection.
+
+    Raises:
+        UpstreamUnavailable: No source gave a usable answer; the details give the reason of each.
     """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + CHAIN_SECONDS
-    failures = []
+    answers, failures = [], []
     for source in chain:
         seconds = min(timeout, deadline - loop.time())
         try:
@@ -82,7 +106,14 @@ async def first_usable(
             failures.append(f"{source.name}: {failure}")
             if isinstance(failure, SourceRefused):
                 break
-        else:
+            continue
+        answers.append((source, answer))
+        problem = objection(answer)
+        if problem is None:
             note(source.name, "usable")
-            return source.name, answer
-    raise UpstreamUnavailable(api, "; ".join(failures) or "no source is configured")
+            break
+        logger.warning("Fallback data from {} ({}: {})", api, source.name, problem)
+        note(source.name, "failed")
+    if not answers:
+        raise UpstreamUnavailable(api, "; ".join(failures) or "no source is configured")
+    return answers

@@ -13,7 +13,7 @@ from typing import Final
 from app.sources.ecb_cells import BASE, UNKNOWN, PastDay, parse_code, parse_day, parse_rate
 from app.sources.ecb_lines import Line, UnusableFile, read_lines, split_cells
 from app.sources.ecb_portal import is_portal_header, read_series
-from app.sources.rates import TENFOLD
+from app.sources.rate_checks import TENFOLD
 
 _DELIMITERS: Final = (",", ";", "\t")
 _IN_WORDS: Final = "TIME PERIOD"

@@ -1,21 +1,25 @@
 """The sources of exchange rates."""
 
-from collections.abc import Mapping, Sequence
-from datetime import date
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from functools import partial
 from typing import Final
 
 import httpx
+from loguru import logger
 
 from app.core.config.addresses import host_of
 from app.core.config.settings import Settings
 from app.core.config.sources import BUNDLED, RATE_URLS
+from app.core.errors import UpstreamUnavailable
 from app.sources import reference
-from app.sources.chain import Source, SourceFailed
+from app.sources.chain import CHAIN_SECONDS, Source, usable_answers
 from app.sources.client import get_json
+from app.sources.rate_checks import KnownRate, find_jumps, is_confirmed, without
 from app.sources.rate_shapes import Quotes, parse_quotes
 
-TENFOLD: Final = 10.0
 ECB: Final = "ecb"
 """Source name of the rates imported from a file of the European Central Bank."""
 ATTRIBUTIONS: Final = {
@@ -26,35 +30,59 @@ ATTRIBUTIONS: Final = {
 _NAMES_WITHOUT_HOST: Final = {BUNDLED, ECB, *RATE_URLS} - {host_of(url) for urls in RATE_URLS.values() for url in urls}
 
 
+@dataclass(frozen=True)
+class RateAnswer:
+    """What a source answered, and what speaks against it."""
+
+    quotes: Quotes
+    jumps: Mapping[str, str] = field(default_factory=dict)
+    """Reasons not to believe a rate unless another source confirms it, by code."""
+    outdated: str | None = None
+    """Why a later source with newer rates is preferred; None if nothing speaks for one."""
+
+
+@dataclass(frozen=True)
+class FetchedRates:
+    """The rates that a refresh stores."""
+
+    source: str
+    quotes: Quotes
+    """Without the rates that are not believed, which are among the skipped ones."""
+    stale: bool
+    """Whether no source of the chain had rates of the last MAX_RATE_AGE_DAYS days."""
+
+
 def rate_chain(
     names: Sequence[str],
     http: httpx.AsyncClient,
     settings: Settings,
     *,
     today: date,
-    previous: Mapping[str, Mapping[str, float]],
-    force: bool,
-) -> list[Source[Quotes]]:
+    previous: Mapping[str, Mapping[str, KnownRate]],
+    force: bool = False,
+    force_rates: Collection[str] = (),
+) -> list[Source[RateAnswer]]:
     """Turn the configured names and URLs into sources.
 
     Args:
         names: Known names or http(s) URLs, best first.
         http: The client.
-        settings: For the size limit.
+        settings: For the size limit and the age of rates.
         today: The day in UTC.
         previous: The last stored rate of each currency, by source.
         force: Accept rates that changed more than tenfold.
+        force_rates: Accept them for these currencies.
     """
     chain = []
     for entry in names:
         name = source_name(entry)
-        last = {} if force else previous.get(name, {})
         if entry == BUNDLED:
             chain.append(Source(name, _read_bundled, is_local=True))
             continue
-        for url in RATE_URLS.get(entry, (entry,)):
-            read = partial(_read_url, http, url, settings.upstream_max_bytes, today, last)
-            chain.append(Source(name, read))
+        last = None if force else previous.get(name, {})
+        judge = partial(_judge, today=today, max_days=settings.max_rate_age_days, last=last, accepted=force_rates)
+        read = partial(_read_url, http, max_bytes=settings.upstream_max_bytes, today=today, judge=judge)
+        chain += [Source(name, partial(read, url)) for url in RATE_URLS.get(entry, (entry,))]
     return chain
 
 
@@ -68,35 +96,81 @@ def source_name(entry: str) -> str:
 
 
 async def _read_url(
-    http: httpx.AsyncClient, url: str, max_bytes: int, today: date, previous: Mapping[str, float], timeout: float
-) -> Quotes:
+    http: httpx.AsyncClient,
+    url: str,
+    timeout: float,
+    *,
+    max_bytes: int,
+    today: date,
+    judge: Callable[[Quotes], RateAnswer],
+) -> RateAnswer:
     answer = await get_json(http, url, timeout=timeout, max_bytes=max_bytes)
-    return reject_jumps(parse_quotes(answer.content, today=today), previous)
+    return judge(parse_quotes(answer.content, today=today))
 
 
-async def _read_bundled(_: float) -> Quotes:
-    return bundled_quotes()
+def _judge(
+    quotes: Quotes, *, today: date, max_days: int, last: Mapping[str, KnownRate] | None, accepted: Collection[str]
+) -> RateAnswer:
+    """Say what speaks against an answer; ``last`` is None if any change of a rate is accepted."""
+    jumps = {} if last is None else find_jumps(quotes, last, accepted=accepted)
+    is_old = quotes.day < today - timedelta(days=max_days)
+    outdated = f"answered with rates of {quotes.day}, more than {max_days} days old" if is_old else None
+    return RateAnswer(quotes, jumps, outdated)
+
+
+async def _read_bundled(_: float) -> RateAnswer:
+    return RateAnswer(bundled_quotes())
 
 
 def bundled_quotes() -> Quotes:
-    """The bundled rates, of the day on which they were packaged."""
+    """The bundled rates, of the day on which they were packaged; some are older."""
     bundled = reference.rates()
-    return Quotes(bundled.day, {**bundled.rates, "USD": 1.0})
+    return Quotes(bundled.day, {**bundled.rates, "USD": 1.0}, days=bundled.days)
 
 
-def reject_jumps(quotes: Quotes, previous: Mapping[str, float]) -> Quotes:
-    """Skip rates that changed more than tenfold since the same source's last ones.
+async def fetch_rates(
+    chain: Sequence[Source[RateAnswer]], *, timeout: float, note: Callable[[str, str], None]
+) -> FetchedRates:
+    """Ask the sources in order until one has rates that are not outdated; if none has, take the newest.
+
+    Rates that jumped are believed if the next source confirms them. It is asked
+    for nothing else, within the time of the chain, and may fail.
+
+    Args:
+        chain: The sources, best first.
+        timeout: Seconds per source; the whole chain has CHAIN_SECONDS.
+        note: As of ``usable_answers()``.
 
     Raises:
-        SourceFailed: All comparable rates did, so the source itself must have changed, such as its base.
+        UpstreamUnavailable: No source gave a usable answer.
     """
-    jumps = {
-        code: (code, f"its rate changed more than tenfold, from {previous[code]:g} to {rate:g}; force=true accepts it")
-        for code, rate in quotes.rates.items()
-        if code in previous and not previous[code] / TENFOLD <= rate <= previous[code] * TENFOLD
-    }
-    rates = {code: rate for code, rate in quotes.rates.items() if code not in jumps}
-    comparable = (quotes.rates.keys() & previous.keys()) - {"USD"}
-    if comparable and comparable <= jumps.keys():
-        raise SourceFailed("answered with rates that all changed more than tenfold; force=true accepts them")
-    return Quotes(quotes.day, rates, (*quotes.skipped, *jumps.values()))
+    deadline = asyncio.get_running_loop().time() + CHAIN_SECONDS
+
+    async def ask(sources: Sequence[Source[RateAnswer]]) -> list[tuple[Source[RateAnswer], RateAnswer]]:
+        return await usable_answers(
+            "exchange rate API", sources, timeout=timeout, deadline=deadline, note=note, objection=_objection
+        )
+
+    source, answer = max(await ask(chain), key=lambda given: given[1].quotes.day)
+    jumps = answer.jumps
+    later = [each for each in chain[chain.index(source) + 1 :] if each.name != source.name and not each.is_local]
+    if jumps and later and not answer.outdated:
+        try:
+            other, second = (await ask(later))[-1]
+        except UpstreamUnavailable:
+            logger.warning("No other source to confirm the rates of {} by {}", ", ".join(jumps), source.name)
+        else:
+            confirmed = {code for code in jumps if _confirms(second, code, answer.quotes)}
+            logger.info(
+                "{} confirms {} of the doubted rates of {}", other.name, sorted(confirmed) or "none", source.name
+            )
+            jumps = {code: why for code, why in jumps.items() if code not in confirmed}
+    return FetchedRates(source.name, without(answer.quotes, jumps), stale=answer.outdated is not None)
+
+
+def _objection(answer: RateAnswer) -> str | None:
+    return answer.outdated
+
+
+def _confirms(second: RateAnswer, code: str, quotes: Quotes) -> bool:
+    return second.outdated is None and is_confirmed(code, quotes, second.quotes)

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ async def test_migrate_builds_the_database_and_may_be_repeated(run, tmp_path):
 
 async def test_refresh_takes_countries_and_rates_from_the_bundled_source_or_addresses(run, upstream, tmp_path):
     upstream.answers[COUNTRIES] = document([*payloads.v3_1(), {"name": {"common": "[red]Nowhere"}, "population": -1}])
+    upstream.answers[RATES] = document(payloads.er_api(datetime.now(UTC).date()))
     addresses = ("--countries", upstream.url(COUNTRIES), "--rates", upstream.url(RATES), "--force")
 
     bundled = await run("refresh", "--source", "bundled", LOG_LEVEL="WARNING")

@@ -4,7 +4,7 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from app.cli.doctor.findings import Finding, Verdict
-from app.cli.doctor.storage import judge_data
+from app.cli.doctor.storage import judge_data, judge_rates
 from app.core.db.migrations import head_revision
-from app.countries.schemas import SourcesPublic, StatusPublic
+from app.countries.schemas import ImplausibleRate, SourcesPublic, StatusPublic
 from tests.conftest import COUNTRIES, RATES, START, Client, make_settings
 from tests.support import payloads
 from tests.support.command import BUNDLED, Run, run
@@ -40,6 +40,7 @@ def of(run: Run, check: str) -> tuple[str, str]:
 
 async def test_healthy_installation_has_no_failure(loaded: Client, upstream: FakeUpstream, database_url: str):
     upstream.hits.clear()
+    upstream.answers[RATES] = document(payloads.er_api(datetime.now(UTC).date()))
     sources = {"COUNTRY_SOURCES": upstream.url(COUNTRIES), "RATE_SOURCES": upstream.url(RATES)}
 
     result = await run("doctor", DATABASE_URL=database_url, ADMIN_API_KEY=HUSH, **sources)
@@ -124,6 +125,22 @@ async def test_failing_source_is_a_warning_and_a_failing_chain_is_a_failure(upst
     assert of(result, "rates from 127.0.0.1") == ("fail", f"answered 404; no source of the chain answers: {advice}")
     assert HUSH not in result.out + result.err
     assert upstream.hits == {"/gone": 2}
+
+
+@SQLITE
+async def test_old_rates_are_a_warning_whether_or_not_another_source_is_newer(
+    upstream: FakeUpstream, database_url: str
+):
+    upstream.answers[RATES] = document(payloads.er_api(date(2024, 3, 2)))
+    old = "answered with rates of 2024-03-02, more than 7 days old"
+    for others, advice in (
+        ("", "put a source with newer rates into RATE_SOURCES"),
+        (" bundled", "another source of the chain answers"),
+    ):
+        chain = upstream.url(RATES) + others
+        result = await run("doctor", DATABASE_URL=database_url, COUNTRY_SOURCES="bundled", RATE_SOURCES=chain)
+
+        assert (result.code, of(result, "rates from 127.0.0.1")) == (0, ("warn", f"{old}; {advice}"))
 
 
 @pytest.mark.usefixtures("loaded")
@@ -275,3 +292,18 @@ def test_old_rates_get_advice_that_fits_the_sources(sources: str, advice: str):
 
     assert (finding.verdict, finding.advice) == (Verdict.WARN, advice)
     assert finding.says.endswith(f"rates of {stored.rates_date} from bundled, 62 days old")
+
+
+def test_rates_that_contradict_a_peg_are_a_warning_with_both_numbers():
+    stored = StatusPublic(
+        total_countries=250,
+        last_refreshed_at=START,
+        sources=SourcesPublic(countries="bundled", rates="frankfurter"),
+        rates_date=START.date(),
+    )
+    wrong = ImplausibleRate(code="AED", base="USD", rate=3.1, expected=3.6725, source="currency-api")
+
+    assert judge_rates(stored) == []
+    [finding] = judge_rates(stored.model_copy(update={"implausible_rates": [wrong]}))
+    assert (finding.check, finding.verdict) == ("pegged rates", Verdict.WARN)
+    assert finding.says == "AED is 3.1 per USD instead of 3.6725, from currency-api"

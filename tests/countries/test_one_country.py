@@ -134,4 +134,6 @@ async def test_status_has_number_age_and_sources_of_the_data(loaded):
         "last_refreshed_at": "2026-11-21T09:17:00.000001Z",
         "sources": {"countries": "127.0.0.1", "rates": "127.0.0.1"},
         "rates_date": "2026-11-20",
+        "stale": False,
+        "implausible_rates": [],
     }

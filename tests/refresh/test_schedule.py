@@ -57,7 +57,7 @@ async def test_first_load_without_any_live_source_uses_bundled_data_and_says_so(
         image = await client.get("/countries/image")
 
     assert status["sources"] == {"countries": "bundled", "rates": "bundled"}
-    assert status["rates_date"] == "2026-09-29"
+    assert (status["rates_date"], status["stale"]) == ("2026-09-29", False)
     assert refreshed.status_code == 503, "a requested refresh never falls back to bundled rates"
     assert afterwards == status
     assert image.headers["Content-Type"] == "image/png"

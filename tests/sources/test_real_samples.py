@@ -26,7 +26,13 @@ LISTS = {
     "restcountries-v3.1-all.json": 250,
     "restcountries-v3.1-live-2025-11.json": 248,
 }
-RATE_FILES = ["open-er-api-shaped-usd.json", "currency-api-usd-2026-09-29.json", "frankfurter v1", "frankfurter v2"]
+DOUBTED = {
+    "open-er-api-shaped-usd.json": ["SYP"],  # in pounds from before the redenomination
+    "currency-api-usd-2026-09-29.json": ["SYP"],
+    "frankfurter v1": [],
+    "frankfurter v2": [],
+}
+"""The currencies whose rates are not believed, by file of rates."""
 
 
 def sample(name: str) -> Any:
@@ -44,7 +50,7 @@ def comparable(countries: list[dict[str, Any]]) -> bytes:
 _seen: dict[str, bytes] = {}
 
 
-@pytest.mark.parametrize("rates", RATE_FILES)
+@pytest.mark.parametrize("rates", DOUBTED)
 @pytest.mark.parametrize("name", LISTS)
 async def test_every_real_list_is_stored_completely_and_alike_on_both_engines(client, upstream, name, rates):
     upstream.answers[COUNTRIES] = document(sample(name))
@@ -53,7 +59,8 @@ async def test_every_real_list_is_stored_completely_and_alike_on_both_engines(cl
     response = await client.post("/countries/refresh")
 
     assert response.status_code == 200
-    assert (response.json()["total_countries"], response.json()["skipped"]) == (LISTS[name], [])
+    assert response.json()["total_countries"] == LISTS[name]
+    assert [entry["name"] for entry in response.json()["skipped"]] == DOUBTED[rates]
     listed = comparable((await client.get("/countries", params={"sort": "name_asc"})).json())
     assert _seen.setdefault(f"{name} {rates}", listed) == listed
 

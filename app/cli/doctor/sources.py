@@ -15,7 +15,7 @@ from app.core.config.sources import RESTCOUNTRIES
 from app.sources.chain import Source, SourceFailed, SourceRefused
 from app.sources.client import create_http_client
 from app.sources.countries import CountryList, country_chain
-from app.sources.rates import rate_chain
+from app.sources.rates import RateAnswer, rate_chain
 
 _MAX_SECONDS: Final = 5.0
 """Per source; a refresh waits up to UPSTREAM_TIMEOUT_SECONDS."""
@@ -32,7 +32,7 @@ async def check_sources(settings: Settings, stored: StoredData) -> list[Finding]
     async with create_http_client() as http:
         countries = country_chain(settings.country_sources, http, settings, stored=stored.countries)
         today = datetime.now(UTC).date()
-        rates = rate_chain(settings.rate_sources, http, settings, today=today, previous=stored.rates, force=False)
+        rates = rate_chain(settings.rate_sources, http, settings, today=today, previous=stored.rates)
         seconds = min(settings.upstream_timeout_seconds, _MAX_SECONDS)
         found, of_rates = await asyncio.gather(
             _check("countries", countries, seconds, "COUNTRY_SOURCES"), _check("rates", rates, seconds, "RATE_SOURCES")
@@ -45,7 +45,8 @@ async def check_sources(settings: Settings, stored: StoredData) -> list[Finding]
 async def _check(what: str, chain: Sequence[Source[Any]], seconds: float, setting: str) -> list[Finding]:
     """A failing source is a warning while another answers; a refused key or a failing chain is a failure."""
     answers = await asyncio.gather(*(_ask(source, seconds) for source in chain))
-    any_usable = any(isinstance(answer, str) for answer in answers)
+    has_fresh = any(isinstance(answer, str) for answer in answers)
+    has_any = has_fresh or any(isinstance(answer, _Outdated) for answer in answers)
     found = []
     for source, answer in zip(chain, answers, strict=True):
         check = f"{what} from {source.name}"
@@ -53,12 +54,18 @@ async def _check(what: str, chain: Sequence[Source[Any]], seconds: float, settin
             found.append(ok(check, answer))
         elif isinstance(answer, SourceRefused):
             found.append(failed(check, str(answer), "correct the key; refreshes fail until then"))
-        elif any_usable:
+        elif isinstance(answer, _Outdated) and not has_fresh:
+            found.append(warn(check, str(answer), f"put a source with newer rates into {setting}"))
+        elif has_any:
             found.append(warn(check, str(answer), "another source of the chain answers"))
         else:
             advice = f"no source of the chain answers: check the network, or add bundled to {setting}"
             found.append(failed(check, str(answer), advice))
     return found
+
+
+class _Outdated(SourceFailed):
+    """The rates are old; a refresh uses them if no source has newer ones."""
 
 
 async def _ask(source: Source[Any], seconds: float) -> str | SourceFailed:
@@ -68,7 +75,13 @@ async def _ask(source: Source[Any], seconds: float) -> str | SourceFailed:
         answer = await source.ask(seconds)
     except SourceFailed as failure:
         return failure
-    is_list = isinstance(answer, CountryList)
-    number = f"{len(answer.facts)} countries" if is_list else f"{len(answer.rates)} rates of {answer.day}"
-    skipped = f", {len(answer.skipped)} unusable" if answer.skipped else ""
+    if isinstance(answer, CountryList):
+        number, unusable = f"{len(answer.facts)} countries", len(answer.skipped)
+    else:
+        rates: RateAnswer = answer
+        if rates.outdated:
+            return _Outdated(rates.outdated)
+        number = f"{len(rates.quotes.rates)} rates of {rates.quotes.day}"
+        unusable = len(rates.quotes.skipped) + len(rates.jumps)
+    skipped = f", {unusable} unusable" if unusable else ""
     return f"{number}{skipped}, in {(time.monotonic() - started) * 1000:.0f} ms"

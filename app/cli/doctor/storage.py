@@ -35,13 +35,13 @@ from app.countries.crud import CountryNotFound, get_status
 from app.countries.schemas import StatusPublic
 from app.countries.store import read_stored
 from app.rates.store import last_known_rates
+from app.sources.rate_checks import KnownRate
 from app.sources.rates import source_name
 
 _MIGRATE: Final = "run: python -m app migrate (serve does so automatically)"
 _REFRESH: Final = "run: python -m app refresh"
 _OLD_DATA: Final = timedelta(days=2)
 """Age for a warning if no refresh is scheduled."""
-_OLD_RATES: Final = timedelta(days=7)
 
 
 class StoredData(NamedTuple):
@@ -49,7 +49,7 @@ class StoredData(NamedTuple):
 
     countries: int = 0
     """Number of stored countries."""
-    rates: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+    rates: Mapping[str, Mapping[str, KnownRate]] = MappingProxyType({})
     """The last rate of each currency, by source."""
 
 
@@ -82,7 +82,7 @@ async def _check(database: Database, where: str, settings: Settings, now: dateti
     if is_ahead(revision):
         says = f"revision {revision}, newer than {head_revision()}: made by a newer version of the service"
         migrated = warn("migrations", says, "run that version here too")
-    return [await _writable(database, where) or reached, migrated, await _data(database, where, settings, now)]
+    return [await _writable(database, where) or reached, migrated, *await _data(database, where, settings, now)]
 
 
 def _unsuitable(revision: str | None) -> Finding:
@@ -117,15 +117,15 @@ def _explained(dialect: Dialect, where: str, error: Exception, *, check: str = "
     return failed(check, f"{where}: {reason_of(error)}", advice_for(dialect, error))
 
 
-async def _data(database: Database, where: str, settings: Settings, now: datetime) -> Finding:
+async def _data(database: Database, where: str, settings: Settings, now: datetime) -> list[Finding]:
     try:
         async with database.reading() as session:
             status = await get_status(session)
     except CountryNotFound:
-        return warn("data", "nothing is stored yet", _REFRESH)
+        return [warn("data", "nothing is stored yet", _REFRESH)]
     except (AppError, SQLAlchemyError) as error:
-        return _explained(database.dialect, where, error, check="data")
-    return judge_data(status, now, settings)
+        return [_explained(database.dialect, where, error, check="data")]
+    return [judge_data(status, now, settings), *judge_rates(status)]
 
 
 async def _read_stored(database: Database, settings: Settings) -> StoredData:
@@ -149,11 +149,24 @@ def judge_data(status: StatusPublic, now: datetime, settings: Settings) -> Findi
         return warn("data", says, "scheduled refreshes fail, or the service is not running; see its log")
     if not interval and age > _OLD_DATA:
         return warn("data", says, f"{_REFRESH}, or set REFRESH_INTERVAL_MINUTES")
-    if rates_age > _OLD_RATES:
+    if rates_age.days > settings.max_rate_age_days:
         is_offline = settings.rate_sources == (BUNDLED,)
         advice = "put a live source into RATE_SOURCES" if is_offline else f"{_REFRESH}, from a source with newer rates"
         return warn("data", f"{says}, {rates_age.days} days old", advice)
     return ok("data", says)
+
+
+def judge_rates(status: StatusPublic) -> list[Finding]:
+    """The rates of the last refresh that contradict a peg or a band."""
+    shown = ", ".join(
+        f"{found.code} is {found.rate:g} per {found.base} instead of {found.expected:g}"
+        for found in status.implausible_rates
+    )
+    if not shown:
+        return []
+    source = status.implausible_rates[0].source
+    advice = "compare them with another source; its rates are wrong, or the peg has ended"
+    return [warn("pegged rates", f"{shown}, from {source}", advice)]
 
 
 def _shown(age: timedelta) -> str:

@@ -101,6 +101,8 @@ class Settings(BaseSettings):
     country_sources: Words = COUNTRY_SOURCE_NAMES
     """Names or http(s) URLs, tried in order until one gives a usable answer."""
     rate_sources: Words = tuple(RATE_URLS)
+    max_rate_age_days: int = Field(default=7, ge=1, le=3650)
+    """Rates older than this are passed over while a later source has newer ones; else they are marked as stale."""
     restcountries_api_key: SecretStr | None = None
     """Key of REST Countries v5; None leaves ``restcountries`` out of the chain."""
     restcountries_url: str = "https://api.restcountries.com/countries/v5"
