@@ -7,11 +7,15 @@ import typer
 from app.cli.terminal import JsonOption, bring_up_to_date, open_database, read_settings, run, show_fields, show_json
 from app.core.config.settings import Settings
 from app.refresh.crud import Refresher
-from app.refresh.schemas import RefreshResult
+from app.refresh.schemas import RefreshResult, to_force
 from app.sources.client import create_http_client
 
 
 def refresh(
+    codes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CODE]...", help="With --force: only of these currencies, such as SYP."),
+    ] = None,
     *,
     source: Annotated[
         str | None, typer.Option(help="Take countries and rates from this source, such as bundled.")
@@ -22,10 +26,11 @@ def refresh(
     as_json: JsonOption = False,
 ) -> None:
     """Refresh the stored countries and rates, without a running server."""
+    accepted = _to_force(codes, force=force)
     chosen = {"country_sources": countries or source, "rate_sources": rates or source}
     settings = read_settings(**{name: value for name, value in chosen.items() if value is not None})
     bring_up_to_date(settings)
-    result = run(_refresh(settings, force=force), doing="Fetching countries and rates")
+    result = run(_refresh(settings, force=accepted), doing="Fetching countries and rates")
     if as_json:
         show_json(result)
         return
@@ -33,14 +38,29 @@ def refresh(
         [
             ("Countries", f"{result.total_countries} ({result.inserted} new, {result.updated} updated)"),
             ("Sources", f"countries from {result.sources.countries}, rates from {result.sources.rates}"),
-            ("Rates of", str(result.rates_date)),
+            ("Rates of", f"{result.rates_date}{', stale: no source has newer ones' if result.stale else ''}"),
             ("Took", f"{result.duration_ms} ms"),
+            *(
+                ("Off peg", f"{found.code} is {found.rate:g} per {found.base} instead of {found.expected:g}")
+                for found in result.implausible_rates
+            ),
             *(("Skipped", f"{skipped.name}: {skipped.reason}") for skipped in result.skipped),
         ]
     )
 
 
-async def _refresh(settings: Settings, *, force: bool) -> RefreshResult:
+def _to_force(codes: list[str] | None, *, force: bool) -> bool | str:
+    if not codes:
+        return force
+    if not force:
+        raise typer.BadParameter("currency codes are given with --force only")
+    try:
+        return to_force(",".join(codes))
+    except ValueError as error:
+        raise typer.BadParameter(f"--force {error}") from None
+
+
+async def _refresh(settings: Settings, *, force: bool | str) -> RefreshResult:
     async with open_database(settings) as database, create_http_client() as http:
         refresher = Refresher(database, http, settings)
         try:

@@ -92,6 +92,27 @@ async def test_refresh_takes_countries_and_rates_from_the_bundled_source_or_addr
     assert stored(tmp_path, "SELECT count(*), max(alpha2_code) FROM country") == (250, "ZW")
 
 
+@pytest.mark.engines("sqlite")
+async def test_refresh_accepts_all_rates_or_those_of_some_currencies(upstream, database_url, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    rates, run = payloads.rates(), run_here
+    sources = {"COUNTRY_SOURCES": "bundled", "RATE_SOURCES": upstream.url(RATES), "DATABASE_URL": database_url}
+    await run("refresh", **sources)
+    moved = {code: rates[code] * 20 for code in ("GHS", "NGN", "KES")} | {"AED": 3.1}
+    upstream.answers[RATES] = document(payloads.er_api() | {"rates": rates | moved})
+
+    doubted = []
+    for force in ((), ("--force", "ghs", "NGN"), ("--force",)):
+        result = await run("refresh", *force, **sources)
+        doubted.append([line.split()[1] for line in result.out.splitlines() if line.strip().startswith("Skipped")])
+        assert table(result.out)["Off peg"] == "AED is 3.1 per USD instead of 3.6725"
+    wrong = [await run("refresh", *codes, **sources) for codes in (("GHS",), ("--force", "cedi"))]
+
+    assert doubted == [["GHS:", "KES:", "NGN:"], ["KES:"], []]
+    assert [result.code for result in wrong] == [2, 2]
+    assert "currency codes are given with --force only" in " ".join(wrong[0].err.split())
+
+
 async def test_failing_source_is_one_line_and_changes_nothing(run, upstream, tmp_path):
     upstream.answers["/gone"] = status(404)
     settings = {"RATE_SOURCES": "bundled", "LOG_LEVEL": "ERROR"}
