@@ -161,9 +161,8 @@ async def fetch_rates(
             logger.warning("No other source to confirm the rates of {} by {}", ", ".join(jumps), source.name)
         else:
             confirmed = {code for code in jumps if _confirms(second, code, answer.quotes)}
-            logger.info(
-                "{} confirms {} of the doubted rates of {}", other.name, sorted(confirmed) or "none", source.name
-            )
+            words = ", ".join(sorted(confirmed)) or "none"
+            logger.info("Of the doubted rates of {}, {} confirms {}", source.name, other.name, words)
             jumps = {code: why for code, why in jumps.items() if code not in confirmed}
     return FetchedRates(source.name, without(answer.quotes, jumps), stale=answer.outdated is not None)
 
