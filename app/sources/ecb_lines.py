@@ -43,7 +43,7 @@ def read_lines(path: Path) -> Iterator[Line]:
     """
     try:
         with _opened(path) as file:
-            yield from _decoded(file)
+            yield from decode_lines(file)
     except (BadZipFile, InvalidDeflate, EOFError, RuntimeError, NotImplementedError) as error:
         raise UnusableFile(f"cannot be unzipped: {error}") from error
     except OSError as error:
@@ -78,7 +78,12 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             yield packed  # type: ignore[misc]  # only readline() is used
 
 
-def _decoded(file: BinaryIO) -> Iterator[Line]:
+def decode_lines(file: BinaryIO) -> Iterator[Line]:
+    """Read the lines that have a cell from an open file.
+
+    Raises:
+        UnusableFile: A line is too long or not UTF-8.
+    """
     number = 0
     while line := file.readline(LONGEST_LINE + 1):
         number += 1
