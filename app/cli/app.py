@@ -56,7 +56,7 @@ _add(
     refresh,
     "python -m app refresh",
     "python -m app refresh --source bundled",
-    "python -m app refresh --rates https://open.er-api.com/v6/latest/USD --json",
+    "python -m app refresh --rates https://api.frankfurter.dev/v1/latest --json",
 )
 _add(
     _DATA,

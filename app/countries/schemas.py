@@ -10,7 +10,7 @@ from app.core.http.formats import FORMAT_DESCRIPTION, Format
 from app.core.http.numbers import NO_UNDERSCORES
 from app.core.http.paging import MAX_LIMIT, LimitField, OffsetField
 
-EXAMPLE_SOURCES: Final[dict[str, JsonValue]] = {"countries": "restcountries-static", "rates": "open.er-api.com"}
+EXAMPLE_SOURCES: Final[dict[str, JsonValue]] = {"countries": "restcountries-static", "rates": "currency-api"}
 
 
 def example(**fields: JsonValue) -> ConfigDict:
@@ -147,7 +147,7 @@ class HistoryEntryPublic(BaseModel):
         currency_code="GHS",
         exchange_rate=11.6406,
         estimated_gdp=4460112803.27,
-        rate_source="open.er-api.com",
+        rate_source="currency-api",
         rates_date="2026-11-21",
     )
 

@@ -24,8 +24,8 @@ _CODE: Final = re.compile("[A-Za-z]{3}")
 _NUMBER: Final = re.compile("[+-]?[0-9]+([.][0-9]*)?([eE][+-]?[0-9]{1,4})?")
 _DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CODE_WANTED: Final = "a currency code of three letters, such as EUR"
-_SOURCE: Final = "open.er-api.com"
-_ATTRIBUTION: Final = "Rates By Exchange Rate API, https://www.exchangerate-api.com"
+_SOURCE: Final = "currency-api"
+_ATTRIBUTION: Final = None
 _EXAMPLE_DAY: Final[JsonDict] = {"date": "2026-11-21", "source": _SOURCE, "attribution": _ATTRIBUTION}
 
 

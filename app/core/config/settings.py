@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError
 from app.core.config.addresses import is_http_url, origin_of, parse_chain, parse_networks, parse_origin, without_secrets
 from app.core.config.database_url import normalize_database_url, tls_context
 from app.core.config.env_file import ENCODING, NAME, require_utf8
-from app.core.config.sources import COUNTRY_SOURCE_NAMES, RATE_SOURCE_NAMES, RATE_URLS, RESTCOUNTRIES
+from app.core.config.sources import COUNTRY_SOURCE_NAMES, DEFAULT_RATE_SOURCES, RATE_SOURCE_NAMES, RESTCOUNTRIES
 from app.core.problems import describe
 
 _SHORTEST_KEY = 16
@@ -100,7 +100,7 @@ class Settings(BaseSettings):
 
     country_sources: Words = COUNTRY_SOURCE_NAMES
     """Names or http(s) URLs, tried in order until one gives a usable answer."""
-    rate_sources: Words = tuple(RATE_URLS)
+    rate_sources: Words = DEFAULT_RATE_SOURCES
     max_rate_age_days: int = Field(default=7, ge=1, le=3650)
     """Rates older than this are passed over while a later source has newer ones; else they are marked as stale."""
     restcountries_api_key: SecretStr | None = None

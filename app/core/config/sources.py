@@ -15,14 +15,16 @@ COUNTRY_URLS: Final = {
     "?fields=name,alpha2Code,alpha3Code,capital,region,population,flags,currencies&limit=300",
 }
 RATE_URLS: Final = {
-    "open.er-api.com": ("https://open.er-api.com/v6/latest/USD",),
     "currency-api": (
         "https://cdn.jsdelivr.net/npm/@fawazahmed0/currency-api@latest/v1/currencies/usd.min.json",
         "https://latest.currency-api.pages.dev/v1/currencies/usd.min.json",
     ),
     "frankfurter": ("https://api.frankfurter.dev/v2/rates?base=USD",),
+    # Never a default: its terms forbid services that offer rates by an API.
+    "open.er-api.com": ("https://open.er-api.com/v6/latest/USD",),
 }
 """Several addresses of one source are tried in order."""
+DEFAULT_RATE_SOURCES: Final = ("currency-api", "frankfurter")
 
 COUNTRY_SOURCE_NAMES: Final = (RESTCOUNTRIES, *COUNTRY_URLS, BUNDLED)
 RATE_SOURCE_NAMES: Final = (*RATE_URLS, BUNDLED)

@@ -151,6 +151,11 @@ def test_wrong_setting_stops_the_start_with_one_line_that_names_it(monkeypatch, 
     assert HUSH not in str(stop.value)
 
 
+def test_source_whose_terms_forbid_services_like_this_is_asked_only_where_it_is_named():
+    assert load_settings().rate_sources == ("currency-api", "frankfurter")
+    assert load_settings(rate_sources="open.er-api.com").rate_sources == ("open.er-api.com",)
+
+
 def test_several_wrong_settings_are_one_line_each(monkeypatch):
     monkeypatch.setenv("PORT", "x")
     monkeypatch.setenv("LOG_FORMAT", "xml")
