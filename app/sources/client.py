@@ -1,4 +1,4 @@
-"""The HTTP client for sources: reads JSON within limits of time and memory, whatever a source sends."""
+"""The HTTP client for sources: reads documents within limits of time and memory, whatever a source sends."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ import math
 import re
 import ssl
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
@@ -21,6 +21,15 @@ _REDIRECTS: Final = 3
 _LONGEST_INTEGER: Final = 18
 _BYTES_OF_A_VALUE: Final = 48
 """The least that a JSON value counts for: one of two bytes takes up to 150 bytes of memory."""
+_MARKS_OF_JSON: Final = b",[{"
+"""Each value follows a comma or opens, or is the first in, a list or object."""
+_MARKS_OF_XML: Final = b"<="
+"""Each element begins with the first, each attribute has the second."""
+_BEFORE_TEXT: Final = b"\xef\xbb\xbf\xff\xfe\x00"
+"""Byte order marks, and the zeros of a first character in UTF-16 and UTF-32."""
+_MOST_ERROR_BYTES: Final = 16_384
+_ERROR_SECONDS: Final = 0.5
+"""How long to wait for the body of an answer that already failed by its status."""
 _NOT_JSON: Final = "answered with something that is not JSON"
 _RETRIED_STATUS: Final = frozenset({429, 500, 502, 503, 504})
 
@@ -36,7 +45,7 @@ def create_http_client() -> httpx.AsyncClient:
         },
         follow_redirects=False,
         trust_env=False,
-        timeout=None,  # noqa: S113  # get_json bounds the whole exchange, which no single httpx timeout does
+        timeout=None,  # noqa: S113  # get_document bounds the whole exchange, which no single httpx timeout does
         limits=httpx.Limits(max_connections=20, max_keepalive_connections=4),
     )
 
@@ -53,16 +62,18 @@ class PassingFault(SourceFailed):
 class BadStatus(SourceFailed):
     """The upstream answered with a status of failure that a retry does not change."""
 
-    def __init__(self, status: int, reason: str = "") -> None:
+    def __init__(self, status: int, reason: str = "", *, content: Any = None) -> None:
         super().__init__(f"answered {status}" + (f": {reason}" if reason else ""))
         self.status = status
+        self.content = content
+        """The JSON document that came with the status; None without a short one."""
 
 
 class Document(NamedTuple):
-    """A parsed JSON document."""
+    """A parsed document."""
 
     content: Any
-    """Integers with more than 18 digits are infinite floats."""
+    """What ``parse`` made of it; in JSON, integers with more than 18 digits are infinite floats."""
     weight: int
     """Bytes after decompression, or 48 per value if that is more."""
 
@@ -70,16 +81,31 @@ class Document(NamedTuple):
 async def get_json(
     http: httpx.AsyncClient, url: str, *, timeout: float, max_bytes: int, headers: Mapping[str, str] | None = None
 ) -> Document:
-    """Fetch and parse one JSON document, following redirects to the same host only.
+    """Fetch and parse one JSON document, as ``get_document()`` does."""
+    return await get_document(http, url, parse_json, timeout=timeout, max_bytes=max_bytes, headers=headers)
+
+
+async def get_document(
+    http: httpx.AsyncClient,
+    url: str,
+    parse: Callable[[str], Any],
+    *,
+    timeout: float,
+    max_bytes: int,
+    headers: Mapping[str, str] | None = None,
+) -> Document:
+    """Fetch and parse one document, following redirects to the same host only.
 
     Temporary failures are retried twice, with backoff or after ``Retry-After``.
 
     Args:
         http: From create_http_client().
         url: Address of the document.
+        parse: Called with the text, in a thread. Must refuse XML with anything before its first ``<``, because only
+            documents that begin with one are weighed as XML.
         timeout: Seconds for everything, including retries.
         max_bytes: Limit for the weight of the document.
-        headers: Sent in addition to the client's own.
+        headers: Sent in addition to the client's own, or in place of one with the same name.
 
     Raises:
         SourceFailed: Anything went wrong; the text contains neither path nor query.
@@ -102,13 +128,13 @@ async def get_json(
             ):
                 with attempt:
                     body = await _get(http, url, headers or {}, max_bytes)
-                    # Each value follows a comma or opens, or is the first in, a list or object.
-                    most_values = sum(body.count(mark) for mark in (b",", b"[", b"{"))
+                    is_xml = body[:8].lstrip(_BEFORE_TEXT).startswith(b"<")
+                    most_values = sum(map(body.count, _MARKS_OF_XML if is_xml else _MARKS_OF_JSON))
                     weight = max(len(body), _BYTES_OF_A_VALUE * most_values)
                     if weight > max_bytes:
                         raise SourceFailed(f"answered with more values than fit into {max_bytes:,} bytes")
-                    # In a thread, because parsing megabytes of JSON would delay every other request.
-                    return Document(await asyncio.to_thread(_parse_and_clear, body), weight)
+                    # In a thread, because parsing megabytes would delay every other request.
+                    return Document(await asyncio.to_thread(_parse_and_clear, body, parse), weight)
     except TimeoutError as error:
         raise SourceFailed(f"{last}timed out after {round(timeout, 1):g} s") from error
     raise AssertionError("the last attempt returns or raises")
@@ -144,12 +170,26 @@ def _tls_reason(error: BaseException) -> str:
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytearray:
-    """Collect the body and decompress gzip, never holding more than the limit."""
+    """The body of a successful answer."""
     if response.status_code in _RETRIED_STATUS:
         retry_after = parse_retry_after(response.headers.get("Retry-After"))
         raise PassingFault(f"answered {response.status_code}", retry_after)
     if response.status_code != 200:
-        raise BadStatus(response.status_code)
+        raise BadStatus(response.status_code, content=await _error_document(response))
+    return await _collect(response, max_bytes)
+
+
+async def _error_document(response: httpx.Response) -> Any:
+    """The JSON document that explains a status; None without a short one."""
+    try:
+        async with asyncio.timeout(_ERROR_SECONDS):
+            return parse_json(bytes(await _collect(response, _MOST_ERROR_BYTES)))
+    except (SourceFailed, TimeoutError, httpx.HTTPError):
+        return None
+
+
+async def _collect(response: httpx.Response, max_bytes: int) -> bytearray:
+    """Collect the body and decompress gzip, never holding more than the limit."""
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding.lower() not in ("identity", "gzip", "x-gzip"):
         raise SourceFailed(f"answered in the encoding {encoding[:20]!r}, which was not requested")
@@ -182,14 +222,14 @@ def parse_retry_after(retry_after: str | None) -> float | None:
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
-def _parse_and_clear(body: bytearray) -> Any:
+def _parse_and_clear(body: bytearray, parse: Callable[[str], Any]) -> Any:
     # A single character can make the text four times as large as the bytes, so free these before parsing.
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass")
     except UnicodeError as error:
         raise SourceFailed(_NOT_JSON) from error
     body.clear()
-    return parse_json(text)
+    return parse(text)
 
 
 def parse_json(body: bytes | str) -> Any:

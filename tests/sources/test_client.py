@@ -28,7 +28,7 @@ def fetch(http, upstream):
 
 PAST_YEAR_9999 = "Fri, 31 Dec 9999 23:59:59 -0100"
 NO_OFFSET = "Fri, 31 Dec 2027 23:59:59 +99999999999999999999"
-OPENED = b"HTTP/1.1 200 OK\r\n\r\n["
+OPENED, NOT_FOUND = b"HTTP/1.1 200 OK\r\n\r\n[", b"HTTP/1.1 404 Not Found\r\n\r\n["
 LONG_GZIP, ELSEWHERE = gzip.compress(b"[1]") + b"x" * 90_000, "http://127.0.0.1:1/x"
 HOSTILE = {
     "hang": (hang, "timed out after 0.5 s"),
@@ -48,6 +48,7 @@ HOSTILE = {
     "no content": (status(204), "answered 204"),
     "partial content": (status(206), "answered 206"),
     "not found": (status(404), "answered 404"),
+    "not found, then one byte at a time": (repeat(NOT_FOUND, b" ", pause=0.1), "answered 404"),
     "redirect to another port": (body(b"", code=301, Location=ELSEWHERE), "answered 301, a redirect to another host"),
     "redirect to an invalid name": (
         body(b"", code=302, Location="http://xn--/"),
