@@ -5,7 +5,8 @@ from datetime import date
 from typing import Final, NamedTuple
 
 from app.sources.ecb_lines import UnusableFile
-from app.sources.rate_shapes import LARGEST_RATE, OLDEST_DAY, SMALLEST_RATE
+from app.sources.rate_days import OLDEST_DAY
+from app.sources.rate_shapes import LARGEST_RATE, SMALLEST_RATE
 
 BASE: Final = "EUR"
 _CODE: Final = re.compile("[A-Z]{3}")

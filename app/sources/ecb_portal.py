@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from app.sources.ecb_cells import BASE, UNKNOWN, PastDay, parse_code, parse_day, parse_rate
 from app.sources.ecb_lines import Line, UnusableFile, split_cells
-from app.sources.rate_shapes import OLDEST_DAY
+from app.sources.rate_days import OLDEST_DAY
 
 LARGEST_NUMBER: Final = 200
 """Maximum number of currencies, each of which takes about 160 kB of memory; the bank has quoted some 50."""

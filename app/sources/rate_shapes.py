@@ -1,18 +1,27 @@
 """The formats of the rate sources, recognised from the body."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final
+from datetime import date
+from decimal import Context, Decimal
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 from app.sources.chain import SourceFailed
+from app.sources.rate_days import day_of_answer, is_plausible, parse_day
+from app.sources.rate_errors import error_of
 
-_CODE: Final = re.compile(r"[A-Z]{3}")
+DOLLAR: Final = "USD"
+_CODE: Final = re.compile("[A-Za-z]{3}")
+_PLAIN_NUMBER: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,40})?")
 SMALLEST_RATE: Final = 1e-12
 LARGEST_RATE: Final = 1e15
-OLDEST_DAY: Final = date(1999, 1, 4)
-"""The first day of the euro's reference rates; an earlier day is a mistake, such as 1970-01-01."""
+_EXACT: Final = Context(prec=40)
+"""More digits than a float can tell apart."""
+_FIELD: Final = re.compile("[A-Za-z_-]{1,20}")
+_MOST_FIELDS: Final = 6
+_NOT_IN_RANGE: Final = "its rate is not a number in range"
 
 
 @dataclass(frozen=True)
@@ -29,89 +38,172 @@ class Quotes:
     """Days of the rates that are older than ``day``, by code."""
 
 
+class _Quote(NamedTuple):
+    """A rate as the source wrote it."""
+
+    code: object
+    rate: object
+    day: date | None
+    """None if the source's is unusable."""
+
+
+class _Table(NamedTuple):
+    base: str | None
+    """The currency of which the rates are for one unit; None if the format does not name it."""
+    quotes: Iterable[_Quote]
+
+
 def parse_quotes(body: Any, *, today: date) -> Quotes:
     """Recognise the format of an answer and parse it.
 
-    Known formats are ExchangeRate-API (``base_code``, ``rates``), Frankfurter
-    v1 and similar (``base``, ``rates``), Frankfurter v2 (a list of single
-    quotes) and currency-api (``usd``). Codes that are not three letters are
-    ignored; rates that are not finite numbers in range are reported as skipped.
+    docs/sources.md lists the formats. Rates against another base are divided
+    by the base's rate of the US dollar; the day of the result is the older of
+    the two. Of several days of a currency the newest counts. Codes that are
+    not three letters are ignored; rates that are not finite numbers in range,
+    or without a usable day in a list that has days, are reported as skipped.
 
     Args:
         body: The parsed JSON document.
         today: The day in UTC, for answers without a day.
 
     Raises:
-        SourceFailed: The format is unknown, the base is not USD, the day is in
-            the future or before 1999, or no rate is usable.
+        SourceFailed: The format is unknown, the answer reports an error, the
+            base or its rate of the US dollar is missing, the day is unreadable,
+            in the future or before 1999, or no rate is usable.
     """
-    raw_base, day, pairs = _recognise(body, today)
-    base = _word(raw_base, 10)
-    if base.upper() != "USD":
-        raise SourceFailed(f"answered with rates for {base!r} instead of USD")
-    if not OLDEST_DAY <= day <= today + timedelta(days=1):
-        raise SourceFailed(f"answered with rates of {day}, which is {'in the future' if day > today else 'too old'}")
-    rates, skipped = _usable(pairs)
-    if rates.get("USD", 1.0) != 1.0:
-        raise SourceFailed("answered with a rate for USD that is not 1")
-    if not rates.keys() - {"USD"}:
-        raise SourceFailed("answered without a single usable rate")
-    return Quotes(day, {**rates, "USD": 1.0}, tuple(skipped))
+    table = _recognise(body, today)
+    found, skipped = _usable(table.quotes)
+    return _per_dollar(table.base, found, skipped)
 
 
-def _recognise(body: Any, today: date) -> tuple[object, date, Iterable[tuple[Any, Any]]]:
-    if isinstance(body, list) and body and all(isinstance(row, dict) and "quote" in row for row in body):
-        bases = {_word(row.get("base"), 10) for row in body}
-        base = bases.pop() if len(bases) == 1 else "several currencies"
-        day = max(_day(row.get("date"), today) for row in body)
-        return base, day, ((row["quote"], row.get("rate")) for row in body)
-    if isinstance(body, dict):
-        if body.get("result", "success") != "success":
-            raise SourceFailed(f"answered with the error {_word(body.get('error-type', 'without a name'), 40)!r}")
-        if isinstance(body.get("rates"), dict):
-            if body.get("amount", 1) != 1:
-                raise SourceFailed("answered with rates for an amount other than 1")
-            seconds = body.get("time_last_update_unix")
-            day = _day(body.get("date"), today) if seconds is None else _unix_day(seconds)
-            return body.get("base_code", body.get("base")), day, body["rates"].items()
-        if isinstance(body.get("usd"), dict):
-            return "USD", _day(body.get("date"), today), body["usd"].items()
-    raise SourceFailed("answered in an unknown format")
+def _recognise(body: Any, today: date) -> _Table:
+    if isinstance(body, list) and any(_is_quote(row) for row in body):
+        return _from_rows(body, today)
+    if reason := error_of(body):
+        raise SourceFailed(reason)
+    found = _find_rates(body) if isinstance(body, dict) else None
+    if found is None:
+        raise SourceFailed(f"answered in an unknown format{_seen(body)}")
+    base, rates = found
+    if body.get("amount", 1) != 1:
+        raise SourceFailed("answered with rates for an amount other than 1")
+    day = day_of_answer(body, today=today)
+    return _Table(base, (_Quote(code, rate, day) for code, rate in rates.items()))
 
 
-def _word(value: object, longest: int) -> str:
-    """The beginning of a text or number; the type of a list or object, which may be nested too deeply for ``str()``."""
-    return (type(value).__name__ if isinstance(value, (list, dict)) else str(value))[:longest]
+def _find_rates(body: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]] | None:
+    """The base, and the rates by code, of an object in one of the known formats."""
+    for name in ("rates", "conversion_rates"):
+        if isinstance(body.get(name), dict):
+            return _base(body.get("base_code", body.get("base"))), body[name]
+    if isinstance(pairs := body.get("quotes"), dict):
+        source = _base(body.get("source"))
+        return source, {pair[3:]: rate for pair, rate in pairs.items() if pair[:3].upper() == source}
+    if isinstance(data := body.get("data"), dict):
+        if isinstance(data.get("rates"), dict):
+            return _base(data.get("currency")), data["rates"]
+        if any(_CODE.fullmatch(code) for code in data):
+            return None, {code: rate.get("value") if isinstance(rate, dict) else rate for code, rate in data.items()}
+    by_base = [name for name, rates in body.items() if isinstance(rates, dict) and _CODE.fullmatch(name)]
+    return (by_base[0].upper(), body[by_base[0]]) if len(by_base) == 1 else None
 
 
-def _day(text: object, today: date) -> date:
-    if text is None:
-        return today
+def _is_quote(row: object) -> bool:
+    return isinstance(row, dict) and "quote" in row
+
+
+def _from_rows(rows: list[Any], today: date) -> _Table:
+    bases = {_code(row.get("base")) for row in rows if _is_quote(row)}
+    if len(bases) > 1:
+        raise SourceFailed("answered with rates for several bases")
+    has_days = any(_is_quote(row) and row.get("date") is not None for row in rows)
+
+    def quotes() -> Iterator[_Quote]:
+        for row in rows:
+            if _is_quote(row):
+                yield _Quote(row["quote"], row.get("rate"), _day_of_row(row, today) if has_days else today)
+
+    return _Table(_base(bases.pop()), quotes())
+
+
+def _day_of_row(row: Mapping[str, Any], today: date) -> date | None:
     try:
-        return date.fromisoformat(_word(text, 10))
-    except ValueError as error:
-        raise SourceFailed(f"answered with {_word(text, 20)!r} instead of a date") from error
+        day = parse_day(row.get("date"))
+    except ValueError:
+        return None
+    return day if is_plausible(day, today=today) else None
 
 
-def _unix_day(seconds: object) -> date:
-    try:
-        return datetime.fromtimestamp(float(_word(seconds, 40)), UTC).date()
-    except (ValueError, OverflowError, OSError) as error:
-        raise SourceFailed("answered with an invalid update time") from error
+def _base(value: object) -> str:
+    if (code := _code(value)) is None:
+        raise SourceFailed("answered with rates for an unknown base")
+    return code
 
 
-def _usable(pairs: Iterable[tuple[Any, Any]]) -> tuple[dict[str, float], list[tuple[str, str]]]:
-    rates: dict[str, float] = {}
+def _code(value: object) -> str | None:
+    """A three-letter code in upper case; None for anything else."""
+    return value.upper() if isinstance(value, str) and _CODE.fullmatch(value) else None
+
+
+def _seen(body: object) -> str:
+    """The first names in an object, or in the first object of a list: what the operator has to make sense of."""
+    first = next((row for row in body if isinstance(row, dict)), {}) if isinstance(body, list) else body
+    names = [name for name in islice(first, _MOST_FIELDS) if _FIELD.fullmatch(name)] if isinstance(first, dict) else []
+    return f"; seen: {', '.join(names)}" if names else ""
+
+
+def _usable(quotes: Iterable[_Quote]) -> tuple[dict[str, tuple[Decimal, date]], list[tuple[str, str]]]:
+    """The newest rate of each currency with its day, and code and reason of those that were skipped."""
+    found: dict[str, tuple[Decimal, date]] = {}
     skipped: list[tuple[str, str]] = []
-    for raw_code, raw_rate in pairs:
-        code = _word(raw_code, 4).upper()
-        if not _CODE.fullmatch(code):
+    for raw_code, raw_rate, day in quotes:
+        if (code := _code(raw_code)) is None:
             continue
-        is_number = isinstance(raw_rate, (int, float)) and not isinstance(raw_rate, bool)
-        if not is_number or not SMALLEST_RATE <= raw_rate <= LARGEST_RATE:
-            skipped.append((code, "its rate is not a number in range"))
-        elif code in rates:
+        rate = _number(raw_rate)
+        if rate is None:
+            skipped.append((code, _NOT_IN_RANGE))
+        elif day is None:
+            skipped.append((code, "its day is not a day in range"))
+        elif code not in found or day > found[code][1]:
+            found[code] = rate, day
+        elif day == found[code][1]:
             skipped.append((code, "its rate is given twice"))
+    return found, skipped
+
+
+def _number(raw: object) -> Decimal | None:
+    """A rate in range, from a number or from text such as "0.9"; None for anything else."""
+    if isinstance(raw, str):
+        number = Decimal(raw) if _PLAIN_NUMBER.fullmatch(raw) else Decimal(0)
+    elif isinstance(raw, (int, float)) and not isinstance(raw, bool):
+        number = Decimal(repr(raw))
+    else:
+        return None
+    return number if number.is_finite() and SMALLEST_RATE <= number <= LARGEST_RATE else None
+
+
+def _per_dollar(base: str | None, found: Mapping[str, tuple[Decimal, date]], skipped: list[tuple[str, str]]) -> Quotes:
+    """Turn rates for one unit of the base into rates for one US dollar."""
+    one = Decimal(1)
+    dollar, its_day = (one, date.max) if base == DOLLAR else found.get(DOLLAR, (None, date.max))
+    if dollar is None:
+        raise SourceFailed(f"answered with rates for {base or 'an unnamed base'}, but none for {DOLLAR}")
+    others = dict(found)
+    if base is not None:
+        if others.get(base, (one,))[0] != one:
+            raise SourceFailed(f"answered with a rate for {base} that is not 1")
+        others[base] = one, its_day
+    others.pop(DOLLAR, None)
+    rates: dict[str, float] = {}
+    days: dict[str, date] = {}
+    for code, (rate, day) in others.items():
+        value = float(rate if dollar == one else _EXACT.divide(rate, dollar))
+        if SMALLEST_RATE <= value <= LARGEST_RATE:
+            rates[code], days[code] = value, min(day, its_day)
         else:
-            rates[code] = float(raw_rate)
-    return rates, skipped
+            skipped.append((code, _NOT_IN_RANGE))
+    if not rates:
+        raise SourceFailed("answered without a single usable rate")
+    newest = max(days.values())
+    older = {code: day for code, day in days.items() if day < newest}
+    return Quotes(newest, {**rates, DOLLAR: 1.0}, tuple(skipped), older)

@@ -16,9 +16,9 @@ from app.core.config.sources import BUNDLED, RATE_URLS
 from app.core.errors import UpstreamUnavailable
 from app.sources import reference
 from app.sources.chain import CHAIN_SECONDS, Source, usable_answers
-from app.sources.client import get_json
+from app.sources.rate_answers import fetch_quotes
 from app.sources.rate_checks import KnownRate, find_jumps, is_confirmed, without
-from app.sources.rate_shapes import Quotes, parse_quotes
+from app.sources.rate_shapes import Quotes
 
 ECB: Final = "ecb"
 """Source name of the rates imported from a file of the European Central Bank."""
@@ -104,8 +104,7 @@ async def _read_url(
     today: date,
     judge: Callable[[Quotes], RateAnswer],
 ) -> RateAnswer:
-    answer = await get_json(http, url, timeout=timeout, max_bytes=max_bytes)
-    return judge(parse_quotes(answer.content, today=today))
+    return judge(await fetch_quotes(http, url, timeout=timeout, max_bytes=max_bytes, today=today))
 
 
 def _judge(

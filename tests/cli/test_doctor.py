@@ -143,6 +143,17 @@ async def test_old_rates_are_a_warning_whether_or_not_another_source_is_newer(
         assert (result.code, of(result, "rates from 127.0.0.1")) == (0, ("warn", f"{old}; {advice}"))
 
 
+@SQLITE
+async def test_unknown_format_is_described_by_its_fields(upstream: FakeUpstream, database_url: str):
+    upstream.answers[RATES] = document({"date": "2026-11-20", "items": []})
+    sources = {"COUNTRY_SOURCES": "bundled", "RATE_SOURCES": f"{upstream.url(RATES)} bundled"}
+
+    result = await run("doctor", DATABASE_URL=database_url, **sources)
+
+    says = "answered in an unknown format; seen: date, items; another source of the chain answers"
+    assert of(result, "rates from 127.0.0.1") == ("warn", says)
+
+
 @pytest.mark.usefixtures("loaded")
 async def test_answer_that_a_refresh_would_refuse_fails(upstream: FakeUpstream, database_url: str):
     rates = payloads.er_api()

@@ -106,7 +106,7 @@ async def test_unusable_records_are_skipped_and_reported(client, upstream):
     odd = [{"name": {"common": "Oddland"}, "population": number} for number in (-5, 10**30, "many")]
     twin = {"name": {"common": "Ghana again"}, "cca2": "GH", "population": 5}
     upstream.answers[COUNTRIES] = document([*payloads.v3_1(), *unnamed, *odd, "not an object", twin])
-    upstream.answers[RATES] = document(payloads.er_api(GHS=0, NGN=-1, KES="12", TZS=10**400))
+    upstream.answers[RATES] = document(payloads.er_api(GHS=0, NGN=-1, KES="twelve", TZS=10**400))
 
     report = (await client.post("/countries/refresh")).json()
 

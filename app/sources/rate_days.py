@@ -1,0 +1,76 @@
+"""The days that rate sources give: dates, times and Unix timestamps."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+from app.sources.chain import SourceFailed
+
+OLDEST_DAY: Final = date(1999, 1, 4)
+"""The first day of the euro's reference rates; an earlier day is a mistake, such as 1970-01-01."""
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.Z+-]{2,25}", re.ASCII)
+_DIGITS: Final = re.compile(r"\d{1,12}", re.ASCII)
+_TIMESTAMPS: Final = ("timestamp", "time_last_update_unix")
+
+
+def day_of_answer(body: Mapping[str, Any], *, today: date) -> date:
+    """The day that an answer gives for all its rates, in UTC; today if it gives none.
+
+    Raises:
+        SourceFailed: The day is unreadable, in the future or before 1999, or the answer gives two that differ by more
+            than a day.
+    """
+    meta = body.get("meta")
+    try:
+        # First what is a day already: a timestamp beside it may be of the evening before, in UTC.
+        found = [parse_day(text) for text in (body.get("date"), _member(meta, "last_updated_at")) if text is not None]
+    except ValueError as error:
+        raise SourceFailed("answered with an invalid date") from error
+    try:
+        found += [_unix_day(body[name]) for name in _TIMESTAMPS if body.get(name) is not None]
+    except (ValueError, OverflowError, OSError) as error:
+        raise SourceFailed("answered with an invalid update time") from error
+    if not found:
+        return today
+    if max(found) - min(found) > timedelta(days=1):
+        raise SourceFailed(f"answered with two different days, {min(found)} and {max(found)}")
+    if not is_plausible(found[0], today=today):
+        problem = "in the future" if found[0] > today else "too old"
+        raise SourceFailed(f"answered with rates of {found[0]}, which is {problem}")
+    return found[0]
+
+
+def is_plausible(day: date, *, today: date) -> bool:
+    """Whether rates can be of this day: since 1999, and not after tomorrow, which it is already somewhere."""
+    return OLDEST_DAY <= day <= today + timedelta(days=1)
+
+
+def parse_day(text: object) -> date:
+    """Read ``2026-11-20``, or the day in UTC of a time such as ``2026-11-20T23:59:59Z``.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if isinstance(text, str) and _DAY.fullmatch(text):
+        return date.fromisoformat(text)
+    if isinstance(text, str) and _TIME.fullmatch(text):
+        moment = datetime.fromisoformat(text)
+        # An offset of less than a day cannot leave the calendar, except in its first and last year.
+        if moment.tzinfo is None or not 1 < moment.year < 9999:
+            return moment.date()
+        return moment.astimezone(UTC).date()
+    raise ValueError
+
+
+def _unix_day(seconds: object) -> date:
+    if isinstance(seconds, str) and _DIGITS.fullmatch(seconds):
+        seconds = int(seconds)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise ValueError
+    return datetime.fromtimestamp(seconds, UTC).date()
+
+
+def _member(value: object, name: str) -> object:
+    return value.get(name) if isinstance(value, dict) else None
