@@ -5,9 +5,14 @@ from datetime import date, timedelta
 from functools import partial
 from io import BytesIO
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
+from pydantic import SecretStr
 
+from app.core.config.addresses import secrets_in
+from app.core.config.sources import KEY
+from app.core.telemetry.log import hiding
 from app.sources.chain import SourceFailed
 from app.sources.client import BadStatus, get_document, parse_json
 from app.sources.ecb_cells import BASE
@@ -24,27 +29,33 @@ _BEGINNING: Final = 1000
 """Characters, in which the XML names its format."""
 
 
-async def fetch_quotes(http: httpx.AsyncClient, url: str, *, timeout: float, max_bytes: int, today: date) -> Quotes:
+async def fetch_quotes(
+    http: httpx.AsyncClient, url: str, *, key: SecretStr | None, timeout: float, max_bytes: int, today: date
+) -> Quotes:
     """Fetch and parse the newest rates.
 
     Args:
         http: From create_http_client().
-        url: The address.
+        url: The address; may contain ``{key}``.
+        key: Put in place of ``{key}``, percent-encoded.
         timeout: Seconds for everything, including retries.
         max_bytes: Limit for the weight of the answer.
         today: The day in UTC, for answers without a day.
 
     Raises:
-        SourceFailed: Anything went wrong.
+        SourceFailed: Anything went wrong; the text contains neither the address nor a key, whatever the source sends.
     """
+    secret = key.get_secret_value() if key is not None else ""
+    address = url.replace(KEY, quote(secret, safe=""))
     try:
         answer = await get_document(
-            http, url, partial(parse_answer, today=today), timeout=timeout, max_bytes=max_bytes, headers=_ACCEPT
+            http, address, partial(parse_answer, today=today), timeout=timeout, max_bytes=max_bytes, headers=_ACCEPT
         )
-    except BadStatus as failure:
-        if (code := error_code(failure.content)) not in ("", str(failure.status)):
-            raise BadStatus(failure.status, code) from failure
-        raise
+    except SourceFailed as failure:
+        reason = str(failure)
+        if isinstance(failure, BadStatus) and (code := error_code(failure.content)) not in ("", str(failure.status)):
+            reason = f"{reason}: {code}"
+        raise SourceFailed(hiding([secret, *secrets_in(address)])(reason)) from failure
     quotes: Quotes = answer.content
     return quotes
 

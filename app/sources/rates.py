@@ -22,9 +22,10 @@ from app.sources.rate_shapes import Quotes
 
 ECB: Final = "ecb"
 """Source name of the rates imported from a file of the European Central Bank."""
+_OF_ECB: Final = (ECB, "www.ecb.europa.eu", "data-api.ecb.europa.eu")
 ATTRIBUTIONS: Final = {
     "open.er-api.com": "Rates By Exchange Rate API, https://www.exchangerate-api.com",
-    ECB: "Source: European Central Bank, https://www.ecb.europa.eu",
+    **dict.fromkeys(_OF_ECB, "Source: European Central Bank, https://www.ecb.europa.eu"),
 }
 """The attributions that sources require beside their rates."""
 _NAMES_WITHOUT_HOST: Final = {BUNDLED, ECB, *RATE_URLS} - {host_of(url) for urls in RATE_URLS.values() for url in urls}
@@ -67,7 +68,7 @@ def rate_chain(
     Args:
         names: Known names or http(s) URLs, best first.
         http: The client.
-        settings: For the size limit and the age of rates.
+        settings: For the size limit, the key of URLs with ``{key}``, and the age of rates.
         today: The day in UTC.
         previous: The last stored rate of each currency, by source.
         force: Accept rates that changed more than tenfold.
@@ -81,7 +82,7 @@ def rate_chain(
             continue
         last = None if force else previous.get(name, {})
         judge = partial(_judge, today=today, max_days=settings.max_rate_age_days, last=last, accepted=force_rates)
-        read = partial(_read_url, http, max_bytes=settings.upstream_max_bytes, today=today, judge=judge)
+        read = partial(_read_url, http, settings=settings, today=today, judge=judge)
         chain += [Source(name, partial(read, url)) for url in RATE_URLS.get(entry, (entry,))]
     return chain
 
@@ -100,11 +101,12 @@ async def _read_url(
     url: str,
     timeout: float,
     *,
-    max_bytes: int,
+    settings: Settings,
     today: date,
     judge: Callable[[Quotes], RateAnswer],
 ) -> RateAnswer:
-    return judge(await fetch_quotes(http, url, timeout=timeout, max_bytes=max_bytes, today=today))
+    key, max_bytes = settings.rate_api_key, settings.upstream_max_bytes
+    return judge(await fetch_quotes(http, url, key=key, timeout=timeout, max_bytes=max_bytes, today=today))
 
 
 def _judge(

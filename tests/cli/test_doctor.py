@@ -144,14 +144,17 @@ async def test_old_rates_are_a_warning_whether_or_not_another_source_is_newer(
 
 
 @SQLITE
-async def test_unknown_format_is_described_by_its_fields(upstream: FakeUpstream, database_url: str):
-    upstream.answers[RATES] = document({"date": "2026-11-20", "items": []})
-    sources = {"COUNTRY_SOURCES": "bundled", "RATE_SOURCES": f"{upstream.url(RATES)} bundled"}
+async def test_unknown_format_is_described_by_its_fields_and_the_key_is_not_shown(
+    upstream: FakeUpstream, database_url: str
+):
+    upstream.answers[f"/{HUSH}/rates"] = document({"items": [], HUSH: 1})
+    sources = {"COUNTRY_SOURCES": "bundled", "RATE_SOURCES": f"{upstream.url('/{key}/rates')} bundled"}
 
-    result = await run("doctor", DATABASE_URL=database_url, **sources)
+    result = await run("doctor", DATABASE_URL=database_url, RATE_API_KEY=HUSH, **sources)
 
-    says = "answered in an unknown format; seen: date, items; another source of the chain answers"
+    says = "answered in an unknown format; seen: items, ********; another source of the chain answers"
     assert of(result, "rates from 127.0.0.1") == ("warn", says)
+    assert HUSH not in result.out + result.err
 
 
 @pytest.mark.usefixtures("loaded")

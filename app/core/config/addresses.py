@@ -2,9 +2,11 @@
 
 import re
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import httpx
+
+from app.core.config.sources import KEY
 
 
 def parse_networks(words: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -76,6 +78,22 @@ def is_loopback(host: str) -> bool:
 def host_of(url: str) -> str:
     """The host of a URL: the only part that errors and logs may show."""
     return urlsplit(url).hostname or "unknown host"
+
+
+_NAMED_LIKE_A_KEY = re.compile("key|token|secret|passw|auth|app_?id|signature", re.IGNORECASE)
+_SHORTEST_KEY = 16
+"""Characters from which the value of any parameter may be a key."""
+
+
+def secrets_in(url: str) -> list[str]:
+    """User and password of a URL, and those values in its query that may be keys: by their names or their length."""
+    parts = urlsplit(url)
+    found = [unquote(value) for value in (parts.username, parts.password) if value]
+    for name, value in parse_qsl(parts.query):
+        is_long = len(value) >= _SHORTEST_KEY and "," not in value
+        if value != KEY and (is_long or _NAMED_LIKE_A_KEY.search(name)):
+            found.append(value)
+    return found
 
 
 def without_secrets(entry: str) -> str:

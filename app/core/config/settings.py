@@ -3,18 +3,34 @@
 import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from app.core.config.addresses import is_http_url, origin_of, parse_chain, parse_networks, parse_origin, without_secrets
+from app.core.config.addresses import (
+    is_http_url,
+    origin_of,
+    parse_chain,
+    parse_networks,
+    parse_origin,
+    secrets_in,
+    without_secrets,
+)
 from app.core.config.database_url import normalize_database_url, tls_context
 from app.core.config.env_file import ENCODING, NAME, require_utf8
-from app.core.config.sources import COUNTRY_SOURCE_NAMES, DEFAULT_RATE_SOURCES, RATE_SOURCE_NAMES, RESTCOUNTRIES
+from app.core.config.sources import (
+    COUNTRY_SOURCE_NAMES,
+    DEFAULT_RATE_SOURCES,
+    KEY,
+    RATE_SOURCE_NAMES,
+    RESTCOUNTRIES,
+)
 from app.core.problems import describe
 
 _SHORTEST_KEY = 16
@@ -33,6 +49,7 @@ _TEXTS: Mapping[str, tuple[Callable[[str], object], str]] = {
     ),
     "restcountries_api_key": (re.compile(r"[\x21-\x7e]+").fullmatch, "has characters that no HTTP header can carry"),
     "restcountries_url": _URL,
+    "rate_api_key": (re.compile(r"[\x21-\x7e]+").fullmatch, "must be ASCII characters without white space"),
     "audit_webhook_url": _URL,
     "public_url": (origin_of, "must be an http:// or https:// URL without a user name"),
     "rate_limit_refresh": _LIMIT,
@@ -103,6 +120,8 @@ class Settings(BaseSettings):
     rate_sources: Words = DEFAULT_RATE_SOURCES
     max_rate_age_days: int = Field(default=7, ge=1, le=3650)
     """Rates older than this are passed over while a later source has newer ones; else they are marked as stale."""
+    rate_api_key: SecretStr | None = None
+    """Put in place of ``{key}`` in the URLs of ``rate_sources``; required if one has it."""
     restcountries_api_key: SecretStr | None = None
     """Key of REST Countries v5; None leaves ``restcountries`` out of the chain."""
     restcountries_url: str = "https://api.restcountries.com/countries/v5"
@@ -154,7 +173,10 @@ class Settings(BaseSettings):
     @classmethod
     def _known_sources(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         known = COUNTRY_SOURCE_NAMES if info.field_name == "country_sources" else RATE_SOURCE_NAMES
-        return parse_chain(value, known=known)
+        parse_chain(value, known=known)
+        if any(KEY in urlsplit(word).netloc for word in value):
+            raise ValueError(f"{KEY} may be only in the path or query of a URL")  # hosts are shown
+        return value
 
     @field_validator("cors_origins")
     @classmethod
@@ -212,6 +234,12 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _placeholder_has_its_key(self) -> Self:
+        if self.rate_api_key is None and any(KEY in word for word in self.rate_sources):
+            raise ValueError(f"RATE_API_KEY: is required by {KEY} in RATE_SOURCES")
+        return self
+
+    @model_validator(mode="after")
     def _production_has_a_key(self) -> Self:
         if self.environment != "production":
             return self
@@ -246,10 +274,11 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Values that must never be written anywhere; the database's password also as its URL spells it."""
-        keys = (self.admin_api_key, self.restcountries_api_key, self.audit_webhook_url)
+        keys = (self.admin_api_key, self.restcountries_api_key, self.rate_api_key, self.audit_webhook_url)
+        of_sources = chain.from_iterable(map(secrets_in, (*self.country_sources, *self.rate_sources)))
         url, storage = self.database_url.get_secret_value(), self.rate_limit_storage.get_secret_value()
         passwords = (make_url(url).password, *re.findall("://[^:/]*:([^@]*)@", f"{url} {storage}"))
-        return tuple(filter(None, (*(key.get_secret_value() for key in keys if key), *passwords)))
+        return tuple(filter(None, (*(key.get_secret_value() for key in keys if key), *passwords, *of_sources)))
 
 
 def _shown(value: object) -> str:

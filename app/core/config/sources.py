@@ -25,6 +25,8 @@ RATE_URLS: Final = {
 }
 """Several addresses of one source are tried in order."""
 DEFAULT_RATE_SOURCES: Final = ("currency-api", "frankfurter")
+KEY: Final = "{key}"
+"""Placeholder for RATE_API_KEY in the URLs of RATE_SOURCES."""
 
 COUNTRY_SOURCE_NAMES: Final = (RESTCOUNTRIES, *COUNTRY_URLS, BUNDLED)
 RATE_SOURCE_NAMES: Final = (*RATE_URLS, BUNDLED)

@@ -122,6 +122,9 @@ WRONG = [
     ("COUNTRY_SOURCES", f"http://u:{HUSH}@host:99999/", f"entry 1 is neither an http(s) URL nor one of: {KNOWN}"),
     ("COUNTRY_SOURCES", f"host/?key={HUSH}", f"entry 1 is neither an http(s) URL nor one of: {KNOWN}"),
     ("COUNTRY_SOURCES", f"http://[{HUSH}/", f"entry 1 is neither an http(s) URL nor one of: {KNOWN}"),
+    ("RATE_SOURCES", "https://{key}.example/latest", "{key} may be only in the path or query of a URL"),
+    ("RATE_SOURCES", "https://u:{key}@a.example/latest", "{key} may be only in the path or query of a URL"),
+    ("RATE_API_KEY", f"{HUSH} {HUSH}", "must be ASCII characters without white space"),
     ("ALLOW_ANONYMOUS", "everything", "must be one of: refresh, countries, all"),
     ("PUBLIC_URL", "data.example.com", "must be an http:// or https:// URL without a user name"),
     ("PUBLIC_URL", "https://user:word@data.example.com", "must be an http:// or https:// URL without a user name"),
@@ -149,6 +152,18 @@ def test_wrong_setting_stops_the_start_with_one_line_that_names_it(monkeypatch, 
 
     assert stop.value.code == f"Wrong setting: {name}: {message}"
     assert HUSH not in str(stop.value)
+
+
+@pytest.mark.parametrize("address", ["https://a.example/{key}/latest", "https://a.example/latest?app_id={key}"])
+def test_placeholder_for_the_key_of_a_rate_source_needs_the_key(monkeypatch, address):
+    monkeypatch.setenv("RATE_SOURCES", f"currency-api {address}")
+
+    with pytest.raises(SystemExit) as stop:
+        load_settings()
+    monkeypatch.setenv("RATE_API_KEY", HUSH)
+
+    assert stop.value.code == "Wrong setting: RATE_API_KEY: is required by {key} in RATE_SOURCES"
+    assert load_settings().rate_sources == ("currency-api", address)
 
 
 def test_source_whose_terms_forbid_services_like_this_is_asked_only_where_it_is_named():
@@ -258,11 +273,12 @@ def test_wrong_setting_is_one_line_on_standard_error_without_a_traceback(tmp_pat
 
 
 def test_show_config_masks_every_secret(tmp_path):
-    (tmp_path / ".env").write_text(f"ADMIN_API_KEY={HUSH}1\nRESTCOUNTRIES_API_KEY={HUSH}2\n")
+    (tmp_path / ".env").write_text(f"ADMIN_API_KEY={HUSH}1\nRESTCOUNTRIES_API_KEY={HUSH}2\nRATE_API_KEY={HUSH}0\n")
     run = show_config(
         tmp_path,
         DATABASE_URL=f"mysql://user:{HUSH}3@db.example/name",
         COUNTRY_SOURCES=f"https://user:{HUSH}4@a.example/list?key={HUSH}5#{HUSH}6 bundled",
+        RATE_SOURCES=f"https://c.example/{{key}}/latest https://d.example/latest?app_id={HUSH}",
         RESTCOUNTRIES_URL=f"https://user:{HUSH}7@b.example/v5?key={HUSH}8",
         RATE_LIMIT_STORAGE=f"redis://user:{HUSH}9@store.example:6379/0",
     )
@@ -272,7 +288,9 @@ def test_show_config_masks_every_secret(tmp_path):
     assert HUSH not in run.stdout + run.stderr
     assert shown["DATABASE_URL"].strip() == "mysql+aiomysql://user:***@db.example/name?charset=utf8mb4"
     assert shown["COUNTRY_SOURCES"].strip() == "https://a.example/list bundled"
+    assert shown["RATE_SOURCES"].strip() == "https://c.example/{key}/latest https://d.example/latest"
     assert shown["RATE_LIMIT_STORAGE"].strip() == "redis://store.example:6379/0"
     assert shown["RESTCOUNTRIES_URL"].strip() == "https://b.example/v5"
-    assert shown["ADMIN_API_KEY"].strip() == shown["RESTCOUNTRIES_API_KEY"].strip() == "**********"
+    keys = ("ADMIN_API_KEY", "RESTCOUNTRIES_API_KEY", "RATE_API_KEY")
+    assert {shown[name].strip() for name in keys} == {"**********"}
     assert {name.upper() for name in Settings.model_fields} <= {line.split()[0] for line in run.stdout.splitlines()}

@@ -29,7 +29,8 @@ def process(tmp_path: Path, upstream: FakeUpstream) -> ServiceProcess:
     upstream.answers[RECEIVER] = body(b"", Content_Type="application/x-protobuf")
     url = f"sqlite:///{tmp_path}/traced.db"
     migrate_in_thread(url)
-    sources = {"country_sources": upstream.url(COUNTRIES), "rate_sources": upstream.url(RATES)}
+    rates = f"{upstream.url(RATES)}?access_key={{key}}"
+    sources = {"country_sources": upstream.url(COUNTRIES), "rate_sources": rates, "rate_api_key": KEY}
     collector = {"otel_exporter_otlp_endpoint": upstream.url(""), "otel_service_name": "countries"}
     return ServiceProcess(tmp_path, database_url=url, admin_api_key=KEY, log_format="json", **sources, **collector)
 
