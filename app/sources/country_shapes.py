@@ -1,20 +1,23 @@
 """The formats of the country sources, recognised record by record."""
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.core.characters import visible_line
-from app.core.db.keys import name_key
 from app.sources.chain import SourceFailed
+from app.sources.country_fields import (
+    capital_of,
+    codes_of,
+    currencies_of,
+    flag_url_of,
+    name_of,
+    named,
+    population_of,
+    population_year_of,
+    shown,
+    text_of,
+)
 
-LARGEST_POPULATION: Final = 10_000_000_000
-_ALPHA2: Final = re.compile(r"[A-Z]{2}")
-_ALPHA3: Final = re.compile(r"[A-Z]{3}")
-_CURRENCY: Final = re.compile(r"[A-Z]{3,8}")
-_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
-"""Half of a character, which can't be stored."""
+_NO_NAME: Final = "(no name)"
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,14 @@ class CountryFact:
     alpha3: str | None = None
     capital: str | None = None
     region: str | None = None
-    currency: str | None = None
-    """Code of the first usable currency; None if the source lists none."""
+    currencies: tuple[str, ...] = ()
+    """Codes, the one to use first."""
     flag_url: str | None = None
+
+    @property
+    def currency(self) -> str | None:
+        """The code to use; None if there is none."""
+        return next(iter(self.currencies), None)
 
 
 class UnusableRecord(Exception):
@@ -65,92 +73,40 @@ def _error_text(body: dict[str, Any]) -> str:
     errors = body.get("errors")
     first = errors[0] if isinstance(errors, list) and errors else body
     text = first.get("message") if isinstance(first, dict) else None
-    return visible_line(_SURROGATE.sub(" ", text[:500]))[:120] if isinstance(text, str) else "without a message"
+    return shown(text, 120) if isinstance(text, str) else "without a message"
 
 
 def has_more_pages(body: Any) -> bool:
     """Whether a REST Countries v5 answer announces further pages."""
-    return _dict(_dict(_dict(body).get("data")).get("meta")).get("more") is True
+    for key in ("data", "meta", "more"):
+        body = body.get(key) if isinstance(body, dict) else None
+    return body is True
 
 
 def parse_record(record: Any) -> CountryFact:
-    """Parse a record of any known format: REST Countries v2 in all dialects, v3.1, v5.
+    """Parse a record of any known format: REST Countries v2 in all dialects, v3.1, v5, and our own.
 
     Raises:
         UnusableRecord: It has no name, or its population is not a number in range.
     """
     if not isinstance(record, dict):
-        raise UnusableRecord("(no name)", "is not an object")
-    names = record.get("name") or record.get("names")
-    name = _text(names.get("common") or names.get("official") if isinstance(names, dict) else names, 200)
+        raise UnusableRecord(_NO_NAME, "is not an object")
+    fields = named(record)
+    name = name_of(fields)
     if name is None:
-        raise UnusableRecord("(no name)", "has no usable name")
-    population: Any = record.get("population")
-    is_number = isinstance(population, (int, float)) and not isinstance(population, bool)
-    if not is_number or not 0 <= population <= LARGEST_POPULATION:
+        raise UnusableRecord(_NO_NAME, "has no usable name")
+    alpha2, alpha3 = codes_of(fields)
+    population = population_of(fields)
+    if population is None:
         raise UnusableRecord(name, "its population is not a number in range")
-    codes = _dict(record.get("codes"))
     return CountryFact(
         name=name,
-        population=int(population),
-        population_year=_year(record.get("populationYear")),
-        alpha2=_code(_ALPHA2, record.get("alpha2Code"), record.get("cca2"), codes.get("alpha_2")),
-        alpha3=_code(_ALPHA3, record.get("alpha3Code"), record.get("cca3"), codes.get("alpha_3")),
-        capital=_capital(record.get("capital") or record.get("capitals")),
-        region=_text(record.get("region"), 100),
-        currency=next(_currencies(record.get("currencies")), None),
-        flag_url=_flag_url(record),
+        population=population,
+        population_year=population_year_of(fields),
+        alpha2=alpha2,
+        alpha3=alpha3,
+        capital=capital_of(fields),
+        region=text_of(fields.get("region"), 100),
+        currencies=currencies_of(fields),
+        flag_url=flag_url_of(fields),
     )
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any, longest: int) -> str | None:
-    """Text that can be stored and compared, without what can't be seen; None for anything else, and for blank text."""
-    if not isinstance(value, str) or len(value) > longest or _SURROGATE.search(value):
-        return None
-    text = visible_line(value)
-    key = name_key(text)  # folding can make the text longer, or empty
-    return text if 0 < len(key) <= longest else None
-
-
-def _year(value: Any) -> int | None:
-    is_year = isinstance(value, int) and not isinstance(value, bool) and 1900 <= value <= 2100
-    return value if is_year else None
-
-
-def _code(pattern: re.Pattern[str], *values: Any) -> str | None:
-    return next((value for value in values if isinstance(value, str) and pattern.fullmatch(value)), None)
-
-
-def _capital(value: Any) -> str | None:
-    if isinstance(value, str):
-        return _text(value, 200)
-    if not isinstance(value, list) or not value:
-        return None
-    primary = [item for item in value if _dict(_dict(item).get("attributes")).get("primary") is True]
-    chosen = (primary or value)[0]
-    return _text(chosen.get("name") if isinstance(chosen, dict) else chosen, 200)
-
-
-def _currencies(value: Any) -> Iterator[str]:
-    """Codes in the source's order; skips entries such as "(none)", null and "IMP[G]"."""
-    if isinstance(value, dict):
-        codes: list[Any] = list(value)
-    else:
-        codes = [_dict(item).get("code") for item in value] if isinstance(value, list) else []
-    for code in codes:
-        if isinstance(code, str) and _CURRENCY.fullmatch(code.strip().upper()):
-            yield code.strip().upper()
-
-
-def _flag_url(record: dict[str, Any]) -> str | None:
-    flags, flag = _dict(record.get("flags")), record.get("flag")
-    named = _dict(flag)
-    for value in (flags.get("svg"), flags.get("png"), named.get("url_svg"), named.get("url_png"), flag):
-        text = _text(value, 500)
-        if text and text.startswith(("https://", "http://")):
-            return text
-    return None

@@ -47,6 +47,16 @@ async def test_every_format_gives_the_same_countries_and_rates(loaded, upstream,
         assert (shape, await facts(loaded)) == (shape, expected)
 
 
+async def test_own_list_is_a_source_that_changes_nothing(loaded, upstream):
+    before = await facts(loaded)
+    upstream.answers[COUNTRIES] = document((await loaded.get("/countries")).json())
+
+    report = (await loaded.post("/countries/refresh")).json()
+
+    assert (report["inserted"], report["skipped"]) == (0, [])
+    assert await facts(loaded) == before
+
+
 async def refreshed(
     service, upstream, answer: Answer, *, key: str | None = "k3y", then: str = "", **changes: Any
 ) -> Any:
