@@ -7,7 +7,7 @@ import typer
 from app.cli.terminal import JsonOption, bring_up_to_date, open_database, read_settings, run, show_fields, show_json
 from app.core.config.settings import Settings
 from app.refresh.crud import Refresher
-from app.refresh.schemas import RefreshResult, to_force
+from app.refresh.schemas import KeptValue, RefreshResult, to_force
 from app.sources.client import create_http_client
 
 
@@ -45,6 +45,7 @@ def refresh(
                 for found in result.implausible_rates
             ),
             *(("Skipped", f"{skipped.name}: {skipped.reason}") for skipped in result.skipped),
+            *(("Kept", _kept(kept)) for kept in result.kept),
         ]
     )
 
@@ -67,3 +68,9 @@ async def _refresh(settings: Settings, *, force: bool | str) -> RefreshResult:
             return await refresher.refresh(refresher.order(force=force), guard=None)
         finally:
             await refresher.close()
+
+
+def _kept(kept: KeptValue) -> str:
+    """One line: what was stored in place of what, and why."""
+    values = f" {kept.value} instead of {kept.source_value}" if kept.value else ""
+    return f"{kept.name}: {kept.field}{values}, {kept.reason}"

@@ -12,12 +12,12 @@ from app.countries.summary import Summary, summarize
 from app.refresh.fetch import SourceData
 from app.refresh.gdp import estimate_gdp
 from app.refresh.matching import match_stored
-from app.refresh.schemas import RefreshResult, SkippedRecord
+from app.refresh.schemas import KeptValue, RefreshResult, SkippedRecord
 from app.sources.country_shapes import CountryFact
 from app.sources.rate_checks import find_deviations
 from app.sources.spellings import alpha3_of
 
-_MAX_SKIPPED: Final = 100
+_MOST_SHOWN: Final = 100
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,20 @@ def build_result(data: SourceData, rows: CountryRows, *, duration_ms: int) -> Re
     """Describe a refresh in the answer of the API."""
     fetched = data.fetched_rates
     skipped = [*data.countries.skipped, *fetched.quotes.skipped]
-    shown = [SkippedRecord(name=name[:200], reason=reason) for name, reason in skipped[:_MAX_SKIPPED]]
-    if len(skipped) > _MAX_SKIPPED:
-        shown[-1] = SkippedRecord(name="...", reason=f"and {len(skipped) - _MAX_SKIPPED + 1} more")
+    shown = [SkippedRecord(name=name[:200], reason=reason) for name, reason in skipped[:_MOST_SHOWN]]
+    if len(skipped) > _MOST_SHOWN:
+        shown[-1] = SkippedRecord(name="...", reason=f"and {len(skipped) - _MOST_SHOWN + 1} more")
+    corrected = data.countries.kept
+    kept = [KeptValue(**value._asdict()) for value in corrected[:_MOST_SHOWN]]
+    if len(corrected) > _MOST_SHOWN:
+        more = f"and {len(corrected) - _MOST_SHOWN + 1} more"
+        kept[-1] = KeptValue(name="...", field="...", value=None, source_value=None, reason=more)
     return RefreshResult(
         total_countries=rows.summary.total_countries,
         inserted=len(rows.inserted),
         updated=len(rows.updated),
         skipped=shown,
+        kept=kept,
         sources=SourcesPublic(countries=data.country_source, rates=data.rates_in_use.source),
         rates_date=data.rates_in_use.day,
         stale=fetched.stale,

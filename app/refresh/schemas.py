@@ -43,6 +43,24 @@ class SkippedRecord(BaseModel):
     reason: str
 
 
+class KeptValue(BaseModel):
+    """A value of a source that is known to be outdated, and what was stored in its place."""
+
+    model_config = example(
+        name="Palestine",
+        field="currency_code",
+        value="ILS",
+        source_value="EGP, ILS, JOD",
+        reason="of several currencies, the one used most comes first",
+    )
+
+    name: str = Field(description="Name of the country, or how many countries, such as `250 countries`.")
+    field: str = Field(description="`name`, `capital`, `currency_code` or `population`.")
+    value: str | None = Field(description="The stored value; null if the entry is about many countries.")
+    source_value: str | None = Field(description="What the source says; null if the entry is about many countries.")
+    reason: str
+
+
 class RefreshResult(BaseModel):
     """Outcome of a refresh; all callers that joined it get the same response."""
 
@@ -52,6 +70,7 @@ class RefreshResult(BaseModel):
         inserted=0,
         updated=250,
         skipped=[],
+        kept=[],
         sources=EXAMPLE_SOURCES,
         rates_date="2026-11-21",
         stale=False,
@@ -67,6 +86,10 @@ class RefreshResult(BaseModel):
     inserted: int
     updated: int
     skipped: list[SkippedRecord] = Field(description="Records left out and why; at most 100 entries.")
+    kept: list[KeptValue] = Field(
+        default=[],  # reports stored by earlier versions have none
+        description="Values of the country source that are known to be outdated, and what was stored; at most 100.",
+    )
     sources: SourcesPublic
     rates_date: date = Field(description="Day of the countries' exchange rates; never earlier than before.")
     stale: StaleField = False

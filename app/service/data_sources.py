@@ -6,7 +6,7 @@ from typing import Final
 from pydantic import BaseModel, Field
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core.config.sources import BUNDLED
+from app.core.config.sources import BUNDLED, UNDATED_POPULATIONS
 from app.core.db.queries import execute, select_columns
 from app.countries.schemas import example
 from app.countries.store import read_summary
@@ -61,6 +61,8 @@ def _sources(countries: str | None, rates: list[str]) -> Iterator[tuple[str, ref
     yield from known.curated
     if countries not in (None, BUNDLED):
         for field in _LIVE_FIELDS:
+            if field == "population" and countries in UNDATED_POPULATIONS:
+                continue  # not read
             yield field, known.countries.get(countries, _unknown(countries))
     for name in rates:
         yield "exchange_rate", known.rates.get(name, _unknown(name))

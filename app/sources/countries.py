@@ -10,10 +10,11 @@ import httpx
 
 from app.core.config.addresses import host_of
 from app.core.config.settings import Settings
-from app.core.config.sources import BUNDLED, COUNTRY_URLS, RESTCOUNTRIES
+from app.core.config.sources import BUNDLED, COUNTRY_URLS, RESTCOUNTRIES, UNDATED_POPULATIONS
 from app.sources import reference
 from app.sources.chain import Source, SourceFailed, SourceRefused
 from app.sources.client import BadStatus, get_json, with_query
+from app.sources.country_corrections import Kept, correct, curated_population
 from app.sources.country_shapes import CountryFact, UnusableRecord, find_records, has_more_pages, parse_record
 from app.sources.spellings import identify
 
@@ -32,6 +33,8 @@ class CountryList:
     """At most one per country, with codes filled in."""
     skipped: tuple[tuple[str, str], ...]
     """Name and reason of each record that cannot be stored."""
+    kept: tuple[Kept, ...] = ()
+    """Values that are known to be outdated, and what is stored in their place."""
 
 
 def country_chain(
@@ -57,7 +60,9 @@ def country_chain(
                 chain.append(Source(RESTCOUNTRIES, read))
         else:
             name, url = (entry, COUNTRY_URLS[entry]) if entry in COUNTRY_URLS else (host_of(entry), entry)
-            chain.append(Source(name, partial(_read_url, http, url, settings.upstream_max_bytes, stored)))
+            is_undated = entry in UNDATED_POPULATIONS
+            read = partial(_read_url, http, url, settings.upstream_max_bytes, stored, is_undated)
+            chain.append(Source(name, read))
     return chain
 
 
@@ -74,8 +79,11 @@ async def _read_restcountries(
     return to_country_list(pages, stored=stored)
 
 
-async def _read_url(http: httpx.AsyncClient, url: str, max_bytes: int, stored: int, timeout: float) -> CountryList:
-    return to_country_list(await _fetch_pages(http, url, max_bytes, {}, timeout), stored=stored)
+async def _read_url(
+    http: httpx.AsyncClient, url: str, max_bytes: int, stored: int, is_undated: bool, timeout: float
+) -> CountryList:
+    records = await _fetch_pages(http, url, max_bytes, {}, timeout)
+    return to_country_list(records, stored=stored, is_undated=is_undated)
 
 
 async def _fetch_pages(
@@ -119,22 +127,41 @@ def bundled_records() -> list[dict[str, Any]]:
     ]
 
 
-def to_country_list(records: Sequence[Any], *, stored: int) -> CountryList:
-    """Parse all records, and check that the list is complete.
+def to_country_list(records: Sequence[Any], *, stored: int = 0, is_undated: bool = False) -> CountryList:
+    """Parse all records, and replace what is known to be outdated.
+
+    Args:
+        records: What a source says.
+        stored: Number of stored countries.
+        is_undated: Whether to use the curated populations, because those of the source have no year.
 
     Raises:
         SourceFailed: No record is usable, or there are fewer than half of the stored countries.
     """
-    facts: list[CountryFact] = []
+    parsed: list[CountryFact] = []
     skipped: list[tuple[str, str]] = []
     for record in records:
         try:
-            facts.append(parse_record(record))
+            parsed.append(parse_record(record, known_population=curated_population if is_undated else None))
         except UnusableRecord as unusable:
             skipped.append((unusable.name, unusable.reason))
-    kept, doubles = identify(facts)
-    if not kept:
+    identified, doubles = identify(parsed)
+    if not identified:
         raise SourceFailed("answered without a single usable country")
-    if len(kept) * 2 < stored:
-        raise SourceFailed(f"answered with {len(kept)} countries while {stored} are stored, which looks truncated")
-    return CountryList(tuple(kept), (*skipped, *doubles))
+    if len(identified) * 2 < stored:
+        raise SourceFailed(
+            f"answered with {len(identified)} countries while {stored} are stored, which looks truncated"
+        )
+    facts, kept = [], _kept_populations(identified) if is_undated else []
+    for fact in identified:
+        corrected, changes = correct(fact)
+        facts.append(corrected)
+        kept += changes
+    return CountryList(tuple(facts), (*skipped, *doubles), tuple(kept))
+
+
+def _kept_populations(facts: Sequence[CountryFact]) -> list[Kept]:
+    """One entry for all countries, because they all have the same reason."""
+    number = sum(curated_population(fact.alpha2, fact.name) is not None for fact in facts)
+    reason = "the source gives no year for its populations; those of the curated data have one"
+    return [Kept(f"{number} countries", "population", None, None, reason)] if number else []

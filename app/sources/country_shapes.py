@@ -1,5 +1,6 @@
 """The formats of the country sources, recognised record by record."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ from app.sources.country_fields import (
 )
 
 _NO_NAME: Final = "(no name)"
+KnownPopulation = Callable[[str | None, str], tuple[int, int] | None]
+"""Population and its year by alpha-2 code, if there is one, and name."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,12 @@ def has_more_pages(body: Any) -> bool:
     return body is True
 
 
-def parse_record(record: Any) -> CountryFact:
+def parse_record(record: Any, *, known_population: KnownPopulation | None = None) -> CountryFact:
     """Parse a record of any known format: REST Countries v2 in all dialects, v3.1, v5, and our own.
+
+    Args:
+        record: What the source says.
+        known_population: Gives the population to use instead of reading it, where it knows one.
 
     Raises:
         UnusableRecord: It has no name, or its population is not a number in range.
@@ -96,13 +103,14 @@ def parse_record(record: Any) -> CountryFact:
     if name is None:
         raise UnusableRecord(_NO_NAME, "has no usable name")
     alpha2, alpha3 = codes_of(fields)
-    population = population_of(fields)
+    known = known_population(alpha2, name) if known_population else None
+    population, year = known or (population_of(fields), population_year_of(fields))
     if population is None:
         raise UnusableRecord(name, "its population is not a number in range")
     return CountryFact(
         name=name,
         population=population,
-        population_year=population_year_of(fields),
+        population_year=year,
         alpha2=alpha2,
         alpha3=alpha3,
         capital=capital_of(fields),

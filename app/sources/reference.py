@@ -47,6 +47,8 @@ class ReferenceCountry(NamedTuple):
     """Names it had before; a source that still has one of them means ``name``."""
     older_capitals: tuple[str, ...] = ()
     """Former capitals and older spellings of the capital."""
+    mistaken_currencies: tuple[str, ...] = ()
+    """Currencies that a known list gives the country by mistake."""
 
 
 class ReferenceCurrency(NamedTuple):
@@ -133,7 +135,7 @@ class ReferenceRates(NamedTuple):
 @cache
 def countries() -> Mapping[str, ReferenceCountry]:
     """All 250 countries by alpha-2 code."""
-    lists = ("capitals", "currencies", "older_names", "older_capitals")
+    lists = ("capitals", "currencies", "older_names", "older_capitals", "mistaken_currencies")
     return {
         row["alpha2"]: ReferenceCountry(**row | {key: tuple(row.get(key, ())) for key in lists})
         for row in _read("countries.json")["countries"]

@@ -138,9 +138,9 @@ def build_countries(core: Path, english: dict[str, str], geo: dict[str, Any]) ->
             "reference_gdp": economy.gdp if economy else None,
             "reference_gdp_year": economy.gdp_year if economy else None,
         }
-        for older in ("older_names", "older_capitals"):
-            if code in own[older]:
-                row[older] = own[older][code]
+        for table in ("older_names", "older_capitals", "mistaken_currencies"):
+            if code in own[table]:
+                row[table] = own[table][code]
         countries.append(row)
     return countries
 

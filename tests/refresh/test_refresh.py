@@ -26,6 +26,7 @@ async def test_refresh_stores_every_field_and_reports_the_numbers(client):
         "inserted": 250,
         "updated": 0,
         "skipped": [],
+        "kept": [],
         "sources": {"countries": "127.0.0.1", "rates": "127.0.0.1"},
         "rates_date": "2026-11-20",
         "stale": False,

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
+from app.core.config.sources import COUNTRY_URLS
 from app.sources.rates import ATTRIBUTIONS
 from app.sources.reference import data_sources
-from tests.conftest import Client
+from tests.conftest import COUNTRIES, Client
 
 LICENCE = '</data-sources>; rel="license"'
 ATTRIBUTION = Path(__file__).resolve().parents[2] / "app/sources/data/ATTRIBUTION.md"
@@ -47,6 +50,17 @@ async def test_sources_that_the_stored_data_came_from_are_listed_after_them(load
     }
     own = ["name", "alpha2_code", "alpha3_code", "capital", "region", "population", "currency_code", "flag_url"]
     assert _fields(rows, "127.0.0.1") == [*own, "exchange_rate"]
+
+
+@pytest.mark.engines("sqlite")
+async def test_populations_that_are_not_read_are_not_credited_to_their_source(service, upstream, monkeypatch):
+    monkeypatch.setitem(COUNTRY_URLS, "countries.dev", upstream.url(COUNTRIES))
+    async with service(country_sources="countries.dev") as client:
+        await client.post("/countries/refresh")
+        rows = (await client.get("/data-sources")).json()
+
+    own = ["name", "alpha2_code", "alpha3_code", "capital", "region", "currency_code", "flag_url"]
+    assert _fields(rows, "countries.dev") == own
 
 
 async def test_answers_with_data_link_to_their_licences_and_others_do_not(loaded: Client):

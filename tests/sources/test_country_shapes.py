@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from tests.conftest import COUNTRIES, RATES, everything
+from tests.conftest import COUNTRIES, RATES, everything, make_settings
 from tests.support import payloads
 from tests.support.upstream import Answer, body, document, pages, status
 
@@ -53,7 +53,7 @@ async def test_own_list_is_a_source_that_changes_nothing(loaded, upstream):
 
     report = (await loaded.post("/countries/refresh")).json()
 
-    assert (report["inserted"], report["skipped"]) == (0, [])
+    assert (report["inserted"], report["skipped"], report["kept"]) == (0, [], [])
     assert await facts(loaded) == before
 
 
@@ -95,6 +95,10 @@ async def test_refused_key_fails_the_refresh_although_other_sources_follow(servi
         f"Could not fetch data from country API (restcountries: refused RESTCOUNTRIES_API_KEY ({code}))"
     )
     assert COUNTRIES not in upstream.hits
+
+
+def test_list_that_no_longer_changes_is_only_asked_where_named():
+    assert make_settings().country_sources == ("restcountries", "countries.dev", "bundled")
 
 
 async def test_source_that_needs_a_key_is_skipped_without_one(service, upstream):

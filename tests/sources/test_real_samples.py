@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from app.sources.countries import to_country_list
 from tests.conftest import COUNTRIES, RATES
 from tests.support.upstream import document, pages
 
@@ -63,6 +64,17 @@ async def test_every_real_list_is_stored_completely_and_alike_on_both_engines(cl
     assert [entry["name"] for entry in response.json()["skipped"]] == DOUBTED[rates]
     listed = comparable((await client.get("/countries", params={"sort": "name_asc"})).json())
     assert _seen.setdefault(f"{name} {rates}", listed) == listed
+
+
+TODAY = {"PS": "ILS", "CU": "CUP", "BG": "EUR", "CW": "XCG", "SX": "XCG", "ZW": "ZWG", "EH": "MAD", "CK": "NZD"}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_outdated_values_of_every_real_list_become_todays(name):
+    facts = {fact.alpha2: fact for fact in to_country_list(sample(name)).facts}
+
+    assert {code: facts[code].currency for code in TODAY} == TODAY
+    assert [facts[code].name for code in ("TR", "CI")] == ["Türkiye", "Côte d’Ivoire"]
 
 
 async def test_real_v5_objects_are_read_page_by_page_with_the_key(service, upstream):

@@ -81,6 +81,7 @@ def test_older_names_and_capitals_are_of_the_same_country_and_not_todays() -> No
         spellings = {name_key(name) for name in reference.names()[alpha2]}
         assert {name_key(name) for name in country.older_names} <= spellings - {name_key(country.name)}
         assert not {*country.older_capitals} & {*country.capitals}
+        assert not {*country.mistaken_currencies} & {*country.currencies}
 
 
 def test_a_rate_that_is_older_than_the_others_has_its_own_day() -> None:

@@ -26,6 +26,7 @@ from app.core.config.database_url import normalize_database_url, tls_context
 from app.core.config.env_file import ENCODING, NAME, require_utf8
 from app.core.config.sources import (
     COUNTRY_SOURCE_NAMES,
+    DEFAULT_COUNTRY_SOURCES,
     DEFAULT_RATE_SOURCES,
     KEY,
     RATE_SOURCE_NAMES,
@@ -115,7 +116,7 @@ class Settings(BaseSettings):
     db_timeout_seconds: float = Field(default=4, gt=0, le=300)
     """Bound of one whole unit of database work: connection, retries and commit."""
 
-    country_sources: Words = COUNTRY_SOURCE_NAMES
+    country_sources: Words = DEFAULT_COUNTRY_SOURCES
     """Names or http(s) URLs, tried in order until one gives a usable answer."""
     rate_sources: Words = DEFAULT_RATE_SOURCES
     max_rate_age_days: int = Field(default=7, ge=1, le=3650)

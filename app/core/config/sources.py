@@ -28,5 +28,10 @@ DEFAULT_RATE_SOURCES: Final = ("currency-api", "frankfurter")
 KEY: Final = "{key}"
 """Placeholder for RATE_API_KEY in the URLs of RATE_SOURCES."""
 
+DEFAULT_COUNTRY_SOURCES: Final = (RESTCOUNTRIES, "countries.dev", BUNDLED)
+"""Without ``restcountries-static``, which no longer changes: several of its currencies are withdrawn."""
+UNDATED_POPULATIONS: Final = frozenset({"countries.dev", "restcountries-static"})
+"""Country sources whose populations have no year, so that the curated ones are used."""
+
 COUNTRY_SOURCE_NAMES: Final = (RESTCOUNTRIES, *COUNTRY_URLS, BUNDLED)
 RATE_SOURCE_NAMES: Final = (*RATE_URLS, BUNDLED)
