@@ -17,19 +17,25 @@ from app.countries.summary import Summary
 
 @dataclass(frozen=True)
 class StoredCountry:
-    """A stored country: its identity, and what the summary needs of it."""
+    """A stored country: its identity, what the summary needs of it, and what a refresh must not lose."""
 
     id: int
     name: str
     name_key: str
     alpha2: str | None
     estimated_gdp: float | None
+    alpha3: str | None
+    region: str | None
+    population: int
+    currency: str | None
 
 
 async def read_stored(session: AsyncSession, *, lock: bool = False) -> list[StoredCountry]:
     """Read every country in the order of the ids, or lock them against changes by others until the commit too."""
-    query = select_columns(Country.id, Country.name, Country.name_key, Country.alpha2_code, Country.estimated_gdp)
-    query = query.order_by(col(Country.id))
+    query = select_columns(
+        *(Country.id, Country.name, Country.name_key, Country.alpha2_code, Country.estimated_gdp),
+        *(Country.alpha3_code, Country.region, Country.population, Country.currency_code),
+    ).order_by(col(Country.id))
     rows = await execute(session, query.with_for_update() if lock else query)
     return [StoredCountry(*row) for row in rows]
 

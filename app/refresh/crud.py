@@ -204,7 +204,7 @@ class Refresher:
             previous = await last_known_rates(session, [source_name(entry) for entry in order.rate_sources])
         data = await fetch_sources(
             *(self._http, self._settings, order, self.counts),
-            stored=len(stored),
+            stored=stored,
             previous=previous,
             draw_multiplier=self._draw_multiplier,
             clock=self._clock,

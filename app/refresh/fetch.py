@@ -12,6 +12,8 @@ from loguru import logger
 
 from app.core.config.settings import Settings
 from app.core.telemetry.counts import Counts
+from app.countries.store import StoredCountry
+from app.refresh.losses import refuse_losses
 from app.refresh.rates_in_use import RatesInUse, newest_rates
 from app.sources.chain import first_usable
 from app.sources.countries import CountryList, country_chain
@@ -26,7 +28,7 @@ class RefreshOrder:
     country_sources: tuple[str, ...]
     rate_sources: tuple[str, ...]
     force: bool = False
-    """Accept rates that changed more than tenfold."""
+    """Accept rates that changed more than tenfold, and countries that lose much."""
     force_rates: tuple[str, ...] = ()
     """Codes of the currencies for which such rates are accepted, sorted."""
 
@@ -58,21 +60,20 @@ async def fetch_sources(
     order: RefreshOrder,
     counts: Counts,
     *,
-    stored: int,
+    stored: Sequence[StoredCountry],
     previous: Mapping[str, Mapping[str, KnownRate]],
     draw_multiplier: Callable[[], float],
     clock: Callable[[], datetime],
 ) -> SourceData:
     """Fetch countries and rates at the same time; the first chain that fails cancels the other.
 
-    ``stored`` and ``previous`` are those of ``country_chain()`` and ``rate_chain()``; ``previous`` also has the rates
-    that the countries have now.
+    ``stored`` is what an answer must not lose, ``previous`` that of ``rate_chain()``, with the rates that the countries
+    have now.
 
     Raises:
         UpstreamUnavailable: No source of one chain gave a usable answer.
     """
     timeout, today = settings.upstream_timeout_seconds, clock().date()
-    countries = country_chain(order.country_sources, http, settings, stored=stored)
     rates = rate_chain(
         *(order.rate_sources, http, settings),
         today=today,
@@ -80,6 +81,8 @@ async def fetch_sources(
         force=order.force,
         force_rates=order.force_rates,
     )
+    check = partial(refuse_losses, stored=stored, force=order.force)
+    countries = country_chain(order.country_sources, http, settings, check=check)
     note_countries, note_rates = (partial(counts.note_source, data) for data in ("countries", "rates"))
     fetches = (
         asyncio.ensure_future(first_usable("country API", countries, timeout=timeout, note=note_countries)),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from app.core.db.keys import name_key
 from app.countries.store import StoredCountry
 from app.sources.country_shapes import CountryFact
+from app.sources.spellings import alpha3_of
 
 
 def match_stored(facts: Sequence[CountryFact], stored: Sequence[StoredCountry]) -> list[StoredCountry | None]:
@@ -31,3 +32,9 @@ def match_stored(facts: Sequence[CountryFact], stored: Sequence[StoredCountry]) 
             matches[position] = candidate
             taken.add(candidate.id)
     return matches
+
+
+def codes_after(fact: CountryFact, match: StoredCountry | None) -> tuple[str | None, str | None]:
+    """The alpha-2 and alpha-3 code to store; an alpha-2 code identifies the country, so it stays."""
+    alpha2 = fact.alpha2 or (match.alpha2 if match else None)
+    return alpha2, fact.alpha3 or alpha3_of(alpha2)

@@ -11,11 +11,10 @@ from app.countries.store import StoredCountry
 from app.countries.summary import Summary, summarize
 from app.refresh.fetch import SourceData
 from app.refresh.gdp import estimate_gdp
-from app.refresh.matching import match_stored
+from app.refresh.matching import codes_after, match_stored
 from app.refresh.schemas import KeptValue, RefreshResult, SkippedRecord
 from app.sources.country_shapes import CountryFact
 from app.sources.rate_checks import find_deviations
-from app.sources.spellings import alpha3_of
 
 _MOST_SHOWN: Final = 100
 
@@ -53,14 +52,13 @@ def build_rows(data: SourceData, stored: Sequence[StoredCountry]) -> CountryRows
 def _country_row(
     fact: CountryFact, match: StoredCountry | None, rate: float | None, multiplier: float, now: datetime
 ) -> dict[str, Any]:
-    # A code identifies the country: it stays when a later source has none.
-    alpha2 = fact.alpha2 or (match.alpha2 if match else None)
+    alpha2, alpha3 = codes_after(fact, match)
     return {
         "id": match.id if match else None,
         "name": fact.name,
         "name_key": name_key(fact.name),
         "alpha2_code": alpha2,
-        "alpha3_code": fact.alpha3 or alpha3_of(alpha2),
+        "alpha3_code": alpha3,
         "capital": fact.capital,
         "region": fact.region,
         "region_key": name_key(fact.region) if fact.region else None,

@@ -1,7 +1,7 @@
 """The sources of countries."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -15,6 +15,7 @@ from app.sources import reference
 from app.sources.chain import Source, SourceFailed, SourceRefused
 from app.sources.client import BadStatus, get_json, with_query
 from app.sources.country_corrections import Kept, correct, curated_population
+from app.sources.country_fields import why_missing
 from app.sources.country_shapes import CountryFact, UnusableRecord, find_records, has_more_pages, parse_record
 from app.sources.spellings import identify
 
@@ -23,6 +24,8 @@ _V5_FIELDS: Final = (
 )
 _V5_PAGE: Final = 100
 _MAX_RECORDS: Final = 100_000
+_FEW: Final = 10
+"""From this number on, countries without any currency mean a format that we do not know."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,12 @@ class CountryList:
     """Name and reason of each record that cannot be stored."""
     kept: tuple[Kept, ...] = ()
     """Values that are known to be outdated, and what is stored in their place."""
+    unread: str | None = None
+    """Why no country has a currency; None if one has, or there are fewer than ten."""
 
 
 def country_chain(
-    names: Sequence[str], http: httpx.AsyncClient, settings: Settings, *, stored: int
+    names: Sequence[str], http: httpx.AsyncClient, settings: Settings, *, check: Callable[[CountryList], None]
 ) -> list[Source[CountryList]]:
     """Turn the configured names and URLs into sources.
 
@@ -47,43 +52,43 @@ def country_chain(
         http: The client.
         settings: For the size limit and the key of REST Countries; without a
             key that source is skipped.
-        stored: Number of stored countries. An answer with fewer than half of
-            them is treated as truncated.
+        check: Raises SourceFailed if the answer would do harm to what is stored.
     """
     chain = []
     for entry in names:
-        if entry == BUNDLED:
-            chain.append(Source(BUNDLED, partial(_read_bundled, stored), is_local=True))
-        elif entry == RESTCOUNTRIES:
-            if key := settings.restcountries_api_key:
-                read = partial(_read_restcountries, http, settings, key.get_secret_value(), stored)
-                chain.append(Source(RESTCOUNTRIES, read))
-        else:
+        fetch: Callable[[float], Awaitable[list[Any]]] = _bundled
+        name = entry
+        if entry == RESTCOUNTRIES:
+            if not (key := settings.restcountries_api_key):
+                continue
+            fetch = partial(_fetch_restcountries, http, settings, key.get_secret_value())
+        elif entry != BUNDLED:
             name, url = (entry, COUNTRY_URLS[entry]) if entry in COUNTRY_URLS else (host_of(entry), entry)
-            is_undated = entry in UNDATED_POPULATIONS
-            read = partial(_read_url, http, url, settings.upstream_max_bytes, stored, is_undated)
-            chain.append(Source(name, read))
+            fetch = partial(_fetch_pages, http, url, settings.upstream_max_bytes, {})
+        read = partial(_read, fetch, check, entry in UNDATED_POPULATIONS)
+        chain.append(Source(name, read, is_local=entry == BUNDLED))
     return chain
 
 
-async def _read_restcountries(
-    http: httpx.AsyncClient, settings: Settings, key: str, stored: int, timeout: float
+async def _read(
+    fetch: Callable[[float], Awaitable[list[Any]]],
+    check: Callable[[CountryList], None],
+    is_undated: bool,
+    timeout: float,
 ) -> CountryList:
+    answer = to_country_list(await fetch(timeout), is_undated=is_undated)
+    check(answer)
+    return answer
+
+
+async def _fetch_restcountries(http: httpx.AsyncClient, settings: Settings, key: str, timeout: float) -> list[Any]:
     url = with_query(settings.restcountries_url, response_fields=_V5_FIELDS, limit=_V5_PAGE, offset=0)
     try:
-        pages = await _fetch_pages(http, url, settings.upstream_max_bytes, {"Authorization": f"Bearer {key}"}, timeout)
+        return await _fetch_pages(http, url, settings.upstream_max_bytes, {"Authorization": f"Bearer {key}"}, timeout)
     except BadStatus as error:
         if error.status in (401, 403):
             raise SourceRefused(f"refused RESTCOUNTRIES_API_KEY ({error.status})") from error
         raise
-    return to_country_list(pages, stored=stored)
-
-
-async def _read_url(
-    http: httpx.AsyncClient, url: str, max_bytes: int, stored: int, is_undated: bool, timeout: float
-) -> CountryList:
-    records = await _fetch_pages(http, url, max_bytes, {}, timeout)
-    return to_country_list(records, stored=stored, is_undated=is_undated)
 
 
 async def _fetch_pages(
@@ -105,8 +110,8 @@ async def _fetch_pages(
             return records
 
 
-async def _read_bundled(stored: int, _: float) -> CountryList:
-    return to_country_list(bundled_records(), stored=stored)
+async def _bundled(_: float) -> list[Any]:
+    return bundled_records()
 
 
 def bundled_records() -> list[dict[str, Any]]:
@@ -127,16 +132,15 @@ def bundled_records() -> list[dict[str, Any]]:
     ]
 
 
-def to_country_list(records: Sequence[Any], *, stored: int = 0, is_undated: bool = False) -> CountryList:
+def to_country_list(records: Sequence[Any], *, is_undated: bool = False) -> CountryList:
     """Parse all records, and replace what is known to be outdated.
 
     Args:
         records: What a source says.
-        stored: Number of stored countries.
         is_undated: Whether to use the curated populations, because those of the source have no year.
 
     Raises:
-        SourceFailed: No record is usable, or there are fewer than half of the stored countries.
+        SourceFailed: No record is usable.
     """
     parsed: list[CountryFact] = []
     skipped: list[tuple[str, str]] = []
@@ -147,17 +151,17 @@ def to_country_list(records: Sequence[Any], *, stored: int = 0, is_undated: bool
             skipped.append((unusable.name, unusable.reason))
     identified, doubles = identify(parsed)
     if not identified:
-        raise SourceFailed("answered without a single usable country")
-    if len(identified) * 2 < stored:
-        raise SourceFailed(
-            f"answered with {len(identified)} countries while {stored} are stored, which looks truncated"
-        )
+        why = why_missing(records, "name") or why_missing(records, "population")
+        raise SourceFailed(f"answered without a single usable country{f': {why}' if why else ''}")
     facts, kept = [], _kept_populations(identified) if is_undated else []
     for fact in identified:
         corrected, changes = correct(fact)
         facts.append(corrected)
         kept += changes
-    return CountryList(tuple(facts), (*skipped, *doubles), tuple(kept))
+    unread = None
+    if len(facts) >= _FEW and not any(fact.currencies for fact in facts):
+        unread = why_missing(records, "currency") or "no currency has a code that can be read"
+    return CountryList(tuple(facts), (*skipped, *doubles), tuple(kept), unread)
 
 
 def _kept_populations(facts: Sequence[CountryFact]) -> list[Kept]:

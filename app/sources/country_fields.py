@@ -1,7 +1,7 @@
 """Reads the fields of a country's record, whatever names and forms a source gives them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -24,6 +24,8 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
 _LONGEST_NAME: Final = 40
 _MOST_CURRENCIES: Final = 20
 _MOST_FLAGS: Final = 10
+_RECORDS_SHOWN: Final = 50
+_NAMES_SHOWN: Final = 12
 
 _SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
 _ALPHA2: Final = re.compile(r"[A-Za-z]{2}")
@@ -163,3 +165,13 @@ def _flags(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return [value.get(name) for name in ("svg", "png", "url_svg", "url_png")]
     return value[:_MOST_FLAGS] if isinstance(value, list) else [value]
+
+
+def why_missing(records: Sequence[Any], field: str) -> str | None:
+    """That no record has a field which looks like this one, and the names of those they have; None if one has."""
+    objects = (record for record in records[:_RECORDS_SHOWN] if isinstance(record, dict))
+    names = sorted({name for record in objects for name in islice(record, _RECORDS_SHOWN)})
+    if not names or any(named({name: 0}).keys() & {*FIELDS[field]} for name in names):
+        return None
+    seen = ", ".join(shown(name, _LONGEST_NAME) for name in names[:_NAMES_SHOWN])
+    return f"no field looks like a {field}; seen: {seen}{', ...' if len(names) > _NAMES_SHOWN else ''}"

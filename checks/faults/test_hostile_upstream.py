@@ -96,13 +96,20 @@ def country_lists() -> Cases:
                 "a name of 4 MB that takes 16": without_length(face),
                 "such a name and many values": without_length(face_and_values),
                 "nameless rows": without_length(b"[" + b"{}," * 40_000 + b"{}]"),
-                "rows without people": without_length(hostile.rows(40_000)),
                 **{f"every name {name!r}"[:40]: document(for_all(name={"common": name})) for name in names},
                 **{
                     f"every population {number[:9]}": in_json(for_all(population="@"), number)
                     for number in (*NOT_PEOPLE, "-5", "-0.1", "10000000001")
                 },
             },
+        ),
+        "rows without people": (
+            without_length(hostile.rows(40_000)),
+            f"{UNUSABLE}: no field looks like a population; seen: name",
+        ),
+        "no currencies": (
+            document([{**record, "currencies": "Cedi"} for record in payloads.v3_1()]),
+            "answered in an unknown format: no currency has a code that can be read; force=true accepts it",
         ),
         "an error with 200": (document(error), "answered with an error: a b"),
         "a message of 1 MB": (document({"message": "x" * MIB}), f"answered with an error: {'x' * 120}"),

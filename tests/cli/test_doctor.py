@@ -177,6 +177,19 @@ async def test_answer_that_a_refresh_would_refuse_fails(upstream: FakeUpstream, 
 
 
 @SQLITE
+async def test_source_of_countries_in_an_unknown_shape_is_named_as_such(upstream: FakeUpstream, database_url: str):
+    odd = [{"name": record["name"]["common"], "population": 1, "pays_in": "EUR"} for record in payloads.v3_1()]
+    upstream.answers[COUNTRIES] = document(odd)
+    sources = {"COUNTRY_SOURCES": f"{upstream.url(COUNTRIES)} bundled", "RATE_SOURCES": "bundled"}
+
+    result = await run("doctor", DATABASE_URL=database_url, **sources)
+
+    why = "no field looks like a currency; seen: name, pays_in, population; force=true accepts it"
+    expected = f"answered in an unknown format: {why}; another source of the chain answers"
+    assert of(result, "countries from 127.0.0.1") == ("warn", expected)
+
+
+@SQLITE
 async def test_refused_key_fails_although_another_source_answers(upstream: FakeUpstream, database_url: str):
     upstream.answers["/v5"] = status(401)
     keyed = {"RESTCOUNTRIES_URL": upstream.url("/v5"), "RESTCOUNTRIES_API_KEY": HUSH}

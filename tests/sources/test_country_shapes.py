@@ -174,6 +174,17 @@ async def test_unusable_answer_changes_nothing(loaded, upstream):
         assert (reason, response.status_code, await everything(loaded)) == (reason, 503, before)
 
 
+@pytest.mark.engines("sqlite")
+async def test_first_source_without_a_usable_country_is_named_by_its_fields(client, upstream):
+    upstream.answers[COUNTRIES] = document([{"nation": f"N{n}", "people": n, "x" * 90: 1} for n in range(5)])
+
+    details = (await client.post("/countries/refresh")).json()["details"]
+
+    why = f"no field looks like a name; seen: nation, people, {'x' * 40}"
+    reason = f"127.0.0.1: answered without a single usable country: {why}"
+    assert details == f"Could not fetch data from country API ({reason})"
+
+
 async def test_redirect_on_the_same_host_is_followed(client, upstream):
     upstream.answers["/moved"] = upstream.answers[COUNTRIES]
     upstream.answers[COUNTRIES] = body(b"", code=301, Location="/moved")

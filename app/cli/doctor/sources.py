@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import stamina
@@ -12,6 +13,7 @@ from app.cli.doctor.findings import Finding, failed, ok, warn
 from app.cli.doctor.storage import StoredData
 from app.core.config.settings import Settings
 from app.core.config.sources import RESTCOUNTRIES
+from app.refresh.losses import refuse_losses
 from app.sources.chain import Source, SourceFailed, SourceRefused
 from app.sources.client import create_http_client
 from app.sources.countries import CountryList, country_chain
@@ -30,7 +32,8 @@ async def check_sources(settings: Settings, stored: StoredData) -> list[Finding]
     """
     stamina.instrumentation.set_on_retry_hooks([])  # they would log each retry
     async with create_http_client() as http:
-        countries = country_chain(settings.country_sources, http, settings, stored=stored.countries)
+        check = partial(refuse_losses, stored=stored.countries, force=False)
+        countries = country_chain(settings.country_sources, http, settings, check=check)
         today = datetime.now(UTC).date()
         rates = rate_chain(settings.rate_sources, http, settings, today=today, previous=stored.rates)
         seconds = min(settings.upstream_timeout_seconds, _MAX_SECONDS)

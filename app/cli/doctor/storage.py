@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -33,7 +33,7 @@ from app.core.db.migrations import (
 from app.core.errors import AppError
 from app.countries.crud import CountryNotFound, get_status
 from app.countries.schemas import StatusPublic
-from app.countries.store import read_stored
+from app.countries.store import StoredCountry, read_stored
 from app.rates.store import last_known_rates
 from app.sources.rate_checks import KnownRate
 from app.sources.rates import source_name
@@ -47,8 +47,7 @@ _OLD_DATA: Final = timedelta(days=2)
 class StoredData(NamedTuple):
     """What a refresh compares new data with; empty if the database cannot be read."""
 
-    countries: int = 0
-    """Number of stored countries."""
+    countries: Sequence[StoredCountry] = ()
     rates: Mapping[str, Mapping[str, KnownRate]] = MappingProxyType({})
     """The last rate of each currency, by source."""
 
@@ -132,7 +131,7 @@ async def _read_stored(database: Database, settings: Settings) -> StoredData:
     names = [source_name(entry) for entry in settings.rate_sources]
     try:
         async with database.reading() as session:
-            return StoredData(len(await read_stored(session)), await last_known_rates(session, names))
+            return StoredData(await read_stored(session), await last_known_rates(session, names))
     except (AppError, SQLAlchemyError):  # it went away after the checks
         return StoredData()
 

@@ -1,0 +1,52 @@
+"""Refuses answers after which stored countries would lose what they had."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from app.countries.store import StoredCountry
+from app.refresh.matching import codes_after, match_stored
+from app.sources.chain import SourceFailed
+from app.sources.countries import CountryList
+from app.sources.country_shapes import CountryFact
+
+_FEW: Final = 10
+"""Losses that are always accepted: fewer than this."""
+
+
+def refuse_losses(answer: CountryList, *, stored: Sequence[StoredCountry], force: bool) -> None:
+    """Check an answer of a country source against what is stored.
+
+    Args:
+        answer: What a refresh would store.
+        stored: What is stored now.
+        force: Accept an answer without currencies, and countries that lose a value.
+
+    Raises:
+        SourceFailed: It has fewer than half of the stored countries; or, unless forced, no currency at all, or more
+            than a tenth of the stored countries, and at least ten, would lose a value.
+    """
+    facts, number = answer.facts, len(stored)
+    if len(facts) * 2 < number:
+        raise SourceFailed(f"answered with {len(facts)} countries while {number} are stored, which looks truncated")
+    if force:
+        return
+    if answer.unread is not None:
+        raise SourceFailed(f"answered in an unknown format: {answer.unread}; force=true accepts it")
+    if losses := list(_losses(facts, stored)):
+        (what, many), *others = losses
+        text = f"would leave {many} of {number} stored countries without a {what}"
+        text += "".join(f", {many} without a {what}" for what, many in others)
+        raise SourceFailed(f"{text}; force=true accepts it")
+
+
+def _losses(facts: Sequence[CountryFact], stored: Sequence[StoredCountry]) -> Iterator[tuple[str, int]]:
+    """Each field that many countries would lose, and how many they are. An alpha-2 code is never lost."""
+    matched = [(match, fact) for match, fact in zip(match_stored(facts, stored), facts, strict=True) if match]
+    for what, lost in {
+        "currency": [bool(was.currency and not fact.currency) for was, fact in matched],
+        "population": [was.population > 0 and fact.population == 0 for was, fact in matched],
+        "region": [bool(was.region and not fact.region) for was, fact in matched],
+        "three-letter code": [bool(was.alpha3 and not codes_after(fact, was)[1]) for was, fact in matched],
+    }.items():
+        if (many := sum(lost)) >= _FEW and many * 10 > len(stored):
+            yield what, many
