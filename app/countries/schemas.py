@@ -10,7 +10,7 @@ from app.core.http.formats import FORMAT_DESCRIPTION, Format
 from app.core.http.numbers import NO_UNDERSCORES
 from app.core.http.paging import MAX_LIMIT, LimitField, OffsetField
 
-EXAMPLE_SOURCES: Final[dict[str, JsonValue]] = {"countries": "restcountries-static", "rates": "currency-api"}
+EXAMPLE_SOURCES: Final[dict[str, JsonValue]] = {"countries": "countries.dev", "rates": "currency-api"}
 
 
 def example(**fields: JsonValue) -> ConfigDict:

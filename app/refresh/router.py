@@ -17,8 +17,8 @@ router = APIRouter(prefix="/countries", tags=["countries"])
 ForceParam = Annotated[
     Force,
     Query(
-        description="Accept rates that changed more than tenfold against the last ones: all of them with `true`, or "
-        "those of some currencies, such as `SYP` or `SYP,VES`.",
+        description="`true` accepts rates that changed more than tenfold against the last ones, and a list in which "
+        "many countries lose a value; codes such as `SYP` or `SYP,VES` accept such rates of these currencies only.",
     ),
 ]
 

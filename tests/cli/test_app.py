@@ -67,7 +67,8 @@ async def test_migrate_builds_the_database_and_may_be_repeated(run, tmp_path):
 
 
 async def test_refresh_takes_countries_and_rates_from_the_bundled_source_or_addresses(run, upstream, tmp_path):
-    upstream.answers[COUNTRIES] = document([*payloads.v3_1(), {"name": {"common": "[red]Nowhere"}, "population": -1}])
+    records = [r | ({"currencies": {"BGN": {}}} if r["cca2"] == "BG" else {}) for r in payloads.v3_1()]
+    upstream.answers[COUNTRIES] = document([*records, {"name": {"common": "[red]Nowhere"}, "population": -1}])
     upstream.answers[RATES] = document(payloads.er_api(datetime.now(UTC).date()))
     addresses = ("--countries", upstream.url(COUNTRIES), "--rates", upstream.url(RATES), "--force")
 
@@ -88,6 +89,7 @@ async def test_refresh_takes_countries_and_rates_from_the_bundled_source_or_addr
     assert shown["Countries"] == "250 (0 new, 250 updated)"
     assert shown["Sources"] == "countries from 127.0.0.1, rates from 127.0.0.1"
     assert shown["Skipped"] == "[red]Nowhere: its population is not a number in range"
+    assert shown["Kept"] == "Bulgaria: currency_code EUR instead of BGN, BGN was withdrawn"
     assert upstream.hits == {COUNTRIES: 1, RATES: 1}
     assert stored(tmp_path, "SELECT count(*), max(alpha2_code) FROM country") == (250, "ZW")
 
