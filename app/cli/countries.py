@@ -88,11 +88,11 @@ def list_countries(
     epilog=examples(
         "python -m app countries show ghana",
         'python -m app countries show "cote d\'ivoire"',
-        "python -m app countries show CIV --json",
+        "python -m app countries show uk --json",
     ),
 )
 def show_country(
-    name: Annotated[str, typer.Argument(help="Name, whatever its case and accents, or alpha-2 or alpha-3 code.")],
+    name: Annotated[str, typer.Argument(help="Any known spelling of its name, or a code.")],
     *,
     as_json: JsonOption = False,
 ) -> None:

@@ -88,6 +88,21 @@ def _order(sort: schemas.CountrySort) -> list[Any]:
     return [known_first, column.desc() if direction == "desc" else column.asc(), Country.name_key, Country.id]
 
 
+def _exactly(text: str) -> tuple[Any, Any, Any]:
+    """Whether a country has exactly this name, exactly this code, or another spelling or code that we know."""
+    # Only ASCII: in upper case the German sharp s would be SS, the code of South Sudan.
+    code = text.strip().upper() if text.isascii() else ""
+    # Only the column of this length: alpha-3 codes have no index, so that a search among them reads every row.
+    column = {2: Country.alpha2_code, 3: Country.alpha3_code}.get(len(code))
+    known_as = alpha2_of(text)
+    return (
+        col(Country.name_key) == name_key(text),
+        false() if column is None else col(column) == code,
+        # Comparing with None would find every country without a code.
+        false() if known_as is None else col(Country.alpha2_code) == known_as,
+    )
+
+
 async def get_country(session: AsyncSession, name: str) -> Country:
     """Find one country by its name, any known spelling of it, or its code.
 
@@ -95,21 +110,14 @@ async def get_country(session: AsyncSession, name: str) -> Country:
         ValidationFailed: The name is blank.
         CountryNotFound: No such country is stored.
     """
-    key, stripped = name_key(name), name.strip()
-    if not stripped:
+    if not name.strip():
         raise ValidationFailed({"name": "must not be blank"})
-    if not key:  # a lone accent
+    if not name_key(name):  # a lone accent
         raise CountryNotFound
-    # Only ASCII: in upper case the German sharp s would be SS, the code of South Sudan.
-    code = stripped.upper() if stripped.isascii() else ""
-    # Only the column of this length: alpha-3 codes have no index, so that a search among them reads every row.
-    column = {2: Country.alpha2_code, 3: Country.alpha3_code}.get(len(code))
-    is_named, has_code = col(Country.name_key) == key, false() if column is None else col(column) == code
-    matches = or_(is_named, has_code)
-    if known_as := alpha2_of(name):  # comparing with None would find every country without a code
-        matches = or_(matches, Country.alpha2_code == known_as)
-    best_first = case((is_named, 0), (has_code, 1), else_=2)
-    country = (await session.exec(select(Country).where(matches).order_by(best_first, col(Country.id)))).first()
+    exactly = _exactly(name)
+    best_first = case(*((exact, rank) for rank, exact in enumerate(exactly)))
+    query = select(Country).where(or_(*exactly)).order_by(best_first, Country.name_key, col(Country.id))
+    country = (await session.exec(query)).first()
     if country is None:
         raise CountryNotFound
     return country

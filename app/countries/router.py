@@ -15,7 +15,10 @@ from app.countries import crud, schemas
 
 router = APIRouter(prefix="/countries", tags=["countries"])
 
-_NAME: Final = "Name, ignoring case and accents, or alpha-2 or alpha-3 code."
+_NAME: Final = (
+    "Any known spelling of the name, or its alpha-2, alpha-3, numeric or IOC code. Case, accents and punctuation are "
+    "ignored."
+)
 NameParam = Annotated[str, Path(description=_NAME, max_length=200, examples=["Ghana"])]
 
 

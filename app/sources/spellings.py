@@ -1,22 +1,39 @@
-"""The codes of countries by their names, in every known spelling."""
+"""Finds countries by their names and codes, in every known spelling."""
 
+import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
+from typing import Final
 
 from app.core.db.keys import name_key
 from app.sources import reference
 from app.sources.country_shapes import CountryFact
 
+_UNSAID: Final = {"and", "of", "the"}
+_IN_FULL: Final = {"st": "saint"}
+_INITIAL: Final = re.compile(r"\b(\w)\.")
 
-@cache
-def _codes_by_name() -> dict[str, str]:
-    return {name_key(name): alpha2 for alpha2, spellings in reference.names().items() for name in spellings}
+
+def spelling_key(name: str) -> str:
+    """Fold a name to the form in which its inverted, abbreviated and punctuated spellings are equal.
+
+    In addition to what ``name_key()`` ignores, the order of the words, punctuation, "the", "of", "and" and "&" do not
+    count, and "St" is "Saint": ``"Korea (the Republic of)"`` and ``"Republic of Korea"`` share one key. It is empty if
+    nothing else is left.
+    """
+    return " ".join(sorted(_words(name)))
 
 
-def alpha2_of(name: str) -> str | None:
-    """The alpha-2 code of a country, by any spelling that a known source has used; None if unknown."""
-    return _codes_by_name().get(name_key(name))
+def alpha2_of(text: str) -> str | None:
+    """The alpha-2 code of the country with this spelling or code; None if unknown.
+
+    Codes are alpha-2, alpha-3, three digits, or of a National Olympic Committee; alpha-3 beats the last.
+    """
+    # Only ASCII: in upper case the German sharp s would be SS, the code of South Sudan.
+    by_code = _codes().get(text.strip().upper()) if text.isascii() else None
+    return by_code or _codes_by_spelling().get(spelling_key(text))
 
 
 def alpha3_of(alpha2: str | None) -> str | None:
@@ -47,3 +64,24 @@ def identify(facts: Iterable[CountryFact]) -> tuple[list[CountryFact], list[tupl
         alpha3 = fact.alpha3 or alpha3_of(alpha2)
         kept.append(replace(fact, alpha2=alpha2, alpha3=alpha3))
     return kept, skipped
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name that count, in their order."""
+    text = _INITIAL.sub(r"\1", name_key(name)).replace("'", "")
+    bare = "".join(" " if unicodedata.category(char)[0] in "PSZ" else char for char in text)
+    return [_IN_FULL.get(word, word) for word in bare.split() if word not in _UNSAID]
+
+
+@cache
+def _codes() -> dict[str, str]:
+    """Alpha-2 codes by every code, in upper case; of equal ones the last wins."""
+    known = reference.countries().items()
+    kinds = ([(getattr(country, kind), alpha2) for alpha2, country in known] for kind in ("ioc", "alpha3", "numeric"))
+    return {code: alpha2 for kind in kinds for code, alpha2 in kind if code} | {alpha2: alpha2 for alpha2, _ in known}
+
+
+@cache
+def _codes_by_spelling() -> dict[str, str]:
+    """Alpha-2 codes by the key of every spelling."""
+    return {spelling_key(name): alpha2 for alpha2, spellings in reference.names().items() for name in spellings}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.db.keys import name_key
+from app.sources.spellings import spelling_key
 from scripts.bundled_data.packages import read_json
 
 
@@ -33,22 +34,20 @@ def build_spellings(
 
 
 def without_repeats(spellings: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Keep the first spelling of each key.
+    """Keep the first spelling of each ``name_key()``.
 
     Raises:
-        ValueError: Two countries share a key, so a name would be ambiguous.
+        ValueError: Two countries share a ``spelling_key()``, so a name would be ambiguous.
     """
     owner: dict[str, str] = {}
-    kept: dict[str, list[str]] = {code: [] for code in spellings}
+    kept: dict[str, dict[str, str]] = {code: {} for code in spellings}
     for code, names in spellings.items():
         for name in names:
-            key = name_key(name)
-            if owner.get(key, code) != code:
-                raise ValueError(f"{name!r} would mean both {owner[key]} and {code}")
-            if key not in owner:
-                owner[key] = code
-                kept[code].append(name)
-    return kept
+            first = owner.setdefault(spelling_key(name), code)
+            if first != code:
+                raise ValueError(f"{name!r} would mean both {first} and {code}")
+            kept[code].setdefault(name_key(name), name)
+    return {code: list(names.values()) for code, names in kept.items()}
 
 
 def native_names(core: Path, localenames: Path, codes: list[str]) -> dict[str, list[str]]:

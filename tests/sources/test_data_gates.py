@@ -73,6 +73,8 @@ def test_a_spelling_that_would_mean_two_countries_is_refused() -> None:
     assert without_repeats({"CI": ["Côte d’Ivoire", "Cote d'Ivoire"]}) == {"CI": ["Côte d’Ivoire"]}
     with pytest.raises(ValueError, match="'congo' would mean both CD and CG"):
         without_repeats({"CD": ["Congo"], "CG": ["congo"]})
+    with pytest.raises(ValueError, match="would mean both CD and CG"):
+        without_repeats({"CD": ["Congo (Republic of the)"], "CG": ["Republic of Congo"]})
 
 
 def test_a_difference_from_the_second_source_needs_a_reason_and_a_reason_a_difference() -> None:
