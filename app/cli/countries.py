@@ -34,12 +34,15 @@ T = TypeVar("T")
 
 Region = Annotated[str | None, typer.Option(help="Only countries of this region; case does not matter.")]
 Currency = Annotated[str | None, typer.Option(help="Only countries with this currency code; case does not matter.")]
-NamePart = Annotated[
-    str | None, typer.Option("--q", help="Only names that contain this text; case and accents do not matter.")
+Search = Annotated[
+    str | None, typer.Option("--q", help="Only countries with this in a spelling or capital, or with this code.")
 ]
 Sort = Annotated[
-    CountrySort,
-    typer.Option(metavar="ORDER", help="gdp, population, name or exchange_rate, with _asc or _desc."),
+    CountrySort | None,
+    typer.Option(
+        metavar="ORDER",
+        help="gdp, population, name or exchange_rate, with _asc or _desc; default: name, with --q the best match.",
+    ),
 ]
 
 _SHOWN: Final = ("name", "alpha2_code", "region", "population", "currency_code", "exchange_rate", "estimated_gdp")
@@ -59,8 +62,8 @@ def list_countries(
     *,
     region: Region = None,
     currency: Currency = None,
-    q: NamePart = None,
-    sort: Sort = CountrySort.NAME_ASC,
+    q: Search = None,
+    sort: Sort = None,
     limit: Annotated[
         int | None, typer.Option(metavar="N", min=1, max=MAX_LIMIT, help="Maximum number of countries.")
     ] = None,
@@ -127,8 +130,8 @@ def export(
     ] = None,
     region: Region = None,
     currency: Currency = None,
-    q: NamePart = None,
-    sort: Sort = CountrySort.NAME_ASC,
+    q: Search = None,
+    sort: Sort = None,
     fields: Annotated[str | None, typer.Option(help="Only these fields, separated by commas.")] = None,
 ) -> None:
     """Write stored countries as CSV, NDJSON or JSON, byte for byte like GET /countries?format=.

@@ -20,7 +20,7 @@ from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCac
 from app.countries.picture import draw
 from app.countries.store import StoredCountry, change_summary, read_stored, read_summary
 from app.countries.summary import Summary, summarize
-from app.sources.spellings import alpha2_of
+from app.sources.spellings import alpha2_of, search
 
 HISTORY_FIELDS: Final = tuple(schemas.HistoryEntryPublic.model_fields)
 
@@ -47,7 +47,10 @@ async def list_countries(session: AsyncSession, filters: schemas.CountryFilters)
         that order; and the number on all pages.
     """
     conditions = _conditions(filters)
-    query = _listing(filters.columns, filters.sort).where(*conditions)
+    query = _listing(filters.columns, filters.sort or schemas.CountrySort.NAME_ASC)
+    if filters.q is not None and filters.sort is None:
+        query = query.order_by(None).order_by(_relevance(filters.q), Country.name_key, col(Country.id))
+    query = query.where(*conditions)
     if filters.is_paged:
         # MySQL takes OFFSET only after LIMIT.
         query = query.limit(filters.limit or 2**31 - 1).offset(filters.offset)
@@ -75,8 +78,7 @@ def _conditions(filters: schemas.CountryFilters) -> list[Any]:
     if filters.currency is not None:
         conditions.append(col(Country.currency_code) == filters.currency.strip().upper())
     if filters.q is not None:
-        key = name_key(filters.q)
-        conditions.append(Contains(Country.name_key, key) if key else false())
+        conditions.append(_mentions(filters.q))
     return conditions
 
 
@@ -86,6 +88,25 @@ def _order(sort: schemas.CountrySort) -> list[Any]:
     column = col(names.get(by, Country.exchange_rate))
     known_first = case((column.is_(None), 1), else_=0)
     return [known_first, column.desc() if direction == "desc" else column.asc(), Country.name_key, Country.id]
+
+
+def _mentions(text: str) -> Any:
+    """Whether a country has a text as a code or as part of a name or capital, known to us or only stored."""
+    key = name_key(text)
+    if not key:
+        return false()
+    # SQLite lowers ASCII only. That is enough: capitals with other letters are known to us, with few exceptions.
+    stored = Contains(Country.name_key, key), Contains(func.lower(col(Country.capital)), key)
+    return or_(*stored, col(Country.alpha2_code).in_(search(text).containing), *_exactly(text))
+
+
+def _relevance(text: str) -> Any:
+    """How well a country matches a text: first as ``get_country()`` prefers, then names that start with it."""
+    key = name_key(text)
+    starts = func.substr(col(Country.name_key), 1, len(key)) == key
+    known_start = col(Country.alpha2_code).in_(search(text).starting)
+    best_first = (*_exactly(text), starts, known_start)
+    return case(*((matches, rank) for rank, matches in enumerate(best_first)), else_=len(best_first))
 
 
 def _exactly(text: str) -> tuple[Any, Any, Any]:

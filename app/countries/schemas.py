@@ -4,7 +4,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel, create_model, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, RootModel, create_model, field_validator
 
 from app.core.http.formats import FORMAT_DESCRIPTION, Format
 from app.core.http.numbers import NO_UNDERSCORES
@@ -82,6 +82,23 @@ class CountrySort(StrEnum):
     EXCHANGE_RATE_ASC = "exchange_rate_asc"
 
 
+def _not_blank(value: str | None) -> str | None:
+    if value is not None and not value.strip():
+        raise ValueError("must not be blank")
+    return value
+
+
+SearchParam = Annotated[
+    str | None,
+    Field(
+        max_length=200,
+        description="Part of any known spelling of a name or of a capital, or a whole code (alpha-2, alpha-3, numeric, "
+        "IOC). Case, accents and punctuation are ignored.",
+    ),
+    AfterValidator(_not_blank),
+]
+
+
 class CountryFilters(BaseModel):
     """Parameters of the list of countries."""
 
@@ -89,8 +106,12 @@ class CountryFilters(BaseModel):
     currency: str | None = Field(
         default=None, max_length=8, description="Currency code, ignoring case.", examples=["NGN"]
     )
-    q: str | None = Field(default=None, max_length=200, description="Part of a name, ignoring case and accents.")
-    sort: CountrySort = Field(default=CountrySort.NAME_ASC, description="Sort order.")
+    q: SearchParam = None
+    sort: CountrySort | None = Field(
+        default=None,
+        description="Sort order. Without it by name or, if `q` is given, the best match first: that spelling or code, "
+        "names that start with it, others.",
+    )
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT), NO_UNDERSCORES] | None = Field(
         default=None, description="Maximum number of countries; all by default."
     )
@@ -104,12 +125,10 @@ class CountryFilters(BaseModel):
     )
     format: Format | None = Field(default=None, description=FORMAT_DESCRIPTION)
 
-    @field_validator("region", "q")
+    @field_validator("region")
     @classmethod
     def _not_blank(cls, value: str | None) -> str | None:
-        if value is not None and not value.strip():
-            raise ValueError("must not be blank")
-        return value
+        return _not_blank(value)
 
     @field_validator("fields")
     @classmethod

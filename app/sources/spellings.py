@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from app.core.db.keys import name_key
 from app.sources import reference
@@ -14,6 +14,17 @@ from app.sources.country_shapes import CountryFact
 _UNSAID: Final = {"and", "of", "the"}
 _IN_FULL: Final = {"st": "saint"}
 _INITIAL: Final = re.compile(r"\b(\w)\.")
+
+
+class Matches(NamedTuple):
+    """Alpha-2 codes of the countries that a text finds."""
+
+    exact: str | None
+    """The country that has it as a spelling or code."""
+    starting: list[str]
+    """Those with a spelling that starts with it."""
+    containing: list[str]
+    """Those with a spelling or capital that contains it, these included."""
 
 
 def spelling_key(name: str) -> str:
@@ -40,6 +51,18 @@ def alpha3_of(alpha2: str | None) -> str | None:
     """The alpha-3 code for an alpha-2 code; None if unknown."""
     country = reference.countries().get(alpha2 or "")
     return country.alpha3 if country else None
+
+
+def search(text: str) -> Matches:
+    """Find the countries with this text in a spelling or capital, or with it as a code."""
+    parts = {part for part in (name_key(text), " ".join(_words(text))) if part}
+    starting, containing = [], []
+    for alpha2, searched in _searched_texts().items():
+        if any(part in searched for part in parts):
+            containing.append(alpha2)
+            if any(f"\n{part}" in searched for part in parts):
+                starting.append(alpha2)
+    return Matches(alpha2_of(text), starting, containing)
 
 
 def identify(facts: Iterable[CountryFact]) -> tuple[list[CountryFact], list[tuple[str, str]]]:
@@ -85,3 +108,19 @@ def _codes() -> dict[str, str]:
 def _codes_by_spelling() -> dict[str, str]:
     """Alpha-2 codes by the key of every spelling."""
     return {spelling_key(name): alpha2 for alpha2, spellings in reference.names().items() for name in spellings}
+
+
+@cache
+def _searched_texts() -> dict[str, str]:
+    """By alpha-2 code, all spellings of a country, each after a line feed, and its capitals, each after a tab."""
+    return {
+        alpha2: _joined("\n", spellings)
+        + _joined("\t", (*reference.countries()[alpha2].capitals, *reference.countries()[alpha2].older_capitals))
+        for alpha2, spellings in reference.names().items()
+    }
+
+
+def _joined(mark: str, names: Iterable[str]) -> str:
+    """Both forms of each name, once: as it is written, and only the words that count."""
+    forms = dict.fromkeys(form for name in names for form in (name_key(name), " ".join(_words(name))))
+    return "".join(f"{mark}{form}" for form in forms)

@@ -96,12 +96,12 @@ async def test_every_order_puts_unknown_values_last_and_ties_by_name(eight):
 FILTERS = [
     (["region=Americas", "region= aMERICAS "], ["Cuba"]),
     (["currency=XOF", "currency=xof"], ["Benin", "Côte d’Ivoire", "Togo"]),
-    (["q=GO"], ["Togo"]),
-    (["q=ni"], ["Benin", "Nigeria"]),
-    (["q=aland", "q=ÅL"], ["Åland Islands"]),
+    (["q=GO"], ["Ghana", "Togo"]),  # Gold Coast
+    (["q=ni"], ["Nigeria", "Benin"]),
+    (["q=aland", "q=Ålan"], ["Åland Islands"]),
     (["q=côté d'ivoire", "q=’"], ["Côte d’Ivoire"]),
-    (["region=africa&currency=xof&q=e"], ["Benin", "Côte d’Ivoire"]),
-    (["region=africa&currency=xof&q=e&sort=population_asc"], ["Côte d’Ivoire", "Benin"]),
+    (["region=africa&currency=xof&q=oast", "q=%20IVORY%20%20coast"], ["Côte d’Ivoire"]),
+    (["region=africa&currency=xof&q=or&sort=population_asc"], ["Côte d’Ivoire", "Benin"]),
     (["region=America", "currency=XO", "region=europe&currency=xof", "q=zz"], []),
     (["q=%25", "q=_", "q=\\", "q=n%25g", "q=%00"], []),
     (["region=' OR '1'='1", "currency=' OR 1", "q='; DROP TABLE country; --"], []),
@@ -131,18 +131,18 @@ def links(response: Any) -> dict[str, dict[str, str]]:
 
 
 async def test_links_lead_to_neighbouring_pages_and_keep_the_filters_and_the_total(eight):
-    asked = {"region": "africa", "q": "e", "sort": "name_desc", "fields": "name"}
+    asked = {"region": "africa", "q": "a", "sort": "name_desc", "fields": "name"}
 
     whole = await eight.get("/countries", params=asked)
     middle = await eight.get("/countries", params={**asked, "limit": 1, "offset": 1})
 
-    assert middle.json() == [{"name": "Côte d’Ivoire"}] == whole.json()[1:2]
-    assert middle.headers["X-Total-Count"] == whole.headers["X-Total-Count"] == str(len(whole.json())) == "3"
+    assert middle.json() == [{"name": "Ghana"}] == whole.json()[1:2]
+    assert middle.headers["X-Total-Count"] == whole.headers["X-Total-Count"] == str(len(whole.json())) == "4"
     assert links(middle) == {
         "first": {**asked, "limit": "1", "offset": "0"},
         "prev": {**asked, "limit": "1", "offset": "0"},
         "next": {**asked, "limit": "1", "offset": "2"},
-        "last": {**asked, "limit": "1", "offset": "2"},
+        "last": {**asked, "limit": "1", "offset": "3"},
     }
 
 

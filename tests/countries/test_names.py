@@ -1,7 +1,12 @@
-"""Every spelling of a country and each of its codes find it."""
+"""Every spelling of a country and each of its codes find it, by its name and by ``q``."""
 
 from typing import Any
 
+import pytest
+
+from app.core.db.database import Database
+from app.countries import crud
+from app.countries.schemas import CountryFilters
 from app.sources import reference
 from app.sources.spellings import alpha2_of
 from tests.conftest import COUNTRIES
@@ -53,6 +58,73 @@ async def test_service_finds_a_country_by_every_form_of_its_name_and_by_its_code
     answers = {form: (await loaded.get(f"/countries/{form}")).json() for form in expected}
 
     assert {form: country.get("alpha2_code") for form, country in answers.items()} == expected
+
+
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+async def test_first_match_of_q_is_the_country_with_that_spelling_or_code(loaded, step):
+    known = reference.countries().items()
+    spellings = [(name, alpha2) for alpha2, _ in known for name in reference.names()[alpha2]]
+    codes = [(code, alpha2) for alpha2, country in known for code in (alpha2, country.alpha3, country.numeric) if code]
+    database: Database = loaded.state["database"]
+
+    wrong = []
+    for name, alpha2 in (spellings + codes)[::step]:
+        async with database.reading() as session:
+            found = (await crud.get_country(session, name)).alpha2_code
+            listed, _ = await crud.list_countries(session, CountryFilters(q=name, fields="alpha2_code"))
+        if not found == listed[0]["alpha2_code"] == alpha2:
+            wrong.append((name, alpha2, found, listed[:1]))
+
+    assert wrong == []
+
+
+BEST_FIRST = {
+    "uk": ["United Kingdom", "Ukraine"],
+    "UKR": ["Ukraine"],
+    "ger": ["Germany", "Algeria", "Niger", "Nigeria"],
+    "niger": ["Niger", "Nigeria"],
+    "guinea": ["Guinea", "Guinea-Bissau", "Equatorial Guinea", "Papua New Guinea"],
+    "korea": ["North Korea", "South Korea"],
+    "united": ["United Arab Emirates", "United Kingdom", "United States", "Mexico"],
+    "PARIS": ["France"],
+    "la paz": ["Bolivia"],
+    "st. l": ["St. Lucia"],
+    "trinidad an": ["Trinidad & Tobago"],
+    "isle o": ["Isle of Man"],
+    "826": ["United Kingdom"],
+    "82": [],
+}
+
+
+async def test_q_lists_exact_matches_first_then_names_that_start_with_it(loaded):
+    found = {}
+    for q, expected in BEST_FIRST.items():
+        answer = await loaded.get("/countries", params={"q": q, "fields": "name"})
+        found[q] = [country["name"] for country in answer.json()][: max(len(expected), 1)]
+
+    assert found == BEST_FIRST
+
+
+async def test_pages_and_orders_of_a_search_keep_to_its_matches(loaded):
+    async def names(**more: Any) -> list[str]:
+        answer = await loaded.get("/countries", params={"q": "uk", "fields": "name", **more})
+        return [country["name"] for country in answer.json()]
+
+    whole = await names()
+    assert await names(limit=2) + await names(limit=100, offset=2) == whole
+    assert await names(sort="name_asc") == sorted(whole, key=str.casefold) != whole
+
+
+async def test_q_finds_names_and_capitals_that_only_the_source_knows(client, upstream):
+    odd = {"name": "Nova Atlantis", "capital": "Poseidonis", "population": 1}
+    upstream.answers[COUNTRIES] = document([odd, {"name": "Casanova", "population": 1}])
+    await client.post("/countries/refresh")
+
+    found = {}
+    for q in ("nova", "ATLANT", "poseidon"):
+        found[q] = [country["name"] for country in (await client.get(f"/countries?q={q}")).json()]
+
+    assert found == {"nova": ["Nova Atlantis", "Casanova"], "ATLANT": ["Nova Atlantis"], "poseidon": ["Nova Atlantis"]}
 
 
 async def test_other_spellings_update_the_stored_countries_and_add_none(loaded, upstream):
