@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Awaitable, Callable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -13,7 +12,6 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.cli import terminal
 from app.cli.terminal import JsonOption, errors, examples
-from app.core.db.keys import name_key
 from app.core.db.migrations import current_revision, why_not_migrated
 from app.core.errors import AppError, DatabaseUnavailable, in_one_line
 from app.core.http.formats import Format, write_table
@@ -183,13 +181,11 @@ def _read(query: Callable[[AsyncSession], Awaitable[T]]) -> T:
 async def _find(session: AsyncSession, name: str) -> CountryPublic:
     try:
         return CountryPublic.model_validate(await crud.get_country(session, name), from_attributes=True)
-    except CountryNotFound:
-        stored, _ = await crud.list_countries(session, CountryFilters(fields="name"))
-        if not stored:
+    except CountryNotFound as error:
+        _, total = await crud.list_countries(session, CountryFilters(limit=1))
+        if total == 0:
             raise CountryNotFound("nothing is stored yet; run: python -m app refresh") from None
-        by_key = {name_key(country["name"]): country["name"] for country in stored}
-        close = [by_key[key] for key in get_close_matches(name_key(name), by_key, n=3)]
-        raise CountryNotFound(f"{name}; did you mean {' or '.join(close)}?" if close else name) from None
+        raise CountryNotFound(f"{name}; {error.details}" if error.details else name) from None
 
 
 def _show_number(shown: int, total: int, filters: CountryFilters) -> None:

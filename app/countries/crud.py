@@ -20,7 +20,7 @@ from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCac
 from app.countries.picture import draw
 from app.countries.store import StoredCountry, change_summary, read_stored, read_summary
 from app.countries.summary import Summary, summarize
-from app.sources.spellings import alpha2_of, search
+from app.sources.spellings import alpha2_of, search, suggest
 
 HISTORY_FIELDS: Final = tuple(schemas.HistoryEntryPublic.model_fields)
 
@@ -129,7 +129,7 @@ async def get_country(session: AsyncSession, name: str) -> Country:
 
     Raises:
         ValidationFailed: The name is blank.
-        CountryNotFound: No such country is stored.
+        CountryNotFound: No such country is stored; the details name similar ones.
     """
     if not name.strip():
         raise ValidationFailed({"name": "must not be blank"})
@@ -140,8 +140,19 @@ async def get_country(session: AsyncSession, name: str) -> Country:
     query = select(Country).where(or_(*exactly)).order_by(best_first, Country.name_key, col(Country.id))
     country = (await session.exec(query)).first()
     if country is None:
-        raise CountryNotFound
+        raise CountryNotFound(await _did_you_mean(session, name))
     return country
+
+
+async def _did_you_mean(session: AsyncSession, name: str) -> str | None:
+    """A question with the stored names of similar countries; None if there are none."""
+    similar = suggest(name)
+    if not similar:
+        return None
+    query = select_columns(Country.alpha2_code, Country.name).where(col(Country.alpha2_code).in_(similar))
+    stored: dict[str, str] = dict((await execute(session, query)).all())
+    names = [stored[alpha2] for alpha2 in similar if alpha2 in stored]
+    return f"did you mean {' or '.join(names)}?" if names else None
 
 
 async def get_status(session: AsyncSession) -> schemas.StatusPublic:

@@ -71,6 +71,7 @@ async def get_image(session: SnapshotDep) -> Response:
 @router.get(
     "/{name}",
     summary="Get a country",
+    description="The `details` of a 404 name stored countries that may be meant.",
     responses={**DOCUMENTED, **documented(404)},
     openapi_extra=access(Rule.EVERYONE),
 )

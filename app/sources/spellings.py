@@ -7,6 +7,9 @@ from dataclasses import replace
 from functools import cache
 from typing import Final, NamedTuple
 
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
+
 from app.core.db.keys import name_key
 from app.sources import reference
 from app.sources.country_shapes import CountryFact
@@ -14,6 +17,11 @@ from app.sources.country_shapes import CountryFact
 _UNSAID: Final = {"and", "of", "the"}
 _IN_FULL: Final = {"st": "saint"}
 _INITIAL: Final = re.compile(r"\b(\w)\.")
+_MIN_SIMILARITY: Final = 0.7
+"""One wrong letter in four, two in seven."""
+_MAX_SUGGESTIONS: Final = 3
+_MIN_PART: Final = 3
+"""Letters; a shorter part of a name suggests nothing."""
 
 
 class Matches(NamedTuple):
@@ -65,6 +73,27 @@ def search(text: str) -> Matches:
     return Matches(alpha2_of(text), starting, containing)
 
 
+def suggest(name: str) -> list[str]:
+    """The alpha-2 codes of up to three countries that an unknown name may mean, the most similar first.
+
+    Countries with a similar spelling or, if there are none, the few that have the name as part of a spelling. Empty if
+    the name is a known one.
+    """
+    if alpha2_of(name) is not None:
+        return []
+    wanted = " ".join(_words(name))
+    spellings = _spellings_in_order()
+    similar = process.extract(
+        wanted, spellings.keys(), scorer=OSA.normalized_similarity, score_cutoff=_MIN_SIMILARITY, limit=10
+    )
+    close = list(dict.fromkeys(spellings[spelling] for spelling, *_ in similar))
+    if not close and len(wanted) >= _MIN_PART:
+        close = search(name).containing
+        if len(close) > _MAX_SUGGESTIONS:
+            return []
+    return close[:_MAX_SUGGESTIONS]
+
+
 def identify(facts: Iterable[CountryFact]) -> tuple[list[CountryFact], list[tuple[str, str]]]:
     """Fill in missing codes by name, and drop second records of the same country.
 
@@ -108,6 +137,12 @@ def _codes() -> dict[str, str]:
 def _codes_by_spelling() -> dict[str, str]:
     """Alpha-2 codes by the key of every spelling."""
     return {spelling_key(name): alpha2 for alpha2, spellings in reference.names().items() for name in spellings}
+
+
+@cache
+def _spellings_in_order() -> dict[str, str]:
+    """Alpha-2 codes by every spelling, its words in their order."""
+    return {" ".join(_words(name)): alpha2 for alpha2, spellings in reference.names().items() for name in spellings}
 
 
 @cache

@@ -8,7 +8,7 @@ from app.core.db.database import Database
 from app.countries import crud
 from app.countries.schemas import CountryFilters
 from app.sources import reference
-from app.sources.spellings import alpha2_of
+from app.sources.spellings import alpha2_of, suggest
 from tests.conftest import COUNTRIES
 from tests.support import payloads
 from tests.support.upstream import document
@@ -144,3 +144,45 @@ async def test_other_spellings_update_the_stored_countries_and_add_none(loaded, 
         assert (form, report["inserted"], report["updated"], report["skipped"]) == (form, 0, 250, [])
         now = (await loaded.get("/countries")).json()
         assert {country["alpha2_code"]: country["id"] for country in now} == stored
+
+
+CLOSE = {
+    "Ghanna": "Ghana",
+    "Ghan": "Ghana",
+    "Phillipines": "Philippines",
+    "Afganistan": "Afghanistan",
+    "Columbia": "Colombia",
+    "Ira": "Iraq or Iran",
+    "Austrlia": "Australia or Austria",
+    "korea": "North Korea or South Korea",
+    "Saudi": "Saudi Arabia",
+}
+
+
+async def test_unknown_name_gets_the_stored_names_that_may_be_meant(loaded):
+    expected = {
+        name: {"error": "Country not found", "details": f"did you mean {close}?"} for name, close in CLOSE.items()
+    }
+
+    answers = {name: await loaded.get(f"/countries/{name}") for name in CLOSE}
+
+    assert {name: answer.json() for name, answer in answers.items()} == expected
+    history, deletion = await loaded.get("/countries/ghan/history"), await loaded.delete("/countries/ghan")
+    assert history.json() == deletion.json() == expected["Ghan"]
+    assert {answer.status_code for answer in (*answers.values(), history, deletion)} == {404}
+
+
+async def test_countries_that_are_not_stored_are_not_suggested(loaded):
+    await loaded.delete("/countries/ghana")
+
+    plain = [(await loaded.get(f"/countries/{name}")).json() for name in ("Ghanna", "Ghana", "GH", "GHA", "288")]
+    iran = await loaded.delete("/countries/iran")
+
+    assert plain == [{"error": "Country not found"}] * 5
+    assert iran.status_code == 200
+    assert (await loaded.get("/countries/Ira")).json()["details"] == "did you mean Iraq?"
+
+
+@pytest.mark.parametrize("name", ["Ghana", "de", "Wakanda", "island", "q" * 200, "'" * 200, "a " * 100, "\u0301"])
+def test_known_common_and_distant_names_suggest_nothing(name: str) -> None:
+    assert suggest(name) == []

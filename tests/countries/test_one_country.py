@@ -46,7 +46,7 @@ async def test_name_wins_over_an_equal_code_of_another_country(client, upstream)
 
 BLANK_NAME = {"error": "Validation failed", "details": {"name": "must not be blank"}}
 LONG_NAME = {"error": "Validation failed", "details": {"name": "must have at most 200 characters"}}
-UNKNOWN = ["Wakanda", "Ghan", "Ghana2", "G", "%25", "_", "%00", "%FF", "0", "' OR 1=1 --", "\u00df"]
+UNKNOWN = ["Wakanda", "G", "%25", "_", "%00", "%FF", "0", "' OR 1=1 --", "\u00df"]
 ACCENTS = ["%CC%81", "%C2%B8"]
 WRONG_NAMES = {
     **dict.fromkeys([*UNKNOWN, *ACCENTS], (404, NOT_FOUND)),
