@@ -30,8 +30,8 @@ class NotWritten(AppError):
 
 T = TypeVar("T")
 
-Region = Annotated[str | None, typer.Option(help="Only countries of this region; case does not matter.")]
-Currency = Annotated[str | None, typer.Option(help="Only countries with this currency code; case does not matter.")]
+Region = Annotated[str | None, typer.Option(help="Only countries of these regions, separated by commas.")]
+Currency = Annotated[str | None, typer.Option(help="Only countries with these currency codes, separated by commas.")]
 Search = Annotated[
     str | None, typer.Option("--q", help="Only countries with this in a spelling or capital, or with this code.")
 ]
@@ -52,7 +52,7 @@ commands: Final = typer.Typer(no_args_is_help=True)
     "list",
     epilog=examples(
         "python -m app countries list --region africa --sort gdp_desc --limit 5",
-        "python -m app countries list --currency eur",
+        "python -m app countries list --currency eur,usd",
         "python -m app countries list --q land --json",
     ),
 )

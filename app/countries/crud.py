@@ -73,10 +73,12 @@ def _conditions(filters: schemas.CountryFilters) -> list[Any]:
     """The filters as SQL; a lone accent, whose key is empty, matches nothing."""
     conditions: list[Any] = []
     if filters.region is not None:
-        key = name_key(filters.region)
-        conditions.append(col(Country.region_key) == key if key else false())
+        # The whole text too: a region of a source may have a comma.
+        keys = {name_key(region) for region in (filters.region, *filters.region.split(","))} - {""}
+        conditions.append(col(Country.region_key).in_(sorted(keys)) if keys else false())
     if filters.currency is not None:
-        conditions.append(col(Country.currency_code) == filters.currency.strip().upper())
+        codes = {code.strip().upper() for code in filters.currency.split(",")}
+        conditions.append(col(Country.currency_code).in_(sorted(codes)))
     if filters.q is not None:
         conditions.append(_mentions(filters.q))
     return conditions

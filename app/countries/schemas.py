@@ -102,9 +102,14 @@ SearchParam = Annotated[
 class CountryFilters(BaseModel):
     """Parameters of the list of countries."""
 
-    region: str | None = Field(default=None, max_length=100, description="Region, ignoring case.", examples=["Africa"])
+    region: str | None = Field(
+        default=None, max_length=500, description="Regions, separated by commas; case is ignored.", examples=["Africa"]
+    )
     currency: str | None = Field(
-        default=None, max_length=8, description="Currency code, ignoring case.", examples=["NGN"]
+        default=None,
+        max_length=200,
+        description="Currency codes, separated by commas; case is ignored.",
+        examples=["NGN"],
     )
     q: SearchParam = None
     sort: CountrySort | None = Field(
@@ -125,10 +130,13 @@ class CountryFilters(BaseModel):
     )
     format: Format | None = Field(default=None, description=FORMAT_DESCRIPTION)
 
-    @field_validator("region")
+    @field_validator("region", "currency")
     @classmethod
-    def _not_blank(cls, value: str | None) -> str | None:
-        return _not_blank(value)
+    def _no_blank_value(cls, value: str | None) -> str | None:
+        _not_blank(value)
+        if value is not None and not all(part.strip() for part in value.split(",")):
+            raise ValueError("must not have an empty value before or after a comma")
+        return value
 
     @field_validator("fields")
     @classmethod

@@ -5,6 +5,7 @@ from app.countries.schemas import COUNTRY_FIELDS
 SORTS = "gdp_desc, gdp_asc, population_desc, population_asc, name_asc, name_desc, exchange_rate_desc, exchange_rate_asc"
 KNOWN = "region, currency, q, sort, limit, offset, fields, format"
 LIST, HISTORY = "/countries", "/countries/ghana/history"
+EMPTY_VALUE = "must not have an empty value before or after a comma"
 REFUSED = [
     (LIST, "regoin=Africa", {"regoin": f"unknown parameter; allowed: {KNOWN}"}),
     (LIST, "Region=Africa", {"Region": f"unknown parameter; allowed: {KNOWN}"}),
@@ -19,6 +20,8 @@ REFUSED = [
     (LIST, "sort=GDP_DESC", {"sort": f"must be one of: {SORTS}"}),
     (LIST, "fields=name,gdp", {"fields": f"must be some of: {', '.join(COUNTRY_FIELDS)}"}),
     (LIST, "fields=name,", {"fields": f"must be some of: {', '.join(COUNTRY_FIELDS)}"}),
+    (LIST, "region=Africa,,Asia", {"region": EMPTY_VALUE}),
+    (LIST, "region=,&currency=EUR,", {"region": EMPTY_VALUE, "currency": EMPTY_VALUE}),
     (LIST, "limit=0", {"limit": "must be at least 1"}),
     (LIST, "limit=1001", {"limit": "must be at most 1000"}),
     (LIST, "limit=abc", {"limit": "must be a whole number"}),
