@@ -72,11 +72,14 @@ async def get_image(session: SnapshotDep) -> Response:
     "/{name}",
     summary="Get a country",
     description="The `details` of a 404 name stored countries that may be meant.",
+    response_model_exclude_unset=True,
     responses={**DOCUMENTED, **documented(404)},
     openapi_extra=access(Rule.EVERYONE),
 )
-async def get_country(session: SnapshotDep, name: NameParam) -> schemas.CountryPublic:
-    return schemas.CountryPublic.model_validate(await crud.get_country(session, name), from_attributes=True)
+async def get_country(
+    session: SnapshotDep, name: NameParam, query: Annotated[schemas.CountryQuery, Query()]
+) -> schemas.OneCountry:
+    return schemas.OneCountry(schemas.CountrySelection(**await crud.get_fields(session, name, query.columns)))
 
 
 @router.get(

@@ -55,18 +55,82 @@ class CountryPublic(BaseModel):
     last_refreshed_at: datetime = Field(description="Time of the last refresh that included this country, UTC.")
 
 
-COUNTRY_FIELDS: Final = tuple(CountryPublic.model_fields)
+class OptionalFields(BaseModel):
+    """Fields that are left out unless ``fields`` names them."""
 
+    population_year: int | None = Field(description="Year of `population`; null if its source gives none.")
+    reference_gdp: int | None = Field(
+        description="Nominal GDP in US dollars at the official exchange rate, from the CIA World Factbook. Null for 28 "
+        "countries, and where the alpha-2 code is unknown."
+    )
+    reference_gdp_year: int | None = Field(description="Year of `reference_gdp`; null without one.")
+
+
+COUNTRY_FIELDS: Final = tuple(CountryPublic.model_fields)
+"""Fields of a response by default."""
+OPTIONAL_FIELDS: Final = tuple(OptionalFields.model_fields)
+SELECTABLE_FIELDS: Final = (*COUNTRY_FIELDS, *OPTIONAL_FIELDS)
+"""All that ``fields`` may name, in the order of a response."""
+REFERENCE_FIELDS: Final = ("reference_gdp", "reference_gdp_year")
+"""Fields that are not stored; ``app.sources.reference`` has them."""
+
+_MODEL_FIELDS: Final = CountryPublic.model_fields | OptionalFields.model_fields
 CountrySelection = create_model(
     "CountrySelection",
     __doc__="One country with the requested fields.",
     __config__=example(name="Ghana", population=34589100),
-    **{name: (field.annotation, None) for name, field in CountryPublic.model_fields.items()},  # type: ignore[call-overload]
+    **{
+        name: (_MODEL_FIELDS[name].annotation, Field(default=None, description=_MODEL_FIELDS[name].description))
+        for name in SELECTABLE_FIELDS
+    },  # type: ignore[call-overload]
 )
+
+
+class OneCountry(RootModel[CountryPublic | CountrySelection]):
+    """The whole country or, with `fields`, the requested fields."""
 
 
 class CountryList(RootModel[list[CountryPublic] | list[CountrySelection]]):
     """Whole countries or, with `fields`, the requested fields of each."""
+
+
+def _known_fields(value: str | None) -> str | None:
+    for name in value.split(",") if value is not None else ():
+        if name.strip() not in SELECTABLE_FIELDS:
+            raise ValueError(f"must be some of: {', '.join(SELECTABLE_FIELDS)}")
+    return value
+
+
+FieldsParam = Annotated[
+    str | None,
+    Field(
+        max_length=300,
+        description=f"Comma-separated fields to return. Without it: {', '.join(COUNTRY_FIELDS)}. Only if named: "
+        f"{', '.join(OPTIONAL_FIELDS)}.",
+        examples=["name,population"],
+        json_schema_extra={"pattern": "^{0}(,{0})*$".format(f"({'|'.join(SELECTABLE_FIELDS)})")},
+    ),
+    AfterValidator(_known_fields),
+]
+
+
+def _columns(fields: str | None) -> tuple[str, ...]:
+    """The requested fields, in the order of ``SELECTABLE_FIELDS``."""
+    if fields is None:
+        return COUNTRY_FIELDS
+    wanted = {name.strip() for name in fields.split(",")}
+    return tuple(name for name in SELECTABLE_FIELDS if name in wanted)
+
+
+class CountryQuery(BaseModel):
+    """Parameters of one country."""
+
+    fields: FieldsParam = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The requested fields, in their documented order."""
+        return _columns(self.fields)
 
 
 class CountrySort(StrEnum):
@@ -121,13 +185,7 @@ class CountryFilters(BaseModel):
         default=None, description="Maximum number of countries; all by default."
     )
     offset: OffsetField = 0
-    fields: str | None = Field(
-        default=None,
-        max_length=300,
-        description=f"Comma-separated fields to return, all by default: {', '.join(COUNTRY_FIELDS)}.",
-        examples=["name,population"],
-        json_schema_extra={"pattern": "^{0}(,{0})*$".format(f"({'|'.join(COUNTRY_FIELDS)})")},
-    )
+    fields: FieldsParam = None
     format: Format | None = Field(default=None, description=FORMAT_DESCRIPTION)
 
     @field_validator("region", "currency")
@@ -138,19 +196,10 @@ class CountryFilters(BaseModel):
             raise ValueError("must not have an empty value before or after a comma")
         return value
 
-    @field_validator("fields")
-    @classmethod
-    def _known_fields(cls, value: str | None) -> str | None:
-        for name in value.split(",") if value is not None else ():
-            if name.strip() not in COUNTRY_FIELDS:
-                raise ValueError(f"must be some of: {', '.join(COUNTRY_FIELDS)}")
-        return value
-
     @property
     def columns(self) -> tuple[str, ...]:
-        """The requested fields, in the order of ``COUNTRY_FIELDS``."""
-        wanted = {name.strip() for name in self.fields.split(",")} if self.fields else set(COUNTRY_FIELDS)
-        return tuple(name for name in COUNTRY_FIELDS if name in wanted)
+        """The requested fields, in their documented order."""
+        return _columns(self.fields)
 
     @property
     def is_paged(self) -> bool:

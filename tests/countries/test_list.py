@@ -4,7 +4,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from sqlmodel import col, update
 
+from app.countries.models import Country
 from app.countries.schemas import COUNTRY_FIELDS
 from tests.conftest import COUNTRIES, RATES
 from tests.support.upstream import document
@@ -175,6 +177,31 @@ async def test_fields_selects_fields_in_their_documented_order(eight):
     response = await eight.get("/countries", params={"fields": "population, name", "limit": "1"})
 
     assert response.text == '[{"name":"Åland Islands","population":30}]'
+
+
+async def test_fields_that_are_not_returned_by_default_come_if_named(loaded):
+    asked = "reference_gdp_year,name,population_year,reference_gdp"
+
+    listed = await loaded.get("/countries", params={"fields": asked, "q": "ghana"})
+    table = await loaded.get("/countries", params={"fields": asked, "q": "ghana", "format": "csv"})
+    one = await loaded.get("/countries/ghana", params={"fields": asked})
+
+    expected = {"name": "Ghana", "population_year": None, "reference_gdp": 82825000000, "reference_gdp_year": 2024}
+    assert listed.json() == [expected]
+    assert one.text == listed.text[1:-1]
+    assert table.text == "\ufeffname,population_year,reference_gdp,reference_gdp_year\r\nGhana,,82825000000,2024\r\n"
+
+
+async def test_population_year_is_the_stored_one_and_gdp_is_null_where_nobody_knows_it(eight):
+    async with eight.state["database"].engine.begin() as connection:
+        await connection.execute(update(Country).where(col(Country.alpha2_code) == "TG").values(population_year=2020))
+
+    fields = "name,population_year,reference_gdp,reference_gdp_year"
+    found = (await eight.get(f"/countries?q=togo&fields={fields}")).json()
+    polar = (await eight.get(f"/countries/antarctica?fields={fields}")).json()
+
+    assert found == [{"name": "Togo", "population_year": 2020, "reference_gdp": 9926000000, "reference_gdp_year": 2024}]
+    assert polar == {"name": "Antarctica"} | dict.fromkeys(fields.split(",")[1:])
 
 
 async def test_head_and_trailing_slash_make_no_difference(eight):

@@ -17,6 +17,7 @@ REQUESTS = [
     ("GET", "/countries", VERSION + 1),
     ("GET", "/countries?region=africa&q=a&sort=gdp_desc&fields=name", VERSION + 1),
     ("GET", "/countries?limit=1", VERSION + 2),  # the page, and the total
+    ("GET", "/countries?q=uk&limit=1&fields=name,reference_gdp", VERSION + 2),
     ("GET", "/countries/ghana", VERSION + 1),
     ("GET", "/countries/GH", VERSION + 1),
     ("GET", "/countries/image", VERSION + 1),

@@ -1,10 +1,11 @@
 """Parameters of the list and of a history that are refused, with the whole body."""
 
-from app.countries.schemas import COUNTRY_FIELDS
+from app.countries.schemas import SELECTABLE_FIELDS
 
 SORTS = "gdp_desc, gdp_asc, population_desc, population_asc, name_asc, name_desc, exchange_rate_desc, exchange_rate_asc"
 KNOWN = "region, currency, q, sort, limit, offset, fields, format"
-LIST, HISTORY = "/countries", "/countries/ghana/history"
+LIST, ONE, HISTORY = "/countries", "/countries/ghana", "/countries/ghana/history"
+SOME = f"must be some of: {', '.join(SELECTABLE_FIELDS)}"
 EMPTY_VALUE = "must not have an empty value before or after a comma"
 REFUSED = [
     (LIST, "regoin=Africa", {"regoin": f"unknown parameter; allowed: {KNOWN}"}),
@@ -18,8 +19,11 @@ REFUSED = [
     (LIST, "limit=", {"limit": "must not be blank"}),
     (LIST, "sort=gdp", {"sort": f"must be one of: {SORTS}"}),
     (LIST, "sort=GDP_DESC", {"sort": f"must be one of: {SORTS}"}),
-    (LIST, "fields=name,gdp", {"fields": f"must be some of: {', '.join(COUNTRY_FIELDS)}"}),
-    (LIST, "fields=name,", {"fields": f"must be some of: {', '.join(COUNTRY_FIELDS)}"}),
+    (LIST, "fields=name,gdp", {"fields": SOME}),
+    (LIST, "fields=name,", {"fields": SOME}),
+    (ONE, "fields=gdp", {"fields": SOME}),
+    (ONE, "fields=", {"fields": "must not be blank"}),
+    (ONE, "region=africa", {"region": "unknown parameter; allowed: fields"}),
     (LIST, "region=Africa,,Asia", {"region": EMPTY_VALUE}),
     (LIST, "region=,&currency=EUR,", {"region": EMPTY_VALUE, "currency": EMPTY_VALUE}),
     (LIST, "limit=0", {"limit": "must be at least 1"}),
