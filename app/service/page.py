@@ -50,6 +50,8 @@ class View(NamedTuple):
     """None before the first refresh."""
     countries: Sequence[Mapping[str, Any]] = ()
     """Fields of each country by name."""
+    found: frozenset[int] = frozenset()
+    """Ids of the countries that the search finds; the others are hidden."""
     regions: Sequence[str] = ()
     currencies: Sequence[str] = ()
     """Codes of the currencies that the countries use."""
@@ -62,26 +64,35 @@ class View(NamedTuple):
     """Why no data can be shown; empty if it can."""
 
 
-async def render_page(request: Request, database: Database) -> HTMLResponse:
-    """Render the stored data, or a 503 page if the database is unavailable."""
+async def render_page(request: Request, database: Database, search: str | None) -> HTMLResponse:
+    """Render the stored data, or a 503 page if the database is unavailable.
+
+    The table shows the countries that ``search`` finds, or all.
+    """
     try:
         async with open_snapshot(request, database) as session:
-            view = await _read_view(session)
+            view = await _read_view(session, search)
     except DatabaseUnavailable as error:
         logger.error("Cannot render the page: {}", error.details)
         view = View(problem="The database is unavailable. Please try again in a moment.")
-    page = _TEMPLATES.get_template("page.html").render(title=TITLE, version=__version__, **view._asdict())
+    page = _TEMPLATES.get_template("page.html").render(
+        title=TITLE, version=__version__, search=search, **view._asdict()
+    )
     if not view.problem:
         return HTMLResponse(page, headers=_HEADERS)
     return HTMLResponse(page, 503, headers={**_HEADERS, "Cache-Control": "no-store", "Retry-After": "2"})
 
 
-async def _read_view(session: AsyncSession) -> View:
+async def _read_view(session: AsyncSession, search: str | None) -> View:
     try:
         status = await get_status(session)
     except CountryNotFound:
         return View()
     countries, _ = await list_countries(session, _LISTED)
+    listed = countries
+    if search is not None:
+        listed, _ = await list_countries(session, CountryFilters(q=search, fields="id"))
+    found = frozenset(country["id"] for country in listed)
     try:
         # Those that the page names, though an import may have brought newer ones of fewer currencies.
         rates = await get_rates(session, RatesQuery(source=status.sources.rates))
@@ -91,7 +102,7 @@ async def _read_view(session: AsyncSession) -> View:
     money = [currency for currency in await list_currencies(session, CurrencyFilters()) if currency.code in quoted]
     regions = sorted({country["region"] for country in countries if country["region"]})
     currencies = sorted({country["currency_code"] for country in countries if country["currency_code"]})
-    return View(status, countries, regions, currencies, _bars_of(countries), rates, money)
+    return View(status, countries, found, regions, currencies, _bars_of(countries), rates, money)
 
 
 def _bars_of(countries: Iterable[Mapping[str, Any]]) -> list[Bar]:

@@ -18,7 +18,7 @@ from app.core.http.errors import documented
 from app.core.http.formats import FORMAT_DESCRIPTION
 from app.core.http.openapi import TITLE
 from app.countries import crud
-from app.countries.schemas import StatusPublic, example
+from app.countries.schemas import SearchParam, StatusPublic, example
 from app.service.data_sources import DataSourcePublic, list_data_sources
 from app.service.page import render_page
 from app.service.readiness import ReadinessCheck
@@ -70,7 +70,7 @@ class Readiness(Health):
 @router.get(
     "/",
     summary="Get name, version and links",
-    description="JSON, or a page for people if the client prefers `text/html`.",
+    description="JSON, or a page for people if the client prefers `text/html`. Its table shows what `q` finds.",
     response_model=ServiceInfo,
     responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **DOCUMENTED},
     openapi_extra=access(Rule.EVERYONE),
@@ -78,10 +78,11 @@ class Readiness(Health):
 async def get_root(
     request: Request,
     database: DatabaseDep,
+    q: Annotated[SearchParam, Query(description="What the page searches for, as `GET /countries` does.")] = None,
     fmt: Annotated[RootFormat | None, Query(alias="format", description=FORMAT_DESCRIPTION)] = None,
 ) -> Response:
     if fmt is RootFormat.HTML:
-        return await render_page(request, database)
+        return await render_page(request, database, q)
     info = ServiceInfo(name=TITLE, version=__version__, links=_LINKS)
     return JSONResponse(info.model_dump(), headers={"Vary": "Accept"})
 

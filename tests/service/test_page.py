@@ -73,6 +73,27 @@ async def test_converter_offers_current_money_by_name_and_the_address_takes_any_
     assert (gold.status_code, gold.json()["rounded"]) == (200, 46400.0)
 
 
+async def test_page_shows_the_countries_that_q_finds(loaded: Client):
+    listed = await loaded.get("/countries?q=uk&sort=gdp_desc&fields=id")
+    page = (await loaded.get("/?q=uk", headers=BROWSER)).text
+
+    shown = [int(found) for found in re.findall(r'<tr data-id="(\d+)"><th', page)]
+    assert shown == [country["id"] for country in listed.json()]
+    assert page.count("<tr data-id=") == 250
+    assert f'role="status">{len(shown)} countries<' in page
+    assert 'name="q" value="uk"' in page
+    assert 'href="countries?format=csv&amp;q=uk"' in page
+
+
+async def test_searched_text_is_escaped_and_blank_or_long_ones_are_refused(loaded: Client):
+    odd = '"><script>alert(1)</script>'
+    page = (await loaded.get("/", params={"q": odd}, headers=BROWSER)).text
+    refused = [await loaded.get(f"/?q={q}", headers=BROWSER) for q in ("", "a" * 201)]
+
+    assert "<script>alert" not in page
+    assert [answer.status_code for answer in refused] == [400, 400]
+
+
 async def test_page_before_the_first_refresh_says_so_and_is_not_cached(client: Client):
     page = await client.get("/", headers=BROWSER)
 

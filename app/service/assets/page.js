@@ -28,28 +28,45 @@ function sortable(table) {
 }
 
 function filtered(table) {
-  // Compares names like the service, so that the downloaded file has the rows shown.
-  const plain = (text) => text.replace(/[\u2018\u2019\u02bc\u02bb\u02b9`\u00b4\u2032\uff07]/g, "'").normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase().split(/\s+/).join(" ").trim();
   const text = (row, column) => row.cells[column].lastChild?.textContent.trim() ?? "";
-  const rows = [...table.tBodies[0].rows].map((row) => [row, plain(text(row, 0)), text(row, 2), text(row, 4)]);
+  const rows = [...table.tBodies[0].rows].map((row) => [row, Number(row.dataset.id), text(row, 2), text(row, 4)]);
+  let ids = null;  // of the countries that the search finds; null for all
   const apply = () => {
-    const wanted = plain(byId("search").value), region = byId("region").value, currency = byId("currency").value;
+    const wanted = byId("search").value.trim(), region = byId("region").value, currency = byId("currency").value;
     let found = 0;
-    for (const [row, name, ofRegion, inCurrency] of rows) {
-      row.hidden = !name.includes(wanted) || (region && ofRegion !== region) || (currency && inCurrency !== currency);
+    for (const [row, id, ofRegion, inCurrency] of rows) {
+      row.hidden = (ids && !ids.has(id)) || (region && ofRegion !== region) || (currency && inCurrency !== currency);
       found += !row.hidden;
     }
     byId("found").textContent = found === 1 ? "1 country" : `${found} countries`;
     const query = new URLSearchParams({ format: "csv" });
     if (region) query.set("region", region);
     if (currency) query.set("currency", currency);
-    if (wanted) query.set("q", byId("search").value.trim());
+    if (wanted) query.set("q", wanted);
     byId("download").href = `countries?${query}`;
   };
-  byId("filters").addEventListener("input", apply);
-  byId("filters").addEventListener("submit", (event) => event.preventDefault());
-  byId("filters").hidden = false;
-  apply();  // a browser keeps the filters when the user goes back
+  // The service searches, because it knows other spellings, codes and capitals.
+  const search = async () => {
+    const wanted = byId("search").value;
+    try {
+      const query = new URLSearchParams({ q: wanted.trim(), fields: "id" });
+      const found = wanted.trim() ? await parsed(await fetch(`countries?${query}`)) : null;
+      if (byId("search").value !== wanted) return;  // a later answer is on its way
+      ids = found && new Set(found.map((country) => country.id));
+      apply();
+    } catch (error) {
+      byId("found").textContent = error.message;
+    }
+  };
+  let pause;
+  byId("search").required = false;
+  byId("search").addEventListener("input", () => { clearTimeout(pause); pause = setTimeout(search, 150); });
+  for (const id of ["region", "currency"]) {
+    byId(id).addEventListener("input", apply);
+    byId(id).parentElement.hidden = false;
+  }
+  byId("filters").addEventListener("submit", (event) => { event.preventDefault(); search(); });
+  search();  // a browser keeps the filters when the user goes back
 }
 
 async function parsed(response) {
