@@ -22,7 +22,7 @@ def refresh(
     ] = None,
     countries: Annotated[str | None, typer.Option(metavar="URL", help="Take the countries from this address.")] = None,
     rates: Annotated[str | None, typer.Option(metavar="URL", help="Take the rates from this address.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Accept rates that changed more than tenfold, and losses.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Accept jumps of rates, and losses of countries.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Refresh the stored countries and rates, without a running server."""
