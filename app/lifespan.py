@@ -104,7 +104,7 @@ async def running(
         delivery.start()
         fresh = asyncio.create_task(keep_fresh(database, refresher, settings, clock=clock), name="keep fresh")
         stack.push_async_callback(_cancel, fresh)
-        ready = ReadyAnswers(data_version, counts, notes)
+        ready = ReadyAnswers(data_version, counts, notes, clock=clock)
         yield {
             "database": database,
             "data_version": data_version,

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.core.errors import ValidationFailed
 from app.core.http.access import Rule, access
 from app.core.http.cache.middleware import DOCUMENTED
-from app.core.http.dependencies import DatabaseDep, SnapshotDep, open_snapshot
+from app.core.http.dependencies import DatabaseDep, SnapshotDep, TodayDep, open_snapshot
 from app.core.http.errors import documented
 from app.core.http.formats import OTHER_FORMATS, Format, table_headers, table_response
 from app.core.http.routes import SegmentRoute
@@ -25,13 +25,6 @@ _LATEST_ARRIVAL: Final = timedelta(days=7)
 """How late a refresh may bring a day's rates: some sources pause over weekends and holidays."""
 
 
-async def get_today(request: Request) -> date:
-    """The current day in UTC."""
-    today: date = request.state.clock().date()
-    return today
-
-
-TodayDep = Annotated[date, Depends(get_today)]
 DayParam = Annotated[schemas.Day, Path(alias="date", description="Such as 2026-11-21.", examples=["2026-11-20"])]
 FirstParam = Annotated[schemas.Day, Path(alias="from", description="First day of the range.", examples=["2026-11-01"])]
 LastParam = Annotated[schemas.Day, Path(alias="to", description="Last day of the range.", examples=["2026-11-20"])]

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import date
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -48,3 +49,15 @@ async def _snapshot(request: Request, database: DatabaseDep) -> AsyncIterator[As
 SnapshotDep = Annotated[AsyncSession, Depends(_snapshot, scope="function")]
 """A session for reading data. Its route lists ``DOCUMENTED`` among its responses; a 200 is cached by data version,
 unless the route sets another ``Cache-Control``."""
+
+
+async def get_today(request: Request) -> date:
+    """The current day in UTC. What was computed from it is kept until midnight at most (``ResponseCache``)."""
+    # Read once, so that the answer is kept for the day that it was computed for.
+    if not hasattr(request.state, "today"):
+        request.state.today = request.state.clock().date()
+    today: date = request.state.today
+    return today
+
+
+TodayDep = Annotated[date, Depends(get_today)]

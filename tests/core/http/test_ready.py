@@ -1,5 +1,8 @@
 """Answers that are ready before ASGI begins: what is remembered, for how long, and how much of it."""
 
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
 import pytest
 
 from app.core.http.cache.ready import ReadyAnswers, Spelling, spell
@@ -23,26 +26,44 @@ class Version:
         return version == self.number
 
 
+@dataclass
+class Moment:
+    """A clock that stands until a test moves it."""
+
+    now: datetime = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
 @pytest.fixture
 def version():
     return Version()
 
 
 @pytest.fixture
-def ready(version):
+def moment():
+    return Moment()
+
+
+@pytest.fixture
+def ready(version, moment):
     lines = LogLines(None, lambda text: text)
     counts = Counts()
-    return ReadyAnswers(version, counts, RequestNotes(make_settings(log_requests="off"), lines, counts))
+    notes = RequestNotes(make_settings(log_requests="off"), lines, counts)
+    return ReadyAnswers(version, counts, notes, clock=moment)
 
 
 def spelt(target: bytes, *fields: tuple[bytes, bytes]) -> Spelling | None:
     return spell(target, dict([HOST, *fields]), [HOST, *fields])
 
 
-def keep(ready: ReadyAnswers, target: bytes, *fields: tuple[bytes, bytes], version: int = 1) -> None:
+def keep(
+    ready: ReadyAnswers, target: bytes, *fields: tuple[bytes, bytes], version: int = 1, day: date | None = None
+) -> None:
     spelling = spelt(target, *fields)
     assert spelling is not None
-    ready.keep(spelling, {"path": target.decode()}, START, b"[]", route="/", version=version)
+    ready.keep(spelling, {"path": target.decode()}, START, b"[]", route="/", kept=finish(version, [], b"[]", day=day))
 
 
 def test_answer_is_sent_as_it_was_with_an_id_and_what_the_server_adds(ready):
@@ -74,7 +95,7 @@ def test_request_that_another_layer_must_see_has_no_spelling():
 def test_answer_that_varies_by_something_else_is_not_kept(ready):
     for names, is_kept in ((b"Accept, Accept-Encoding", True), (b"Origin", True), (b"Accept-Language", False)):
         start = {**START, "headers": ((b"vary", names),)}
-        ready.keep(spelt(b"/" + names), {"path": "/"}, start, b"[]", route="/", version=1)
+        ready.keep(spelt(b"/" + names), {"path": "/"}, start, b"[]", route="/", kept=finish(1, [], b"[]"))
         assert (ready.look(spelt(b"/" + names)) is not None) == is_kept
 
 
@@ -167,3 +188,14 @@ def test_response_that_is_dropped_is_not_kept_elsewhere(ready):
 
     assert ready.look(spelt(b"/0")) is None
     assert ready.look(spelt(b"/2")) is not None
+
+
+def test_answer_of_a_day_ends_at_midnight(ready, moment):
+    keep(ready, b"/a", day=moment.now.date())
+    keep(ready, b"/b")
+    for path in (b"/a", b"/b"):
+        assert ready.answer_parsed(path, [HOST], path, SERVER) is not None
+    moment.now += timedelta(hours=12)
+
+    found = [(ready.look(spelt(path)), ready.answer_repeated(path, SERVER)) for path in (b"/a", b"/b")]
+    assert [(one is not None, other is not None) for one, other in found] == [(False, False), (True, True)]

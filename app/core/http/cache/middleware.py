@@ -13,7 +13,7 @@ from app.core.db.single_flight import SingleFlight
 from app.core.errors import AppError, DatabaseUnavailable
 from app.core.http.access import CREDENTIALS
 from app.core.http.cache.coding import IDENTITY, encode, negotiate
-from app.core.http.cache.ready import KEPT_VERSION
+from app.core.http.cache.ready import KEPT
 from app.core.http.cache.store import CachedResponse, Key, Representation, ResponseStore, finish, make_reply
 from app.core.http.errors import documented, error_response
 from app.core.http.formats import preferred_format
@@ -44,9 +44,10 @@ class ResponseCache:
     """ASGI layer: answers a repeated GET from finished bytes.
 
     It keeps 200s that were read from a snapshot, unless their route set another Cache-Control. An answer is valid
-    while its version of the data is current; while the database is away, the last good one is sent for a time, marked
-    as stale. Concurrent requests for the same answer share one computation. Requests with credentials are neither
-    answered from the store nor stored. Headers of a single request are added by outer layers.
+    while its version of the data is current, and until midnight UTC if its route asked for the day; while the database
+    is away, the last good one is sent for a time, marked as stale. Concurrent requests for the same answer share one
+    computation. Requests with credentials are neither answered from the store nor stored. Headers of a single request
+    are added by outer layers.
     """
 
     def __init__(self, app: ASGIApp, *, routes: RouteTable, counts: Counts, shared_max_age: int) -> None:
@@ -82,7 +83,7 @@ class ResponseCache:
                 kept = await self._represent(store, key, answer, negotiate(accept_encoding))
                 status, headers, body = make_reply(kept, fields)
                 if age is None and store.get(key) is answer:
-                    scope["state"][KEPT_VERSION] = answer.version
+                    scope["state"][KEPT] = answer
                 elif age is not None:
                     # RFC 9111, 5.1, and RFC 9211.
                     about = b"countries; hit; ttl=-%d; detail=database-unavailable" % age
@@ -102,7 +103,7 @@ class ResponseCache:
         versions: DataVersion = scope["state"]["data_version"]
         answer = scope["state"]["responses"].get(key)
         while True:
-            if answer is not None:
+            if answer is not None and _is_of_today(answer, scope):
                 try:
                     if await versions.is_in_force(answer.version):
                         self._counted["hit"] += 1
@@ -166,7 +167,8 @@ class ResponseCache:
         if start is None:
             return None
         headers = [(name, self._revalidated if value == _REVALIDATED else value) for name, value in start["headers"]]
-        return finish(scope["state"]["version_read"], headers, b"".join(body))
+        day = scope["state"].get("today")  # set by get_today(), if the route asked for it
+        return finish(scope["state"]["version_read"], headers, b"".join(body), day=day)
 
     async def _represent(self, store: ResponseStore, key: Key, answer: CachedResponse, coding: str) -> Representation:
         """The answer in a coding; compressed once, and only if it is kept."""
@@ -183,6 +185,10 @@ async def _encode(store: ResponseStore, key: Key, answer: CachedResponse, coding
         inline = len(body) <= _LARGEST_INLINE
         body = encode(body, coding) if inline else await asyncio.to_thread(encode, body, coding)
     return store.add(key, answer, coding, body)
+
+
+def _is_of_today(answer: CachedResponse, scope: Scope) -> bool:
+    return answer.day is None or answer.day == scope["state"]["clock"]().date()
 
 
 def _with_format(scope: Scope, accept: bytes | None, offered: frozenset[str]) -> bytes:

@@ -2,7 +2,8 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
 from typing import Final, NamedTuple
 
 from starlette.types import Message, Scope
@@ -10,13 +11,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.core.db.data_version import DataVersion
 from app.core.http.access import CREDENTIALS
-from app.core.http.cache.store import Headers
+from app.core.http.cache.store import CachedResponse, Headers
 from app.core.http.middleware.host import is_host
 from app.core.http.request_notes import RequestNotes, summarize
 from app.core.telemetry.counts import Counts
 
-KEPT_VERSION: Final = "kept_version"
-"""Key in the state of a request: the data version of its response, which was kept and holds for its spelling."""
+KEPT: Final = "kept"
+"""Key in the state of a request: its ``CachedResponse``, which was kept and holds for its spelling."""
 
 HeaderList = list[tuple[bytes, bytes]]
 Spelling = tuple[bytes, bytes | None, bytes | None, bytes | None]
@@ -47,6 +48,8 @@ class ReadyAnswer(NamedTuple):
     """For metrics."""
     summary: str
     """For the log line."""
+    day: date | None
+    """The day in UTC after which it does not count; None if it depends on none."""
 
 
 class ReadyAnswers:
@@ -56,8 +59,12 @@ class ReadyAnswers:
     connection finds them without a layer, by the request as parsed or by the bytes of its whole head.
     """
 
-    def __init__(self, versions: DataVersion, counts: Counts, notes: RequestNotes) -> None:
+    def __init__(
+        self, versions: DataVersion, counts: Counts, notes: RequestNotes, *, clock: Callable[[], datetime]
+    ) -> None:
+        """``clock`` is the time in UTC."""
         self._versions = versions
+        self._clock = clock
         self._counted = counts.cache
         self._notes = notes
         self._version = -1
@@ -71,8 +78,11 @@ class ReadyAnswers:
         self._by_spelling.clear()
         self._by_head.clear()
 
-    def keep(self, spelling: Spelling, scope: Scope, start: Message, body: bytes, *, route: str, version: int) -> None:
-        """Keep what was sent to a GET; it must depend on nothing but its spelling and the data version."""
+    def keep(
+        self, spelling: Spelling, scope: Scope, start: Message, body: bytes, *, route: str, kept: CachedResponse
+    ) -> None:
+        """Keep what was sent to a GET; it must depend on nothing but its spelling, and ``kept``'s version and day."""
+        version = kept.version
         size = sum(len(part or b"") for part in spelling)
         if size > _LONGEST or not self._versions.is_known(version) or not _varied_by(start) <= _VARYING:
             return
@@ -82,12 +92,16 @@ class ReadyAnswers:
         headers, status = start["headers"], start["status"]
         head = b"".join(b"%b: %b\r\n" % field for field in headers)
         summary = summarize("GET", scope["path"], status)
-        self._by_spelling[spelling] = ReadyAnswer(status, headers, body, head, route, summary)
+        self._by_spelling[spelling] = ReadyAnswer(status, headers, body, head, route, summary, kept.day)
 
     def look(self, spelling: Spelling | None) -> ReadyAnswer | None:
-        """The answer to a GET; None if there is none for the current data."""
+        """The answer to a GET; None if there is none for the current data and day."""
         answer = self._by_spelling.get(spelling) if spelling is not None else None
-        return answer if answer is not None and self._versions.is_known(self._version) else None
+        return answer if answer is not None and self._holds(answer) else None
+
+    def _holds(self, answer: ReadyAnswer) -> bool:
+        is_of_today = answer.day is None or answer.day == self._clock().date()
+        return is_of_today and self._versions.is_known(self._version)
 
     def note(self, answer: ReadyAnswer, request_id: bytes, started: float) -> None:
         """Count and log an answer that was sent."""
@@ -104,7 +118,7 @@ class ReadyAnswers:
         if answer is None:
             rest, given_id = _split_id(head)
             answer = self._by_head.get(rest)
-        if answer is None or not self._versions.is_known(self._version):
+        if answer is None or not self._holds(answer):
             return None
         return self._finish(answer, given_id, server_headers, time.perf_counter())
 

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Final
 
 from app.core.http.cache.conditional import entity_tag, is_not_modified
@@ -38,6 +39,8 @@ class CachedResponse:
 
     version: int
     """Of the data that it shows."""
+    day: date | None
+    """The day in UTC that it was computed for, and after which it does not count; None if it depends on none."""
     headers: Headers
     """Without those that depend on the coding."""
     content_type: bytes
@@ -59,7 +62,9 @@ class CachedResponse:
         return _OVERHEAD + about + sum(_OVERHEAD + len(representation.body) for representation in kept)
 
 
-def finish(version: int, sent: Iterable[tuple[bytes, bytes]], body: bytes) -> CachedResponse:
+def finish(
+    version: int, sent: Iterable[tuple[bytes, bytes]], body: bytes, *, day: date | None = None
+) -> CachedResponse:
     """Make a response to keep from the headers and body that the application sent."""
     fields = dict(sent)
     content_type = fields.pop(b"content-type", b"application/octet-stream")
@@ -67,7 +72,7 @@ def finish(version: int, sent: Iterable[tuple[bytes, bytes]], body: bytes) -> Ca
     if content_type.startswith(_COMPRESSIBLE):
         fields[b"vary"] = b", ".join([*filter(None, [fields.get(b"vary")]), b"Accept-Encoding"])
     headers = tuple(fields.items())
-    return CachedResponse(version, headers, content_type, _represent(headers, content_type, body))
+    return CachedResponse(version, day, headers, content_type, _represent(headers, content_type, body))
 
 
 def _represent(headers: Headers, content_type: bytes, body: bytes, coding: str = "") -> Representation:

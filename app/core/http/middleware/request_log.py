@@ -6,7 +6,7 @@ from collections.abc import Callable
 from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.http.cache.ready import KEPT_VERSION, ReadyAnswers, spell
+from app.core.http.cache.ready import KEPT, ReadyAnswers, spell
 from app.core.http.request_notes import RequestNotes, summarize
 from app.core.http.security_headers import ALWAYS
 from app.core.telemetry.log import REQUEST_ID
@@ -47,9 +47,9 @@ class RequestLog:
             if message["type"] == "http.response.start":
                 start = {**message, "headers": (*message["headers"], *ALWAYS)}
                 message = {**start, "headers": (*start["headers"], (b"x-request-id", request_id))}
-            elif start is not None and ready is not None and spelling is not None and KEPT_VERSION in scope["state"]:
-                version, route = scope["state"][KEPT_VERSION], self.label(scope)
-                ready.keep(spelling, scope, start, message["body"], route=route, version=version)
+            elif start is not None and ready is not None and spelling is not None and KEPT in scope["state"]:
+                kept, route = scope["state"][KEPT], self.label(scope)
+                ready.keep(spelling, scope, start, message["body"], route=route, kept=kept)
             await send(message)
 
         trace.get_current_span().set_attribute("request_id", request_id.decode())
