@@ -26,7 +26,7 @@ from app.core.telemetry.counts import Counts
 from app.core.telemetry.log import LogLines
 from app.core.telemetry.prometheus import create_registry
 from app.core.telemetry.tracing import clean_spans
-from app.rates.series import SeriesSlots
+from app.rates.series_output import SeriesSlots
 from app.refresh.crud import Refresher
 from app.refresh.schedule import keep_fresh
 from app.service.readiness import ReadinessCheck

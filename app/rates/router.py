@@ -15,7 +15,8 @@ from app.core.http.errors import documented
 from app.core.http.formats import OTHER_FORMATS, Format, table_headers, table_response
 from app.core.http.routes import SegmentRoute
 from app.rates import crud, schemas
-from app.rates.series import COLUMNS, LARGEST_KEPT, SeriesSlots, plan_series, write_whole
+from app.rates.series import LARGEST_KEPT, plan_series
+from app.rates.series_output import COLUMNS, SeriesSlots, write_whole
 
 router = APIRouter(tags=["rates"], route_class=SegmentRoute)
 

@@ -18,7 +18,7 @@ from sqlmodel import col
 from app.core.db.database import Database
 from app.core.db.queries import read_by_day
 from app.core.http.formats import Format
-from app.rates import series
+from app.rates import series, series_output
 from app.rates.models import ExchangeRate
 from app.rates.schemas import SeriesQuery
 from app.rates.store import import_days
@@ -179,8 +179,8 @@ async def test_nobody_waits_for_the_end_of_another_clients_series(history: Clien
             await go_on.wait()
         return await read_rates(*about)
 
-    read_rates = series._read_rates
-    monkeypatch.setattr(series, "_read_rates", read_or_stop)
+    read_rates = series_output._read_rates
+    monkeypatch.setattr(series_output, "_read_rates", read_or_stop)
     path = "/rates/2020-01-01..2025-12-31?base=EUR&source=long"
     first = asyncio.create_task(history.get(path))
     await on_the_way.wait()
@@ -221,8 +221,8 @@ async def test_third_long_series_at_once_is_refused(history: Client, monkeypatch
         await go_on.wait()
         return await read_rates(*about)
 
-    read_rates = series._read_rates
-    monkeypatch.setattr(series, "_read_rates", read_when_told)
+    read_rates = series_output._read_rates
+    monkeypatch.setattr(series_output, "_read_rates", read_when_told)
     path = "/rates/2020-01-0{}..2025-12-31?base=EUR&source=long"
     running = [asyncio.create_task(history.get(path.format(day))) for day in (1, 2)]
     async with asyncio.timeout(30):
@@ -242,7 +242,7 @@ async def test_third_long_series_at_once_is_refused(history: Client, monkeypatch
 async def test_series_that_waits_for_its_client_keeps_no_other_out(history: Client):
     days, database = years(1_500, 8), history.state["database"]
     await add_history(history, source="long", days=days)
-    slots: series.SeriesSlots = history.state["series_slots"]
+    slots: series_output.SeriesSlots = history.state["series_slots"]
     query = SeriesQuery(base="EUR", source="long")
     async with database.reading() as session:
         plan = await series.plan_series(session, min(days), max(days), query)
