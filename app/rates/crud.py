@@ -13,7 +13,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.queries import execute, select_columns
 from app.core.errors import AppError, ValidationFailed
-from app.rates.exchange import convert, cross_rate, shown, to_minor_unit
+from app.core.http.numbers import exact, write_decimal
+from app.rates.exchange import convert, cross_rate, to_minor_unit
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.rates.schemas import Conversion, ConversionQuery, RatesPublic, RatesQuery
 from app.sources import reference
@@ -50,14 +51,18 @@ async def get_rates(session: AsyncSession, query: RatesQuery, *, on: date | None
     """
     symbols = query.wanted
     wanted = {query.base, *(symbols or ())}
-    key, rates = await find_rates(session, wanted, wanted if symbols else None, on=on, source=query.source)
-    require_quoted({"base": [query.base], "symbols": symbols or ()}, rates, f"by {key.source} on {key.day}")
+    key, quoted = await find_rates(session, wanted, wanted if symbols else None, on=on, source=query.source)
+    require_quoted({"base": [query.base], "symbols": symbols or ()}, quoted, f"by {key.source} on {key.day}")
+    base_rate = exact(quoted[query.base])
     return RatesPublic(
         base=query.base,
         date=key.day,
         source=key.source,
         attribution=ATTRIBUTIONS.get(key.source),
-        rates={code: shown(cross_rate(rates, query.base, code)) for code in sorted(symbols or rates)},
+        rates={
+            code: write_decimal(cross_rate(base_rate, exact(quoted[code])), query.decimals)
+            for code in sorted(symbols or quoted)
+        },
     )
 
 
@@ -69,16 +74,19 @@ async def get_conversion(session: AsyncSession, query: ConversionQuery) -> Conve
         ValidationFailed: The source does not quote one of the currencies.
     """
     base, quote = query.base, query.quote
-    key, rates = await find_rates(session, {base, quote}, {base, quote}, on=query.on, source=query.source)
-    require_quoted({"from": [base], "to": [quote]}, rates, f"by {key.source} on {key.day}")
-    result, known = convert(query.amount, rates, base, quote), reference.currencies().get(quote)
+    key, quoted = await find_rates(session, {base, quote}, {base, quote}, on=query.on, source=query.source)
+    require_quoted({"from": [base], "to": [quote]}, quoted, f"by {key.source} on {key.day}")
+    rate = cross_rate(exact(quoted[base]), exact(quoted[quote]))
+    result = convert(query.amount, rate)
+    currency = reference.currencies().get(quote)
+    digits = currency.minor_units if currency else None
     return Conversion(
         base=base,
         quote=quote,
-        amount=float(query.amount),
-        result=float(result),
-        rounded=None if known is None or known.minor_units is None else to_minor_unit(result, known.minor_units),
-        rate=shown(cross_rate(rates, base, quote)),
+        amount=write_decimal(query.amount, query.decimals),
+        result=write_decimal(result, query.decimals),
+        rounded=None if digits is None else write_decimal(to_minor_unit(result, digits), query.decimals, places=digits),
+        rate=write_decimal(rate, query.decimals),
         date=key.day,
         source=key.source,
         attribution=ATTRIBUTIONS.get(key.source),

@@ -13,11 +13,11 @@ from pydantic import (
     Field,
     StringConstraints,
     WithJsonSchema,
-    field_validator,
 )
 from pydantic.config import JsonDict
 
 from app.core.http.formats import FORMAT_DESCRIPTION, Format
+from app.core.http.numbers import DecimalNumber, Decimals, DecimalsField
 from app.rates.exchange import Group
 
 _CODE: Final = re.compile("[A-Za-z]{3}")
@@ -38,6 +38,17 @@ def _to_code(text: str) -> str:
     if not _CODE.fullmatch(text.strip()):
         raise ValueError(f"must be {_CODE_WANTED}")
     return text.strip().upper()
+
+
+def _split_codes(text: str) -> list[str]:
+    return [code.strip() for code in text.split(",")]
+
+
+def _require_codes(text: str) -> str:
+    for code in _split_codes(text):
+        if not _CODE.fullmatch(code):
+            raise ValueError(f"{code[:20]!r} is not {_CODE_WANTED}")
+    return text
 
 
 def _require_day(text: object) -> object:
@@ -63,6 +74,12 @@ def _require_bounds(amount: Decimal) -> Decimal:
 
 Day = Annotated[datetime.date, BeforeValidator(_require_day)]
 Code = Annotated[str, AfterValidator(_to_code), Field(json_schema_extra={"pattern": f"^{_CODE.pattern}$"})]
+Codes = Annotated[
+    str,
+    Field(max_length=2000, json_schema_extra={"pattern": f"^{_CODE.pattern}(,{_CODE.pattern})*$"}),
+    AfterValidator(_require_codes),
+]
+"""Codes separated by commas, in any case."""
 Amount = Annotated[
     Decimal,
     BeforeValidator(_require_plain_number),
@@ -80,28 +97,19 @@ class RatesQuery(BaseModel):
     """Parameters of a request for rates."""
 
     base: Code = Field(default="USD", description="Code of the base currency: rates are per one unit of it.")
-    symbols: str | None = Field(
+    symbols: Codes | None = Field(
         default=None,
-        max_length=2000,
         description="Comma-separated codes of the currencies to return; all by default.",
         examples=["EUR,GBP,NGN"],
-        json_schema_extra={"pattern": f"^{_CODE.pattern}(,{_CODE.pattern})*$"},
     )
     source: SourceField = None
+    decimals: DecimalsField = Decimals.NUMBER
     format: Format | None = Field(default=None, description=FORMAT_DESCRIPTION)
-
-    @field_validator("symbols")
-    @classmethod
-    def _only_codes(cls, value: str | None) -> str | None:
-        for text in value.split(",") if value is not None else ():
-            if not _CODE.fullmatch(text.strip()):
-                raise ValueError(f"{text.strip()[:20]!r} is not {_CODE_WANTED}")
-        return value
 
     @property
     def wanted(self) -> list[str] | None:
         """The distinct codes of ``symbols``, sorted; None for all currencies."""
-        return sorted({text.strip().upper() for text in self.symbols.split(",")}) if self.symbols else None
+        return sorted({code.upper() for code in _split_codes(self.symbols)}) if self.symbols else None
 
 
 class SeriesQuery(RatesQuery):
@@ -112,17 +120,22 @@ class SeriesQuery(RatesQuery):
     )
 
 
+Attribution = Annotated[str | None, Field(description="Credit that the source asks to be shown with its rates.")]
+RateDate = Annotated[datetime.date, Field(description="Day of the rates; may be before the requested one.")]
+
+
 class RatesPublic(BaseModel):
     """One source's rates for one day, against one base."""
 
     model_config = _example({"base": "USD", **_EXAMPLE_DAY, "rates": {"EUR": 0.8668, "NGN": 1445.21, "USD": 1}})
 
     base: str
-    date: datetime.date = Field(description="Day of the rates; may be before the requested one.")
+    date: RateDate
     source: str
-    attribution: str | None = Field(description="Credit that the source asks to be shown with its rates.")
-    rates: dict[str, float] = Field(
-        description="Units of each currency per unit of the base, to 12 significant digits."
+    attribution: Attribution
+    rates: dict[str, DecimalNumber] = Field(
+        description="Units of each currency per unit of the base, to 20 significant digits; a number is the nearest "
+        "double."
     )
 
 
@@ -146,8 +159,8 @@ class SeriesPublic(BaseModel):
     last: datetime.date = Field(serialization_alias="to")
     group: Group | None
     source: str
-    attribution: str | None = Field(description="Credit that the source asks to be shown with its rates.")
-    rates: dict[str, dict[datetime.date, float]] = Field(
+    attribution: Attribution
+    rates: dict[str, dict[datetime.date, DecimalNumber]] = Field(
         description="Units per unit of the base, by currency and day. Days without published rates are absent."
     )
 
@@ -166,10 +179,11 @@ class ConversionQuery(BaseModel):
         default=None, alias="date", description="Use the rates in force on this day; the latest by default."
     )
     source: SourceField = None
+    decimals: DecimalsField = Decimals.NUMBER
 
 
 class Conversion(BaseModel):
-    """An amount converted to another currency."""
+    """An amount converted to another currency: `result` is exactly `amount` x `rate`."""
 
     model_config = _example(
         {
@@ -178,19 +192,22 @@ class Conversion(BaseModel):
             "amount": 100,
             "result": 0.05997743995682289,
             "rounded": 0.06,
-            "rate": 0.000599774399568,
+            "rate": 0.0005997743995682289,
             **_EXAMPLE_DAY,
         }
     )
 
     base: str = Field(serialization_alias="from")
     quote: str = Field(serialization_alias="to")
-    amount: float
-    result: float = Field(description="Computed from the stored rates, not from the rounded `rate`.")
-    rounded: float | None = Field(
+    amount: DecimalNumber
+    result: DecimalNumber = Field(
+        description="`amount` x `rate`, where the rate has 20 significant digits. A string has all digits of the "
+        "product, at most 37; a number is the nearest double."
+    )
+    rounded: DecimalNumber | None = Field(
         description="`result` rounded half up to the target currency's minor unit; null if it has none."
     )
-    rate: float = Field(description="Units of `to` per unit of `from`, to 12 significant digits.")
-    date: datetime.date = Field(description="Day of the rates; may be before the requested one.")
+    rate: DecimalNumber = Field(description="Units of `to` per unit of `from`, to 20 significant digits.")
+    date: RateDate
     source: str
-    attribution: str | None = Field(description="Credit that the source asks to be shown with its rates.")
+    attribution: Attribution

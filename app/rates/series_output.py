@@ -19,9 +19,10 @@ from app.core.db.database import Database
 from app.core.db.queries import read_by_day, select_columns
 from app.core.http.formats import Format, write_heading, write_rows
 from app.core.http.middleware.overload import Overloaded
+from app.core.http.numbers import write_decimal
 from app.core.telemetry.counts import Counts
 from app.rates.crud import RatesNotFound
-from app.rates.exchange import Group, averages, cross, shown
+from app.rates.exchange import averages, cross_rate
 from app.rates.models import ExchangeRate
 from app.rates.series import Series
 from app.sources.rates import ATTRIBUTIONS
@@ -126,12 +127,12 @@ async def write_series(
                 base_rates |= found.get(base, {})
             for code in codes:
                 rates = [
-                    (day, cross(base_rates[day], rate))
+                    (day, cross_rate(base_rates[day], rate))
                     for day, rate in found.get(code, {}).items()
                     if day in base_rates
                 ]
                 if rates:
-                    written[code].append(_write_rates(fmt, series, code, _grouped(rates, series.query.group)))
+                    written[code].append(_write_rates(fmt, series, code, _written(series, rates)))
         if start == 0:
             if not base_rates:
                 raise RatesNotFound(f"No rates of {base} are stored from {series.first} to {series.last}")
@@ -159,14 +160,15 @@ def _spans(series: Series) -> Iterator[tuple[date, date]]:
     yield first, series.last
 
 
-def _grouped(rates: list[tuple[str, Decimal]], group: Group | None) -> list[tuple[str, float]]:
-    if group is None:
-        return [(day, shown(rate)) for day, rate in rates]
-    dated = ((date.fromisoformat(day), rate) for day, rate in rates)
-    return [(str(day), shown(rate)) for day, rate in averages(dated, group)]
+def _written(series: Series, rates: list[tuple[str, Decimal]]) -> list[tuple[str, float | str]]:
+    query = series.query
+    if query.group is not None:
+        dated = ((date.fromisoformat(day), rate) for day, rate in rates)
+        rates = [(str(day), rate) for day, rate in averages(dated, query.group)]
+    return [(day, write_decimal(rate, query.decimals)) for day, rate in rates]
 
 
-def _write_rates(fmt: Format, series: Series, code: str, rates: list[tuple[str, float]]) -> bytes:
+def _write_rates(fmt: Format, series: Series, code: str, rates: list[tuple[str, float | str]]) -> bytes:
     """Write rates of a currency as rows, or as what is between the braces of a JSON object."""
     if fmt is Format.JSON:
         return to_json(dict(rates))[1:-1]

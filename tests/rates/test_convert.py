@@ -1,10 +1,12 @@
 """Conversion: exact, in both directions, on any day."""
 
 import random
-from decimal import Decimal
+from datetime import date
+from decimal import Context, Decimal
 
 import pytest
 
+from tests.rates.conftest import add_history
 from tests.support import payloads
 
 
@@ -12,16 +14,17 @@ async def test_amount_is_converted_by_the_latest_rates(both):
     response = await both.get("/convert?from=ngn&to=EUR&amount=100")
 
     rates = payloads.rates()
-    exact = Decimal(100) * Decimal(repr(rates["EUR"])) / Decimal(repr(rates["NGN"]))
+    rate = Context(prec=20).divide(Decimal(repr(rates["EUR"])), Decimal(repr(rates["NGN"])))
     assert response.status_code == 200
-    assert " ".join(response.json()) == "from to amount result rounded rate date source attribution"
+    fields = "from to amount result rounded rate date source attribution"
+    assert " ".join(response.json()) == fields
     assert response.json() == {
         "from": "NGN",
         "to": "EUR",
         "amount": 100.0,
-        "result": float(exact),
-        "rounded": float(f"{exact:.2f}"),
-        "rate": float(f"{exact / 100:.11e}"),
+        "result": float(rate * 100),
+        "rounded": float(f"{rate * 100:.2f}"),
+        "rate": float(rate),
         "date": "2026-11-20",
         "source": "127.0.0.1",
         "attribution": None,
@@ -37,11 +40,56 @@ async def test_amount_is_converted_by_the_rates_of_a_day(both):
         "amount": 12.5,
         "result": 203.604592653584,
         "rounded": 204.0,
-        "rate": 16.2883674123,
+        "rate": 16.28836741228672,
         "date": "2026-10-30",
         "source": "ecb",
         "attribution": "Source: European Central Bank, https://www.ecb.europa.eu",
     }
+
+
+async def test_result_is_the_amount_times_the_rate_to_the_last_digit(both):
+    for amount in ("100", "12.5", "0.07", "80000000000000.01", "1234567.89012345"):
+        for base, quote in (("NGN", "EUR"), ("USD", "BTC"), ("BTC", "IRR"), ("EUR", "KWD"), ("EUR", "EUR")):
+            query = f"from={base}&to={quote}&amount={amount}"
+            text = (await both.get(f"/convert?{query}&decimals=string")).json()
+            number = (await both.get(f"/convert?{query}")).json()
+
+            result = Context(prec=60).multiply(Decimal(text["rate"]), Decimal(amount))
+            assert (query, text["amount"], Decimal(text["result"])) == (query, amount, result)
+            assert (query, number["result"]) == (query, float(text["result"]))
+            assert (query, number["rate"]) == (query, float(text["rate"]))
+            assert (number["rounded"] is None) == (text["rounded"] is None) == (quote == "BTC")
+            assert quote == "BTC" or number["rounded"] == float(text["rounded"])
+
+
+async def test_parts_add_up_to_the_whole(both):
+    for base, quote in (("NGN", "EUR"), ("USD", "RSD"), ("SEK", "JPY")):
+        query = f"/convert?from={base}&to={quote}&decimals=string&amount="
+        whole, *parts = [
+            Decimal((await both.get(f"{query}{n}")).json()["result"]) for n in ("100", "30", "69.99", "0.01")
+        ]
+
+        assert sum(parts) == whole
+
+
+@pytest.mark.engines("sqlite")
+async def test_decimals_have_no_exponent_and_no_double_has_touched_them(client):
+    rates = {"EUR": 1.0, "IRR": 1e15, "XAU": 1e-12, "USD": 1.1554}
+    await add_history(client, days={date(2026, 11, 20): rates})
+    query = "/convert?from=EUR&decimals=string&"
+    small = (await client.get(f"{query}to=XAU&amount=1e-3")).json()
+    large = (await client.get(f"{query}to=IRR&amount=80000000000000.01")).json()
+    money = (await client.get(f"{query}to=USD&amount=80000000000000.01")).json()
+
+    assert [small[name] for name in ("amount", "rate", "result", "rounded")] == [
+        *("0.001", "0.000000000001", "0.000000000000001", None),
+    ]
+    assert (large["rate"], large["result"]) == ("1000000000000000", "80000000000000010000000000000")
+    assert (money["result"], money["rounded"]) == ("92432000000000.011554", "92432000000000.01")
+    even = (await client.get(f"{query}to=USD&amount=100")).json()
+    assert (even["amount"], even["result"], even["rounded"]) == ("100", "115.54", "115.54")
+    assert (await client.get(f"{query}to=EUR&amount=7")).json()["rounded"] == "7.00"
+    assert "-0" not in (await client.get(f"{query}to=USD&amount=-0")).text
 
 
 async def test_same_currency_is_1(both):
@@ -61,10 +109,10 @@ async def test_amount_is_1_where_none_is_given_and_may_be_0(both):
 @pytest.mark.engines("sqlite")
 async def test_result_is_offered_in_the_minor_unit_of_the_target(both):
     rounded = {}
-    for code in ("JPY", "EUR", "KWD", "BTC"):
+    for code in ("JPY", "EUR", "RSD", "KWD", "IQD", "XAU", "BTC"):
         rounded[code] = (await both.get(f"/convert?from={code}&to={code}&amount=2.34565")).json()["rounded"]
 
-    assert rounded == {"JPY": 2.0, "EUR": 2.35, "KWD": 2.346, "BTC": None}
+    assert rounded == {"JPY": 2.0, "EUR": 2.35, "RSD": 2.35, "KWD": 2.346, "IQD": 2.346, "XAU": None, "BTC": None}
     halves = [(await both.get(f"/convert?from=EUR&to=EUR&amount={a}")).json()["rounded"] for a in ("0.125", "0.135")]
     assert halves == [0.13, 0.14]
     largest = (await both.get("/convert?from=EUR&to=EUR&amount=999999999999999")).json()
@@ -95,6 +143,7 @@ NOT_EXACT = {"amount": "must have at most 17 digits, and be 0 or at least 1e-30"
         ("from=EUR&to=QQQ", {"to": NOT_QUOTED}),
         ("from=QQQ&to=QQQ", {"from": NOT_QUOTED, "to": NOT_QUOTED}),
         ("from=E&to=USD", {"from": "must be a currency code of three letters, such as EUR"}),
+        ("from=EUR&to=USD&decimals=text", {"decimals": "must be one of: number, string"}),
         ("from=EUR&to=USD&amount=-1", {"amount": "must be at least 0"}),
         *((f"from=EUR&to=USD&amount={a}", NO_NUMBER) for a in ("ten", "NaN", "1_000", "%EF%BC%95", "%205")),
         ("from=EUR&to=USD&amount=1e400", {"amount": "must be at most 1000000000000000"}),

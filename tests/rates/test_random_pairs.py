@@ -3,7 +3,7 @@
 import random
 from bisect import bisect_right
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal, localcontext
+from decimal import Context, Decimal, localcontext
 from typing import Any, NamedTuple
 from zipfile import ZipFile
 
@@ -38,7 +38,7 @@ class Found(NamedTuple):
 
     day: date
     source: str
-    result: float
+    rate: Decimal
 
 
 def bank_lines(*, whole: bool) -> list[str]:
@@ -90,8 +90,16 @@ def expect(sources: dict[str, Days], ordered: dict[str, list[date]], pair: tuple
     if best is None:
         return None
     rates = sources[best[1]][best[0]]
+    return Found(*best, Context(prec=20).divide(rates[pair[1]], rates[pair[0]]))
+
+
+def is_as_expected(body: dict[str, Any], expected: Found, amount: Decimal) -> bool:
+    """To the last digit of a double, or of a decimal if the response has these."""
     with localcontext(prec=60):
-        return Found(*best, float(rates[pair[1]] / rates[pair[0]]))
+        result = expected.rate * amount
+    kind = Decimal if isinstance(body.get("rate"), str) else float
+    found = (body.get("date"), body.get("source"), kind(body["rate"]), kind(body["result"]))
+    return found == (str(expected.day), expected.source, kind(expected.rate), kind(result))
 
 
 @pytest.mark.parametrize("draws", [500, pytest.param(5000, marks=pytest.mark.slow)])
@@ -112,15 +120,17 @@ async def test_random_pairs_and_days_are_answered_as_the_files_say(draws, client
         if not is_stopped:
             base, quote = chance.sample(codes, 2)
         on = min(chance.choice(nearby[-80:] if is_stopped or number % 2 else nearby), today)
-        response = await client.get(f"/convert?from={base}&to={quote}&date={on}")
+        amount = Decimal(chance.randrange(1, 10**9)).scaleb(-2)
+        decimals = ("number", "string")[number % 2]
+        query = f"from={base}&to={quote}&date={on}&amount={amount}&decimals={decimals}"
+        response = await client.get(f"/convert?{query}")
         expected, body = expect(sources, ordered, (base, quote), on), response.json()
         if expected is None:
             is_right = response.status_code == 400 and " not quoted by " in str(body["details"])
         else:
-            found = (body.get("date"), body.get("source"), body.get("result"))
-            is_right = found == (str(expected.day), expected.source, expected.result)
+            is_right = response.status_code == 200 and is_as_expected(body, expected, amount)
         if not is_right:
-            wrong.append((base, quote, str(on), expected, body))
+            wrong.append((query, expected, body))
         kinds["answered" if expected else "refused"] += 1
         kinds["stopped"] += is_stopped and expected is not None
 

@@ -1,7 +1,7 @@
 """The rates of the latest day and of any day, through HTTP and on both engines."""
 
 from datetime import date
-from decimal import Decimal
+from decimal import Context, Decimal
 
 import pytest
 
@@ -24,14 +24,24 @@ async def test_latest_rates_are_those_of_the_newest_day(both):
     assert response.status_code == 200
     assert list(body) == ["base", "date", "source", "attribution", "rates"]
     rates = body.pop("rates")
-    assert body == {"base": "USD", "date": "2026-11-20", "source": "127.0.0.1", "attribution": None}
+    about = {"base": "USD", "date": "2026-11-20", "source": "127.0.0.1"}
+    assert body == {**about, "attribution": None}
     assert list(rates) == sorted(payloads.rates())
-    assert rates == {code: float(f"{Decimal(repr(rate)):.11e}") for code, rate in payloads.rates().items()}
+    assert rates == payloads.rates()
     assert rates["USD"] == 1
 
     await add_history(both, days={date(2026, 11, 21): {"EUR": 1.0, "USD": 1.15}})
     newer = (await both.get("/rates?base=EUR")).json()
     assert (newer["date"], newer["source"], newer["rates"]) == ("2026-11-21", "ecb", {"EUR": 1.0, "USD": 1.15})
+
+
+PER_DOLLAR = {
+    "EUR": "0.87024627969715429467",
+    "ISK": "126.35975981202680359",
+    "JPY": "153.24166739187189975",
+    "SEK": "9.5526934122356626925",
+    "USD": "1",
+}
 
 
 async def test_latest_rates_without_a_refresh_are_the_newest_that_were_imported(history):
@@ -40,8 +50,10 @@ async def test_latest_rates_without_a_refresh_are_the_newest_that_were_imported(
         "date": "2026-11-03",
         "source": "ecb",
         "attribution": "Source: European Central Bank, https://www.ecb.europa.eu",
-        "rates": {"EUR": 0.870246279697, "ISK": 126.359759812, "JPY": 153.241667392, "SEK": 9.55269341224, "USD": 1.0},
+        "rates": {code: float(rate) for code, rate in PER_DOLLAR.items()},
     }
+    text = (await history.get("/rates?decimals=string")).json()
+    assert text["rates"] == PER_DOLLAR
 
 
 async def test_any_currency_is_the_base_and_symbols_choose(history):
@@ -49,7 +61,7 @@ async def test_any_currency_is_the_base_and_symbols_choose(history):
 
     assert (response.json()["base"], response.json()["rates"]) == ("EUR", {"SEK": 10.977, "USD": 1.1491})
     response = await history.get("/rates?base=SEK&symbols=SEK,JPY")
-    assert response.json()["rates"] == {"JPY": 16.0417236039, "SEK": 1.0}
+    assert response.json()["rates"] == {"JPY": 16.041723603899062, "SEK": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +136,7 @@ async def test_refresh_replaces_the_rates_of_its_day_and_keeps_newer_ones_as_the
     assert (replaced["date"], replaced["rates"]) == ("2026-11-19", {"GHS": 11.25})
     for path in ("/rates", "/rates/2026-11-21"):
         latest = (await loaded.get(f"{path}?symbols=GHS")).json()
-        assert (latest["date"], latest["rates"]["GHS"]) == ("2026-11-20", float(f"{payloads.rates()['GHS']:.12g}"))
+        assert (latest["date"], latest["rates"]["GHS"]) == ("2026-11-20", payloads.rates()["GHS"])
 
 
 async def test_rate_that_was_not_believed_is_absent_and_never_made_up(loaded, upstream):
@@ -134,7 +146,7 @@ async def test_rate_that_was_not_believed_is_absent_and_never_made_up(loaded, up
     latest, ghs = [(await loaded.get(path)).json() for path in ("/rates", "/rates?symbols=GHS,EUR")]
     assert latest["date"] == "2026-11-22"
     assert not {"GHS", "NGN"} & latest["rates"].keys()
-    assert (ghs["date"], ghs["rates"]["GHS"]) == ("2026-11-20", float(f"{payloads.rates()['GHS']:.12g}"))
+    assert (ghs["date"], ghs["rates"]["GHS"]) == ("2026-11-20", payloads.rates()["GHS"])
     response = await loaded.get("/rates/2026-11-19?symbols=GHS")
     assert response.status_code == 404
 
@@ -149,7 +161,8 @@ async def test_rate_that_was_not_believed_is_absent_and_never_made_up(loaded, up
         ("/rates?symbols=EUR,", {"symbols": f"'' is not {CODE}"}),
         ("/rates?symbols=EUR;USD", {"symbols": f"'EUR;USD' is not {CODE}"}),
         ("/rates?format=xml", {"format": "must be one of: json, csv, ndjson"}),
-        ("/rates?currency=EUR", {"currency": "unknown parameter; allowed: base, symbols, source, format"}),
+        ("/rates?currency=EUR", {"currency": "unknown parameter; allowed: base, symbols, source, decimals, format"}),
+        ("/rates?decimals=exact", {"decimals": "must be one of: number, string"}),
         *((f"/rates/{text}", NO_DAY) for text in ("yesterday", "1763683200", "2026-11-03T10:00:00Z", "2026-02-30")),
         ("/rates/2026-11-23", {"date": "is in the future"}),
     ],
@@ -172,6 +185,11 @@ async def test_table_of_rates_is_csv_or_ndjson_on_request(history):
         "2026-10-30,EUR,SEK,10.9305,ecb\r\n"
         "2026-10-30,EUR,USD,1.1554,ecb\r\n"
     )
+    csv = await history.get("/rates/2026-10-30?base=USD&symbols=EUR,USD&format=csv&decimals=string")
+    assert csv.text.splitlines()[1:] == [
+        "2026-10-30,USD,EUR,0.8655011251514626969,ecb",
+        "2026-10-30,USD,USD,1,ecb",
+    ]
     ndjson = await history.get("/rates/2026-10-30?base=EUR&symbols=USD", headers={"Accept": "application/x-ndjson"})
     assert ndjson.headers["Content-Type"] == "application/x-ndjson"
     assert ndjson.text == '{"date":"2026-10-30","base":"EUR","quote":"USD","rate":1.1554,"source":"ecb"}\n'
@@ -229,12 +247,14 @@ async def test_one_day_takes_a_fixed_number_of_statements(both):
         assert (path, len(statements)) == (path, number)  # from memory
 
 
-async def test_cross_rates_are_exact_to_the_last_digit_that_is_shown(both):
+async def test_cross_rates_are_exact_to_the_last_digit_of_a_double(both):
     rates, shown = payloads.rates(), (await both.get("/rates?base=NGN")).json()["rates"]
+    text = (await both.get("/rates?base=NGN&decimals=string")).json()["rates"]
 
     for code, rate in rates.items():
-        exact = Decimal(repr(rate)) / Decimal(repr(rates["NGN"]))
-        assert Decimal(repr(shown[code])) == Decimal(f"{exact:.11e}"), code
+        quotient = Context(prec=20).divide(Decimal(repr(rate)), Decimal(repr(rates["NGN"])))
+        assert (code, Decimal(text[code]), "E" in text[code]) == (code, quotient, False)
+        assert (code, shown[code]) == (code, float(quotient))
 
 
 async def test_day_is_that_of_a_source_that_quotes_what_is_wanted(loaded):

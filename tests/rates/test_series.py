@@ -56,11 +56,11 @@ async def test_series_is_against_any_base_and_has_all_currencies_without_symbols
     body = (await history.get("/rates/2026-10-30..2026-11-02?base=SEK")).json()
 
     assert body["rates"] == {
-        "EUR": {"2026-10-30": 0.0914871231874, "2026-11-02": 0.0916128441207},
-        "ISK": {"2026-11-02": 13.2472172599},
-        "JPY": {"2026-10-30": 16.2883674123, "2026-11-02": 16.2658604736},
+        "EUR": {"2026-10-30": 0.09148712318741137, "2026-11-02": 0.09161284412074573},
+        "ISK": {"2026-11-02": 13.247217259859832},
+        "JPY": {"2026-10-30": 16.28836741228672, "2026-11-02": 16.265860473638405},
         "SEK": {"2026-10-30": 1.0, "2026-11-02": 1.0},
-        "USD": {"2026-10-30": 0.105704222131, "2026-11-02": 0.105483028721},
+        "USD": {"2026-10-30": 0.1057042221307351, "2026-11-02": 0.10548302872062663},
     }
 
 
@@ -117,6 +117,19 @@ async def test_series_is_csv_or_ndjson_on_request(history):
     assert [line["quote"] for line in lines] == ["ISK", "USD", "USD"]
 
 
+async def test_rates_of_a_series_are_exact_decimals_on_request(history):
+    path = "/rates/2026-10-30..2026-11-02?base=SEK&symbols=SEK,USD&decimals=string"
+    body, csv = [(await history.get(f"{path}&format={name}")) for name in ("json", "csv")]
+
+    assert body.json()["rates"] == {
+        "SEK": {"2026-10-30": "1", "2026-11-02": "1"},
+        "USD": {"2026-10-30": "0.10570422213073509903", "2026-11-02": "0.10548302872062663185"},
+    }
+    assert csv.text.splitlines()[-1] == "2026-11-02,SEK,USD,0.10548302872062663185,ecb"
+    weeks = (await history.get(f"{path}&group=week")).json()["rates"]["USD"]
+    assert weeks == {"2026-10-26": "0.10570422213073509903", "2026-11-02": "0.10548302872062663185"}
+
+
 @pytest.mark.parametrize(
     ("path", "status", "answer"),
     [
@@ -164,7 +177,7 @@ async def test_long_series_is_sent_as_it_is_read_and_is_whole(history: Client):
     assert "ETag" not in response.headers
     rates = json.loads(body)["rates"]
     assert {code: len(known) for code, known in rates.items()} == dict.fromkeys(days[first], 1_500)
-    assert rates["ABX"] == {str(day): float(f"{known['ABX']:.12g}") for day, known in days.items()}
+    assert rates["ABX"] == {str(day): known["ABX"] for day, known in days.items()}
     assert list(rates["ABX"]) == sorted(rates["ABX"])
 
 

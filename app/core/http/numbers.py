@@ -1,8 +1,10 @@
-"""Integers in requests."""
+"""Numbers in requests and responses: integers, and decimals as JSON numbers or as strings."""
 
-from typing import Final
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Final
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 
 def integral_float_to_int(number: object) -> object:
@@ -19,3 +21,40 @@ def _refuse_underscores(text: object) -> object:
 
 NO_UNDERSCORES: Final = BeforeValidator(_refuse_underscores)
 """For integers in paths and queries, after their bounds; fields of bodies are strict instead."""
+
+
+class Decimals(StrEnum):
+    """How amounts and rates are written."""
+
+    NUMBER = "number"
+    STRING = "string"
+
+
+DecimalsField = Annotated[
+    Decimals,
+    Field(
+        description='`string` writes amounts and rates as exact decimals without an exponent, such as `"0.05"`; '
+        "`number` as the nearest double."
+    ),
+]
+"""The parameter ``decimals``, with the default ``Decimals.NUMBER``."""
+DecimalNumber = Annotated[float | str, Field(description="A string with `decimals=string`.")]
+"""An amount or rate in a response, as :func:`write_decimal` returns it."""
+
+
+def exact(number: float) -> Decimal:
+    """The decimal number that a double was parsed from, rather than its binary approximation."""
+    return Decimal(repr(number))
+
+
+def write_decimal(number: Decimal, decimals: Decimals, *, places: int = 0) -> float | str:
+    """Write an amount or rate: the nearest double, or text without an exponent and with no zeros at its end.
+
+    ``places`` keeps as many decimal places in the text; the number must not have more of its own.
+    """
+    if decimals is Decimals.NUMBER:
+        return float(number)
+    if places:
+        return f"{number:.{places}f}"
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
