@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence, Set
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -42,7 +43,15 @@ class DayKey(NamedTuple):
     day: date
 
 
-async def get_rates(session: AsyncSession, query: RatesQuery, *, on: date | None = None) -> RatesPublic:
+class DayRates(NamedTuple):
+    """The rates of one day and source."""
+
+    key: DayKey
+    rates: Mapping[str, Decimal]
+    """Units per unit of the source's base, by code."""
+
+
+async def get_rates(session: AsyncSession, query: RatesQuery, *, today: date, on: date | None = None) -> RatesPublic:
     """The rates in force on a day, or the latest, against any base.
 
     Raises:
@@ -51,46 +60,78 @@ async def get_rates(session: AsyncSession, query: RatesQuery, *, on: date | None
     """
     symbols = query.wanted
     wanted = {query.base, *(symbols or ())}
-    key, quoted = await find_rates(session, wanted, wanted if symbols else None, on=on, source=query.source)
-    require_quoted({"base": [query.base], "symbols": symbols or ()}, quoted, f"by {key.source} on {key.day}")
-    base_rate = exact(quoted[query.base])
+    key, rates = await _find_day(session, wanted, everything=not symbols, on=on, source=query.source)
+    require_quoted({"base": [query.base], "symbols": symbols or ()}, rates, f"by {key.source} on {key.day}")
+    base_rate = rates[query.base]
     return RatesPublic(
         base=query.base,
         date=key.day,
+        age_days=_age(key, today),
         source=key.source,
         attribution=ATTRIBUTIONS.get(key.source),
         rates={
-            code: write_decimal(cross_rate(base_rate, exact(quoted[code])), query.decimals)
-            for code in sorted(symbols or quoted)
+            code: write_decimal(cross_rate(base_rate, rates[code]), query.decimals) for code in sorted(symbols or rates)
         },
     )
 
 
-async def get_conversion(session: AsyncSession, query: ConversionQuery) -> Conversion:
-    """Convert an amount from one currency to another, by the rates in force on a day.
+async def get_conversions(session: AsyncSession, query: ConversionQuery, *, today: date) -> list[Conversion]:
+    """Convert an amount to one or more currencies, by the rates in force on a day, or the latest.
+
+    All rates are of one day and source. If no source quotes all currencies together, each conversion is what it would
+    be alone.
 
     Raises:
         RatesNotFound: No rates are stored, or only later ones.
-        ValidationFailed: The source does not quote one of the currencies.
+        ValidationFailed: No source quotes both currencies of a conversion.
     """
-    base, quote = query.base, query.quote
-    key, quoted = await find_rates(session, {base, quote}, {base, quote}, on=query.on, source=query.source)
-    require_quoted({"from": [base], "to": [quote]}, quoted, f"by {key.source} on {key.day}")
-    rate = cross_rate(exact(quoted[base]), exact(quoted[quote]))
+    base, targets = query.base, query.targets
+
+    async def find(*quotes: str) -> DayRates:
+        return await _find_day(session, {base, *quotes}, on=query.on, source=query.source)
+
+    together = await find(*targets)
+    is_whole = len(targets) == 1 or together.rates.keys() >= {base, *targets}
+    conversions = []
+    for quote in targets:
+        found = together if is_whole else await find(quote)
+        where = f"by {found.key.source} on {found.key.day}"
+        require_quoted({"from": [base], "to": [quote]}, found.rates, where)
+        conversions.append(_convert(query, quote, found, today))
+    return conversions
+
+
+def _convert(query: ConversionQuery, quote: str, found: DayRates, today: date) -> Conversion:
+    key, rates = found
+    rate = cross_rate(rates[query.base], rates[quote])
     result = convert(query.amount, rate)
     currency = reference.currencies().get(quote)
     digits = currency.minor_units if currency else None
     return Conversion(
-        base=base,
+        base=query.base,
         quote=quote,
         amount=write_decimal(query.amount, query.decimals),
         result=write_decimal(result, query.decimals),
         rounded=None if digits is None else write_decimal(to_minor_unit(result, digits), query.decimals, places=digits),
         rate=write_decimal(rate, query.decimals),
         date=key.day,
+        age_days=_age(key, today),
         source=key.source,
         attribution=ATTRIBUTIONS.get(key.source),
     )
+
+
+def _age(key: DayKey, today: date) -> int:
+    # A source may be a day ahead of UTC.
+    return max((today - key.day).days, 0)
+
+
+async def _find_day(
+    session: AsyncSession, wanted: Set[str], *, everything: bool = False, on: date | None, source: str | None
+) -> DayRates:
+    """Find the rates in force on a day, the latest for None; of the wanted currencies, or of everything quoted then."""
+    key, quoted = await find_rates(session, wanted, None if everything else wanted, on=on, source=source)
+    return DayRates(key, {code: exact(rate) for code, rate in quoted.items()})
 
 
 def require_quoted(wanted: Mapping[str, Collection[str]], quoted: Collection[str], where: str) -> None:

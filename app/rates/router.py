@@ -1,11 +1,13 @@
 """HTTP routes of exchange rates: latest, of a day, over a range of days, and conversion."""
 
-from collections.abc import Mapping
-from datetime import date, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from email.utils import format_datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic_core import to_json
 
 from app.core.errors import ValidationFailed
 from app.core.http.access import Rule, access
@@ -21,7 +23,7 @@ from app.rates.series_output import COLUMNS, SeriesSlots, write_whole
 router = APIRouter(tags=["rates"], route_class=SegmentRoute)
 
 _SETTLED: Final = {"Cache-Control": "public, max-age=86400, immutable"}
-"""Headers of days that no refresh changes; only for a day, because an import can still add to them."""
+"""Headers of a series that no refresh changes; only for a day, because an import can still add to it."""
 _LATEST_ARRIVAL: Final = timedelta(days=7)
 """How late a refresh may bring a day's rates: some sources pause over weekends and holidays."""
 
@@ -35,17 +37,22 @@ def _in_formats(model: type[Any]) -> dict[int | str, dict[str, Any]]:
     return {200: {"model": model, "content": OTHER_FORMATS}, **DOCUMENTED, **documented(404)}
 
 
-@router.get(
-    "/rates",
-    summary="Get the latest rates",
-    description="The newest stored rates, against any currency that their source quotes. Cross rates are computed "
+_LATEST: Final[dict[str, Any]] = {
+    "summary": "Get the latest rates",
+    "description": "The newest stored rates, against any currency that their source quotes. Cross rates are computed "
     "through the source's base.",
-    responses=_in_formats(schemas.RatesPublic),
-    response_model=None,
-    openapi_extra=access(Rule.EVERYONE),
-)
-async def get_latest_rates(session: SnapshotDep, query: Annotated[schemas.RatesQuery, Query()]) -> Response:
-    return _rates_response(await crud.get_rates(session, query), query.format)
+    "responses": _in_formats(schemas.RatesPublic),
+    "response_model": None,
+    "openapi_extra": access(Rule.EVERYONE),
+}
+
+
+@router.get("/rates", **_LATEST)
+@router.get("/rates/latest", name="get_newest_rates", **_LATEST)
+async def get_latest_rates(
+    session: SnapshotDep, today: TodayDep, query: Annotated[schemas.RatesQuery, Query()]
+) -> Response:
+    return _rates_response(await crud.get_rates(session, query, today=today), query.format)
 
 
 @router.get(
@@ -95,26 +102,29 @@ async def get_rates_of_day(
     session: SnapshotDep, today: TodayDep, day: DayParam, query: Annotated[schemas.RatesQuery, Query()]
 ) -> Response:
     _refuse_future({"date": day}, today)
-    rates = await crud.get_rates(session, query, on=day)
-    return _rates_response(rates, query.format, is_final=_is_settled(day, today, found=rates.date))
+    rates = await crud.get_rates(session, query, today=today, on=day)
+    return _rates_response(rates, query.format, headers=_caching(day, today, found=[rates.date]))
 
 
 @router.get(
     "/convert",
     summary="Convert an amount",
-    description="Uses the latest rates or those of a day. Exact: nothing is rounded between the stored rates and "
-    "`result`. From a currency to itself the rate is 1.",
-    responses={**DOCUMENTED, **documented(404)},
+    description="Uses the latest rates or those of a day. `result` is exactly `amount` x `rate`, where the rate has 20 "
+    "significant digits. From a currency to itself the rate is 1. With several codes in `to` the response is a list; "
+    "all its rates are of one day and source, unless no source quotes all of the currencies.",
+    responses={200: {"model": schemas.Conversions}, **DOCUMENTED, **documented(404)},
+    response_model=None,
     openapi_extra=access(Rule.EVERYONE),
 )
 async def convert(
-    session: SnapshotDep, today: TodayDep, query: Annotated[schemas.ConversionQuery, Query()], response: Response
-) -> schemas.Conversion:
+    session: SnapshotDep, today: TodayDep, query: Annotated[schemas.ConversionQuery, Query()]
+) -> Response:
     _refuse_future({} if query.on is None else {"date": query.on}, today)
-    conversion = await crud.get_conversion(session, query)
-    if query.on is not None and _is_settled(query.on, today, found=conversion.date):
-        response.headers.update(_SETTLED)
-    return conversion
+    found = await crud.get_conversions(session, query, today=today)
+    content = to_json(found if len(found) > 1 else found[0], by_alias=True)
+    days = [conversion.date for conversion in found]
+    headers = {} if query.on is None else _caching(query.on, today, found=days)
+    return Response(content, media_type="application/json", headers=headers)
 
 
 def _refuse_future(days: Mapping[str, date], today: date) -> None:
@@ -125,15 +135,26 @@ def _refuse_future(days: Mapping[str, date], today: date) -> None:
         raise ValidationFailed(problems)
 
 
-def _is_settled(day: date, today: date, *, found: date | None = None) -> bool:
-    """Whether refreshes can no longer change the rates in force on a day, those of the day ``found``.
+def _is_settled(day: date, today: date) -> bool:
+    """Whether refreshes can no longer bring rates of a day."""
+    return day < today - _LATEST_ARRIVAL
 
-    If ``found`` is long before the day, an import may still add the days in between.
+
+def _caching(day: date, today: date, *, found: Sequence[date]) -> dict[str, str]:
+    """Headers of the rates in force on a day, which are those of the days ``found``.
+
+    If one of these is long before the day, an import may still add the days in between. Settled rates may be used
+    without asking until midnight, because ``age_days`` changes then. ``Expires`` holds at any time that the finished
+    bytes are sent; a ``max-age`` would not.
     """
-    return day < today - _LATEST_ARRIVAL and (found is None or day - found <= _LATEST_ARRIVAL)
+    if not _is_settled(day, today) or any(day - earlier > _LATEST_ARRIVAL for earlier in found):
+        return {}
+    midnight = datetime.combine(today + timedelta(days=1), time.min, UTC)
+    return {"Cache-Control": "public, immutable", "Expires": format_datetime(midnight, usegmt=True)}
 
 
-def _rates_response(rates: schemas.RatesPublic, fmt: Format | None, *, is_final: bool = False) -> Response:
+def _rates_response(
+    rates: schemas.RatesPublic, fmt: Format | None, *, headers: Mapping[str, str] | None = None
+) -> Response:
     rows = ((str(rates.date), rates.base, code, rate, rates.source) for code, rate in rates.rates.items())
-    headers = _SETTLED if is_final else None
     return table_response(fmt, f"rates-{rates.date}", COLUMNS, rows, json=rates, headers=headers)

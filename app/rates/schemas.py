@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    RootModel,
     StringConstraints,
     WithJsonSchema,
 )
@@ -24,9 +25,11 @@ _CODE: Final = re.compile("[A-Za-z]{3}")
 _NUMBER: Final = re.compile("[+-]?[0-9]+([.][0-9]*)?([eE][+-]?[0-9]{1,4})?")
 _DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CODE_WANTED: Final = "a currency code of three letters, such as EUR"
+MOST_TARGETS: Final = 50
+"""Currencies to which one request converts."""
 _SOURCE: Final = "currency-api"
 _ATTRIBUTION: Final = None
-_EXAMPLE_DAY: Final[JsonDict] = {"date": "2026-11-21", "source": _SOURCE, "attribution": _ATTRIBUTION}
+_EXAMPLE_DAY: Final[JsonDict] = {"date": "2026-11-21", "age_days": 0, "source": _SOURCE, "attribution": _ATTRIBUTION}
 
 
 def _example(values: JsonDict) -> ConfigDict:
@@ -48,6 +51,12 @@ def _require_codes(text: str) -> str:
     for code in _split_codes(text):
         if not _CODE.fullmatch(code):
             raise ValueError(f"{code[:20]!r} is not {_CODE_WANTED}")
+    return text
+
+
+def _require_targets(text: str) -> str:
+    if len(_split_codes(text)) > MOST_TARGETS:
+        raise ValueError(f"must have at most {MOST_TARGETS} currency codes")
     return text
 
 
@@ -121,6 +130,7 @@ class SeriesQuery(RatesQuery):
 
 
 Attribution = Annotated[str | None, Field(description="Credit that the source asks to be shown with its rates.")]
+AgeDays = Annotated[int, Field(ge=0, description="Days from `date` to the current day in UTC; 0 for a later `date`.")]
 RateDate = Annotated[datetime.date, Field(description="Day of the rates; may be before the requested one.")]
 
 
@@ -131,6 +141,7 @@ class RatesPublic(BaseModel):
 
     base: str
     date: RateDate
+    age_days: AgeDays
     source: str
     attribution: Attribution
     rates: dict[str, DecimalNumber] = Field(
@@ -169,7 +180,11 @@ class ConversionQuery(BaseModel):
     """Parameters of a conversion."""
 
     base: Code = Field(alias="from", description="Code of the amount's currency.", examples=["NGN"])
-    quote: Code = Field(alias="to", description="Code of the currency to convert to.", examples=["EUR"])
+    to: Annotated[Codes, AfterValidator(_require_targets)] = Field(
+        description=f"Code of the currency to convert to, or up to {MOST_TARGETS} codes, separated by commas: then the "
+        "response is a list.",
+        examples=["EUR"],
+    )
     amount: Amount = Field(
         default_factory=lambda: Decimal(1),
         description="Amount to convert, at most 17 digits; 1 by default.",
@@ -180,6 +195,11 @@ class ConversionQuery(BaseModel):
     )
     source: SourceField = None
     decimals: DecimalsField = Decimals.NUMBER
+
+    @property
+    def targets(self) -> list[str]:
+        """The distinct codes of ``to``, in its order."""
+        return list(dict.fromkeys(code.upper() for code in _split_codes(self.to)))
 
 
 class Conversion(BaseModel):
@@ -209,5 +229,10 @@ class Conversion(BaseModel):
     )
     rate: DecimalNumber = Field(description="Units of `to` per unit of `from`, to 20 significant digits.")
     date: RateDate
+    age_days: AgeDays
     source: str
     attribution: Attribution
+
+
+class Conversions(RootModel[Conversion | list[Conversion]]):
+    """One conversion or, if `to` has several codes, a list of them in the order of `to`."""

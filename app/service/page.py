@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -14,7 +15,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app import __version__
 from app.core.db.database import Database
 from app.core.errors import DatabaseUnavailable
-from app.core.http.dependencies import open_snapshot
+from app.core.http.dependencies import get_today, open_snapshot
 from app.core.http.openapi import TITLE
 from app.core.http.security_headers import page_policy
 from app.countries.crud import CountryNotFound, get_status, list_countries
@@ -71,7 +72,7 @@ async def render_page(request: Request, database: Database, search: str | None) 
     """
     try:
         async with open_snapshot(request, database) as session:
-            view = await _read_view(session, search)
+            view = await _read_view(session, search, await get_today(request))
     except DatabaseUnavailable as error:
         logger.error("Cannot render the page: {}", error.details)
         view = View(problem="The database is unavailable. Please try again in a moment.")
@@ -83,7 +84,7 @@ async def render_page(request: Request, database: Database, search: str | None) 
     return HTMLResponse(page, 503, headers={**_HEADERS, "Cache-Control": "no-store", "Retry-After": "2"})
 
 
-async def _read_view(session: AsyncSession, search: str | None) -> View:
+async def _read_view(session: AsyncSession, search: str | None, today: date) -> View:
     try:
         status = await get_status(session)
     except CountryNotFound:
@@ -95,7 +96,7 @@ async def _read_view(session: AsyncSession, search: str | None) -> View:
     found = frozenset(country["id"] for country in listed)
     try:
         # Those that the page names, though an import may have brought newer ones of fewer currencies.
-        rates = await get_rates(session, RatesQuery(source=status.sources.rates))
+        rates = await get_rates(session, RatesQuery(source=status.sources.rates), today=today)
     except RatesNotFound:
         rates = None
     quoted = rates.rates if rates else {}

@@ -1,4 +1,4 @@
-"""Conversion: exact, in both directions, on any day."""
+"""Conversion: exact, in both directions, on any day, to one currency or several."""
 
 import random
 from datetime import date
@@ -16,7 +16,7 @@ async def test_amount_is_converted_by_the_latest_rates(both):
     rates = payloads.rates()
     rate = Context(prec=20).divide(Decimal(repr(rates["EUR"])), Decimal(repr(rates["NGN"])))
     assert response.status_code == 200
-    fields = "from to amount result rounded rate date source attribution"
+    fields = "from to amount result rounded rate date age_days source attribution"
     assert " ".join(response.json()) == fields
     assert response.json() == {
         "from": "NGN",
@@ -26,6 +26,7 @@ async def test_amount_is_converted_by_the_latest_rates(both):
         "rounded": float(f"{rate * 100:.2f}"),
         "rate": float(rate),
         "date": "2026-11-20",
+        "age_days": 1,
         "source": "127.0.0.1",
         "attribution": None,
     }
@@ -42,6 +43,7 @@ async def test_amount_is_converted_by_the_rates_of_a_day(both):
         "rounded": 204.0,
         "rate": 16.28836741228672,
         "date": "2026-10-30",
+        "age_days": 22,
         "source": "ecb",
         "attribution": "Source: European Central Bank, https://www.ecb.europa.eu",
     }
@@ -90,6 +92,40 @@ async def test_decimals_have_no_exponent_and_no_double_has_touched_them(client):
     assert (even["amount"], even["result"], even["rounded"]) == ("100", "115.54", "115.54")
     assert (await client.get(f"{query}to=EUR&amount=7")).json()["rounded"] == "7.00"
     assert "-0" not in (await client.get(f"{query}to=USD&amount=-0")).text
+
+
+async def test_several_targets_are_a_list_in_the_order_of_the_request(both):
+    response = await both.get("/convert?from=USD&to=ngn,EUR,JPY,ngn&amount=5&date=2026-11-21")
+
+    single = [
+        (await both.get(f"/convert?from=USD&to={code}&amount=5&date=2026-11-21")).json()
+        for code in ("NGN", "EUR", "JPY")
+    ]
+    assert (response.status_code, response.json()) == (200, single)
+    (alone,) = [(await both.get("/convert?from=USD&to=EUR,eur&amount=5&date=2026-11-21")).json()]
+    assert alone == single[1]
+
+
+async def test_several_targets_share_a_day_and_source_where_one_quotes_them_all(both):
+    await add_history(both, days={date(2026, 11, 21): {"EUR": 1.0, "USD": 1.15, "SEK": 11.0}})
+
+    for targets, found in (
+        ("EUR,SEK", {("2026-11-21", "ecb")}),
+        ("EUR,NGN", {("2026-11-20", "127.0.0.1")}),
+    ):
+        answers = (await both.get(f"/convert?from=USD&to={targets}")).json()
+        assert (targets, {(each["date"], each["source"]) for each in answers}) == (targets, found)
+
+
+async def test_targets_that_no_source_quotes_together_are_converted_each_by_its_own(history):
+    await add_history(history, source="other", days={date(2026, 11, 2): {"USD": 1.0, "EUR": 0.87, "GHS": 11.5}})
+    both, one = await history.get("/convert?from=USD&to=SEK,GHS"), await history.get("/convert?from=USD&to=GHS,QQQ")
+
+    assert [(each["to"], each["date"], each["source"]) for each in both.json()] == [
+        ("SEK", "2026-11-03", "ecb"),
+        ("GHS", "2026-11-02", "other"),
+    ]
+    assert (one.status_code, one.json()["details"]) == (400, {"to": "QQQ is not quoted by ecb on 2026-11-03"})
 
 
 async def test_same_currency_is_1(both):
@@ -143,6 +179,8 @@ NOT_EXACT = {"amount": "must have at most 17 digits, and be 0 or at least 1e-30"
         ("from=EUR&to=QQQ", {"to": NOT_QUOTED}),
         ("from=QQQ&to=QQQ", {"from": NOT_QUOTED, "to": NOT_QUOTED}),
         ("from=E&to=USD", {"from": "must be a currency code of three letters, such as EUR"}),
+        ("from=EUR&to=USD,", {"to": "'' is not a currency code of three letters, such as EUR"}),
+        (f"from=EUR&to={','.join(['USD'] * 51)}", {"to": "must have at most 50 currency codes"}),
         ("from=EUR&to=USD&decimals=text", {"decimals": "must be one of: number, string"}),
         ("from=EUR&to=USD&amount=-1", {"amount": "must be at least 0"}),
         *((f"from=EUR&to=USD&amount={a}", NO_NUMBER) for a in ("ten", "NaN", "1_000", "%EF%BC%95", "%205")),

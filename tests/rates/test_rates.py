@@ -22,9 +22,10 @@ async def test_latest_rates_are_those_of_the_newest_day(both):
 
     body = response.json()
     assert response.status_code == 200
-    assert list(body) == ["base", "date", "source", "attribution", "rates"]
+    assert list(body) == ["base", "date", "age_days", "source", "attribution", "rates"]
+    assert (await both.get("/rates/latest")).json() == body
     rates = body.pop("rates")
-    about = {"base": "USD", "date": "2026-11-20", "source": "127.0.0.1"}
+    about = {"base": "USD", "date": "2026-11-20", "age_days": 1, "source": "127.0.0.1"}
     assert body == {**about, "attribution": None}
     assert list(rates) == sorted(payloads.rates())
     assert rates == payloads.rates()
@@ -33,6 +34,7 @@ async def test_latest_rates_are_those_of_the_newest_day(both):
     await add_history(both, days={date(2026, 11, 21): {"EUR": 1.0, "USD": 1.15}})
     newer = (await both.get("/rates?base=EUR")).json()
     assert (newer["date"], newer["source"], newer["rates"]) == ("2026-11-21", "ecb", {"EUR": 1.0, "USD": 1.15})
+    assert newer["age_days"] == 0
 
 
 PER_DOLLAR = {
@@ -48,6 +50,7 @@ async def test_latest_rates_without_a_refresh_are_the_newest_that_were_imported(
     assert (await history.get("/rates")).json() == {
         "base": "USD",
         "date": "2026-11-03",
+        "age_days": 18,
         "source": "ecb",
         "attribution": "Source: European Central Bank, https://www.ecb.europa.eu",
         "rates": {code: float(rate) for code, rate in PER_DOLLAR.items()},
@@ -196,21 +199,23 @@ async def test_table_of_rates_is_csv_or_ndjson_on_request(history):
 
 
 async def test_days_that_are_over_are_kept_without_asking_and_the_others_are_asked_for(both):
-    asked, past = "public, max-age=0, must-revalidate", "public, max-age=86400, immutable"
+    asked, series = ("public, max-age=0, must-revalidate", None), ("public, max-age=86400, immutable", None)
+    past = ("public, immutable", "Sun, 22 Nov 2026 00:00:00 GMT")  # age_days changes then
     for path, caching in (
         ("/rates", asked),
         ("/rates/2026-11-10", past),
         ("/rates/2026-11-11", asked),  # a week behind the last known day, so that one may still be missing
         ("/rates/2026-11-14", asked),
         ("/rates/2026-11-21", asked),
-        ("/rates/2026-10-01..2026-11-13", past),
+        ("/rates/2026-10-01..2026-11-13", series),
         ("/rates/2026-10-01..2026-11-14", asked),
         ("/convert?from=EUR&to=USD&date=2026-11-10", past),
         ("/convert?from=EUR&to=USD&date=2026-11-14", asked),
     ):
         answer = await both.get(path)
         again = await both.get(path, headers={"If-None-Match": answer.headers["ETag"]})
-        assert (path, answer.headers["Cache-Control"], again.headers["Cache-Control"]) == (path, caching, caching)
+        found = [(each.headers["Cache-Control"], each.headers.get("Expires")) for each in (answer, again)]
+        assert (path, found) == (path, [caching, caching])
         assert again.status_code == 304
 
 

@@ -5,8 +5,9 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 from unittest.mock import Mock
 
@@ -84,10 +85,13 @@ class Service:
 
 
 @asynccontextmanager
-async def listening(folder: Any, template: Any, **settings: Any) -> AsyncIterator[Service]:
+async def listening(
+    folder: Any, template: Any, *, clock: Callable[[], datetime] | None = None, **settings: Any
+) -> AsyncIterator[Service]:
     shutil.copy(template, folder / "x.db")
     bundled = {"country_sources": "bundled", "rate_sources": "bundled", "refresh_on_start": "always"}
-    app = create_app(make_settings(database_url=f"sqlite:///{folder}/x.db", **{**bundled, **settings}))
+    parts: dict[str, Any] = {"clock": clock} if clock else {}
+    app = create_app(make_settings(database_url=f"sqlite:///{folder}/x.db", **{**bundled, **settings}), **parts)
     take_routes(app, default_app)
     options: dict[str, Any] = {"server_header": False, "access_log": False, "log_config": None}
     options["timeout_keep_alive"] = 65

@@ -74,6 +74,7 @@ def test_facts_that_the_document_does_not_list(table):
         ("/countries/a\nb", "/countries/{name}", {"name": "a\nb"}),
         ("/users/me", "/users/me", {}),
         ("/rates/2026-01-01..2026-01-31", "/rates/{from}..{to}", {"from": "2026-01-01", "to": "2026-01-31"}),
+        ("/rates/latest", "/rates/latest", {}),
         ("/rates/....", "/rates/{from}..{to}", {"from": ".", "to": "."}),
         ("/rates/a...b", "/rates/{from}..{to}", {"from": "a.", "to": "b"}),
         ("/rates/..b", "/rates/{date}", {"date": "..b"}),
