@@ -14,7 +14,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.queries import execute, select_columns
 from app.core.errors import AppError, ValidationFailed
-from app.core.http.numbers import exact, write_decimal
+from app.core.http.numbers import Decimals, exact, write_decimal
+from app.rates.euro import FixedRate, apply_fixed, fixed_by, to_quote
 from app.rates.exchange import convert, cross_rate, to_minor_unit
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.rates.schemas import Conversion, ConversionQuery, RatesPublic, RatesQuery
@@ -44,11 +45,13 @@ class DayKey(NamedTuple):
 
 
 class DayRates(NamedTuple):
-    """The rates of one day and source."""
+    """The rates of one day and source, with the irrevocable euro rates in place of quotes."""
 
     key: DayKey
     rates: Mapping[str, Decimal]
     """Units per unit of the source's base, by code."""
+    fixed: Mapping[str, FixedRate]
+    """The irrevocable rates among them."""
 
 
 async def get_rates(session: AsyncSession, query: RatesQuery, *, today: date, on: date | None = None) -> RatesPublic:
@@ -60,7 +63,8 @@ async def get_rates(session: AsyncSession, query: RatesQuery, *, today: date, on
     """
     symbols = query.wanted
     wanted = {query.base, *(symbols or ())}
-    key, rates = await _find_day(session, wanted, everything=not symbols, on=on, source=query.source)
+    found = await _find_day(session, wanted, everything=not symbols, on=on, today=today, source=query.source)
+    key, rates, fixed = found
     require_quoted({"base": [query.base], "symbols": symbols or ()}, rates, f"by {key.source} on {key.day}")
     base_rate = rates[query.base]
     return RatesPublic(
@@ -69,6 +73,7 @@ async def get_rates(session: AsyncSession, query: RatesQuery, *, today: date, on
         age_days=_age(key, today),
         source=key.source,
         attribution=ATTRIBUTIONS.get(key.source),
+        fixed=write_fixed(fixed, query.decimals),
         rates={
             code: write_decimal(cross_rate(base_rate, rates[code]), query.decimals) for code in sorted(symbols or rates)
         },
@@ -88,7 +93,7 @@ async def get_conversions(session: AsyncSession, query: ConversionQuery, *, toda
     base, targets = query.base, query.targets
 
     async def find(*quotes: str) -> DayRates:
-        return await _find_day(session, {base, *quotes}, on=query.on, source=query.source)
+        return await _find_day(session, {base, *quotes}, on=query.on, today=today, source=query.source)
 
     together = await find(*targets)
     is_whole = len(targets) == 1 or together.rates.keys() >= {base, *targets}
@@ -102,7 +107,7 @@ async def get_conversions(session: AsyncSession, query: ConversionQuery, *, toda
 
 
 def _convert(query: ConversionQuery, quote: str, found: DayRates, today: date) -> Conversion:
-    key, rates = found
+    key, rates, fixed = found
     rate = cross_rate(rates[query.base], rates[quote])
     result = convert(query.amount, rate)
     currency = reference.currencies().get(quote)
@@ -118,6 +123,7 @@ def _convert(query: ConversionQuery, quote: str, found: DayRates, today: date) -
         age_days=_age(key, today),
         source=key.source,
         attribution=ATTRIBUTIONS.get(key.source),
+        fixed=write_fixed({code: fixed[code] for code in (query.base, quote) if code in fixed}, query.decimals),
     )
 
 
@@ -126,12 +132,30 @@ def _age(key: DayKey, today: date) -> int:
     return max((today - key.day).days, 0)
 
 
+def write_fixed(fixed: Mapping[str, FixedRate], decimals: Decimals) -> dict[str, float | str] | None:
+    """The irrevocable rates of a response by code, sorted; None if there are none."""
+    return {code: write_decimal(fixed[code].per_euro, decimals) for code in sorted(fixed)} or None
+
+
 async def _find_day(
-    session: AsyncSession, wanted: Set[str], *, everything: bool = False, on: date | None, source: str | None
+    session: AsyncSession,
+    wanted: Set[str],
+    *,
+    everything: bool = False,
+    on: date | None,
+    today: date,
+    source: str | None,
 ) -> DayRates:
-    """Find the rates in force on a day, the latest for None; of the wanted currencies, or of everything quoted then."""
-    key, quoted = await find_rates(session, wanted, None if everything else wanted, on=on, source=source)
-    return DayRates(key, {code: exact(rate) for code, rate in quoted.items()})
+    """Find the rates in force on a day, the latest for None; of the wanted currencies, or of everything quoted then.
+
+    A currency that the euro has replaced by that day needs no quote but the euro's.
+    """
+    day = on or today
+    needed = to_quote(wanted, fixed_by(wanted, day))
+    key, quoted = await find_rates(session, needed, None if everything else needed, on=on, source=source)
+    fixed = fixed_by({*quoted, *wanted}, day)
+    rates = apply_fixed({code: exact(rate) for code, rate in quoted.items()}, fixed)
+    return DayRates(key, rates, {code: rate for code, rate in fixed.items() if code in rates})
 
 
 def require_quoted(wanted: Mapping[str, Collection[str]], quoted: Collection[str], where: str) -> None:

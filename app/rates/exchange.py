@@ -10,7 +10,7 @@ from typing import Final
 _RATE: Final = Context(prec=20)
 """Digits of a rate: three more than a double carries, and few enough that a client's decimals hold the results."""
 _EXACT: Final = Context(prec=50)
-"""Enough for all digits of a product: an amount has at most 17, a rate 20."""
+"""Enough for all digits of a product: an amount has at most 17, a rate 20, a stored rate 17, a fixed one 6."""
 
 
 def cross_rate(base_rate: Decimal, quote_rate: Decimal) -> Decimal:

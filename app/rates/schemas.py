@@ -29,7 +29,13 @@ MOST_TARGETS: Final = 50
 """Currencies to which one request converts."""
 _SOURCE: Final = "currency-api"
 _ATTRIBUTION: Final = None
-_EXAMPLE_DAY: Final[JsonDict] = {"date": "2026-11-21", "age_days": 0, "source": _SOURCE, "attribution": _ATTRIBUTION}
+_EXAMPLE_DAY: Final[JsonDict] = {
+    "date": "2026-11-21",
+    "age_days": 0,
+    "source": _SOURCE,
+    "attribution": _ATTRIBUTION,
+    "fixed": None,
+}
 
 
 def _example(values: JsonDict) -> ConfigDict:
@@ -132,6 +138,13 @@ class SeriesQuery(RatesQuery):
 Attribution = Annotated[str | None, Field(description="Credit that the source asks to be shown with its rates.")]
 AgeDays = Annotated[int, Field(ge=0, description="Days from `date` to the current day in UTC; 0 for a later `date`.")]
 RateDate = Annotated[datetime.date, Field(description="Day of the rates; may be before the requested one.")]
+FixedRates = Annotated[
+    dict[str, DecimalNumber] | None,
+    Field(
+        description="Irrevocable euro rates that were used instead of quotes: units per euro, by the code of a "
+        "currency that the euro has replaced. Null if there are none."
+    ),
+]
 
 
 class RatesPublic(BaseModel):
@@ -144,6 +157,7 @@ class RatesPublic(BaseModel):
     age_days: AgeDays
     source: str
     attribution: Attribution
+    fixed: FixedRates
     rates: dict[str, DecimalNumber] = Field(
         description="Units of each currency per unit of the base, to 20 significant digits; a number is the nearest "
         "double."
@@ -161,6 +175,7 @@ class SeriesPublic(BaseModel):
             "group": None,
             "source": _SOURCE,
             "attribution": _ATTRIBUTION,
+            "fixed": None,
             "rates": {"EUR": {"2026-11-16": 0.8661, "2026-11-17": 0.8668}},
         }
     )
@@ -171,6 +186,7 @@ class SeriesPublic(BaseModel):
     group: Group | None
     source: str
     attribution: Attribution
+    fixed: FixedRates
     rates: dict[str, dict[datetime.date, DecimalNumber]] = Field(
         description="Units per unit of the base, by currency and day. Days without published rates are absent."
     )
@@ -232,6 +248,7 @@ class Conversion(BaseModel):
     age_days: AgeDays
     source: str
     attribution: Attribution
+    fixed: FixedRates
 
 
 class Conversions(RootModel[Conversion | list[Conversion]]):

@@ -14,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.core.db.queries import execute, select_columns
 from app.core.errors import AppError
 from app.rates.crud import RatesNotFound, describe_stored, require_quoted
+from app.rates.euro import EURO, FixedRate, fixed_by
 from app.rates.models import CurrencySpan, RateDay
 from app.rates.schemas import SeriesQuery
 
@@ -43,6 +44,8 @@ class Series:
     last: date
     codes: Sequence[str]
     """The currencies, in the order of the answer."""
+    fixed: Mapping[str, FixedRate]
+    """Those of the currencies and the base that get an irrevocable euro rate from some day of the range on."""
     days: int
     """Maximum number of days of the source in the range."""
 
@@ -66,11 +69,13 @@ async def plan_series(session: AsyncSession, first: date, last: date, query: Ser
     """
     symbols = query.wanted
     wanted = {query.base, *(symbols or ())}
-    quoted = await _quoted(session, first, last, query.source, wanted if symbols else None)
+    quoted = await _quoted(session, first, last, query.source, wanted, everything=not symbols)
     source, days = await _choose_source(session, first, last, wanted, quoted, only=query.source)
+    spans = quoted.get(source, {})
     where = f"by {source} from {first} to {last}"
-    require_quoted({"base": [query.base], "symbols": symbols or ()}, quoted.get(source, ()), where)
-    series = Series(query, source, first, last, symbols or list(quoted[source]), days)
+    require_quoted({"base": [query.base], "symbols": symbols or ()}, spans, where)
+    codes = symbols or sorted(spans)
+    series = Series(query, source, first, last, codes, fixed_by({query.base, *codes}, last), days)
     if series.size > LARGEST_SERIES:
         raise RangeTooLarge(
             f"{series.days} days of {len(series.codes)} currencies are {series.size} rates, more than "
@@ -119,14 +124,25 @@ def _common_days(spans: Spans, wanted: Collection[str], first: date, last: date)
 
 
 async def _quoted(
-    session: AsyncSession, first: date, last: date, source: str | None, codes: Collection[str] | None
+    session: AsyncSession, first: date, last: date, source: str | None, wanted: Collection[str], *, everything: bool
 ) -> Mapping[str, Spans]:
-    """Currencies that are quoted in the range, by source; of these codes, or of all."""
-    query = _quoted_query(of_source=source is not None, of_codes=codes is not None)
-    wanted = {"source": source, "codes": list(codes or ()), "first": first, "last": last}
+    """Currencies that are quoted in the range, by source: the wanted ones, or everything.
+
+    Where a source quotes the euro, wanted currencies that it has replaced count as quoted.
+    """
+    fixed = fixed_by(wanted, last)
+    query = _quoted_query(of_source=source is not None, of_codes=not everything)
+    codes = {*wanted, EURO} if fixed else wanted
     quoted: dict[str, dict[str, tuple[date, date]]] = defaultdict(dict)
-    for name, code, begin, end in await execute(session, query, wanted):
+    found = await execute(session, query, {"source": source, "codes": list(codes), "first": first, "last": last})
+    for name, code, begin, end in found:
         quoted[name][code] = (begin, end)
+    for spans in quoted.values():
+        euro = spans.get(EURO)
+        for code, rate in fixed.items():
+            if euro is not None and euro[1] >= rate.since:
+                begin, _ = spans.get(code, (date.max, date.max))
+                spans[code] = (min(begin, max(euro[0], rate.since)), euro[1])
     return quoted
 
 
@@ -140,4 +156,4 @@ def _quoted_query(*, of_source: bool, of_codes: bool) -> Any:
         query = query.where(col(CurrencySpan.source) == bindparam("source"))
     if of_codes:
         query = query.where(col(CurrencySpan.quote).in_(bindparam("codes", expanding=True)))
-    return query.order_by(col(CurrencySpan.quote))
+    return query

@@ -1,7 +1,7 @@
 """Series of rates over a range of days, read and written in pieces."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import date, timedelta
 from decimal import Decimal
@@ -21,7 +21,8 @@ from app.core.http.formats import Format, write_heading, write_rows
 from app.core.http.middleware.overload import Overloaded
 from app.core.http.numbers import write_decimal
 from app.core.telemetry.counts import Counts
-from app.rates.crud import RatesNotFound
+from app.rates.crud import RatesNotFound, write_fixed
+from app.rates.euro import EURO, apply_fixed_from
 from app.rates.exchange import averages, cross_rate
 from app.rates.models import ExchangeRate
 from app.rates.series import Series
@@ -183,15 +184,20 @@ def _json_head(series: Series) -> bytes:
         "group": series.query.group,
         "source": series.source,
         "attribution": ATTRIBUTIONS.get(series.source),
+        "fixed": write_fixed(series.fixed, series.query.decimals),
     }
     return to_json(about)[:-1] + b',"rates":{'
 
 
 async def _read_rates(
     reading: Reading, series: Series, span: tuple[date, date], codes: Collection[str]
-) -> dict[str, dict[str, Decimal]]:
-    """The stored rates of some currencies in a span by day, in the order of the days."""
-    wanted = {"source": series.source, "codes": list(codes), "first": span[0], "last": span[1]}
+) -> Mapping[str, Mapping[str, Decimal]]:
+    """The rates of some currencies in a span by day, in the order of the days."""
+    fixed = {code: series.fixed[code] for code in codes if code in series.fixed}
+    quoted = list({*codes, EURO} if fixed else codes)
+    wanted = {"source": series.source, "codes": quoted, "first": span[0], "last": span[1]}
     async with reading() as session:
         found = await read_by_day(session, _RATES, wanted)
-    return {code: {day: Decimal(rate) for day, rate in rates} for code, rates in found.items()}
+    rates = {code: {day: Decimal(rate) for day, rate in rows} for code, rows in found.items()}
+    euro = rates.get(EURO, {})
+    return rates | {code: apply_fixed_from(rates.get(code, {}), euro, rate) for code, rate in fixed.items()}

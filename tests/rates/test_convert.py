@@ -16,7 +16,7 @@ async def test_amount_is_converted_by_the_latest_rates(both):
     rates = payloads.rates()
     rate = Context(prec=20).divide(Decimal(repr(rates["EUR"])), Decimal(repr(rates["NGN"])))
     assert response.status_code == 200
-    fields = "from to amount result rounded rate date age_days source attribution"
+    fields = "from to amount result rounded rate date age_days source attribution fixed"
     assert " ".join(response.json()) == fields
     assert response.json() == {
         "from": "NGN",
@@ -29,6 +29,7 @@ async def test_amount_is_converted_by_the_latest_rates(both):
         "age_days": 1,
         "source": "127.0.0.1",
         "attribution": None,
+        "fixed": None,
     }
 
 
@@ -46,6 +47,7 @@ async def test_amount_is_converted_by_the_rates_of_a_day(both):
         "age_days": 22,
         "source": "ecb",
         "attribution": "Source: European Central Bank, https://www.ecb.europa.eu",
+        "fixed": None,
     }
 
 

@@ -112,6 +112,7 @@ async def test_history_shows_at_once_in_a_service_that_runs(service, upstream, s
         "source": "ecb",
         "age_days": 22,
         "attribution": "Source: European Central Bank, https://www.ecb.europa.eu",
+        "fixed": None,
         "rates": {code: rate for _, code, day, rate in rows_of(lines) if day == "2026-10-30"},
     }
     assert (conversion["result"], conversion["source"]) == (10, "ecb")

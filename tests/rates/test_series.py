@@ -36,6 +36,7 @@ ABOUT = {
     "group": None,
     "source": "ecb",
     "attribution": "Source: European Central Bank, https://www.ecb.europa.eu",
+    "fixed": None,
 }
 
 
