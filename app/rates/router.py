@@ -75,12 +75,37 @@ async def get_series(
     _refuse_future({"from": first, "to": last}, today)
     if first > last:
         raise ValidationFailed({"from": "must not be after `to`"})
+    return await _series_response(request, database, first, last, query, today)
+
+
+@router.get(
+    "/rates/{from}..",
+    summary="Get a series of rates up to the latest",
+    description="Like a series with an end, up to the newest day that its source has.",
+    responses={**_in_formats(schemas.SeriesPublic), **documented(404, 413, 503)},
+    response_model=None,
+    openapi_extra=access(Rule.EVERYONE),
+)
+async def get_series_to_latest(
+    request: Request,
+    database: DatabaseDep,
+    today: TodayDep,
+    first: FirstParam,
+    query: Annotated[schemas.SeriesQuery, Query()],
+) -> Response:
+    _refuse_future({"from": first}, today)
+    return await _series_response(request, database, first, None, query, today)
+
+
+async def _series_response(
+    request: Request, database: DatabaseDep, first: date, last: date | None, query: schemas.SeriesQuery, today: date
+) -> Response:
     fmt = query.format or Format.JSON
-    headers = table_headers(fmt, f"rates-{first}-{last}")
     async with open_snapshot(request, database) as session:
-        series = await plan_series(session, first, last, query)
+        series = await plan_series(session, first, last, query, today=today)
+        headers = table_headers(fmt, f"rates-{first}-{series.last}")
         if series.size <= LARGEST_KEPT:
-            if _is_settled(last, today):
+            if last is not None and _is_settled(last, today):
                 headers |= _SETTLED
             return Response(await write_whole(session, series, fmt), headers=headers)
     # After the session is closed: a connection may not be held for as long as a client reads.

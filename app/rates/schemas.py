@@ -19,7 +19,7 @@ from pydantic.config import JsonDict
 
 from app.core.http.formats import FORMAT_DESCRIPTION, Format
 from app.core.http.numbers import DecimalNumber, Decimals, DecimalsField
-from app.rates.exchange import Group
+from app.rates.exchange import Fill, Group
 
 _CODE: Final = re.compile("[A-Za-z]{3}")
 _NUMBER: Final = re.compile("[+-]?[0-9]+([.][0-9]*)?([eE][+-]?[0-9]{1,4})?")
@@ -133,6 +133,11 @@ class SeriesQuery(RatesQuery):
     group: Group | None = Field(
         default=None, description="Average each week or month, dated by its first day, instead of single days."
     )
+    fill: Fill | None = Field(
+        default=None,
+        description="`previous` gives each day without rates, such as those of a weekend, the last known rate, for up "
+        "to seven days. Not together with `group`.",
+    )
 
 
 Attribution = Annotated[str | None, Field(description="Credit that the source asks to be shown with its rates.")]
@@ -171,24 +176,38 @@ class SeriesPublic(BaseModel):
         {
             "base": "USD",
             "from": "2026-11-16",
-            "to": "2026-11-17",
-            "group": None,
+            "to": "2026-11-24",
+            "group": "week",
+            "fill": None,
             "source": _SOURCE,
             "attribution": _ATTRIBUTION,
             "fixed": None,
-            "rates": {"EUR": {"2026-11-16": 0.8661, "2026-11-17": 0.8668}},
+            "partial": ["2026-11-23"],
+            "rates": {"EUR": {"2026-11-16": 0.8661, "2026-11-23": 0.8668}},
+            "days": {"EUR": {"2026-11-16": 5, "2026-11-23": 2}},
         }
     )
 
     base: str
     first: datetime.date = Field(serialization_alias="from")
-    last: datetime.date = Field(serialization_alias="to")
+    last: datetime.date = Field(
+        serialization_alias="to", description="For a range without an end, the newest day that the source has."
+    )
     group: Group | None
+    fill: Fill | None
     source: str
     attribution: Attribution
     fixed: FixedRates
+    partial: list[datetime.date] | None = Field(
+        description="First days of the weeks or months that the range cuts off or that are not over yet; null without "
+        "`group`."
+    )
     rates: dict[str, dict[datetime.date, DecimalNumber]] = Field(
-        description="Units per unit of the base, by currency and day. Days without published rates are absent."
+        description="Units per unit of the base, by currency and day. Days without published rates are absent unless "
+        "`fill` is given."
+    )
+    days: dict[str, dict[datetime.date, int]] | None = Field(
+        description="Number of days of which each average is the mean, as in `rates`; null without `group`."
     )
 
 

@@ -1,9 +1,9 @@
-"""Plans of series of rates over a range of days: their source and size."""
+"""Plans of series of rates over a range of days: their source, size and last day."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from typing import Any, Final
 
@@ -12,8 +12,8 @@ from sqlmodel import and_, case, col, false, func, or_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.queries import execute, select_columns
-from app.core.errors import AppError
-from app.rates.crud import RatesNotFound, describe_stored, require_quoted
+from app.core.errors import AppError, ValidationFailed
+from app.rates.crud import LONGEST_PAUSE, RatesNotFound, describe_stored, require_quoted
 from app.rates.euro import EURO, FixedRate, fixed_by
 from app.rates.models import CurrencySpan, RateDay
 from app.rates.schemas import SeriesQuery
@@ -47,41 +47,84 @@ class Series:
     fixed: Mapping[str, FixedRate]
     """Those of the currencies and the base that get an irrevocable euro rate from some day of the range on."""
     days: int
-    """Maximum number of days of the source in the range."""
+    """Maximum number of days in the answer before they are averaged."""
+    partial: Sequence[date]
+    """First days of the averaged periods that the range cuts off, or that are not over."""
 
     @property
     def size(self) -> int:
-        """Maximum number of rates to read."""
+        """Maximum number of rates to read or to write."""
         return self.days * len(self.codes)
 
+    @property
+    def read_from(self) -> date:
+        """The first day to read: a rate before the range may fill its first days."""
+        return _pause_before(self.first) if self.query.fill else self.first
 
-async def plan_series(session: AsyncSession, first: date, last: date, query: SeriesQuery) -> Series:
+
+async def plan_series(
+    session: AsyncSession, first: date, last: date | None, query: SeriesQuery, *, today: date
+) -> Series:
     """Choose the source of a series, and find out how large it is.
 
     One source serves the whole series: the one that quotes the most of the
     requested currencies, and among equals the one with the most days between
     the first and the last ones on which it quotes all of these.
 
+    Args:
+        session: For reading.
+        first: First day of the range.
+        last: Last day; None ends at the newest day that the source has, or with ``fill`` at today if that is later.
+        query: What to return.
+        today: The day in UTC.
+
     Raises:
         RatesNotFound: No rates of these days are stored, or none of the requested source.
-        ValidationFailed: The source does not quote one of the currencies.
+        ValidationFailed: The source does not quote one of the currencies, or ``fill`` and ``group`` are both given.
         RangeTooLarge: There are too many rates.
     """
+    if query.fill and query.group:
+        raise ValidationFailed({"fill": "cannot be combined with group"})
     symbols = query.wanted
     wanted = {query.base, *(symbols or ())}
-    quoted = await _quoted(session, first, last, query.source, wanted, everything=not symbols)
-    source, days = await _choose_source(session, first, last, wanted, quoted, only=query.source)
+    # Sources may be a day ahead of UTC.
+    start, end = _pause_before(first) if query.fill else first, last or today + timedelta(days=1)
+    quoted = await _quoted(session, start, end, query.source, wanted, everything=not symbols)
+    source, days = await _choose_source(session, start, end, wanted, quoted, only=query.source)
     spans = quoted.get(source, {})
-    where = f"by {source} from {first} to {last}"
+    where = f"by {source} from {first} to {end}"
     require_quoted({"base": [query.base], "symbols": symbols or ()}, spans, where)
+    if last is None:
+        newest = min(end, max(last_day for _, last_day in spans.values()))
+        last = max(first, newest, today) if query.fill else newest
     codes = symbols or sorted(spans)
-    series = Series(query, source, first, last, codes, fixed_by({query.base, *codes}, last), days)
+    series = Series(
+        query,
+        source,
+        first,
+        last,
+        codes,
+        fixed_by({query.base, *codes}, last),
+        (last - first).days + 1 if query.fill else days,
+        _partial(query, first, last, today),
+    )
     if series.size > LARGEST_SERIES:
         raise RangeTooLarge(
             f"{series.days} days of {len(series.codes)} currencies are {series.size} rates, more than "
             f"{LARGEST_SERIES}; ask for fewer with symbols, or for fewer days"
         )
     return series
+
+
+def _pause_before(day: date) -> date:
+    return max(day, date.min + LONGEST_PAUSE) - LONGEST_PAUSE
+
+
+def _partial(query: SeriesQuery, first: date, last: date, today: date) -> Sequence[date]:
+    if query.group is None:
+        return ()
+    periods = {(query.group.first_day(day), query.group.last_day(day)) for day in (first, last, min(today, last))}
+    return sorted(begin for begin, end in periods if begin < first or end > last or end >= today)
 
 
 async def _choose_source(

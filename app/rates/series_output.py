@@ -1,7 +1,7 @@
 """Series of rates over a range of days, read and written in pieces."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import date, timedelta
 from decimal import Decimal
@@ -21,9 +21,9 @@ from app.core.http.formats import Format, write_heading, write_rows
 from app.core.http.middleware.overload import Overloaded
 from app.core.http.numbers import write_decimal
 from app.core.telemetry.counts import Counts
-from app.rates.crud import RatesNotFound, write_fixed
+from app.rates.crud import LONGEST_PAUSE, RatesNotFound, write_fixed
 from app.rates.euro import EURO, apply_fixed_from
-from app.rates.exchange import averages, cross_rate
+from app.rates.exchange import Group, averages, cross_rate, fill_gaps
 from app.rates.models import ExchangeRate
 from app.rates.series import Series
 from app.sources.rates import ATTRIBUTIONS
@@ -33,6 +33,7 @@ READ_AT_ONCE: Final = 1_000
 COMPUTED_AT_ONCE: Final = 2
 """Long series of which a piece is computed at the same time."""
 COLUMNS: Final = ("date", "base", "quote", "rate", "source")
+_COLUMNS_OF_AVERAGES: Final = (*COLUMNS, "days", "partial")
 
 _RATES: Final = select_columns(ExchangeRate.quote, ExchangeRate.day, ExchangeRate.rate).where(
     col(ExchangeRate.source) == bindparam("source"),
@@ -42,6 +43,10 @@ _RATES: Final = select_columns(ExchangeRate.quote, ExchangeRate.day, ExchangeRat
 """Built once: building a statement takes as long as running it."""
 
 Reading = Callable[[], AbstractAsyncContextManager[AsyncSession]]
+
+
+Entry = tuple[str, Decimal, int]
+"""A day and its rate, or the first day of a period and its average; and the number of days that it is of."""
 
 
 async def write_whole(session: AsyncSession, series: Series, fmt: Format) -> bytes:
@@ -116,12 +121,14 @@ async def write_series(
         RatesNotFound: Before the first piece: the base has no rates in the range.
         DatabaseUnavailable: After some pieces; the series is incomplete.
     """
-    base, spans = series.query.base, list(_spans(series))
+    base, spans, is_json = series.query.base, list(_spans(series)), fmt is Format.JSON
     base_rates: dict[str, Decimal] = {}
+    counts: dict[str, list[bytes]] = {}
     at_once = max(1, READ_AT_ONCE // series.days)
     for start in range(0, len(series.codes), at_once):
         codes = series.codes[start : start + at_once]
         written: dict[str, list[bytes]] = {code: [] for code in codes}
+        known: dict[str, list[tuple[str, Decimal]]] = {code: [] for code in codes}
         for span in spans:  # other requests are answered in between
             found = await _read_rates(reading, series, span, codes if start else {base, *codes})
             if start == 0:
@@ -132,25 +139,29 @@ async def write_series(
                     for day, rate in found.get(code, {}).items()
                     if day in base_rates
                 ]
-                if rates:
-                    written[code].append(_write_rates(fmt, series, code, _written(series, rates)))
+                if series.query.fill:
+                    # The last rate of the span before fills the days at the beginning of this one.
+                    known[code] = [*known[code][-1:], *rates]
+                    rates = _filled(known[code], max(span[0], series.first), span[1])
+                if entries := _grouped(rates, series.query.group):
+                    written[code].append(_write_entries(fmt, series, code, entries))
+                    if is_json and series.query.group:
+                        counted = to_json({day: number for day, _, number in entries})[1:-1]
+                        counts.setdefault(code, []).append(counted)
         if start == 0:
             if not base_rates:
                 raise RatesNotFound(f"No rates of {base} are stored from {series.first} to {series.last}")
-            yield _json_head(series) if fmt is Format.JSON else write_heading(fmt, COLUMNS)
+            yield _json_head(series) if is_json else write_heading(fmt, _columns(series))
         for number, (code, parts) in enumerate(written.items(), start):
-            if fmt is Format.JSON:
-                yield (b"," if number else b"") + to_json(code) + b":{" + b",".join(parts) + b"}"
-            else:
-                yield b"".join(parts)
+            yield (b"," if number else b"") + _json_member(code, parts) if is_json else b"".join(parts)
         reading = rest or reading
-    if fmt is Format.JSON:
-        yield b"}}"
+    if is_json:
+        yield b"}," + _json_counts(series, counts) + b"}"
 
 
 def _spans(series: Series) -> Iterator[tuple[date, date]]:
     """The days of a series in parts of at most ``READ_AT_ONCE``; none ends within a period that is averaged."""
-    first, group = series.first, series.query.group
+    first, group = series.read_from, series.query.group
     while True:
         after = first + timedelta(days=READ_AT_ONCE)
         if after > series.last:
@@ -161,32 +172,60 @@ def _spans(series: Series) -> Iterator[tuple[date, date]]:
     yield first, series.last
 
 
-def _written(series: Series, rates: list[tuple[str, Decimal]]) -> list[tuple[str, float | str]]:
-    query = series.query
-    if query.group is not None:
-        dated = ((date.fromisoformat(day), rate) for day, rate in rates)
-        rates = [(str(day), rate) for day, rate in averages(dated, query.group)]
-    return [(day, write_decimal(rate, query.decimals)) for day, rate in rates]
+def _filled(rates: Iterable[tuple[str, Decimal]], first: date, last: date) -> list[tuple[str, Decimal]]:
+    dated = ((date.fromisoformat(day), rate) for day, rate in rates)
+    return [(str(day), rate) for day, rate in fill_gaps(dated, last, longest=LONGEST_PAUSE) if day >= first]
 
 
-def _write_rates(fmt: Format, series: Series, code: str, rates: list[tuple[str, float | str]]) -> bytes:
+def _grouped(rates: Iterable[tuple[str, Decimal]], group: Group | None) -> list[Entry]:
+    if group is None:
+        return [(day, rate, 1) for day, rate in rates]
+    dated = ((date.fromisoformat(day), rate) for day, rate in rates)
+    return [(str(day), rate, number) for day, rate, number in averages(dated, group)]
+
+
+def _columns(series: Series) -> Sequence[str]:
+    return _COLUMNS_OF_AVERAGES if series.query.group else COLUMNS
+
+
+def _write_entries(fmt: Format, series: Series, code: str, entries: Iterable[Entry]) -> bytes:
     """Write rates of a currency as rows, or as what is between the braces of a JSON object."""
+    query = series.query
+    written = [(day, write_decimal(rate, query.decimals), number) for day, rate, number in entries]
     if fmt is Format.JSON:
-        return to_json(dict(rates))[1:-1]
-    return write_rows(fmt, COLUMNS, [(day, series.query.base, code, rate, series.source) for day, rate in rates])
+        return to_json({day: rate for day, rate, _ in written})[1:-1]
+    partial = {str(day) for day in series.partial}
+    more = [(number, day in partial) if query.group else () for day, _, number in written]
+    rows = [
+        (day, query.base, code, rate, series.source, *rest) for (day, rate, _), rest in zip(written, more, strict=True)
+    ]
+    return write_rows(fmt, _columns(series), rows)
 
 
 def _json_head(series: Series) -> bytes:
+    query = series.query
     about = {
-        "base": series.query.base,
+        "base": query.base,
         "from": series.first,
         "to": series.last,
-        "group": series.query.group,
+        "group": query.group,
+        "fill": query.fill,
         "source": series.source,
         "attribution": ATTRIBUTIONS.get(series.source),
-        "fixed": write_fixed(series.fixed, series.query.decimals),
+        "fixed": write_fixed(series.fixed, query.decimals),
+        "partial": series.partial if query.group else None,
     }
     return to_json(about)[:-1] + b',"rates":{'
+
+
+def _json_member(code: str, parts: Iterable[bytes]) -> bytes:
+    return to_json(code) + b":{" + b",".join(parts) + b"}"
+
+
+def _json_counts(series: Series, counts: Mapping[str, Iterable[bytes]]) -> bytes:
+    if series.query.group is None:
+        return b'"days":null'
+    return b'"days":{' + b",".join(_json_member(code, counts.get(code, ())) for code in series.codes) + b"}"
 
 
 async def _read_rates(

@@ -210,6 +210,7 @@ async def test_days_that_are_over_are_kept_without_asking_and_the_others_are_ask
         ("/rates/2026-11-21", asked),
         ("/rates/2026-10-01..2026-11-13", series),
         ("/rates/2026-10-01..2026-11-14", asked),
+        ("/rates/2026-10-01..", asked),
         ("/convert?from=EUR&to=USD&date=2026-11-10", past),
         ("/convert?from=EUR&to=USD&date=2026-11-14", asked),
     ):
@@ -244,7 +245,7 @@ async def test_answers_change_with_an_import(loaded):
 
 
 async def test_one_day_takes_a_fixed_number_of_statements(both):
-    for path, number in (("/rates", 3), ("/rates/2026-10-30", 3), ("/convert?from=EUR&to=SEK&date=2026-10-30", 3)):
+    for path, number in (("/rates", 3), ("/rates/2026-10-30", 3), ("/convert?from=EUR&to=SEK,USD&date=2026-10-30", 3)):
         with recorded(both.state["database"]) as statements:
             assert (await both.get(path)).status_code == 200
 

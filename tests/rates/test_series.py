@@ -34,9 +34,12 @@ ABOUT = {
     "from": "2026-10-29",
     "to": "2026-11-03",
     "group": None,
+    "fill": None,
     "source": "ecb",
     "attribution": "Source: European Central Bank, https://www.ecb.europa.eu",
     "fixed": None,
+    "partial": None,
+    "days": None,
 }
 
 
@@ -75,8 +78,98 @@ async def test_weeks_and_months_are_averages_under_their_first_day(history):
     weeks = (await history.get(f"{RANGE}?base=EUR&symbols=USD&group=week")).json()
     months = (await history.get(f"{RANGE}?base=EUR&symbols=USD&group=month")).json()
 
-    assert weeks == {**ABOUT, "group": "week", "rates": {"USD": {"2026-10-26": 1.1577, "2026-11-02": 1.15025}}}
+    assert weeks == {
+        **ABOUT,
+        "group": "week",
+        "partial": ["2026-10-26", "2026-11-02"],
+        "rates": {"USD": {"2026-10-26": 1.1577, "2026-11-02": 1.15025}},
+        "days": {"USD": {"2026-10-26": 2, "2026-11-02": 2}},
+    }
     assert months["rates"] == {"USD": {"2026-10-01": 1.1577, "2026-11-01": 1.15025}}
+    assert months["days"] == {"USD": {"2026-10-01": 2, "2026-11-01": 2}}
+
+
+@pytest.mark.parametrize(
+    ("path", "partial"),
+    [
+        ("2026-10-26..2026-11-01?group=week", []),
+        ("2026-10-27..2026-11-01?group=week", ["2026-10-26"]),
+        ("2026-10-26..2026-11-03?group=week", ["2026-11-02"]),
+        ("2026-10-01..2026-10-31?group=month", []),
+        ("2026-10-01..2026-11-21?group=month", ["2026-11-01"]),
+        ("2026-10-26..2026-11-22?group=week", ["2026-11-16"]),  # today is the 21st, and the week runs to the 22nd
+        ("2026-10-26..?group=week", ["2026-11-02"]),  # the newest day is the 3rd
+    ],
+)
+@pytest.mark.engines("sqlite")
+async def test_period_that_the_range_cuts_off_or_that_runs_is_marked(history, path, partial):
+    body = (await history.get(f"/rates/{path}&base=EUR&symbols=USD")).json()
+
+    assert (body["partial"], body["days"]["USD"].keys()) == (partial, body["rates"]["USD"].keys())
+
+
+async def test_averages_in_a_table_say_their_days_and_whether_they_are_partial(history):
+    path = "/rates/2026-10-29..2026-11-03?base=EUR&symbols=ISK,USD&group=month"
+    csv, ndjson = [await history.get(f"{path}&format={name}") for name in ("csv", "ndjson")]
+
+    assert csv.text.removeprefix("\ufeff").splitlines() == [
+        "date,base,quote,rate,source,days,partial",
+        "2026-11-01,EUR,ISK,144.9,ecb,2,true",
+        "2026-10-01,EUR,USD,1.1577,ecb,2,true",
+        "2026-11-01,EUR,USD,1.15025,ecb,2,true",
+    ]
+    about = {"date": "2026-11-01", "base": "EUR", "quote": "ISK", "rate": 144.9, "source": "ecb"}
+    assert json.loads(ndjson.text.splitlines()[0]) == {**about, "days": 2, "partial": True}
+    whole = await history.get("/rates/2026-10-01..2026-10-31?base=EUR&symbols=USD&group=month&format=csv")
+    assert whole.text.splitlines()[1] == "2026-10-01,EUR,USD,1.1577,ecb,2,false"
+
+
+async def test_series_without_an_end_goes_to_the_newest_day(history):
+    await add_history(history, source="other", days={date(2026, 11, 22): {"USD": 1.0, "GHS": 11.5}})
+    latest = (await history.get("/rates/2026-10-30..?base=EUR&symbols=USD")).json()
+    csv = await history.get("/rates/2026-11-02..?base=USD&source=other&format=csv")
+
+    assert latest == {**(await history.get("/rates/2026-10-30..2026-11-03?base=EUR&symbols=USD")).json()}
+    assert (latest["from"], latest["to"]) == ("2026-10-30", "2026-11-03")
+    assert csv.headers["Content-Disposition"] == 'attachment; filename="rates-2026-11-02-2026-11-22.csv"'
+
+
+async def test_days_without_rates_get_the_last_one_on_request(history):
+    path = "/rates/2026-10-31..2026-11-05?base=EUR&symbols=USD,ISK&fill=previous"
+    body = (await history.get(path)).json()
+
+    assert (body["fill"], body["from"], body["to"]) == ("previous", "2026-10-31", "2026-11-05")
+    assert body["rates"] == {
+        "ISK": {"2026-11-02": 144.6, **{f"2026-11-0{day}": 145.2 for day in (3, 4, 5)}},
+        "USD": {
+            "2026-10-31": 1.1554,
+            "2026-11-01": 1.1554,
+            "2026-11-02": 1.1514,
+            **{f"2026-11-0{day}": 1.1491 for day in (3, 4, 5)},
+        },
+    }
+    days = {f"2026-11-{day:02}": 1.1491 for day in range(8, 11)}  # no longer than a week
+    assert (await history.get("/rates/2026-11-08..?base=EUR&symbols=USD&fill=previous")).json()["rates"] == {
+        "USD": days
+    }
+    weekend = await history.get("/rates/2026-10-31..2026-11-01?base=SEK&symbols=EUR&fill=previous&decimals=string")
+    assert set(weekend.json()["rates"]["EUR"].values()) == {"0.091487123187411371849"}
+    table = await history.get("/rates/2026-11-01..2026-11-02?base=EUR&symbols=USD&fill=previous&format=csv")
+    assert table.text.splitlines()[1:] == ["2026-11-01,EUR,USD,1.1554,ecb", "2026-11-02,EUR,USD,1.1514,ecb"]
+
+
+async def test_gaps_are_filled_across_the_parts_in_which_a_long_series_is_read(history: Client):
+    days = {day: rates for day, rates in years(1_500, 8).items() if day.weekday() < 5}
+    await add_history(history, source="long", days=days)
+    first, last = min(days), max(days)
+    rates = (await history.get(f"/rates/{first}..{last}?base=EUR&source=long&fill=previous")).json()["rates"]["ABX"]
+
+    expected, rate = {}, 0.0
+    for number in range((last - first).days + 1):
+        day = first + timedelta(number)
+        rate = days[day]["ABX"] if day in days else rate
+        expected[str(day)] = rate
+    assert rates == expected
 
 
 async def test_source_that_quotes_what_is_wanted_serves_the_series(history):
@@ -138,7 +231,12 @@ async def test_rates_of_a_series_are_exact_decimals_on_request(history):
         ("2026-11-03..2026-11-23", 400, {"to": "is in the future"}),
         ("2026-11-24..2026-11-24", 400, {"from": "is in the future", "to": "is in the future"}),
         ("2026-11-03..today", 400, {"to": "must be a day, such as 2026-11-21"}),
-        ("2026-11-03..", 400, {"date": "must be a day, such as 2026-11-21"}),
+        ("..2026-11-03", 400, {"date": "must be a day, such as 2026-11-21"}),
+        ("today..", 400, {"from": "must be a day, such as 2026-11-21"}),
+        ("2026-11-23..", 400, {"from": "is in the future"}),
+        ("2026-11-04..", 404, "No rates are stored from 2026-11-04 to 2026-11-22"),
+        ("2026-11-02..2026-11-03?fill=next", 400, {"fill": "must be one of: previous"}),
+        ("2026-11-02..2026-11-03?fill=previous&group=week", 400, {"fill": "cannot be combined with group"}),
         ("2026-11-02..2026-11-03?symbols=QQQ", 400, {"symbols": f"QQQ {UNQUOTED} from 2026-11-02 to 2026-11-03"}),
         ("2026-10-29..2026-10-30?base=ISK", 400, {"base": f"ISK {UNQUOTED} from 2026-10-29 to 2026-10-30"}),
         ("2026-11-02..2026-11-03?group=year", 400, {"group": "must be one of: week, month"}),
@@ -217,11 +315,13 @@ async def test_long_series_is_read_in_parts_that_block_nobody_and_averages_run_a
 
     for group, periods in by_period.items():
         with recorded(history.state["database"]) as statements:
-            rates = (await history.get(f"{path}&group={group}")).json()["rates"]["ABX"]
+            body = (await history.get(f"{path}&group={group}")).json()
+        rates, counts = body["rates"]["ABX"], body["days"]["ABX"]
         parts = [statement for statement in statements if "FROM exchange_rate" in statement.sql]
 
         assert list(rates) == list(periods)
         assert list(rates.values()) == pytest.approx([sum(some) / len(some) for some in periods.values()])
+        assert list(counts.values()) == [len(some) for some in periods.values()]
         assert len(parts) == 2 * len(days[min(days)])  # two spans of at most 1000 days
 
 
@@ -259,7 +359,7 @@ async def test_series_that_waits_for_its_client_keeps_no_other_out(history: Clie
     slots: series_output.SeriesSlots = history.state["series_slots"]
     query = SeriesQuery(base="EUR", source="long")
     async with database.reading() as session:
-        plan = await series.plan_series(session, min(days), max(days), query)
+        plan = await series.plan_series(session, min(days), max(days), query, today=max(days))
     streams = [await slots.start(database, plan, Format.JSON) for _ in range(5)]
     beginnings = {await anext(stream) for stream in streams}
     wholes = {b"".join([piece async for piece in stream]) for stream in streams}

@@ -108,8 +108,8 @@ def write_rows(fmt: Format, columns: Sequence[str], rows: Iterable[Sequence[obje
     Args:
         fmt: CSV or NDJSON.
         columns: Keys of the NDJSON objects.
-        rows: Strings, numbers, dates, UTC times, and lists of strings, which share one CSV cell. None is an empty cell
-            or null.
+        rows: Strings, numbers, booleans, dates, UTC times, and lists of strings, which share one CSV cell. None is an
+            empty cell or null.
     """
     if fmt is Format.NDJSON:
         return b"".join(to_json(dict(zip(columns, row, strict=True))) + b"\n" for row in rows)
@@ -119,7 +119,9 @@ def write_rows(fmt: Format, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 
 def _cell(value: object) -> object:
-    """Write times as in JSON and lists as one string; quote what a spreadsheet would run as a formula."""
+    """Write times and booleans as in JSON and lists as one string; quote what a spreadsheet would run as a formula."""
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, list):

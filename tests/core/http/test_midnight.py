@@ -81,6 +81,20 @@ async def test_age_of_rates_is_never_that_of_yesterday(start, clock, limit):
     assert expires == ["Sun, 22 Nov 2026 00:00:00 GMT", "Mon, 23 Nov 2026 00:00:00 GMT"]
 
 
+@pytest.mark.engines("sqlite")
+async def test_day_that_was_in_the_future_and_a_series_without_an_end_are_looked_up_again(start, clock):
+    path = "/rates/2026-11-10..?base=EUR&symbols=USD&fill=previous&source=ecb"
+    async with start() as client:
+        early = await client.get("/rates/2026-11-23")
+        ends = [(await client.get(path)).json()["to"] for _ in range(2)]
+        clock.now += timedelta(seconds=1)
+        late = await client.get("/rates/2026-11-23")
+        ends.append((await client.get(path)).json()["to"])
+
+    assert (early.status_code, late.status_code) == (400, 200)
+    assert ends == ["2026-11-21", "2026-11-21", "2026-11-22"]
+
+
 async def test_answer_that_is_ready_on_a_connection_ends_at_midnight(tmp_path, sqlite_template, clock):
     async with listening(tmp_path, sqlite_template, clock=clock, cache_revalidate_seconds=600) as service:
         ready = service.state["ready"]

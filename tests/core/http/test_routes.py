@@ -53,7 +53,7 @@ def test_route_with_a_snapshot_documents_304_which_lets_the_cache_keep_it(app):
     with_snapshot = {name for name, calls in dependencies.items() if _snapshot in calls}
 
     assert len(with_snapshot) > 5
-    assert kept == with_snapshot | {"get_series", "get_root"}
+    assert kept == with_snapshot | {"get_series", "get_series_to_latest", "get_root"}
 
 
 def test_facts_that_the_document_does_not_list(table):
@@ -74,6 +74,7 @@ def test_facts_that_the_document_does_not_list(table):
         ("/countries/a\nb", "/countries/{name}", {"name": "a\nb"}),
         ("/users/me", "/users/me", {}),
         ("/rates/2026-01-01..2026-01-31", "/rates/{from}..{to}", {"from": "2026-01-01", "to": "2026-01-31"}),
+        ("/rates/2026-01-01..", "/rates/{from}..", {"from": "2026-01-01"}),
         ("/rates/latest", "/rates/latest", {}),
         ("/rates/....", "/rates/{from}..{to}", {"from": ".", "to": "."}),
         ("/rates/a...b", "/rates/{from}..{to}", {"from": "a.", "to": "b"}),
