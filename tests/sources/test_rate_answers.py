@@ -25,7 +25,7 @@ async def test_file_of_the_ecb_is_stored_as_rates_per_dollar_under_its_day(clien
     rates = (await client.get("/rates?symbols=EUR,JPY")).json()
 
     assert (report["rates_date"], report["sources"]["rates"]) == ("2026-11-20", "127.0.0.1")
-    assert (rates["date"], rates["rates"]) == ("2026-11-20", {"EUR": 0.895094880057, "JPY": 157.250268528})
+    assert (rates["date"], rates["rates"]) == ("2026-11-20", {"EUR": 0.8950948800572861, "JPY": 157.250268528464})
     asked = next(request for request in upstream.requests if request.path == RATES)
     assert asked.headers["accept"] == "application/json, application/xml;q=0.9, text/csv;q=0.8"
 

@@ -111,14 +111,16 @@ async def test_wrong_method_is_answered_with_all_allowed_ones(bare, method, path
 
 
 NO_PARAMETERS = {"verbose": "unknown parameter; this request takes none"}
+FORCE = "must be true, false, or currency codes separated by commas, such as SYP"
 
 
 @pytest.mark.parametrize(
     ("method", "url", "details"),
     [
         *(("GET", f"/{path}?verbose=1", NO_PARAMETERS) for path in ("status", "health/live", "health/ready")),
-        *(("GET", f"/countries/{name}?verbose=1", NO_PARAMETERS) for name in ("image", "gh")),
-        ("POST", "/countries/refresh?force=maybe", {"force": "must be true or false"}),
+        ("GET", "/countries/image?verbose=1", NO_PARAMETERS),
+        ("GET", "/countries/gh?verbose=1", {"verbose": "unknown parameter; allowed: fields"}),
+        ("POST", "/countries/refresh?force=maybe", {"force": FORCE}),
         ("POST", "/countries/refresh?force=", {"force": "must not be blank"}),
         ("POST", "/countries/refresh?force=true&force=true", {"force": "is given more than once"}),
         ("POST", "/countries/refresh?forced=true", {"forced": "unknown parameter; allowed: force"}),
