@@ -1,7 +1,7 @@
 """Queries and changes of stored countries, one function per use case."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from app.core.db.keys import name_key
 from app.core.db.queries import execute, select_columns
 from app.core.db.types import Contains
 from app.core.errors import AppError, ValidationFailed
+from app.core.http.numbers import Decimals, exact, write_decimal
 from app.countries import schemas
 from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCache
 from app.countries.picture import draw
@@ -63,6 +64,8 @@ async def list_countries(session: AsyncSession, filters: schemas.CountryFilters)
     if derived:
         for country, row in zip(countries, rows, strict=True):
             country.update(_reference_values(row[-1], derived))
+    if filters.decimals is Decimals.STRING:
+        countries = [_with_decimals_in_text(country) for country in countries]
     if not filters.is_paged:
         return countries, len(countries)
     total = (await session.exec(select(func.count()).select_from(Country).where(*conditions))).one()
@@ -138,6 +141,16 @@ def _reference_values(alpha2: str | None, fields: Sequence[str]) -> dict[str, An
     return {field: getattr(known, field, None) for field in fields}
 
 
+def _with_decimals_in_text(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Write rates and amounts as exact decimals without an exponent; None stays None."""
+    return {
+        field: write_decimal(exact(value), Decimals.STRING)
+        if field in schemas.DECIMAL_FIELDS and value is not None
+        else value
+        for field, value in values.items()
+    }
+
+
 async def get_country(session: AsyncSession, name: str) -> Country:
     """Find one country by its name, any known spelling of it, or its code.
 
@@ -169,11 +182,12 @@ async def _did_you_mean(session: AsyncSession, name: str) -> str | None:
     return f"did you mean {' or '.join(names)}?" if names else None
 
 
-async def get_fields(session: AsyncSession, name: str, fields: Sequence[str]) -> dict[str, Any]:
-    """Find one country as ``get_country()`` does, and return only these fields of it."""
+async def get_fields(session: AsyncSession, name: str, query: schemas.CountryQuery) -> dict[str, Any]:
+    """Find one country as ``get_country()`` does, and return only the fields ``query.columns`` of it."""
     country = await get_country(session, name)
     derived = _reference_values(country.alpha2_code, schemas.REFERENCE_FIELDS)
-    return {field: derived[field] if field in derived else getattr(country, field) for field in fields}
+    values = {field: derived[field] if field in derived else getattr(country, field) for field in query.columns}
+    return _with_decimals_in_text(values) if query.decimals is Decimals.STRING else values
 
 
 async def get_status(session: AsyncSession) -> schemas.StatusPublic:
@@ -266,4 +280,8 @@ async def list_history(
     page = select_columns(*columns).where(is_its_own).order_by(col(CountryHistory.refreshed_at).desc())
     rows = await execute(session, page.limit(query.limit).offset(query.offset))
     total = (await session.exec(select(func.count()).select_from(CountryHistory).where(is_its_own))).one()
-    return [tuple(row) for row in rows], total, country
+    entries = [tuple(row) for row in rows]
+    if query.decimals is Decimals.STRING:
+        named = (dict(zip(HISTORY_FIELDS, entry, strict=True)) for entry in entries)
+        entries = [tuple(_with_decimals_in_text(values).values()) for values in named]
+    return entries, total, country

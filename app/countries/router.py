@@ -79,7 +79,7 @@ async def get_image(session: SnapshotDep) -> Response:
 async def get_country(
     session: SnapshotDep, name: NameParam, query: Annotated[schemas.CountryQuery, Query()]
 ) -> schemas.OneCountry:
-    return schemas.OneCountry(schemas.CountrySelection(**await crud.get_fields(session, name, query.columns)))
+    return schemas.OneCountry(schemas.CountrySelection(**await crud.get_fields(session, name, query)))
 
 
 @router.get(

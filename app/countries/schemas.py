@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, RootModel, create_model, field_validator
 
 from app.core.http.formats import FORMAT_DESCRIPTION, Format
-from app.core.http.numbers import NO_UNDERSCORES
+from app.core.http.numbers import IN_TEXT, NO_UNDERSCORES, DecimalNumber, Decimals, DecimalsField
 from app.core.http.paging import MAX_LIMIT, LimitField, OffsetField
 
 EXAMPLE_SOURCES: Final[dict[str, JsonValue]] = {"countries": "countries.dev", "rates": "currency-api"}
@@ -44,10 +44,10 @@ class CountryPublic(BaseModel):
     region: str | None
     population: int = Field(description="Number of people, as reported by the source.")
     currency_code: str | None = Field(description="Code of the country's first currency.")
-    exchange_rate: float | None = Field(
+    exchange_rate: DecimalNumber | None = Field(
         description="Units of local currency per US dollar; null if the source does not quote it."
     )
-    estimated_gdp: float | None = Field(
+    estimated_gdp: DecimalNumber | None = Field(
         description="US dollars: population x random(1000..2000) / exchange rate. "
         "Null without a rate, 0 without a currency. An illustration, not a statistic."
     )
@@ -59,7 +59,7 @@ class OptionalFields(BaseModel):
     """Fields that are left out unless ``fields`` names them."""
 
     population_year: int | None = Field(description="Year of `population`; null if its source gives none.")
-    reference_gdp: int | None = Field(
+    reference_gdp: Annotated[int | str, IN_TEXT] | None = Field(
         description="Nominal GDP in US dollars at the official exchange rate, from the CIA World Factbook. Null for 28 "
         "countries, and where the alpha-2 code is unknown."
     )
@@ -73,6 +73,8 @@ SELECTABLE_FIELDS: Final = (*COUNTRY_FIELDS, *OPTIONAL_FIELDS)
 """All that ``fields`` may name, in the order of a response."""
 REFERENCE_FIELDS: Final = ("reference_gdp", "reference_gdp_year")
 """Fields that are not stored; ``app.sources.reference`` has them."""
+DECIMAL_FIELDS: Final = ("exchange_rate", "estimated_gdp", "reference_gdp")
+"""Rates and amounts: text with ``decimals=string``."""
 
 _MODEL_FIELDS: Final = CountryPublic.model_fields | OptionalFields.model_fields
 CountrySelection = create_model(
@@ -126,6 +128,7 @@ class CountryQuery(BaseModel):
     """Parameters of one country."""
 
     fields: FieldsParam = None
+    decimals: DecimalsField = Decimals.NUMBER
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -186,6 +189,7 @@ class CountryFilters(BaseModel):
     )
     offset: OffsetField = 0
     fields: FieldsParam = None
+    decimals: DecimalsField = Decimals.NUMBER
     format: Format | None = Field(default=None, description=FORMAT_DESCRIPTION)
 
     @field_validator("region", "currency")
@@ -212,6 +216,7 @@ class HistoryQuery(BaseModel):
 
     limit: LimitField = 100
     offset: OffsetField = 0
+    decimals: DecimalsField = Decimals.NUMBER
     format: Format | None = Field(default=None, description=FORMAT_DESCRIPTION)
 
 
@@ -229,10 +234,10 @@ class HistoryEntryPublic(BaseModel):
 
     refreshed_at: datetime = Field(description="End of the refresh, UTC.")
     currency_code: str | None = Field(description="Code of the country's first currency at that time.")
-    exchange_rate: float | None = Field(
+    exchange_rate: DecimalNumber | None = Field(
         description="Units of that currency per US dollar; null if the source did not quote it."
     )
-    estimated_gdp: float | None = Field(
+    estimated_gdp: DecimalNumber | None = Field(
         description="US dollars. The random factor differs at each refresh, so changes say nothing about an economy. "
         "Null without a rate, 0 without a currency."
     )

@@ -3,7 +3,7 @@
 from app.countries.schemas import SELECTABLE_FIELDS
 
 SORTS = "gdp_desc, gdp_asc, population_desc, population_asc, name_asc, name_desc, exchange_rate_desc, exchange_rate_asc"
-KNOWN = "region, currency, q, sort, limit, offset, fields, format"
+KNOWN = "region, currency, q, sort, limit, offset, fields, decimals, format"
 LIST, ONE, HISTORY = "/countries", "/countries/ghana", "/countries/ghana/history"
 SOME = f"must be some of: {', '.join(SELECTABLE_FIELDS)}"
 EMPTY_VALUE = "must not have an empty value before or after a comma"
@@ -23,7 +23,7 @@ REFUSED = [
     (LIST, "fields=name,", {"fields": SOME}),
     (ONE, "fields=gdp", {"fields": SOME}),
     (ONE, "fields=", {"fields": "must not be blank"}),
-    (ONE, "region=africa", {"region": "unknown parameter; allowed: fields"}),
+    (ONE, "region=africa", {"region": "unknown parameter; allowed: fields, decimals"}),
     (LIST, "region=Africa,,Asia", {"region": EMPTY_VALUE}),
     (LIST, "region=,&currency=EUR,", {"region": EMPTY_VALUE, "currency": EMPTY_VALUE}),
     (LIST, "limit=0", {"limit": "must be at least 1"}),
@@ -38,8 +38,9 @@ REFUSED = [
     (HISTORY, "limit=0", {"limit": "must be at least 1"}),
     (HISTORY, "limit=1001", {"limit": "must be at most 1000"}),
     (HISTORY, "offset=-1", {"offset": "must be at least 0"}),
+    *((path, "decimals=exact", {"decimals": "must be one of: number, string"}) for path in (LIST, ONE, HISTORY)),
     (HISTORY, "format=xml", {"format": "must be one of: json, csv, ndjson"}),
-    (HISTORY, "sort=asc", {"sort": "unknown parameter; allowed: limit, offset, format"}),
+    (HISTORY, "sort=asc", {"sort": "unknown parameter; allowed: limit, offset, decimals, format"}),
 ]
 
 

@@ -38,7 +38,9 @@ DecimalsField = Annotated[
     ),
 ]
 """The parameter ``decimals``, with the default ``Decimals.NUMBER``."""
-DecimalNumber = Annotated[float | str, Field(description="A string with `decimals=string`.")]
+IN_TEXT: Final = Field(description="A string with `decimals=string`.")
+"""For fields that are a number or a string."""
+DecimalNumber = Annotated[float | str, IN_TEXT]
 """An amount or rate in a response, as :func:`write_decimal` returns it."""
 
 

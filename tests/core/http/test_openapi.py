@@ -214,7 +214,7 @@ def test_list_documents_its_headers_and_limits(document):
     parameters = {item["name"]: item["schema"] for item in listing["parameters"]}
 
     assert listing["responses"]["200"]["headers"].keys() == {"X-Total-Count", "Link"}
-    assert list(parameters) == ["region", "currency", "q", "sort", "limit", "offset", "fields", "format"]
+    assert list(parameters) == ["region", "currency", "q", "sort", "limit", "offset", "fields", "decimals", "format"]
     assert {"minimum": 1, "maximum": 1000}.items() <= parameters["limit"].items()
 
 

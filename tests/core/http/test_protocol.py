@@ -119,7 +119,7 @@ FORCE = "must be true, false, or currency codes separated by commas, such as SYP
     [
         *(("GET", f"/{path}?verbose=1", NO_PARAMETERS) for path in ("status", "health/live", "health/ready")),
         ("GET", "/countries/image?verbose=1", NO_PARAMETERS),
-        ("GET", "/countries/gh?verbose=1", {"verbose": "unknown parameter; allowed: fields"}),
+        ("GET", "/countries/gh?verbose=1", {"verbose": "unknown parameter; allowed: fields, decimals"}),
         ("POST", "/countries/refresh?force=maybe", {"force": FORCE}),
         ("POST", "/countries/refresh?force=", {"force": "must not be blank"}),
         ("POST", "/countries/refresh?force=true&force=true", {"force": "is given more than once"}),
