@@ -2,7 +2,7 @@
 
 import random
 from datetime import date
-from decimal import Context, Decimal
+from decimal import Context, Decimal, localcontext
 
 import pytest
 
@@ -66,14 +66,21 @@ async def test_result_is_the_amount_times_the_rate_to_the_last_digit(both):
             assert quote == "BTC" or number["rounded"] == float(text["rounded"])
 
 
+@pytest.mark.engines("sqlite")
 async def test_parts_add_up_to_the_whole(both):
-    for base, quote in (("NGN", "EUR"), ("USD", "RSD"), ("SEK", "JPY")):
-        query = f"/convert?from={base}&to={quote}&decimals=string&amount="
-        whole, *parts = [
-            Decimal((await both.get(f"{query}{n}")).json()["result"]) for n in ("100", "30", "69.99", "0.01")
-        ]
+    chance, codes = random.Random(17), sorted(payloads.rates())
+    for _ in range(20):
+        base, *targets = chance.sample(codes, 51)
+        cents = [chance.randrange(10 ** chance.randint(1, 16)) for _ in range(3)]
+        converted = []
+        for part in (*cents, sum(cents)):
+            amount = f"{part // 100}.{part % 100:02}"
+            query = f"from={base}&to={','.join(targets)}&decimals=string&amount={amount}"
+            converted.append([Decimal(each["result"]) for each in (await both.get(f"/convert?{query}")).json()])
 
-        assert sum(parts) == whole
+        with localcontext(prec=40):
+            *parts, whole = converted
+            assert [sum(results) for results in zip(*parts, strict=True)] == whole
 
 
 @pytest.mark.engines("sqlite")
