@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -10,20 +11,26 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from loguru import logger
+from pydantic import BaseModel, Field
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app import __version__
+from app.core.config.sources import BUNDLED
 from app.core.db.database import Database
 from app.core.errors import DatabaseUnavailable
 from app.core.http.dependencies import get_today, open_snapshot
+from app.core.http.formats import FORMAT_DESCRIPTION
+from app.core.http.numbers import exact
 from app.core.http.openapi import TITLE
 from app.core.http.security_headers import page_policy
 from app.countries.crud import CountryNotFound, get_status, list_countries
-from app.countries.schemas import CountryFilters, CountrySort, StatusPublic
+from app.countries.schemas import CountryFilters, CountrySort, SearchParam, StatusPublic
 from app.currencies.crud import list_currencies
 from app.currencies.schemas import CurrencyFilters, CurrencyPublic
 from app.rates.crud import RatesNotFound, get_rates
-from app.rates.schemas import RatesPublic, RatesQuery
+from app.rates.schemas import Code, RatesQuery
+from app.service.converter import convert_for_people, six_digits
+from app.sources import reference
 
 _FOLDER: Final = Path(__file__).parent / "assets"
 FILES: Final = [_FOLDER / "page.css", _FOLDER / "page.js"]
@@ -33,6 +40,25 @@ _HEADERS: Final = {"Vary": "Accept", "Content-Security-Policy": page_policy()}
 _FIRST_INDICATOR: Final = 0x1F1E6
 """Regional indicator symbol A; two such symbols form a flag."""
 _UNITS: Final = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
+
+
+class RootFormat(StrEnum):
+    """Formats of the front page."""
+
+    JSON = "json"
+    HTML = "html"
+
+
+class PageQuery(BaseModel):
+    """Parameters of the front page."""
+
+    q: SearchParam = Field(default=None, description="What the page searches for, as `GET /countries` does.")
+    amount: str | None = Field(
+        default=None, max_length=50, description="Amount that the page converts; may have commas between thousands."
+    )
+    base: Code | None = Field(default=None, alias="from", description="Code of the amount's currency; USD by default.")
+    to: Code | None = Field(default=None, description="Code of the currency to convert to; EUR by default.")
+    format: RootFormat | None = Field(default=None, description=FORMAT_DESCRIPTION)
 
 
 class Bar(NamedTuple):
@@ -57,53 +83,65 @@ class View(NamedTuple):
     currencies: Sequence[str] = ()
     """Codes of the currencies that the countries use."""
     bars: Sequence[Bar] = ()
-    rates: RatesPublic | None = None
-    """The newest rates of the last refresh's source; None if none are stored."""
+    credit: str = ""
+    """The source of the rates, with its attribution."""
+    converted: str = ""
+    """Result of the conversion; empty if none was asked for."""
     money: Sequence[CurrencyPublic] = ()
-    """Current currencies that these rates quote."""
+    """Current currencies that the newest rates of the last refresh's source quote."""
     problem: str = ""
     """Why no data can be shown; empty if it can."""
 
 
-async def render_page(request: Request, database: Database, search: str | None) -> HTMLResponse:
-    """Render the stored data, or a 503 page if the database is unavailable.
-
-    The table shows the countries that ``search`` finds, or all.
-    """
+async def render_page(request: Request, database: Database, query: PageQuery) -> HTMLResponse:
+    """Render the stored data, or a 503 page if the database is unavailable."""
     try:
         async with open_snapshot(request, database) as session:
-            view = await _read_view(session, search, await get_today(request))
+            view = await _read_view(session, query, await get_today(request))
     except DatabaseUnavailable as error:
         logger.error("Cannot render the page: {}", error.details)
         view = View(problem="The database is unavailable. Please try again in a moment.")
     page = _TEMPLATES.get_template("page.html").render(
-        title=TITLE, version=__version__, search=search, **view._asdict()
+        title=TITLE, version=__version__, bundled=BUNDLED, query=query, **view._asdict()
     )
     if not view.problem:
         return HTMLResponse(page, headers=_HEADERS)
     return HTMLResponse(page, 503, headers={**_HEADERS, "Cache-Control": "no-store", "Retry-After": "2"})
 
 
-async def _read_view(session: AsyncSession, search: str | None, today: date) -> View:
+async def _read_view(session: AsyncSession, query: PageQuery, today: date) -> View:
     try:
         status = await get_status(session)
     except CountryNotFound:
         return View()
     countries, _ = await list_countries(session, _LISTED)
     listed = countries
-    if search is not None:
-        listed, _ = await list_countries(session, CountryFilters(q=search, fields="id"))
+    if query.q is not None:
+        listed, _ = await list_countries(session, CountryFilters(q=query.q, fields="id"))
     found = frozenset(country["id"] for country in listed)
     try:
         # Those that the page names, though an import may have brought newer ones of fewer currencies.
-        rates = await get_rates(session, RatesQuery(source=status.sources.rates), today=today)
+        quoted = (await get_rates(session, RatesQuery(source=status.sources.rates), today=today)).rates
     except RatesNotFound:
-        rates = None
-    quoted = rates.rates if rates else {}
+        quoted = {}
     money = [currency for currency in await list_currencies(session, CurrencyFilters()) if currency.code in quoted]
     regions = sorted({country["region"] for country in countries if country["region"]})
     currencies = sorted({country["currency_code"] for country in countries if country["currency_code"]})
-    return View(status, countries, found, regions, currencies, _bars_of(countries), rates, money)
+    source = reference.data_sources().rates.get(status.sources.rates)
+    converted = ""
+    if query.amount is not None:
+        converted = await convert_for_people(session, query.amount, query.base or "USD", query.to or "EUR", today=today)
+    return View(
+        status=status,
+        countries=countries,
+        found=found,
+        regions=regions,
+        currencies=currencies,
+        bars=_bars_of(countries),
+        credit=(source and source.attribution) or status.sources.rates,
+        converted=converted,
+        money=money,
+    )
 
 
 def _bars_of(countries: Iterable[Mapping[str, Any]]) -> list[Bar]:
@@ -129,14 +167,12 @@ def _dollars(amount: float | None) -> str:
         if amount >= size:
             number = amount / size
             return f"${number:,.{0 if number >= 99.95 else 1 if number >= 9.995 else 2}f} {unit}"
-    return f"${amount:,.0f}"
+    return f"${amount:,.0f}" if amount >= 1 else f"${six_digits(exact(amount))}"
 
 
 def _rate(rate: float | None) -> str:
-    """A rate with two decimals, or four significant digits below 1; empty if unknown."""
-    if rate is None:
-        return ""
-    return f"{rate:,.2f}" if rate >= 1 else f"{rate:.4g}"
+    """A rate to six significant digits; empty if unknown."""
+    return "" if rate is None else six_digits(exact(rate))
 
 
 _TEMPLATES: Final = Environment(

@@ -1,6 +1,5 @@
 """HTTP routes about the service itself: the front page, status, health and metrics."""
 
-from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,15 +11,14 @@ from pydantic import BaseModel, Field
 from app import __version__
 from app.core.db.pool import PoolFigures
 from app.core.http.access import Rule, access
-from app.core.http.cache.middleware import DATA_SOURCES, DOCUMENTED
+from app.core.http.cache.middleware import DATA_SOURCES, DOCUMENTED, licence_link
 from app.core.http.dependencies import DatabaseDep, SnapshotDep
 from app.core.http.errors import documented
-from app.core.http.formats import FORMAT_DESCRIPTION
 from app.core.http.openapi import TITLE
 from app.countries import crud
-from app.countries.schemas import SearchParam, StatusPublic, example
+from app.countries.schemas import StatusPublic, example
 from app.service.data_sources import DataSourcePublic, list_data_sources
-from app.service.page import render_page
+from app.service.page import PageQuery, RootFormat, render_page
 from app.service.readiness import ReadinessCheck
 
 router = APIRouter(tags=["service"])
@@ -36,13 +34,6 @@ _LINKS: Final = {
     "openapi": "/openapi.json",
     "health": "/health/ready",
 }
-
-
-class RootFormat(StrEnum):
-    """Formats of the front page."""
-
-    JSON = "json"
-    HTML = "html"
 
 
 class ServiceInfo(BaseModel):
@@ -70,21 +61,17 @@ class Readiness(Health):
 @router.get(
     "/",
     summary="Get name, version and links",
-    description="JSON, or a page for people if the client prefers `text/html`. Its table shows what `q` finds.",
+    description="JSON, or a page for people if the client prefers `text/html`. Its table shows what `q` finds, "
+    "and its converter converts `amount`.",
     response_model=ServiceInfo,
     responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **DOCUMENTED},
     openapi_extra=access(Rule.EVERYONE),
 )
-async def get_root(
-    request: Request,
-    database: DatabaseDep,
-    q: Annotated[SearchParam, Query(description="What the page searches for, as `GET /countries` does.")] = None,
-    fmt: Annotated[RootFormat | None, Query(alias="format", description=FORMAT_DESCRIPTION)] = None,
-) -> Response:
-    if fmt is RootFormat.HTML:
-        return await render_page(request, database, q)
+async def get_root(request: Request, database: DatabaseDep, query: Annotated[PageQuery, Query()]) -> Response:
+    if query.format is RootFormat.HTML:
+        return await render_page(request, database, query)
     info = ServiceInfo(name=TITLE, version=__version__, links=_LINKS)
-    return JSONResponse(info.model_dump(), headers={"Vary": "Accept"})
+    return JSONResponse(info.model_dump(), headers={"Vary": "Accept", "Link": licence_link(request.scope)})
 
 
 @router.get(

@@ -154,19 +154,25 @@ async def test_page_refreshes_filters_sorts_and_downloads(visit: Visit, upstream
 
 
 @pytest.mark.slow
-async def test_converter_shows_the_result_and_the_day_of_the_rate(visit: Visit):
-    page = visit.page
-    await page.request.post(f"{visit.url}/countries/refresh")
-    await page.goto(visit.url)
-    await page.get_by_label("Amount").fill("250")
-    await page.get_by_label("To", exact=True).select_option("NGN")
-    await page.get_by_role("button", name="Convert").click()
+async def test_converter_writes_the_same_with_and_without_scripts(browser: Browser, visit: Visit):
+    await visit.page.request.post(f"{visit.url}/countries/refresh")
+    without = await (await browser.new_context(java_script_enabled=False)).new_page()
 
-    answer = await (await page.request.get(f"{visit.url}/convert?from=USD&to=NGN&amount=250")).json()
-    await page.locator("#converted:not(:empty)").wait_for()
-    shown = await page.locator("#converted").inner_text()
-    assert shown.startswith(f"250 USD = {answer['rounded']:,.2f}".rstrip("0").rstrip("."))
-    assert answer["date"] in shown
+    async def convert(page: Page, amount: str, base: str, to: str) -> str:
+        await page.goto(visit.url)
+        await page.get_by_label("Amount").fill(amount)
+        await page.get_by_label("From", exact=True).select_option(base)
+        await page.get_by_label("To", exact=True).select_option(to)
+        await page.get_by_role("button", name="Convert").click()
+        await page.locator("#converted:not(:empty)").wait_for()
+        return await page.locator("#converted").inner_text()
+
+    asked = [("1,000,000", "IRR", "EUR"), ("1", "IRR", "EUR"), ("1,000.50", "USD", "BHD"), ("1234567", "USD", "IRR")]
+    for query in [*asked, ("0", "USD", "JPY"), ("250", "EUR", "NGN")]:
+        shown = await convert(visit.page, *query)
+        assert " = " in shown
+        assert shown == await convert(without, *query)
+    await without.context.close()
 
 
 @pytest.mark.slow

@@ -82,6 +82,8 @@ async def test_the_page_and_the_list_of_links_lead_to_the_sources(loaded: Client
 
     assert page.count('href="data-sources"') == 2
     assert (await loaded.get("/")).json()["links"]["data_sources"] == "/data-sources"
+    for accept in ("text/html", "application/json"):
+        assert (await loaded.head("/", headers={"Accept": accept})).headers["link"] == LICENCE
 
 
 def test_credit_is_the_same_in_answers_and_in_the_list():

@@ -2,9 +2,11 @@
 
 import re
 from datetime import date
+from html import escape
 
 import pytest
 
+from app.core.config.sources import RATE_URLS
 from tests.conftest import COUNTRIES, RATES, Client
 from tests.core.http.test_stale_answers import client as calm  # noqa: F401
 from tests.core.http.test_stale_answers import frozen, monotonic, server  # noqa: F401
@@ -71,6 +73,72 @@ async def test_converter_offers_current_money_by_name_and_the_address_takes_any_
     assert first == "".join(choices).format("", "", " selected")
     assert second == "".join(choices).format(" selected", "", "")
     assert (gold.status_code, gold.json()["rounded"]) == (200, 46400.0)
+
+
+CONVERTED = [
+    ("1,000,000", "IRR", "EUR", "1,000,000 IRR = 0.55 EUR (rate 0.000000552381 of 2026-11-20, 127.0.0.1)"),
+    ("1,000.50", "USD", "EUR", "1,000.5 USD = 870.44 EUR (rate 0.87 of 2026-11-20, 127.0.0.1)"),
+    (" 100 ", "USD", "BHD", "100 USD = 37.600 BHD (rate 0.376 of 2026-11-20, 127.0.0.1)"),
+    ("1", "IRR", "EUR", "1 IRR = 0.000000552381 EUR (rate 0.000000552381 of 2026-11-20, 127.0.0.1)"),
+    (
+        "12345678.9",
+        "USD",
+        "IRR",
+        "12,345,678.9 USD = 19,444,444,267,500.00 IRR (rate 1,575,000 of 2026-11-20, 127.0.0.1)",
+    ),
+    ("0", "USD", "EUR", "0 USD = 0.00 EUR (rate 0.87 of 2026-11-20, 127.0.0.1)"),
+    ("1,00", "USD", "EUR", "amount must be a number, such as 100 or 12.5"),
+    ("<b>", "USD", "EUR", "amount must be a number, such as 100 or 12.5"),
+    ("1", "USD", "ZZZ", "to ZZZ is not quoted by 127.0.0.1 on 2026-11-20"),
+]
+CONVERTER_RATES = {"EUR": 0.87, "BHD": 0.376, "IRR": 1_575_000}
+
+
+async def test_page_converts_to_digits_that_count(client: Client, upstream: FakeUpstream):
+    upstream.answers[RATES] = document({"base": "USD", "date": "2026-11-20", "rates": CONVERTER_RATES})
+    assert (await client.post("/countries/refresh")).status_code == 200
+
+    for amount, base, to, result in CONVERTED:
+        page = await client.get("/", params={"amount": amount, "from": base, "to": to}, headers=BROWSER)
+        assert f'<output id="converted">{result}</output>' in page.text
+        assert f'name="amount" value="{escape(amount)}"' in page.text
+        assert to == "ZZZ" or re.search(f'id="to".*<option value="{to}" selected', page.text)
+    assert '<option value="IRR">' in page.text
+    assert '<td data-v="1575000.0">1,575,000<' in page.text
+
+
+async def test_page_names_the_source_of_the_rates_and_says_what_is_wrong_with_them(
+    service, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+):
+    rates = {"EUR": 0.87, "AED": 3.1, "SAR": 3}
+    monkeypatch.setitem(RATE_URLS, "open.er-api.com", (upstream.url(RATES),))
+    async with service(rate_sources="open.er-api.com") as client:
+        upstream.answers[RATES] = document({"base": "USD", "date": "2026-10-20", "rates": rates})
+        assert (await client.post("/countries/refresh")).json()["stale"]
+        page = (await client.get("/", headers=BROWSER)).text
+        assert re.findall('<p class="notice">(.*?)</p>', page) == [
+            "The exchange rates are out of date: no source had newer ones at the last refresh.",
+            "The exchange rates of AED, SAR may be wrong: the official peg says otherwise. "
+            '<a href="status">The status</a> has the figures.',
+        ]
+        assert "Exchange rates: <strong>open.er-api.com</strong>, of" in page
+        assert page.split("Sources and licences of the data</a>.")[1].startswith(
+            ' Exchange rates: Rates By Exchange Rate API, <a href="https://www.exchangerate-api.com" rel="noopener">'
+        )
+        assert not re.search("currency-api|Frankfurter", page)
+
+
+@pytest.mark.engines("sqlite")
+async def test_page_says_in_words_that_data_ship_with_the_service(service):
+    async with service(country_sources="bundled", rate_sources="bundled") as client:
+        assert (await client.post("/countries/refresh")).status_code == 200
+        page = (await client.get("/", headers=BROWSER)).text
+
+    assert "Countries: data that ship with the service. Exchange rates: data that ship with the service, of" in page
+    assert "</time>; refresh for today's.</p>" in page
+    assert "currency-api, <a href=" in page.split("<footer>")[1]
+    assert 'class="notice"' not in page
+    assert "bundled" not in page
 
 
 async def test_page_shows_the_countries_that_q_finds(loaded: Client):

@@ -21,9 +21,9 @@ in one transaction.
 - Answers with data carry `Link: </data-sources>; rel="license"`: where each field comes from, and under which licence.
 
 The estimated GDP is population x random(1000..2000) / exchange rate: an illustration, not a statistic.
-Exchange rates, depending on the source that answered:
-[Rates By Exchange Rate API](https://www.exchangerate-api.com),
-[currency-api](https://github.com/fawazahmed0/exchange-api), [Frankfurter](https://frankfurter.dev).
+Exchange rates come from [currency-api](https://github.com/fawazahmed0/exchange-api) or
+[Frankfurter](https://frankfurter.dev), or from the sources that the operator has named. Each answer has its `source`;
+`GET /data-sources` has the credit and licence of those in use.
 """
 TAGS: Final = [
     {"name": "countries", "description": "Countries, their refresh, and the summary picture."},

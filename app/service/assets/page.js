@@ -76,14 +76,23 @@ async function parsed(response) {
   throw Object.assign(new Error(details || body.error || `Status ${response.status}`), { status: response.status });
 }
 
+// As app/service/converter.py writes them for a page without JavaScript.
+const grouped = (decimal) => decimal.replace(/^\d+/, (whole) => whole.replace(/\B(?=(\d{3})+$)/g, ","));
+const sixDigits = (decimal) => Number(decimal).toLocaleString("en", { maximumSignificantDigits: 6, maximumFractionDigits: 0, roundingPriority: "morePrecision" });
+
 function converter(form) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const output = byId("converted");
     try {
-      const found = await parsed(await fetch(`convert?${new URLSearchParams(new FormData(form))}`));
-      const show = (number) => number.toLocaleString("en", { maximumFractionDigits: 6 });
-      output.textContent = `${show(found.amount)} ${found.from} = ${show(found.rounded ?? found.result)} ${found.to} (rate ${show(found.rate)} of ${found.date})`;
+      const query = new URLSearchParams(new FormData(form));
+      const typed = query.get("amount").trim();
+      query.set("amount", /^\d{1,3}(,\d{3})+([.]\d*)?$/.test(typed) ? typed.replaceAll(",", "") : typed);
+      query.set("decimals", "string");
+      const found = await parsed(await fetch(`convert?${query}`));
+      const isShown = found.rounded !== null && (Number(found.rounded) !== 0 || Number(found.result) === 0);
+      const result = isShown ? grouped(found.rounded) : sixDigits(found.result);
+      output.textContent = `${grouped(found.amount)} ${found.from} = ${result} ${found.to} (rate ${sixDigits(found.rate)} of ${found.date}, ${found.attribution ?? found.source})`;
     } catch (error) {
       output.textContent = error.message;
     }

@@ -238,14 +238,18 @@ def _with_cache_control(start: Message) -> Message:
     return {**start, "headers": [*start["headers"], (b"cache-control", _REVALIDATED)]}
 
 
+def licence_link(scope: Scope) -> str:
+    """The ``Link`` (RFC 8288) to the sources and licences of the data."""
+    return f'<{quote(scope.get("root_path", ""))}{DATA_SOURCES}>; rel="license"'
+
+
 def _with_licence(start: Message, scope: Scope) -> Message:
-    """Link a 200 from a snapshot to the sources and licences of its data (RFC 8288)."""
+    """Link a 200 from a snapshot to the sources and licences of its data."""
     if start["status"] != 200:
         return start
-    link = f'<{quote(scope.get("root_path", ""))}{DATA_SOURCES}>; rel="license"'.encode()
     others = [(name, value) for name, value in start["headers"] if name != b"link"]
     links = [value for name, value in start["headers"] if name == b"link"]
-    return {**start, "headers": [*others, (b"link", b", ".join([*links, link]))]}
+    return {**start, "headers": [*others, (b"link", b", ".join([*links, licence_link(scope).encode()]))]}
 
 
 def _may_be_kept(start: Message, state: Mapping[str, Any]) -> bool:
