@@ -206,7 +206,7 @@ async def get_status(session: AsyncSession) -> schemas.StatusPublic:
     ).where(col(SummaryCache.id) == SUMMARY_ID)
     row = (await execute(session, query)).first()
     if row is None:
-        raise CountryNotFound
+        raise CountryNotFound("Nothing is stored yet; POST /countries/refresh loads it")
     report = json.loads(row.report)  # of a version that said nothing about the rates, perhaps
     return schemas.StatusPublic(
         total_countries=row.total_countries,

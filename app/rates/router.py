@@ -28,7 +28,7 @@ _LATEST_ARRIVAL: Final = timedelta(days=7)
 """How late a refresh may bring a day's rates: some sources pause over weekends and holidays."""
 
 
-DayParam = Annotated[schemas.Day, Path(alias="date", description="Such as 2026-11-21.", examples=["2026-11-20"])]
+DayParam = Annotated[schemas.DayInPath, Path(alias="date", description="Such as 2026-11-21.", examples=["2026-11-20"])]
 FirstParam = Annotated[schemas.Day, Path(alias="from", description="First day of the range.", examples=["2026-11-01"])]
 LastParam = Annotated[schemas.Day, Path(alias="to", description="Last day of the range.", examples=["2026-11-20"])]
 

@@ -73,6 +73,12 @@ def _require_day(text: object) -> object:
     return text
 
 
+def _require_day_in_path(text: object) -> object:
+    if isinstance(text, str) and not _DAY.fullmatch(text):
+        raise ValueError("must be a day such as 2026-11-21, or a range such as 2026-11-01..2026-11-20")
+    return text
+
+
 def _require_plain_number(text: object) -> object:
     # Decimal would also accept underscores, blanks, and digits of other scripts.
     if isinstance(text, str) and not _NUMBER.fullmatch(text):
@@ -88,6 +94,7 @@ def _require_bounds(amount: Decimal) -> Decimal:
 
 
 Day = Annotated[datetime.date, BeforeValidator(_require_day)]
+DayInPath = Annotated[Day, BeforeValidator(_require_day_in_path)]
 Code = Annotated[str, AfterValidator(_to_code), Field(json_schema_extra={"pattern": f"^{_CODE.pattern}$"})]
 Codes = Annotated[
     str,

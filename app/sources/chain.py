@@ -112,7 +112,7 @@ async def usable_answers(
         if problem is None:
             note(source.name, "usable")
             break
-        logger.warning("Fallback data from {} ({}: {})", api, source.name, problem)
+        logger.warning("Old rates from {} ({}: {})", api, source.name, problem)
         note(source.name, "failed")
     if not answers:
         raise UpstreamUnavailable(api, "; ".join(failures) or "no source is configured")

@@ -13,7 +13,7 @@ from tests.support.statements import recorded
 from tests.support.upstream import document
 
 NEVER = {"error": "Rates not found", "details": "No rates are stored; POST /countries/refresh brings the day's"}
-NO_DAY = {"date": "must be a day, such as 2026-11-21"}
+NO_DAY = {"date": "must be a day such as 2026-11-21, or a range such as 2026-11-01..2026-11-20"}
 CODE = "a currency code of three letters, such as EUR"
 
 
@@ -167,7 +167,8 @@ async def test_rate_that_was_not_believed_is_absent_and_never_made_up(loaded, up
         ("/rates?format=xml", {"format": "must be one of: json, csv, ndjson"}),
         ("/rates?currency=EUR", {"currency": "unknown parameter; allowed: base, symbols, source, decimals, format"}),
         ("/rates?decimals=exact", {"decimals": "must be one of: number, string"}),
-        *((f"/rates/{text}", NO_DAY) for text in ("yesterday", "1763683200", "2026-11-03T10:00:00Z", "2026-02-30")),
+        *((f"/rates/{text}", NO_DAY) for text in ("yesterday", "1763683200", "2026-11-03T10:00:00Z")),
+        ("/rates/2026-02-30", {"date": "must be a day, such as 2026-11-21"}),
         ("/rates/2026-11-23", {"date": "is in the future"}),
     ],
 )

@@ -224,6 +224,9 @@ async def test_rates_of_a_series_are_exact_decimals_on_request(history):
     assert weeks == {"2026-10-26": "0.10570422213073509903", "2026-11-02": "0.10548302872062663185"}
 
 
+NO_DAY_OR_RANGE = {"date": "must be a day such as 2026-11-21, or a range such as 2026-11-01..2026-11-20"}
+
+
 @pytest.mark.parametrize(
     ("path", "status", "answer"),
     [
@@ -231,7 +234,8 @@ async def test_rates_of_a_series_are_exact_decimals_on_request(history):
         ("2026-11-03..2026-11-23", 400, {"to": "is in the future"}),
         ("2026-11-24..2026-11-24", 400, {"from": "is in the future", "to": "is in the future"}),
         ("2026-11-03..today", 400, {"to": "must be a day, such as 2026-11-21"}),
-        ("..2026-11-03", 400, {"date": "must be a day, such as 2026-11-21"}),
+        ("..2026-11-03", 400, NO_DAY_OR_RANGE),
+        ("2026-09-01-2026-09-30", 400, NO_DAY_OR_RANGE),
         ("today..", 400, {"from": "must be a day, such as 2026-11-21"}),
         ("2026-11-23..", 400, {"from": "is in the future"}),
         ("2026-11-04..", 404, "No rates are stored from 2026-11-04 to 2026-11-22"),

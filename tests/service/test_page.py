@@ -168,6 +168,9 @@ async def test_page_before_the_first_refresh_says_so_and_is_not_cached(client: C
     assert page.status_code == 200
     assert "Nothing is stored yet." in page.text
     assert "etag" not in page.headers
+    status = await client.get("/status")
+    details = "Nothing is stored yet; POST /countries/refresh loads it"
+    assert (status.status_code, status.json()) == (404, {"error": "Country not found", "details": details})
 
 
 async def test_names_from_sources_are_escaped(client: Client, upstream: FakeUpstream):

@@ -13,7 +13,6 @@ from tests.conftest import make_settings
 from tests.core.http.conftest import LIMIT, serve_sqlite
 
 UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
-NOT_ALLOWED = {"error": "Method not allowed"}
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +106,15 @@ async def test_wrong_method_is_answered_with_all_allowed_ones(bare, method, path
 
     assert (response.status_code, response.headers["Allow"]) == (405, allowed)
     assert response.headers["Cache-Control"] == "no-store"
-    assert response.content == b"" if method == "HEAD" else response.json() == NOT_ALLOWED
+    assert (
+        response.content == b""
+        if method == "HEAD"
+        else response.json()
+        == {
+            "error": "Method not allowed",
+            "details": f"Allowed methods: {allowed}",
+        }
+    )
 
 
 NO_PARAMETERS = {"verbose": "unknown parameter; this request takes none"}

@@ -33,7 +33,8 @@ async def check_contract(request: PendingRequest) -> None:
     route, routes, scope = request.route, request.match.routes, request.scope
     if route is None:
         allowed = {*routes, *(["HEAD"] if "GET" in routes else [])}
-        raise http_error(405, headers={"Allow": ", ".join(sorted(allowed))})
+        methods = ", ".join(sorted(allowed))
+        raise http_error(405, f"Allowed methods: {methods}", headers={"Allow": methods})
     _check_media_type(Headers(scope=scope), route.media_types)
     if not scope["query_string"] or route.parameters is None:
         return
