@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from datetime import date
+from functools import cache
 from typing import Final, NamedTuple
 
 from sqlmodel import col, func
@@ -35,22 +36,32 @@ class _Stored(NamedTuple):
 
 
 async def list_currencies(session: AsyncSession, filters: CurrencyFilters) -> list[CurrencyPublic]:
-    """The currencies of these kinds that a source has quoted or a stored country uses, sorted by code."""
+    """The currencies of these kinds that can be converted or that a stored country uses, sorted by code.
+
+    A source has quoted them, or the euro has replaced them.
+    """
     stored = await _read_stored(session)
-    codes, kinds = sorted({*stored.days, *stored.users}), filters.kinds
+    replaced = {code for code, known in reference.currencies().items() if known.fixed_since}
+    codes, kinds = sorted({*stored.days, *stored.users, *replaced}), filters.kinds
     return [_describe(code, stored) for code in codes if _is_listed(code, stored, kinds)]
 
 
 async def get_currency(session: AsyncSession, code: str) -> CurrencyPublic:
-    """One currency, also if no source has quoted it.
+    """One currency, by its code or number, also if no source has quoted it.
 
     Raises:
         CurrencyNotFound: Nothing is known about the code.
     """
+    code = _codes_by_number().get(code, code)
     stored = await _read_stored(session, code)
     if not (stored.days or stored.users or code in reference.currencies()):
         raise CurrencyNotFound
     return _describe(code, stored)
+
+
+@cache
+def _codes_by_number() -> Mapping[str, str]:
+    return {known.numeric: code for code, known in reference.currencies().items() if known.numeric}
 
 
 async def _read_stored(session: AsyncSession, code: str | None = None) -> _Stored:
@@ -85,7 +96,7 @@ def _describe(code: str, stored: _Stored) -> CurrencyPublic:
         kind=known and known.kind,
         minor_units=known and known.minor_units,
         cash_decimals=known and known.cash_decimals,
-        legal_tender_until=known and known.last_day,
+        used_until=known and known.last_day,
         successor=known and known.successor,
         countries=sorted(stored.users.get(code, ())),
         first_day=first_day,

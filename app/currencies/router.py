@@ -14,14 +14,16 @@ from app.currencies import crud, schemas
 
 router = APIRouter(prefix="/currencies", tags=["rates"])
 
-CodeParam = Annotated[schemas.CurrencyCode, Path(description="Code, in upper or lower case.", examples=["NGN"])]
+CodeParam = Annotated[
+    schemas.CurrencyCode, Path(description="Code in upper or lower case, or number of ISO 4217.", examples=["NGN"])
+]
 
 
 @router.get(
     "",
     summary="List currencies",
-    description="The currencies that a source has quoted or a stored country uses, by code: current money, or those of "
-    "other kinds. Codes, decimals and kinds are from ISO 4217, names and symbols from CLDR.",
+    description="The currencies that a source has quoted, the euro has replaced, or a stored country uses, by code: "
+    "current money, or those of other kinds. Codes, decimals and kinds are from ISO 4217, names and symbols from CLDR.",
     response_model=None,
     responses={
         200: {"model": list[schemas.CurrencyPublic], "content": OTHER_FORMATS, "headers": TOTAL_HEADER},

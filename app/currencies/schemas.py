@@ -11,7 +11,7 @@ from app.core.http.formats import FORMAT_DESCRIPTION, Format
 from app.countries.schemas import example
 from app.sources.reference import Kind
 
-_CODE: Final = re.compile("[A-Za-z]{3,8}")
+_CODE: Final = re.compile("[A-Za-z]{3,8}|[0-9]{3}")
 _KINDS: Final = get_args(Kind)
 _ALL: Final = "all"
 
@@ -19,12 +19,12 @@ _ALL: Final = "all"
 def _to_code(text: str) -> str:
     # Checked before upper(), which would make "ßa" a code: SSA.
     if not _CODE.fullmatch(text.strip()):
-        raise ValueError("must be a currency code, such as EUR")
+        raise ValueError("must be a currency code, such as EUR or 978")
     return text.strip().upper()
 
 
-CurrencyCode = Annotated[str, AfterValidator(_to_code), Field(json_schema_extra={"pattern": f"^{_CODE.pattern}$"})]
-"""Three letters; some sources of countries have longer ones."""
+CurrencyCode = Annotated[str, AfterValidator(_to_code), Field(json_schema_extra={"pattern": f"^({_CODE.pattern})$"})]
+"""Three letters, or three digits of ISO 4217; some sources of countries have longer ones."""
 
 
 class CurrencyFilters(BaseModel):
@@ -34,7 +34,8 @@ class CurrencyFilters(BaseModel):
         default="current",
         max_length=100,
         description=f"Comma-separated kinds to list: {', '.join(_KINDS)}; or `{_ALL}`, which includes codes of unknown "
-        "kind. A currency that a stored country uses counts as current.",
+        "kind. A currency that a stored country uses counts as current. `historic` has those that a source has "
+        "quoted and the 21 that the euro has replaced.",
         examples=["current,historic"],
         json_schema_extra={"pattern": "^{0}(,{0})*$".format(f"({'|'.join([*_KINDS, _ALL])})")},
     )
@@ -66,7 +67,7 @@ class CurrencyPublic(BaseModel):
         kind="historic",
         minor_units=2,
         cash_decimals=2,
-        legal_tender_until="2023-01-14",
+        used_until="2023-01-14",
         successor="EUR",
         countries=[],
         first_day="2005-04-01",
@@ -88,8 +89,9 @@ class CurrencyPublic(BaseModel):
         "most units of account."
     )
     cash_decimals: int | None = Field(description="Decimal places of prices in cash, by CLDR; null like `minor_units`.")
-    legal_tender_until: datetime.date | None = Field(
-        description="Last day as legal tender, of historic currencies; null if unknown."
+    used_until: datetime.date | None = Field(
+        description="Last day in use, of historic currencies, by CLDR or ISO 4217; it may be after the last day as "
+        "legal tender. Null if unknown."
     )
     successor: str | None = Field(description="Code of the currency that replaced a historic one; null if unknown.")
     countries: list[str] = Field(

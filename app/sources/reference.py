@@ -68,7 +68,7 @@ class ReferenceCurrency(NamedTuple):
     cash_decimals: int | None = None
     """Decimal places of prices in cash, by CLDR."""
     last_day: date | None = None
-    """Last day as legal tender, of historic currencies; None if unknown."""
+    """Last day in use, of historic currencies, by CLDR or ISO 4217; None if unknown."""
     successor: str | None = None
     factor: Decimal | None = None
     """Units of this currency that one unit of ``successor``, as it is today, replaced."""

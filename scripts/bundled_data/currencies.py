@@ -129,7 +129,7 @@ def _cash_decimals(fractions: dict[str, dict[str, str]], code: str) -> int:
 
 
 def _last_days(regions: dict[str, list[dict[str, dict[str, str]]]]) -> dict[str, str]:
-    """The last day on which each currency was legal tender anywhere."""
+    """The last day on which each currency was in use anywhere, by CLDR."""
     days: dict[str, str] = {}
     for periods in regions.values():
         for period in periods:

@@ -13,7 +13,7 @@ from tests.support.statements import explained, recorded
 from tests.support.upstream import document, in_turn
 
 FIELDS = (
-    *("code", "numeric", "name", "symbol", "kind", "minor_units", "cash_decimals", "legal_tender_until", "successor"),
+    *("code", "numeric", "name", "symbol", "kind", "minor_units", "cash_decimals", "used_until", "successor"),
     *("countries", "first_day", "last_day"),
 )
 RECORDS = [
@@ -46,7 +46,13 @@ NOT_QUOTED: list[tuple[Any, ...]] = [
     ("DEM", None, "German Mark", "DEM", "historic", 2, 2, "2002-02-28", "EUR", [], None, None),
     ("EUR", "978", "Euro", "€", "current", 2, 2, None, None, [], None, None),
 ]
+BY_EURO = set(re.findall("...", "ATSBEFBGNCYPDEMEEKESPFIMFRFGRDHRKIEPITLLTLLUFLVLMTLNLGPTESITSKK"))
+"""Listed as historic also if no source quotes them."""
 LISTED, REST = ([dict(zip(FIELDS, row, strict=True)) for row in rows] for rows in (CURRENT, OTHERS))
+
+
+def known_rows() -> list[dict[str, Any]]:
+    return sorted(LISTED + REST, key=lambda row: row["code"])
 
 
 @pytest.fixture
@@ -87,9 +93,20 @@ async def test_currencies_are_the_current_ones_that_were_quoted_or_are_used_in_t
 async def test_other_kinds_are_listed_where_they_are_named(refreshed, kind, codes):
     response = await refreshed.get("/currencies", params={"kind": kind})
 
-    wanted = codes.split()
-    assert response.json() == [row for row in sorted(LISTED + REST, key=lambda r: r["code"]) if row["code"] in wanted]
-    assert response.headers["X-Total-Count"] == str(len(wanted))
+    wanted, replaced = codes.split(), BY_EURO if re.search("historic|all", kind) else set()
+    rows = {row["code"]: row for row in response.json()}
+    assert list(rows) == sorted({*wanted, *replaced})
+    assert [rows[code] for code in wanted] == [row for row in known_rows() if row["code"] in wanted]
+    assert {rows[code]["first_day"] for code in replaced - {*wanted}} <= {None}
+    assert response.headers["X-Total-Count"] == str(len(rows))
+
+
+@pytest.mark.engines("sqlite")
+async def test_currencies_that_the_euro_has_replaced_are_listed_before_a_source_quotes_them(client):
+    response = await client.get("/currencies?kind=historic")
+
+    assert {row["code"] for row in response.json()} == BY_EURO
+    assert [row for row in response.json() if row["code"] == "DEM"] == [dict(zip(FIELDS, NOT_QUOTED[0], strict=True))]
 
 
 async def test_days_are_the_first_and_the_last_of_all_sources(refreshed):
@@ -103,21 +120,17 @@ async def test_days_are_the_first_and_the_last_of_all_sources(refreshed):
 
 
 async def test_currencies_come_as_csv_with_the_countries_in_one_cell_and_as_ndjson(refreshed):
-    response = await refreshed.get("/currencies?kind=all", headers={"Accept": "text/csv"})
+    response = await refreshed.get("/currencies?kind=current,metal", headers={"Accept": "text/csv"})
 
     assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert response.headers["Content-Disposition"] == 'attachment; filename="currencies.csv"'
     assert response.text == (
         f"\ufeff{','.join(FIELDS)}\r\n"
-        "BTC,,Bitcoin,BTC,crypto,,,,,,2026-11-19,2026-11-19\r\n"
         "CUP,192,Cuban Peso,CUP,current,2,2,,,CU,,\r\n"
-        "HRK,,Croatian Kuna,kn,historic,2,2,2023-01-14,EUR,,2026-11-19,2026-11-19\r\n"
         "NGN,566,Nigerian Naira,₦,current,2,2,,,Atlantis NG,2026-11-19,2026-11-20\r\n"
-        "QQQ,,,QQQ,,,,,,,2026-11-19,2026-11-19\r\n"
         "SEAL,,,SEAL,,,,,,Sealand,,\r\n"
         "USD,840,US Dollar,$,current,2,2,,,,2026-11-19,2026-11-20\r\n"
         "XAU,959,Gold,XAU,metal,,,,,,2026-11-19,2026-11-19\r\n"
-        "XDR,960,Special Drawing Rights,XDR,fund,,,,,,2026-11-19,2026-11-19\r\n"
         "XOF,952,West African CFA Franc,F\u202fCFA,current,0,0,,,BJ TG,2026-11-19,2026-11-20\r\n"
     )
 
@@ -125,7 +138,7 @@ async def test_currencies_come_as_csv_with_the_countries_in_one_cell_and_as_ndjs
     assert len(lines) == 5
     assert lines[1] == (
         '{"code":"NGN","numeric":"566","name":"Nigerian Naira","symbol":"₦","kind":"current","minor_units":2,'
-        '"cash_decimals":2,"legal_tender_until":null,"successor":null,"countries":["Atlantis","NG"],'
+        '"cash_decimals":2,"used_until":null,"successor":null,"countries":["Atlantis","NG"],'
         '"first_day":"2026-11-19","last_day":"2026-11-20"}'
     )
 
@@ -165,8 +178,10 @@ async def test_one_currency_is_found_by_its_code_in_any_case(refreshed):
 
     found = {code: await refreshed.get(f"/currencies/{code.lower()}") for code in known}
     head = await refreshed.head("/currencies/Ngn/")
+    numbered = await refreshed.get("/currencies/566")
 
     assert {code: response.json() for code, response in found.items()} == known
+    assert numbered.json() == known["NGN"]
     assert (head.status_code, head.content, head.headers["ETag"]) == (200, b"", found["NGN"].headers["ETag"])
 
 
@@ -180,13 +195,15 @@ async def test_one_currency_is_found_before_a_source_quotes_it_and_leads_to_its_
 
 @pytest.mark.engines("sqlite")
 async def test_an_unknown_code_is_not_found_and_what_cannot_be_a_code_is_refused(refreshed):
-    unknown = [await refreshed.get(f"/currencies/{code}") for code in ("ZZZ", "XXX", "EURO")]
-    refused = [await refreshed.get(f"/currencies/{code}") for code in ("E", "US1", "ßa", "€€€", "ABCDEFGHI", "%20")]
+    unknown = [await refreshed.get(f"/currencies/{code}") for code in ("ZZZ", "XXX", "EURO", "000")]
+    refused = [
+        await refreshed.get(f"/currencies/{code}") for code in ("E", "US1", "9780", "ßa", "€€€", "ABCDEFGHI", "%20")
+    ]
     other = await refreshed.get("/currencies/EUR?kind=all")
 
     assert {(r.status_code, r.text) for r in unknown} == {(404, '{"error":"Currency not found"}')}
-    details = {"code": "must be a currency code, such as EUR"}
-    assert [(r.status_code, r.json()["details"]) for r in refused] == [(400, details)] * 6
+    details = {"code": "must be a currency code, such as EUR or 978"}
+    assert [(r.status_code, r.json()["details"]) for r in refused] == [(400, details)] * 7
     assert other.status_code == 400
 
 
