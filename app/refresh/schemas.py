@@ -51,7 +51,7 @@ class KeptValue(BaseModel):
         field="currency_code",
         value="ILS",
         source_value="EGP, ILS, JOD",
-        reason="of several currencies, the one used most comes first",
+        reason="of several currencies, the first in our list is stored",
     )
 
     name: str = Field(description="Name of the country, or how many countries, such as `250 countries`.")

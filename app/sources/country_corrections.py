@@ -63,7 +63,7 @@ def _currencies_in_use(listed: Sequence[str], ours: ReferenceCountry | None) -> 
     # One of ours among several: the source lists the tenders of our list, in another order or as they once were.
     is_choice = len(listed) > 1 and not {*known}.isdisjoint(current)
     first = known[0] if is_choice else current[0]
-    reason = "of several currencies, the one used most comes first"
+    reason = "of several currencies, the first in our list is stored"
     if current[0] != listed[0]:
         reason = f"{listed[0]} is a known mistake" if listed[0] in mistaken else f"{listed[0]} was withdrawn"
     return tuple(dict.fromkeys((first, *current))), reason if first != listed[0] else ""

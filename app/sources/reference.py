@@ -36,7 +36,7 @@ class ReferenceCountry(NamedTuple):
     capitals: tuple[str, ...]
     """The official or constitutional one first; empty for five territories."""
     currencies: tuple[str, ...]
-    """Codes of the legal tender, the most used one first; empty for Antarctica."""
+    """Codes of the legal tender, first the one that GeoNames gives, mostly its own; empty for Antarctica."""
     population: int
     population_year: int
     population_source: str

@@ -75,7 +75,7 @@ def geonames() -> dict[str, Any]:
 
 
 def currencies_in_force(periods: Iterable[dict[str, dict[str, str]]], preferred: str, day: str) -> list[str]:
-    """The legal tender of a country on a given day, the most used one first.
+    """The legal tender of a country on a given day, the preferred one first.
 
     Args:
         periods: CLDR's list of ``{code: {_from, _to, _tender}}``.

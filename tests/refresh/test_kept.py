@@ -33,18 +33,18 @@ AT_ITS_WORD: dict[str, dict[str, object]] = {
 }
 KEPT = """
     Bulgaria|currency_code|EUR|BGN|BGN was withdrawn
-    Cook Islands|currency_code|NZD|CKD, NZD|of several currencies, the one used most comes first
+    Cook Islands|currency_code|NZD|CKD, NZD|of several currencies, the first in our list is stored
     Cuba|currency_code|CUP|CUC, CUP|CUC was withdrawn
     Curaçao|currency_code|XCG|ANG|ANG was withdrawn
     Côte d’Ivoire|name|Côte d’Ivoire|Ivory Coast|an older or different spelling of the same country
     Mongolia|capital|Ulaanbaatar|Ulan Bator|an older capital, or a different spelling of it
-    Palestine|currency_code|ILS|EGP, ILS, JOD|of several currencies, the one used most comes first
+    Palestine|currency_code|ILS|EGP, ILS, JOD|of several currencies, the first in our list is stored
     Sint Maarten|currency_code|XCG|ANG|ANG was withdrawn
     Türkiye|name|Türkiye|Turkey|an older or different spelling of the same country
     Venezuela|currency_code|VES|VEF|VEF was withdrawn
     Western Sahara|capital|El Aaiún|El Aaiun|an older capital, or a different spelling of it
-    Western Sahara|currency_code|MAD|DZD, MAD, MRU|of several currencies, the one used most comes first
-    Zimbabwe|currency_code|ZWG|BWP, GBP, ZAR, USD|of several currencies, the one used most comes first
+    Western Sahara|currency_code|MAD|DZD, MAD, MRU|of several currencies, the first in our list is stored
+    Zimbabwe|currency_code|ZWG|BWP, GBP, ZAR, USD|of several currencies, the first in our list is stored
 """
 
 
