@@ -37,11 +37,9 @@ def _describe(conversion: Conversion) -> str:
     # Less than the smallest unit is shown as it is: it is not 0.
     is_shown = rounded is not None and (Decimal(rounded) != 0 or result == 0)
     shown = f"{Decimal(rounded or 0):,f}" if is_shown else six_digits(result)
-    return (
-        f"{Decimal(conversion.amount):,f} {conversion.base} = {shown} {conversion.quote} "
-        f"(rate {six_digits(Decimal(conversion.rate))} of {conversion.date}, "
-        f"{conversion.attribution or conversion.source})"
-    )
+    rate = f"rate {six_digits(Decimal(conversion.rate))} of {conversion.date}"
+    credit = f", {conversion.attribution}" if conversion.attribution else ""
+    return f"{Decimal(conversion.amount):,f} {conversion.base} = {shown} {conversion.quote} ({rate}{credit})"
 
 
 def six_digits(number: Decimal) -> str:

@@ -76,17 +76,17 @@ async def test_converter_offers_current_money_by_name_and_the_address_takes_any_
 
 
 CONVERTED = [
-    ("1,000,000", "IRR", "EUR", "1,000,000 IRR = 0.55 EUR (rate 0.000000552381 of 2026-11-20, 127.0.0.1)"),
-    ("1,000.50", "USD", "EUR", "1,000.5 USD = 870.44 EUR (rate 0.87 of 2026-11-20, 127.0.0.1)"),
-    (" 100 ", "USD", "BHD", "100 USD = 37.600 BHD (rate 0.376 of 2026-11-20, 127.0.0.1)"),
-    ("1", "IRR", "EUR", "1 IRR = 0.000000552381 EUR (rate 0.000000552381 of 2026-11-20, 127.0.0.1)"),
+    ("1,000,000", "IRR", "EUR", "1,000,000 IRR = 0.55 EUR (rate 0.000000552381 of 2026-11-20)"),
+    ("1,000.50", "USD", "EUR", "1,000.5 USD = 870.44 EUR (rate 0.87 of 2026-11-20)"),
+    (" 100 ", "USD", "BHD", "100 USD = 37.600 BHD (rate 0.376 of 2026-11-20)"),
+    ("1", "IRR", "EUR", "1 IRR = 0.000000552381 EUR (rate 0.000000552381 of 2026-11-20)"),
     (
         "12345678.9",
         "USD",
         "IRR",
-        "12,345,678.9 USD = 19,444,444,267,500.00 IRR (rate 1,575,000 of 2026-11-20, 127.0.0.1)",
+        "12,345,678.9 USD = 19,444,444,267,500.00 IRR (rate 1,575,000 of 2026-11-20)",
     ),
-    ("0", "USD", "EUR", "0 USD = 0.00 EUR (rate 0.87 of 2026-11-20, 127.0.0.1)"),
+    ("0", "USD", "EUR", "0 USD = 0.00 EUR (rate 0.87 of 2026-11-20)"),
     ("1,00", "USD", "EUR", "amount must be a number, such as 100 or 12.5"),
     ("<b>", "USD", "EUR", "amount must be a number, such as 100 or 12.5"),
     ("1", "USD", "ZZZ", "to ZZZ is not quoted by 127.0.0.1 on 2026-11-20"),
@@ -122,6 +122,8 @@ async def test_page_names_the_source_of_the_rates_and_says_what_is_wrong_with_th
             '<a href="status">The status</a> has the figures.',
         ]
         assert "Exchange rates: <strong>open.er-api.com</strong>, of" in page
+        converted = (await client.get("/?amount=1&to=EUR", headers=BROWSER)).text
+        assert "(rate 0.87 of 2026-10-20, Rates By Exchange Rate API, https://www.exchangerate-api.com)</" in converted
         assert page.split("Sources and licences of the data</a>.")[1].startswith(
             ' Exchange rates: Rates By Exchange Rate API, <a href="https://www.exchangerate-api.com" rel="noopener">'
         )
@@ -132,7 +134,7 @@ async def test_page_names_the_source_of_the_rates_and_says_what_is_wrong_with_th
 async def test_page_says_in_words_that_data_ship_with_the_service(service):
     async with service(country_sources="bundled", rate_sources="bundled") as client:
         assert (await client.post("/countries/refresh")).status_code == 200
-        page = (await client.get("/", headers=BROWSER)).text
+        page = (await client.get("/?amount=1", headers=BROWSER)).text
 
     assert "Countries: data that ship with the service. Exchange rates: data that ship with the service, of" in page
     assert "</time>; refresh for today's.</p>" in page

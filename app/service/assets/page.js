@@ -92,7 +92,7 @@ function converter(form) {
       const found = await parsed(await fetch(`convert?${query}`));
       const isShown = found.rounded !== null && (Number(found.rounded) !== 0 || Number(found.result) === 0);
       const result = isShown ? grouped(found.rounded) : sixDigits(found.result);
-      output.textContent = `${grouped(found.amount)} ${found.from} = ${result} ${found.to} (rate ${sixDigits(found.rate)} of ${found.date}, ${found.attribution ?? found.source})`;
+      output.textContent = `${grouped(found.amount)} ${found.from} = ${result} ${found.to} (rate ${sixDigits(found.rate)} of ${found.date}${found.attribution ? `, ${found.attribution}` : ""})`;
     } catch (error) {
       output.textContent = error.message;
     }
