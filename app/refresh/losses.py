@@ -27,7 +27,10 @@ def refuse_losses(answer: CountryList, *, stored: Sequence[StoredCountry], force
     """
     facts, number = answer.facts, len(stored)
     if len(facts) * 2 < number:
-        raise SourceFailed(f"answered with {len(facts)} countries while {number} are stored, which looks truncated")
+        raise SourceFailed(
+            f"answered with {len(facts)} countries while {number} are stored, which looks truncated; for a list of "
+            "fewer, delete the others first or start with an empty database"
+        )
     if force:
         return
     if answer.unread is not None:

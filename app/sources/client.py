@@ -224,6 +224,8 @@ def parse_retry_after(retry_after: str | None) -> float | None:
 
 def _parse_and_clear(body: bytearray, parse: Callable[[str], Any]) -> Any:
     # A single character can make the text four times as large as the bytes, so free these before parsing.
+    if not body.strip():
+        raise SourceFailed("answered with an empty body")
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass")
     except UnicodeError as error:
@@ -241,7 +243,16 @@ def parse_json(body: bytes | str) -> Any:
     try:
         return json.loads(body, parse_int=_integer)
     except (ValueError, RecursionError) as error:
-        raise SourceFailed(_NOT_JSON) from error
+        raise SourceFailed(_why_not_json(body, error)) from error
+
+
+def _why_not_json(body: bytes | str, error: Exception) -> str:
+    if body[:100].lstrip()[:1] in (b"<", "<"):
+        return "answered with XML or HTML that is not a known format"
+    if isinstance(error, json.JSONDecodeError) and body[:100].lstrip()[:1] in (b"{", b"[", "{", "["):
+        is_cut = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string")
+        return "answered with JSON that ends in the middle" if is_cut else _NOT_JSON
+    return _NOT_JSON
 
 
 def _integer(digits: str) -> int | float:

@@ -8,15 +8,17 @@ from typing import Any, Final
 
 import httpx
 
-from app.core.config.addresses import host_of
+from app.core.config.addresses import host_of, secrets_in
 from app.core.config.settings import Settings
 from app.core.config.sources import BUNDLED, COUNTRY_URLS, RESTCOUNTRIES, UNDATED_POPULATIONS
+from app.core.telemetry.log import hiding
 from app.sources import reference
 from app.sources.chain import Source, SourceFailed, SourceRefused
 from app.sources.client import BadStatus, get_json, with_query
 from app.sources.country_corrections import Kept, correct, curated_population
 from app.sources.country_fields import why_missing
 from app.sources.country_shapes import CountryFact, UnusableRecord, find_records, has_more_pages, parse_record
+from app.sources.masking import explained_failures
 from app.sources.spellings import identify
 
 _V5_FIELDS: Final = (
@@ -57,15 +59,16 @@ def country_chain(
     chain = []
     for entry in names:
         fetch: Callable[[float], Awaitable[list[Any]]] = _bundled
-        name = entry
+        name, secrets = entry, secrets_in(entry)
         if entry == RESTCOUNTRIES:
             if not (key := settings.restcountries_api_key):
                 continue
             fetch = partial(_fetch_restcountries, http, settings, key.get_secret_value())
+            secrets = [key.get_secret_value(), *secrets_in(settings.restcountries_url)]
         elif entry != BUNDLED:
             name, url = (entry, COUNTRY_URLS[entry]) if entry in COUNTRY_URLS else (host_of(entry), entry)
             fetch = partial(_fetch_pages, http, url, settings.upstream_max_bytes, {})
-        read = partial(_read, fetch, check, entry in UNDATED_POPULATIONS)
+        read = partial(_read, fetch, check, entry in UNDATED_POPULATIONS, secrets)
         chain.append(Source(name, read, is_local=entry == BUNDLED))
     return chain
 
@@ -74,11 +77,13 @@ async def _read(
     fetch: Callable[[float], Awaitable[list[Any]]],
     check: Callable[[CountryList], None],
     is_undated: bool,
+    secrets: Sequence[str],
     timeout: float,
 ) -> CountryList:
-    answer = to_country_list(await fetch(timeout), is_undated=is_undated)
-    check(answer)
-    return answer
+    with explained_failures(secrets):
+        answer = to_country_list(await fetch(timeout), is_undated=is_undated, hide=hiding(secrets))
+        check(answer)
+        return answer
 
 
 async def _fetch_restcountries(http: httpx.AsyncClient, settings: Settings, key: str, timeout: float) -> list[Any]:
@@ -132,12 +137,15 @@ def bundled_records() -> list[dict[str, Any]]:
     ]
 
 
-def to_country_list(records: Sequence[Any], *, is_undated: bool = False) -> CountryList:
+def to_country_list(
+    records: Sequence[Any], *, is_undated: bool = False, hide: Callable[[str], str] = str
+) -> CountryList:
     """Parse all records, and replace what is known to be outdated.
 
     Args:
         records: What a source says.
         is_undated: Whether to use the curated populations, because those of the source have no year.
+        hide: Removes the secrets of the source's address from a text.
 
     Raises:
         SourceFailed: No record is usable.
@@ -146,9 +154,11 @@ def to_country_list(records: Sequence[Any], *, is_undated: bool = False) -> Coun
     skipped: list[tuple[str, str]] = []
     for record in records:
         try:
-            parsed.append(parse_record(record, known_population=curated_population if is_undated else None))
+            fact = parse_record(record, known_population=curated_population if is_undated else None)
         except UnusableRecord as unusable:
-            skipped.append((unusable.name, unusable.reason))
+            skipped.append((hide(unusable.name), unusable.reason))
+        else:
+            parsed.append(fact.with_texts(hide))
     identified, doubles = identify(parsed)
     if not identified:
         why = why_missing(records, "name") or why_missing(records, "population")

@@ -1,7 +1,7 @@
 """Reads the fields of a country's record, whatever names and forms a source gives them."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ _MOST_CURRENCIES: Final = 20
 _MOST_FLAGS: Final = 10
 _RECORDS_SHOWN: Final = 50
 _NAMES_SHOWN: Final = 12
+_NAMES_READ: Final = _RECORDS_SHOWN * _RECORDS_SHOWN
 
 _SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
 _ALPHA2: Final = re.compile(r"[A-Za-z]{2}")
@@ -61,9 +62,14 @@ def text_of(value: Any, longest: int) -> str | None:
     return text if 0 < len(key) <= longest else None
 
 
-def shown(text: str, longest: int) -> str:
-    """A text of a source in an error message."""
-    return visible_line(_SURROGATE.sub(" ", text[: 4 * longest]))[:longest]
+def shown_names(names: Iterable[str]) -> list[str]:
+    """The first names of fields for an error message, sorted.
+
+    Long ones are left out, not cut: of half a key no one could tell any more that it is one.
+    """
+    short = (name for name in islice(names, _NAMES_READ) if len(name) <= _LONGEST_NAME)
+    found = sorted({visible_line(_SURROGATE.sub(" ", name)) for name in short} - {""})
+    return [*found[:_NAMES_SHOWN], *(["..."] if len(found) > _NAMES_SHOWN else [])]
 
 
 def name_of(fields: Mapping[str, Any]) -> str | None:
@@ -170,8 +176,7 @@ def _flags(value: Any) -> list[Any]:
 def why_missing(records: Sequence[Any], field: str) -> str | None:
     """That no record has a field which looks like this one, and the names of those they have; None if one has."""
     objects = (record for record in records[:_RECORDS_SHOWN] if isinstance(record, dict))
-    names = sorted({name for record in objects for name in islice(record, _RECORDS_SHOWN)})
+    names = {name for record in objects for name in islice(record, _RECORDS_SHOWN)}
     if not names or any(named({name: 0}).keys() & {*FIELDS[field]} for name in names):
         return None
-    seen = ", ".join(shown(name, _LONGEST_NAME) for name in names[:_NAMES_SHOWN])
-    return f"no field looks like a {field}; seen: {seen}{', ...' if len(names) > _NAMES_SHOWN else ''}"
+    return f"no field looks like a {field}; seen: {', '.join(shown_names(names))}"

@@ -1,8 +1,8 @@
 """The formats of the country sources, recognised record by record."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
 
 from app.sources.chain import SourceFailed
 from app.sources.country_fields import (
@@ -14,11 +14,13 @@ from app.sources.country_fields import (
     named,
     population_of,
     population_year_of,
-    shown,
+    shown_names,
     text_of,
 )
+from app.sources.rate_errors import error_code, error_of
 
 _NO_NAME: Final = "(no name)"
+_UNKNOWN: Final = "answered in an unknown format: the list must be the whole document, data or data.objects"
 KnownPopulation = Callable[[str | None, str], tuple[int, int] | None]
 """Population and its year by alpha-2 code, if there is one, and name."""
 
@@ -44,6 +46,11 @@ class CountryFact:
         """The code to use; None if there is none."""
         return next(iter(self.currencies), None)
 
+    def with_texts(self, change: Callable[[str], str]) -> Self:
+        """The same with each text changed, codes excepted."""
+        texts = {"name": self.name, "capital": self.capital, "region": self.region, "flag_url": self.flag_url}
+        return replace(self, **{field: change(text) for field, text in texts.items() if text is not None})
+
 
 class UnusableRecord(Exception):
     """A record that cannot be stored; the text says why."""
@@ -61,22 +68,19 @@ def find_records(body: Any) -> list[Any]:
         SourceFailed: The answer is an error, the sample for the demo key, or not a list of countries.
     """
     if isinstance(body, dict):
-        if body.get("errors") or body.get("success") is False or "message" in body:
-            raise SourceFailed(f"answered with an error: {_error_text(body)}")
+        if "message" in body or error_of(body):
+            code = error_code(body)  # nothing else is repeated, because it may be the key of the request
+            raise SourceFailed(f"answered with the error {code}" if code else "answered with an error")
+        whole = body
         body = body.get("data", body)
         if isinstance(body, dict) and "_demo" in body:
             raise SourceFailed("answered with the sample of the demo key, which is not data")
         body = body.get("objects") if isinstance(body, dict) else body
+        if not isinstance(body, list):
+            raise SourceFailed(f"{_UNKNOWN}; seen: {', '.join(shown_names(whole)) or 'an empty object'}")
     if not isinstance(body, list):
-        raise SourceFailed("answered in an unknown format")
+        raise SourceFailed(_UNKNOWN)
     return body
-
-
-def _error_text(body: dict[str, Any]) -> str:
-    errors = body.get("errors")
-    first = errors[0] if isinstance(errors, list) and errors else body
-    text = first.get("message") if isinstance(first, dict) else None
-    return shown(text, 120) if isinstance(text, str) else "without a message"
 
 
 def has_more_pages(body: Any) -> bool:

@@ -12,14 +12,13 @@ from pydantic import SecretStr
 
 from app.core.config.addresses import secrets_in
 from app.core.config.sources import KEY
-from app.core.telemetry.log import hiding
 from app.sources.chain import SourceFailed
-from app.sources.client import BadStatus, get_document, parse_json
+from app.sources.client import get_document, parse_json
 from app.sources.ecb_cells import BASE
 from app.sources.ecb_days import read_days
 from app.sources.ecb_lines import UnusableFile, decode_lines
 from app.sources.ecb_xml import NAMESPACE, read_newest_day
-from app.sources.rate_errors import error_code
+from app.sources.masking import explained_failures
 from app.sources.rate_shapes import Quotes, parse_quotes
 
 _ACCEPT: Final = {"Accept": "application/json, application/xml;q=0.9, text/csv;q=0.8"}
@@ -47,15 +46,10 @@ async def fetch_quotes(
     """
     secret = key.get_secret_value() if key is not None else ""
     address = url.replace(KEY, quote(secret, safe=""))
-    try:
+    with explained_failures([secret, *secrets_in(address)]):
         answer = await get_document(
             http, address, partial(parse_answer, today=today), timeout=timeout, max_bytes=max_bytes, headers=_ACCEPT
         )
-    except SourceFailed as failure:
-        reason = str(failure)
-        if isinstance(failure, BadStatus) and (code := error_code(failure.content)) not in ("", str(failure.status)):
-            reason = f"{reason}: {code}"
-        raise SourceFailed(hiding([secret, *secrets_in(address)])(reason)) from failure
     quotes: Quotes = answer.content
     return quotes
 

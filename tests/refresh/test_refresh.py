@@ -131,13 +131,14 @@ async def test_reported_skipped_records_are_limited(client, upstream):
 FAILURES = [
     (status(500), "answered 500"),
     (hang, "timed out after 1.5 s"),
-    (html(), "answered with something that is not JSON"),
+    (html(), "answered with XML or HTML that is not a known format"),
     (truncated(payloads.v3_1()), "the connection failed (RemoteProtocolError)"),
-    (document({"success": False, "errors": [{"message": "Deprecated."}]}), "answered with an error: Deprecated."),
+    (document({"success": False, "errors": [{"message": "Deprecated."}]}), "answered with an error"),
     (document([]), "answered without a single usable country"),
     (
         document(payloads.v3_1()[:124]),
-        "answered with 124 countries while 250 are stored, which looks truncated",
+        "answered with 124 countries while 250 are stored, which looks truncated; for a list of fewer, delete the "
+        "others first or start with an empty database",
     ),
 ]
 
@@ -289,7 +290,7 @@ async def test_chain_tries_the_next_source_and_reports_all_failures_without_secr
     assert hits == {"/gone": 2, COUNTRIES: 1, RATES: 1}
     assert failed["details"] == (
         "Could not fetch data from country API "
-        "(127.0.0.1: answered 404; localhost: answered with something that is not JSON)"
+        "(127.0.0.1: answered 404; localhost: answered with XML or HTML that is not a known format)"
     )
 
 

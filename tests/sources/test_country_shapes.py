@@ -143,9 +143,12 @@ async def test_names_lose_characters_that_can_not_be_seen(loaded, upstream):
     assert (ghana["region"], ghana["flag_url"]) == ("West Africa", "https://flags.example/gh.svg")
 
 
+UNKNOWN = "answered in an unknown format: the list must be the whole document, data or data.objects"
 UNUSABLE: list[tuple[str, Answer, str]] = [
     (COUNTRIES, document(DEMO), "answered with the sample of the demo key, which is not data"),
-    (COUNTRIES, document({"rows": []}), "answered in an unknown format"),
+    (COUNTRIES, document({"rows": [], "x" * 41: 1}), f"{UNKNOWN}; seen: rows"),
+    (COUNTRIES, document({"data": {"rows": []}, "at": 1}), f"{UNKNOWN}; seen: at, data"),
+    (COUNTRIES, document("GH"), UNKNOWN),
     (RATES, body(NESTED), "answered with rates for an unknown base"),
     (RATES, document([1, 2]), "answered in an unknown format"),
     (RATES, document(payloads.er_api() | {"base_code": "EUR"}), "answered with a rate for EUR that is not 1"),
@@ -180,7 +183,7 @@ async def test_first_source_without_a_usable_country_is_named_by_its_fields(clie
 
     details = (await client.post("/countries/refresh")).json()["details"]
 
-    why = f"no field looks like a name; seen: nation, people, {'x' * 40}"
+    why = "no field looks like a name; seen: nation, people"
     reason = f"127.0.0.1: answered without a single usable country: {why}"
     assert details == f"Could not fetch data from country API ({reason})"
 

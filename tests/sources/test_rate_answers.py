@@ -71,7 +71,7 @@ ECHOES: list[tuple[Answer, str]] = [
     (document({"base": HUSH, "rates": {"EUR": 1}}), "answered with rates for an unknown base"),
     (document({"date": HUSH, "usd": {"eur": 1}}), "answered with an invalid date"),
     (document({HUSH: 1, "rows": 2}), "answered in an unknown format; seen: ********, rows"),
-    (html(), "answered with something that is not JSON"),
+    (html(), "answered with XML or HTML that is not a known format"),
     (body(f"Date,USD\n{HUSH},1".encode()), "answered with invalid CSV in line 2"),
     (body(b"", Content_Encoding=HUSH), "answered in the encoding '********', which was not requested"),
     (body(b"", code=301, Location=f"http://{HUSH}/"), "answered 301, a redirect to another host"),

@@ -195,8 +195,8 @@ BROKEN = {
     ecb_xml(TABLE).replace("2026-11-20", "tomorrow"): "answered with an invalid date",
     ecb_csv(TABLE).replace("170", KEY): "answered with invalid CSV in line 2",
     "Date, USD\n": "answered without a single usable rate",
-    f" {ecb_xml(TABLE)}": "answered with something that is not JSON",
-    "<!doctype html><title>Hello</title>": "answered with something that is not JSON",
+    f" {ecb_xml(TABLE)}": "answered with XML or HTML that is not a known format",
+    "<!doctype html><title>Hello</title>": "answered with XML or HTML that is not a known format",
 }
 
 

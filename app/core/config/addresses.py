@@ -86,14 +86,18 @@ _SHORTEST_KEY = 16
 
 
 def secrets_in(url: str) -> list[str]:
-    """User and password of a URL, and those values in its query that may be keys: by their names or their length."""
+    """User and password of a URL, and those values in its query that may be keys: by their names or their length.
+
+    Each as it is written, and decoded.
+    """
     parts = urlsplit(url)
-    found = [unquote(value) for value in (parts.username, parts.password) if value]
-    for name, value in parse_qsl(parts.query):
-        is_long = len(value) >= _SHORTEST_KEY and "," not in value
-        if value != KEY and (is_long or _NAMED_LIKE_A_KEY.search(name)):
-            found.append(value)
-    return found
+    found = [form for value in (parts.username, parts.password) if value for form in (value, unquote(value))]
+    for parameter in parts.query.split("&"):
+        for name, value in parse_qsl(parameter):
+            is_long = len(value) >= _SHORTEST_KEY and "," not in value
+            if value != KEY and (is_long or _NAMED_LIKE_A_KEY.search(name)):
+                found += [parameter.partition("=")[2], value]
+    return list(dict.fromkeys(found))
 
 
 def without_secrets(entry: str) -> str:
