@@ -5,6 +5,7 @@ from typing import Final
 
 from app.countries.store import StoredCountry
 from app.refresh.matching import codes_after, match_stored
+from app.sources import reference
 from app.sources.chain import SourceFailed
 from app.sources.countries import CountryList
 from app.sources.country_shapes import CountryFact
@@ -23,7 +24,7 @@ def refuse_losses(answer: CountryList, *, stored: Sequence[StoredCountry], force
 
     Raises:
         SourceFailed: It has fewer than half of the stored countries; or, unless forced, no currency at all, or more
-            than a tenth of the stored countries, and at least ten, would lose a value.
+            than a tenth of the stored countries, and at least ten, would lose a value or get the one of all others.
     """
     facts, number = answer.facts, len(stored)
     if len(facts) * 2 < number:
@@ -45,11 +46,26 @@ def refuse_losses(answer: CountryList, *, stored: Sequence[StoredCountry], force
 def _losses(facts: Sequence[CountryFact], stored: Sequence[StoredCountry]) -> Iterator[tuple[str, int]]:
     """Each field that many countries would lose, and how many they are. An alpha-2 code is never lost."""
     matched = [(match, fact) for match, fact in zip(match_stored(facts, stored), facts, strict=True) if match]
-    for what, lost in {
-        "currency": [bool(was.currency and not fact.currency) for was, fact in matched],
+    lost_values = {
+        "currency": [_is_lost(was.currency, fact.currency) for was, fact in matched],
         "population": [was.population > 0 and fact.population == 0 for was, fact in matched],
         "region": [bool(was.region and not fact.region) for was, fact in matched],
         "three-letter code": [bool(was.alpha3 and not codes_after(fact, was)[1]) for was, fact in matched],
-    }.items():
+    }
+    for what in ("currency", "population", "region"):
+        # One value for all is a constant of the source, not news about each country.
+        values = {getattr(fact, what) for fact in facts}
+        if len(values) == 1 and not any(lost_values[what]):
+            before = [getattr(was, what) for was, _ in matched]
+            lost_values[f"{what} of their own"] = [bool(value) and value not in values for value in before]
+    for what, lost in lost_values.items():
         if (many := sum(lost)) >= _FEW and many * 10 > len(stored):
             yield what, many
+
+
+def _is_lost(stored: str | None, given: str | None) -> bool:
+    """Whether a country loses its currency: it gets none, or in place of money a code that is not one."""
+    if stored is None or given is None:
+        return stored is not None
+    known = reference.currencies().get(stored)
+    return known is not None and known.kind == "current" and not reference.is_money(given)

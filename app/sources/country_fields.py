@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from app.core.characters import visible_line
 from app.core.db.keys import name_key
+from app.sources import reference
 
 LARGEST_POPULATION: Final = 10_000_000_000
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -141,21 +142,29 @@ def _currencies(value: Any, *, is_code: bool = False) -> Iterator[str]:
             yield value.strip().upper()
         elif _CURRENCY_TEXT.fullmatch(value):
             yield from _CURRENCY_KEY.findall(value)
+        elif reference.is_money(value.strip().upper()):  # lower case, and neither a word nor a coin
+            yield value.strip().upper()
     elif isinstance(value, dict):
         fields = named(value)
         code = next((fields[name] for name in _CODE_NAMES if name in fields), None)
-        # The keys are codes in one form only: {"GHS": {"name": "Ghanaian cedi", "symbol": "..."}}.
-        yield from _currencies(code, is_code=True) if isinstance(code, str) else filter(None, map(_key, value.items()))
+        if code is not None:
+            yield from _currencies(code, is_code=True) if isinstance(code, str) else ()
+            return
+        for key, described in value.items():
+            if isinstance(described, dict) and named(described).keys() & {*_CODE_NAMES}:
+                yield from _currencies(described)
+            elif _is_code(key, described):
+                yield key
     elif isinstance(value, list):
         for item in value:
             if not isinstance(item, list):
                 yield from _currencies(item)
 
 
-def _key(entry: tuple[str, Any]) -> str | None:
-    key, value = entry
-    describes = isinstance(value, dict) and (not value or value.keys() & {"name", "symbol"})
-    return key if describes and _CURRENCY_KEY.fullmatch(key) else None
+def _is_code(key: str, value: Any) -> bool:
+    """Whether a key is a code, which it is in one form only: {"GHS": {"name": "Ghanaian cedi", "symbol": "..."}}."""
+    describes = isinstance(value, dict) and (not value or bool(value.keys() & {"name", "symbol"}))
+    return describes and _CURRENCY_KEY.fullmatch(key) is not None
 
 
 def flag_url_of(fields: Mapping[str, Any]) -> str | None:

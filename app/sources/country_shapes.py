@@ -48,8 +48,8 @@ class CountryFact:
 
     def with_texts(self, change: Callable[[str], str]) -> Self:
         """The same with each text changed, codes excepted."""
-        texts = {"name": self.name, "capital": self.capital, "region": self.region, "flag_url": self.flag_url}
-        return replace(self, **{field: change(text) for field, text in texts.items() if text is not None})
+        capital, region, flag_url = (text and change(text) for text in (self.capital, self.region, self.flag_url))
+        return replace(self, name=change(self.name), capital=capital, region=region, flag_url=flag_url)
 
 
 class UnusableRecord(Exception):

@@ -154,6 +154,12 @@ def currencies() -> Mapping[str, ReferenceCurrency]:
     return {code: _currency(row) for code, row in _currency_file()["currencies"].items()}
 
 
+def is_money(code: str) -> bool:
+    """Whether a code is that of a current or historic currency."""
+    found = currencies().get(code)
+    return found is not None and found.kind in ("current", "historic")
+
+
 def current_successor(code: str) -> str | None:
     """The current currency that replaced a historic one; None for other codes, and where it is unknown."""
     found = currencies().get(code)

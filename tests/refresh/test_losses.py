@@ -1,5 +1,7 @@
 """A refresh after which many countries would lose what they had is refused, unless forced."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.countries.store import StoredCountry
@@ -34,7 +36,10 @@ def stored_countries(*, are_known: bool = True) -> list[StoredCountry]:
 
 def after_losing(number: int, **lost: object) -> CountryList:
     return to_country_list(
-        [{**record, "population": 1, **(lost if index < number else {})} for index, record in enumerate(RECORDS)]
+        [
+            {**record, "population": record["population"] or 1, **(lost if index < number else {})}
+            for index, record in enumerate(RECORDS)
+        ]
     )
 
 
@@ -57,6 +62,34 @@ def test_a_tenth_of_the_stored_countries_may_lose_a_value_but_not_more(field: st
     assert str(refused.value) == f"would leave 25 of 249 stored countries without a {field}; force=true accepts it"
 
 
+MEANINGLESS: dict[str, tuple[dict[str, object], str]] = {
+    "a word as code": ({"currencies": [{"code": "Dollar"}]}, "249 of 249 stored countries without a currency"),
+    "no money": ({"currencies": ["XXX"]}, "249 of 249 stored countries without a currency"),
+    "gold": ({"currencies": ["XAU"]}, "249 of 249 stored countries without a currency"),
+    "one currency": ({"currencies": ["EUR"]}, "212 of 249 stored countries without a currency of their own"),
+    "one population": ({"population": 1}, "244 of 249 stored countries without a population of their own"),
+    "one region": ({"region": "World"}, "249 of 249 stored countries without a region of their own"),
+}
+
+
+@pytest.mark.parametrize("case", MEANINGLESS)
+def test_value_that_means_nothing_or_is_the_same_for_all_is_a_loss(case: str):
+    given, lost = MEANINGLESS[case]
+    answer = to_country_list([{**record, "population": record["population"] or 1, **given} for record in RECORDS])
+
+    refuse_losses(answer, stored=stored_countries(), force=True)
+    with pytest.raises(SourceFailed) as refused:
+        refuse_losses(answer, stored=stored_countries(), force=False)
+
+    assert str(refused.value) == f"would leave {lost}; force=true accepts it"
+
+
+def test_codes_of_money_that_is_not_in_our_list_may_change():
+    stored = [replace(country, currency="QQQ") for country in stored_countries()]
+
+    refuse_losses(after_losing(248, currencies=["QQX"]), stored=stored, force=False)
+
+
 def test_nine_countries_may_lose_values_however_few_are_stored():
     stored = stored_countries()[:12]
 
@@ -70,7 +103,10 @@ def test_nine_countries_may_lose_values_however_few_are_stored():
 
 def test_codes_that_only_the_source_knew_may_not_get_lost():
     stored = stored_countries(are_known=False)
-    without = [{"name": country.name, "population": 1, "currency": "EUR", "region": "Asia"} for country in stored]
+    without = [
+        {"name": was.name, "population": was.population, "currency": was.currency, "region": was.region}
+        for was in stored
+    ]
 
     with pytest.raises(SourceFailed) as refused:
         refuse_losses(to_country_list(without), stored=stored, force=False)
