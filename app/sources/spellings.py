@@ -16,9 +16,11 @@ from app.sources.country_shapes import CountryFact
 
 _UNSAID: Final = {"and", "of", "the"}
 _IN_FULL: Final = {"st": "saint"}
+_ISLANDS: Final = {"is", "island"}
+"""Short for "Islands", except alone: Iceland's code, and its name in German."""
 _INITIAL: Final = re.compile(r"\b(\w)\.")
-_MIN_SIMILARITY: Final = 0.7
-"""One wrong letter in four, two in seven."""
+_LETTERS_PER_MISTAKE: Final = 4
+"""A name of 4 to 8 letters may have one wrong letter, one of 9 to 12 two."""
 _MAX_SUGGESTIONS: Final = 3
 _MIN_PART: Final = 3
 """Letters; a shorter part of a name suggests nothing."""
@@ -39,8 +41,8 @@ def spelling_key(name: str) -> str:
     """Fold a name to the form in which its inverted, abbreviated and punctuated spellings are equal.
 
     In addition to what ``name_key()`` ignores, the order of the words, punctuation, "the", "of", "and" and "&" do not
-    count, and "St" is "Saint": ``"Korea (the Republic of)"`` and ``"Republic of Korea"`` share one key. It is empty if
-    nothing else is left.
+    count, "St" is "Saint", and beside other words "Is." and "Island" are "Islands": ``"Korea (the Republic of)"`` and
+    ``"Republic of Korea"`` share one key. It is empty if nothing else is left.
     """
     return " ".join(sorted(_words(name)))
 
@@ -76,22 +78,24 @@ def search(text: str) -> Matches:
 def suggest(name: str) -> list[str]:
     """The alpha-2 codes of up to three countries that an unknown name may mean, the most similar first.
 
-    Countries with a similar spelling or, if there are none, the few that have the name as part of a spelling. Empty if
-    the name is a known one.
+    Countries with a spelling that the name is part of, from the beginning of a word on, unless these are more; then
+    those with a similar spelling. Empty if the name is a known one.
     """
     if alpha2_of(name) is not None:
         return []
     wanted = " ".join(_words(name))
+    if len(wanted) < _MIN_PART:
+        return []
     spellings = _spellings_in_order()
-    similar = process.extract(
-        wanted, spellings.keys(), scorer=OSA.normalized_similarity, score_cutoff=_MIN_SIMILARITY, limit=10
-    )
-    close = list(dict.fromkeys(spellings[spelling] for spelling, *_ in similar))
-    if not close and len(wanted) >= _MIN_PART:
-        close = search(name).containing
-        if len(close) > _MAX_SUGGESTIONS:
-            return []
-    return close[:_MAX_SUGGESTIONS]
+    close = {alpha2: None for spelling, alpha2 in spellings.items() if f" {wanted}" in f" {spelling}"}
+    if len(close) > _MAX_SUGGESTIONS:
+        close = {}
+    if len(wanted) >= _LETTERS_PER_MISTAKE:
+        mistakes = max(1, (len(wanted) - 1) // _LETTERS_PER_MISTAKE)
+        similar = process.extract(wanted, spellings.keys(), scorer=OSA.distance, score_cutoff=mistakes, limit=10)
+        nearest = sorted(similar, key=lambda found: (found[1], -len(found[0])))  # of a longer one, less is wrong
+        close |= dict.fromkeys(spellings[spelling] for spelling, *_ in nearest)
+    return list(close)[:_MAX_SUGGESTIONS]
 
 
 def identify(facts: Iterable[CountryFact]) -> tuple[list[CountryFact], list[tuple[str, str]]]:
@@ -122,7 +126,8 @@ def _words(name: str) -> list[str]:
     """The words of a name that count, in their order."""
     text = _INITIAL.sub(r"\1", name_key(name)).replace("'", "")
     bare = "".join(" " if unicodedata.category(char)[0] in "PSZ" else char for char in text)
-    return [_IN_FULL.get(word, word) for word in bare.split() if word not in _UNSAID]
+    words = [_IN_FULL.get(word, word) for word in bare.split() if word not in _UNSAID]
+    return ["islands" if word in _ISLANDS else word for word in words] if len(words) > 1 else words
 
 
 @cache

@@ -82,7 +82,7 @@ def test_of_several_currencies_none_is_stored_that_the_source_does_not_have():
     answers = [to_country_list([record]) for record in listed]
 
     assert [answer.facts[0].currencies for answer in answers] == [("USD", "ZAR")] * 2
-    reason = "of several currencies, the one used most comes first"
+    reason = "of several currencies, the first in our list is stored"
     assert [list(answer.kept) for answer in answers] == [
         [],
         [("Zimbabwe", "currency_code", "USD", "ZAR, USD", reason)],
