@@ -27,7 +27,7 @@ def compare_rates(rates: Mapping[str, float], day: date) -> Field:
         for code, rate in theirs.items()
         if code in rates and abs(rates[code] / rate - 1) > _MARGIN
     )
-    missing = tuple(sorted(theirs.keys() - rates.keys()))
+    missing = tuple(Finding(code, "none", str(theirs[code]), None) for code in sorted(theirs.keys() - rates.keys()))
     return Field("rates", "European Central Bank", len(theirs) - len(off) - len(missing), (), off, missing)
 
 

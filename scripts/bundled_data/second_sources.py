@@ -41,7 +41,7 @@ class Finding(NamedTuple):
     ours: str
     theirs: str
     reason: str | None
-    """Why ours is right; None if nobody has listed a reason."""
+    """Why ours is right, or we have none; None if nobody has listed a reason."""
 
 
 class Field(NamedTuple):
@@ -54,8 +54,8 @@ class Field(NamedTuple):
     """Differences with a reason."""
     off: tuple[Finding, ...]
     """Differences without one."""
-    missing: tuple[str, ...]
-    """Countries for which we have no value."""
+    missing: tuple[Finding, ...]
+    """Countries for which we have no value, and why."""
 
 
 def compare(countries: Iterable[Row], sources: Sources, reasons: Mapping[str, Mapping[str, str]]) -> list[Field]:
@@ -77,12 +77,12 @@ def refuse_unlisted(fields: Iterable[Field], reasons: Mapping[str, Mapping[str, 
         ValueError: Names the first of each field.
     """
     for field in fields:
-        for found in field.off:
+        for found in (*field.off, *(found for found in field.missing if not found.reason)):
             raise ValueError(
                 f"{found.alpha2}: {field.name} is {found.ours}, but {found.theirs} in {field.source}; "
                 "correct it or list it with its reason in reasons.json"
             )
-        if unused := reasons.get(field.name, {}).keys() - {found.alpha2 for found in field.listed}:
+        if unused := reasons.get(field.name, {}).keys() - {found.alpha2 for found in (*field.listed, *field.missing)}:
             raise ValueError(f"reasons.json: {field.name} no longer differs in {', '.join(sorted(unused))}")
 
 
@@ -98,16 +98,16 @@ def _field(
     check: Callable[[Row, Sources], Verdict],
     sources: Sources,
 ) -> Field:
-    right, missing = 0, []
-    findings = []
+    right = 0
+    missing: list[Finding] = []
+    findings: list[Finding] = []
     for row in rows:
         is_right, ours, theirs = check(row, sources)
-        if is_right is None:
-            missing.append(row["alpha2"])
-        elif is_right:
+        if is_right:
             right += 1
         else:
-            findings.append(Finding(row["alpha2"], ours, theirs, reasons.get(row["alpha2"])))
+            found = Finding(row["alpha2"], ours, theirs, reasons.get(row["alpha2"]))
+            (missing if is_right is None else findings).append(found)
     listed = tuple(found for found in findings if found.reason)
     off = tuple(found for found in findings if not found.reason)
     return Field(name, source, right, listed, off, tuple(missing))
@@ -179,7 +179,7 @@ def _population(row: Row, sources: Sources) -> Verdict:
 def _gdp(row: Row, sources: Sources) -> Verdict:
     bank, ours = sources.world_bank.get(row["alpha2"], {}), row["reference_gdp"]
     if ours is None:
-        return None, "none", "not compared"
+        return None, "none", _billions(int(bank["gdp"])) if bank.get("gdp") else "none"
     if not bank.get("gdp"):
         return False, _billions(ours), "none"
     theirs = int(bank["gdp"])

@@ -88,6 +88,9 @@ def test_a_difference_from_the_second_source_needs_a_reason_and_a_reason_a_diffe
     refuse_unlisted([field._replace(off=(), listed=(listed,))], reasons)
     with pytest.raises(ValueError, match="population no longer differs in MD"):
         refuse_unlisted([field._replace(off=(), right=250)], reasons)
+    with pytest.raises(ValueError, match=r"^MD: population is none, but none in World Bank; correct it or list it"):
+        refuse_unlisted([field._replace(off=(), missing=(Finding("MD", "none", "none", None),))], {})
+    refuse_unlisted([field._replace(off=(), missing=(listed,))], reasons)
 
 
 def test_currencies_whose_successors_lead_nowhere_are_refused() -> None:
@@ -180,7 +183,8 @@ def test_check_data_finds_no_value_that_differs_without_a_reason(
     assert check_data() == 0
 
     lines = capsys.readouterr().out.splitlines()
-    table = {name: [int(number) for number in numbers[:4]] for name, *numbers in (line.split() for line in lines[1:])}
+    rows = (line.split() for line in lines[1:12])
+    table = {name: [int(number) for number in numbers[:4]] for name, *numbers in rows}
     assert table == {
         "alpha2": [250, 0, 0, 0],
         "alpha3": [250, 0, 0, 0],
@@ -194,3 +198,7 @@ def test_check_data_finds_no_value_that_differs_without_a_reason(
         "reference_gdp": [201, 21, 0, 28],
         "rates": [29, 0, 0, 0],
     }
+    missing = lines[12:]
+    assert len(missing) == 28
+    assert missing[0] == "reference_gdp AQ: none; second source none: no permanent inhabitants"
+    assert not [line for line in missing if not line.startswith("reference_gdp ") or "NO REASON" in line]
