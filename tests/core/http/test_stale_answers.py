@@ -1,12 +1,14 @@
 """While the database is away: the last good answers for a time, which say so, and then 503."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
 from tests.conftest import Client, make_settings, migrate_in_thread, serving
 from tests.core.http.test_cache import Monotonic
+from tests.core.http.test_ready import Moment
 from tests.support.mariadb import PrivateMariaDB, is_installed
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed")
@@ -28,12 +30,17 @@ def monotonic():
 
 
 @pytest.fixture
-async def client(server, monotonic):
+def clock():
+    return Moment(datetime(2026, 11, 21, 23, 59, 50, tzinfo=UTC))
+
+
+@pytest.fixture
+async def client(server, monotonic, clock):
     """A service with one answer in memory; its database gives up after half a second."""
     settings = make_settings(
         database_url=server.url("service"), db_timeout_seconds=0.5, country_sources="bundled", rate_sources="bundled"
     )
-    async with serving(settings, monotonic=monotonic) as client:
+    async with serving(settings, monotonic=monotonic, clock=clock) as client:
         async with asyncio.timeout(20):
             while (await client.post("/countries/refresh")).status_code != 200:
                 await asyncio.sleep(0.1)  # the server may still be waking up
@@ -69,6 +76,27 @@ async def test_last_good_answer_is_shown_with_its_age(client, frozen, monotonic)
     assert known.status_code == 304
     assert "Age" not in fresh.headers
     assert "Cache-Status" not in fresh.headers
+
+
+async def test_answer_of_yesterday_is_shown_while_the_database_is_away_at_midnight(client, server, monotonic, clock):
+    paths = ("/rates", "/convert?from=USD&to=EUR")
+    before = [await client.get(path) for path in paths]
+    server.freeze()
+    try:
+        monotonic.seconds += 30
+        clock.now += timedelta(seconds=30)
+        stale = [await client.get(path) for path in paths]
+    finally:
+        server.thaw()
+    monotonic.seconds += 30
+    async with asyncio.timeout(10):
+        while "Age" in (fresh := await client.get("/rates")).headers:
+            await asyncio.sleep(0.02)
+
+    assert [(answer.status_code, answer.headers.get("Age"), answer.content) for answer in stale] == [
+        (200, "30", answer.content) for answer in before
+    ]
+    assert fresh.json()["age_days"] == before[0].json()["age_days"] + 1
 
 
 async def test_only_the_first_waits_for_a_database_that_is_away(client, frozen, monotonic):

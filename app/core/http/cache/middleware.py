@@ -45,7 +45,7 @@ class ResponseCache:
 
     It keeps 200s that were read from a snapshot, unless their route set another Cache-Control. An answer is valid
     while its version of the data is current, and until midnight UTC if its route asked for the day; while the database
-    is away, the last good one is sent for a time, marked as stale. Concurrent requests for the same answer share one
+    is away, the last good one is sent for a time, also after midnight, marked as stale. Concurrent requests for the same answer share one
     computation. Requests with credentials are neither answered from the store nor stored. Headers of a single request
     are added by outer layers.
     """
@@ -103,9 +103,10 @@ class ResponseCache:
         versions: DataVersion = scope["state"]["data_version"]
         answer = scope["state"]["responses"].get(key)
         while True:
-            if answer is not None and _is_of_today(answer, scope):
+            if answer is not None:
                 try:
-                    if await versions.is_in_force(answer.version):
+                    # Also where it is yesterday's: while the database is away, it is better than none.
+                    if await versions.is_in_force(answer.version) and _is_of_today(answer, scope):
                         self._counted["hit"] += 1
                         return answer, None
                 except DatabaseUnavailable:
