@@ -50,16 +50,13 @@ class Series:
     """Maximum number of days in the answer before they are averaged."""
     partial: Sequence[date]
     """First days of the averaged periods that the range cuts off, or that are not over."""
+    read: tuple[date, date]
+    """First and last day to read and fill: only where the source has rates, and from before the range to fill it."""
 
     @property
     def size(self) -> int:
         """Maximum number of rates to read or to write."""
         return self.days * len(self.codes)
-
-    @property
-    def read_from(self) -> date:
-        """The first day to read: a rate before the range may fill its first days."""
-        return _pause_before(self.first) if self.query.fill else self.first
 
 
 async def plan_series(
@@ -98,6 +95,10 @@ async def plan_series(
         newest = min(end, max(last_day for _, last_day in spans.values()))
         last = max(first, newest, today) if query.fill else newest
     codes = symbols or sorted(spans)
+    # A range may begin centuries before the first rate.
+    read = max(start, min(begin for begin, _ in spans.values())), last
+    if (newest := max(last_day for _, last_day in spans.values())) < last:
+        read = read[0], min(last, newest + LONGEST_PAUSE) if query.fill else newest
     series = Series(
         query,
         source,
@@ -105,8 +106,9 @@ async def plan_series(
         last,
         codes,
         fixed_by({query.base, *codes}, last),
-        (last - first).days + 1 if query.fill else days,
+        (read[1] - max(first, read[0])).days + 1 if query.fill else days,
         _partial(query, first, last, today),
+        read,
     )
     if series.size > LARGEST_SERIES:
         raise RangeTooLarge(

@@ -22,7 +22,7 @@ from app.core.http.middleware.overload import Overloaded
 from app.core.http.numbers import write_decimal
 from app.core.telemetry.counts import Counts
 from app.rates.crud import LONGEST_PAUSE, RatesNotFound, write_fixed
-from app.rates.euro import EURO, apply_fixed_from
+from app.rates.euro import EURO, FixedRate, apply_fixed_from
 from app.rates.exchange import Group, averages, cross_rate, fill_gaps
 from app.rates.models import ExchangeRate
 from app.rates.series import Series
@@ -44,6 +44,9 @@ _RATES: Final = select_columns(ExchangeRate.quote, ExchangeRate.day, ExchangeRat
 
 Reading = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 
+
+Quoted = Mapping[str, Mapping[str, Decimal]]
+"""A source's rates by currency and ISO day, in the order of the days."""
 
 Entry = tuple[str, Decimal, int]
 """A day and its rate, or the first day of a period and its average; and the number of days that it is of."""
@@ -128,22 +131,27 @@ async def write_series(
     for start in range(0, len(series.codes), at_once):
         codes = series.codes[start : start + at_once]
         written: dict[str, list[bytes]] = {code: [] for code in codes}
-        known: dict[str, list[tuple[str, Decimal]]] = {code: [] for code in codes}
+        before: Quoted = {}
         for span in spans:  # other requests are answered in between
-            found = await _read_rates(reading, series, span, codes if start else {base, *codes})
+            needed = codes if start else {base, *codes}
+            quoted = await _read_rates(reading, series, span, needed)
+            fixed = {code: series.fixed[code] for code in needed if code in series.fixed}
+            if series.query.fill:
+                # The last rate of the span before fills the days at the beginning of this one.
+                quoted = {code: {**before.get(code, {}), **quoted.get(code, {})} for code in {*before, *quoted}}
+                before = {code: dict(list(rates.items())[-1:]) for code, rates in quoted.items()}
+                rates = rates_in_force(quoted, fixed, fill=(max(span[0], series.first), span[1]))
+            else:
+                rates = rates_in_force(quoted, fixed)
             if start == 0:
-                base_rates |= found.get(base, {})
+                base_rates |= rates.get(base, {})
             for code in codes:
-                rates = [
+                crossed = [
                     (day, cross_rate(base_rates[day], rate))
-                    for day, rate in found.get(code, {}).items()
+                    for day, rate in rates.get(code, {}).items()
                     if day in base_rates
                 ]
-                if series.query.fill:
-                    # The last rate of the span before fills the days at the beginning of this one.
-                    known[code] = [*known[code][-1:], *rates]
-                    rates = _filled(known[code], max(span[0], series.first), span[1])
-                if entries := _grouped(rates, series.query.group):
+                if entries := _grouped(crossed, series.query.group):
                     written[code].append(_write_entries(fmt, series, code, entries))
                     if is_json and series.query.group:
                         counted = to_json({day: number for day, _, number in entries})[1:-1]
@@ -159,17 +167,35 @@ async def write_series(
         yield b"}," + _json_counts(series, counts) + b"}"
 
 
+def rates_in_force(
+    quoted: Quoted, fixed: Mapping[str, FixedRate], *, fill: tuple[date, date] | None = None
+) -> dict[str, Mapping[str, Decimal]]:
+    """Rates by currency and ISO day, with irrevocable euro rates from their days on.
+
+    Args:
+        quoted: The source's rates in the order of their days, perhaps with an earlier one to fill from.
+        fixed: The irrevocable rates by currency. Without rates of the euro they have no effect.
+        fill: First and last day to return. Quoted rates are repeated on the days without one, which also puts the
+            irrevocable rates on their very first day. None returns the quoted days.
+    """
+    if fill is not None:
+        quoted = {code: dict(_filled(rates.items(), *fill)) for code, rates in quoted.items()}
+    euro = quoted.get(EURO, {})
+    by_law = {code: apply_fixed_from(quoted.get(code, {}), euro, rate) for code, rate in fixed.items()}
+    return {**quoted, **by_law}
+
+
 def _spans(series: Series) -> Iterator[tuple[date, date]]:
     """The days of a series in parts of at most ``READ_AT_ONCE``; none ends within a period that is averaged."""
-    first, group = series.read_from, series.query.group
+    (first, last), group = series.read, series.query.group
     while True:
         after = first + timedelta(days=READ_AT_ONCE)
-        if after > series.last:
+        if after > last:
             break
         after = group.first_day(after) if group else after
         yield first, after - timedelta(days=1)
         first = after
-    yield first, series.last
+    yield first, last
 
 
 def _filled(rates: Iterable[tuple[str, Decimal]], first: date, last: date) -> list[tuple[str, Decimal]]:
@@ -228,15 +254,10 @@ def _json_counts(series: Series, counts: Mapping[str, Iterable[bytes]]) -> bytes
     return b'"days":{' + b",".join(_json_member(code, counts.get(code, ())) for code in series.codes) + b"}"
 
 
-async def _read_rates(
-    reading: Reading, series: Series, span: tuple[date, date], codes: Collection[str]
-) -> Mapping[str, Mapping[str, Decimal]]:
-    """The rates of some currencies in a span by day, in the order of the days."""
-    fixed = {code: series.fixed[code] for code in codes if code in series.fixed}
-    quoted = list({*codes, EURO} if fixed else codes)
+async def _read_rates(reading: Reading, series: Series, span: tuple[date, date], codes: Collection[str]) -> Quoted:
+    """The quoted rates of some currencies in a span, and of the euro if one of them has an irrevocable rate."""
+    quoted = list(codes if series.fixed.keys().isdisjoint(codes) else {*codes, EURO})
     wanted = {"source": series.source, "codes": quoted, "first": span[0], "last": span[1]}
     async with reading() as session:
         found = await read_by_day(session, _RATES, wanted)
-    rates = {code: {day: Decimal(rate) for day, rate in rows} for code, rows in found.items()}
-    euro = rates.get(EURO, {})
-    return rates | {code: apply_fixed_from(rates.get(code, {}), euro, rate) for code, rate in fixed.items()}
+    return {code: {day: Decimal(rate) for day, rate in rows} for code, rows in found.items()}

@@ -5,6 +5,8 @@ from decimal import Context, Decimal
 
 import pytest
 
+from app.rates.euro import FixedRate
+from app.rates.series_output import rates_in_force
 from tests.rates.conftest import add_history
 
 DIGITS = Context(prec=20)
@@ -98,6 +100,35 @@ async def test_series_changes_from_the_market_to_the_law_on_the_day_of_the_chang
     }
     before = (await euro.get("/rates/2022-12-01..2022-12-31?base=EUR&symbols=HRK")).json()
     assert (before["fixed"], before["rates"]) == (None, {"HRK": {"2022-12-30": 7.5365}})
+
+
+async def test_filled_series_changes_on_the_very_day_of_the_changeover_like_conversions(euro):
+    path = "/rates/2022-12-30..2023-01-04?base=EUR&symbols=HRK&fill=previous"
+    reverse = "/rates/2022-12-30..2023-01-04?base=HRK&symbols=EUR&fill=previous&decimals=string"
+    body, per_kuna = (await euro.get(path)).json(), (await euro.get(reverse)).json()["rates"]["EUR"]
+    days = [f"2022-12-{day}" for day in (30, 31)] + [f"2023-01-0{day}" for day in range(1, 5)]
+    converted = {day: (await euro.get(f"/convert?from=EUR&to=HRK&date={day}")).json()["rate"] for day in days}
+
+    assert body["rates"]["HRK"] == converted == dict(zip(days, [7.5365] * 2 + [7.5345] * 4, strict=True))
+    assert {per_kuna[day] for day in days[2:]} == {text(DIGITS.divide(Decimal(1), KUNA))}
+
+
+def test_rates_are_filled_up_to_the_changeover_and_fixed_from_it_on():
+    quoted = {
+        "EUR": {"2022-12-30": Decimal("0.94"), "2023-01-03": Decimal("0.95")},
+        "HRK": {"2022-12-30": Decimal("7.1"), "2023-01-03": Decimal("9")},
+    }
+    fixed = {"HRK": FixedRate(KUNA, date(2023, 1, 1))}
+    filled = rates_in_force(quoted, fixed, fill=(date(2022, 12, 31), date(2023, 1, 4)))
+
+    assert filled["HRK"] == {
+        "2022-12-31": Decimal("7.1"),
+        "2023-01-01": Decimal("0.94") * KUNA,
+        "2023-01-02": Decimal("0.94") * KUNA,
+        "2023-01-03": Decimal("0.95") * KUNA,
+        "2023-01-04": Decimal("0.95") * KUNA,
+    }
+    assert rates_in_force(quoted, fixed)["HRK"] == {"2022-12-30": Decimal("7.1"), "2023-01-03": Decimal("0.95") * KUNA}
 
 
 async def test_series_has_a_replaced_currency_as_its_base(euro):

@@ -329,6 +329,24 @@ async def test_long_series_is_read_in_parts_that_block_nobody_and_averages_run_a
         assert len(parts) == 2 * len(days[min(days)])  # two spans of at most 1000 days
 
 
+@pytest.mark.parametrize("query", ["", "&group=month", "&fill=previous&symbols=USD"])
+@pytest.mark.engines("sqlite")
+async def test_range_that_begins_centuries_before_the_rates_takes_few_statements(history: Client, query):
+    with recorded(history.state["database"]) as statements:
+        for last in ("", "2026-11-21"):
+            response = await history.get(f"/rates/0001-01-01..{last}?source=ecb&base=EUR{query}")
+            assert response.status_code == 200, response.text
+
+            body = response.json()
+            assert body["from"] == "0001-01-01"
+            assert (
+                body["rates"]["USD"]
+                == (await history.get(f"/rates/2026-10-01..{last}?base=EUR{query}")).json()["rates"]["USD"]
+            )
+
+    assert len(statements) < 50
+
+
 @pytest.mark.engines("sqlite")
 async def test_third_long_series_at_once_is_refused(history: Client, monkeypatch):
     await add_history(history, source="long", days=years(1_500, 8))
