@@ -16,7 +16,7 @@ from app.audit.record import record
 from app.core.db.data_version import raise_version
 from app.core.db.database import Database
 from app.core.db.lease import Lease, acquire, held, release, renew_in
-from app.rates.crud import DayKey, read_rates
+from app.rates.in_force import DayKey, read_rates
 from app.rates.store import import_days, imported_days, without_stored
 from app.sources.ecb_cells import PastDay
 from app.sources.ecb_file import check_moves, read_history

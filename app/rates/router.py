@@ -128,7 +128,7 @@ async def get_rates_of_day(
 ) -> Response:
     _refuse_future({"date": day}, today)
     rates = await crud.get_rates(session, query, today=today, on=day)
-    return _rates_response(rates, query.format, headers=_caching(day, today, found=[rates.date]))
+    return _rates_response(rates, query.format, headers=_caching(day, today, found=[rates.date, *rates.older.values()]))
 
 
 @router.get(
@@ -181,5 +181,8 @@ def _caching(day: date, today: date, *, found: Sequence[date]) -> dict[str, str]
 def _rates_response(
     rates: schemas.RatesPublic, fmt: Format | None, *, headers: Mapping[str, str] | None = None
 ) -> Response:
-    rows = ((str(rates.date), rates.base, code, rate, rates.source) for code, rate in rates.rates.items())
+    days = {code: str(day) for code, day in rates.older.items()}
+    rows = (
+        (days.get(code, str(rates.date)), rates.base, code, rate, rates.source) for code, rate in rates.rates.items()
+    )
     return table_response(fmt, f"rates-{rates.date}", COLUMNS, rows, json=rates, headers=headers)

@@ -55,6 +55,8 @@ def _split_codes(text: str) -> list[str]:
 
 def _require_codes(text: str) -> str:
     for code in _split_codes(text):
+        if not code:
+            raise ValueError("must not have an empty value before or after a comma")
         if not _CODE.fullmatch(code):
             raise ValueError(f"{code[:20]!r} is not {_CODE_WANTED}")
     return text
@@ -162,11 +164,16 @@ FixedRates = Annotated[
 class RatesPublic(BaseModel):
     """One source's rates for one day, against one base."""
 
-    model_config = _example({"base": "USD", **_EXAMPLE_DAY, "rates": {"EUR": 0.8668, "NGN": 1445.21, "USD": 1}})
+    model_config = _example(
+        {"base": "USD", "older": {}, **_EXAMPLE_DAY, "rates": {"EUR": 0.8668, "NGN": 1445.21, "USD": 1}}
+    )
 
     base: str
     date: RateDate
     age_days: AgeDays
+    older: dict[str, datetime.date] = Field(
+        description="Days of the rates that are older than `date`, by code: the source has no newer ones."
+    )
     source: str
     attribution: Attribution
     fixed: FixedRates

@@ -13,9 +13,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.queries import execute, select_columns
 from app.core.errors import AppError, ValidationFailed
-from app.rates.crud import LONGEST_PAUSE, RatesNotFound, describe_stored, require_quoted
 from app.rates.euro import EURO, FixedRate, fixed_by
+from app.rates.in_force import LONGEST_PAUSE, DayKey, RatesNotFound, describe_stored
 from app.rates.models import CurrencySpan, RateDay
+from app.rates.quoted import require_quoted
 from app.rates.schemas import SeriesQuery
 
 LARGEST_SERIES: Final = 300_000
@@ -89,8 +90,8 @@ async def plan_series(
     quoted = await _quoted(session, start, end, query.source, wanted, everything=not symbols)
     source, days = await _choose_source(session, start, end, wanted, quoted, only=query.source)
     spans = quoted.get(source, {})
-    where = f"by {source} from {first} to {end}"
-    require_quoted({"base": [query.base], "symbols": symbols or ()}, spans, where)
+    asked = {"base": [query.base], "symbols": symbols or ()}
+    await require_quoted(session, asked, spans, DayKey(source, end), first=first)
     if last is None:
         newest = min(end, max(last_day for _, last_day in spans.values()))
         last = max(first, newest, today) if query.fill else newest

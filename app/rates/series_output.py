@@ -21,9 +21,10 @@ from app.core.http.formats import Format, write_heading, write_rows
 from app.core.http.middleware.overload import Overloaded
 from app.core.http.numbers import write_decimal
 from app.core.telemetry.counts import Counts
-from app.rates.crud import LONGEST_PAUSE, RatesNotFound, write_fixed
+from app.rates.crud import write_fixed
 from app.rates.euro import EURO, FixedRate, apply_fixed_from
 from app.rates.exchange import Group, averages, cross_rate, fill_gaps
+from app.rates.in_force import LONGEST_PAUSE, RatesNotFound
 from app.rates.models import ExchangeRate
 from app.rates.series import Series
 from app.sources.rates import ATTRIBUTIONS

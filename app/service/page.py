@@ -27,7 +27,8 @@ from app.countries.crud import CountryNotFound, get_status, list_countries
 from app.countries.schemas import CountryFilters, CountrySort, SearchParam, StatusPublic
 from app.currencies.crud import list_currencies
 from app.currencies.schemas import CurrencyFilters, CurrencyPublic
-from app.rates.crud import RatesNotFound, get_rates
+from app.rates.crud import get_rates
+from app.rates.in_force import RatesNotFound
 from app.rates.schemas import Code, RatesQuery
 from app.service.converter import convert_for_people, six_digits
 from app.sources import reference

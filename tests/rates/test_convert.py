@@ -8,6 +8,7 @@ import pytest
 
 from tests.rates.conftest import add_history
 from tests.support import payloads
+from tests.support.statements import recorded
 
 
 async def test_amount_is_converted_by_the_latest_rates(both):
@@ -134,7 +135,18 @@ async def test_targets_that_no_source_quotes_together_are_converted_each_by_its_
         ("SEK", "2026-11-03", "ecb"),
         ("GHS", "2026-11-02", "other"),
     ]
-    assert (one.status_code, one.json()["details"]) == (400, {"to": "QQQ is not quoted by ecb on 2026-11-03"})
+    assert (one.status_code, one.json()["details"]) == (400, {"to": "QQQ is not a known currency code"})
+
+
+@pytest.mark.engines("sqlite")
+async def test_target_that_nobody_quotes_is_refused_before_the_others_are_looked_up(history):
+    await add_history(history, source="other", days={date(2026, 11, 2): {"USD": 1.0, "EUR": 0.87, "GHS": 11.5}})
+    with recorded(history.state["database"]) as statements:
+        response = await history.get("/convert?from=USD&to=SEK,GHS,EUR,JPY,ISK,TRL")
+
+    details = {"to": "TRL is not quoted by ecb on 2026-11-03; it was replaced by TRY"}
+    assert (response.status_code, response.json()["details"]) == (400, details)
+    assert len(statements) <= 6
 
 
 async def test_same_currency_is_1(both):
@@ -176,7 +188,10 @@ async def test_triangle_returns_the_amount(both):
         assert amount == pytest.approx(start, rel=1e-12), (a, b, c)
 
 
-NOT_QUOTED = "QQQ is not quoted by ecb on 2026-11-03"
+UNKNOWN = "QQQ is not a known currency code"
+REPLACED = "GHC is not quoted by ecb on 2026-11-03; it was replaced by GHS. QQQ is not a known currency code"
+TOO_EARLY = "ISK is not quoted by ecb on 2026-10-30; its first rate is of 2026-11-02"
+EMPTY = "must not have an empty value before or after a comma"
 NO_NUMBER = {"amount": "must be a number, such as 100 or 12.5"}
 NOT_EXACT = {"amount": "must have at most 17 digits, and be 0 or at least 1e-30"}
 
@@ -185,10 +200,13 @@ NOT_EXACT = {"amount": "must have at most 17 digits, and be 0 or at least 1e-30"
     ("query", "details"),
     [
         ("", {"from": "is required", "to": "is required"}),
-        ("from=EUR&to=QQQ", {"to": NOT_QUOTED}),
-        ("from=QQQ&to=QQQ", {"from": NOT_QUOTED, "to": NOT_QUOTED}),
+        ("from=EUR&to=QQQ", {"to": UNKNOWN}),
+        ("from=QQQ&to=QQQ", {"from": UNKNOWN, "to": UNKNOWN}),
         ("from=E&to=USD", {"from": "must be a currency code of three letters, such as EUR"}),
-        ("from=EUR&to=USD,", {"to": "'' is not a currency code of three letters, such as EUR"}),
+        ("from=EUR&to=USD,", {"to": EMPTY}),
+        ("from=EUR&to=,", {"to": EMPTY}),
+        ("from=EUR&to=USD,QQQ,GHC", {"to": REPLACED}),
+        ("from=EUR&to=ISK&date=2026-10-30", {"to": TOO_EARLY}),
         (f"from=EUR&to={','.join(['USD'] * 51)}", {"to": "must have at most 50 currency codes"}),
         ("from=EUR&to=USD&decimals=text", {"decimals": "must be one of: number, string"}),
         ("from=EUR&to=USD&amount=-1", {"amount": "must be at least 0"}),

@@ -86,7 +86,8 @@ async def test_source_without_the_euro_has_no_rate_of_a_currency_that_it_replace
     await add_history(client, days={date(2026, 11, 20): {"USD": 1.0, "GHS": 11.5, "BGN": 1.7}})
     response = await client.get("/convert?from=USD&to=BGN")
 
-    assert (response.status_code, response.json()["details"]) == (400, {"to": "BGN is not quoted by ecb on 2026-11-20"})
+    told = "BGN is not quoted by ecb on 2026-11-20; it was replaced by EUR"
+    assert (response.status_code, response.json()["details"]) == (400, {"to": told})
     assert (await client.get("/rates")).json()["rates"] == {"GHS": 11.5, "USD": 1.0}
 
 
@@ -116,7 +117,7 @@ async def test_filled_series_changes_on_the_very_day_of_the_changeover_like_conv
 def test_rates_are_filled_up_to_the_changeover_and_fixed_from_it_on():
     quoted = {
         "EUR": {"2022-12-30": Decimal("0.94"), "2023-01-03": Decimal("0.95")},
-        "HRK": {"2022-12-30": Decimal("7.1"), "2023-01-03": Decimal("9")},
+        "HRK": {"2022-12-30": Decimal("7.1"), "2023-01-03": Decimal(9)},
     }
     fixed = {"HRK": FixedRate(KUNA, date(2023, 1, 1))}
     filled = rates_in_force(quoted, fixed, fill=(date(2022, 12, 31), date(2023, 1, 4)))

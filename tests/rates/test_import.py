@@ -111,6 +111,7 @@ async def test_history_shows_at_once_in_a_service_that_runs(service, upstream, s
         "date": "2026-10-30",
         "source": "ecb",
         "age_days": 22,
+        "older": {},
         "attribution": "Source: European Central Bank, https://www.ecb.europa.eu",
         "fixed": None,
         "rates": {code: rate for _, code, day, rate in rows_of(lines) if day == "2026-10-30"},

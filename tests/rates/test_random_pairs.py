@@ -97,23 +97,33 @@ async def store(client: Any, source: str, days: Days) -> None:
 
 
 def expect(sources: dict[str, Days], ordered: dict[str, list[date]], pair: tuple[str, str], on: date) -> Found | None:
-    """The newest day on which a source has both, within a week of its own newest day; None if there is none.
+    """The newest day on which a source has both, within a week of its own newest day; else the newest rate of each.
 
-    The euro's rate is enough for a currency that it has replaced.
+    None if there are none. The euro's rate is enough for a currency that it has replaced.
     """
     needed = {code if fixed_rate(code, on) is None else "EUR" for code in pair}
-    best: tuple[date, str] | None = None
+    best: tuple[bool, date, str] | None = None
     for name, days in sources.items():
         until = ordered[name][: bisect_right(ordered[name], on)]
-        lately = [day for day in until[-8:] if until[-1] - day <= WEEK and needed <= days[day].keys()]
-        if lately:
-            best = max(best or (date.min, ""), (lately[-1], name))  # of two, the refreshed one, whose name is the later
+        week = [day for day in until[-8:] if until[-1] - day <= WEEK]
+        common = [day for day in week if needed <= days[day].keys()]
+        newest = [max((day for day in week if code in days[day]), default=date.min) for code in needed]
+        found = (True, common[-1], name) if common else (False, min(newest), name)
+        if found[1] > date.min:
+            best = max(best or found, found)  # of two, the refreshed one, whose name is the later
     if best is None:
         return None
-    day = sources[best[1]][best[0]]
+    is_common, day, name = best
+    days = sources[name]
+    rates = dict(days[day])
+    if not is_common:
+        for each in (each for each in ordered[name] if on - WEEK - WEEK <= each <= on):
+            rates |= {code: days[each][code] for code in needed & days[each].keys()}
     with localcontext(prec=60):
-        base, quote = [day[code] if (fixed := fixed_rate(code, on)) is None else day["EUR"] * fixed for code in pair]
-        return Found(*best, Context(prec=20).divide(quote, base))
+        base, quote = [
+            rates[code] if (fixed := fixed_rate(code, on)) is None else rates["EUR"] * fixed for code in pair
+        ]
+        return Found(day, name, Context(prec=20).divide(quote, base))
 
 
 def is_as_expected(body: dict[str, Any], expected: Found, amount: Decimal) -> bool:

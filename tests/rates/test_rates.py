@@ -2,6 +2,7 @@
 
 from datetime import date
 from decimal import Context, Decimal
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.support.upstream import document
 
 NEVER = {"error": "Rates not found", "details": "No rates are stored; POST /countries/refresh brings the day's"}
 NO_DAY = {"date": "must be a day such as 2026-11-21, or a range such as 2026-11-01..2026-11-20"}
+UNQUOTED = "is not quoted by ecb on 2026-11-03"
 CODE = "a currency code of three letters, such as EUR"
 
 
@@ -22,10 +24,10 @@ async def test_latest_rates_are_those_of_the_newest_day(both):
 
     body = response.json()
     assert response.status_code == 200
-    assert list(body) == ["base", "date", "age_days", "source", "attribution", "fixed", "rates"]
+    assert list(body) == ["base", "date", "age_days", "older", "source", "attribution", "fixed", "rates"]
     assert (await both.get("/rates/latest")).json() == body
     rates = body.pop("rates")
-    about = {"base": "USD", "date": "2026-11-20", "age_days": 1, "source": "127.0.0.1"}
+    about = {"base": "USD", "date": "2026-11-20", "age_days": 1, "older": {}, "source": "127.0.0.1"}
     assert body == {**about, "attribution": None, "fixed": None}
     assert list(rates) == sorted(payloads.rates())
     assert rates == payloads.rates()
@@ -51,6 +53,7 @@ async def test_latest_rates_without_a_refresh_are_the_newest_that_were_imported(
         "base": "USD",
         "date": "2026-11-03",
         "age_days": 18,
+        "older": {},
         "source": "ecb",
         "attribution": "Source: European Central Bank, https://www.ecb.europa.eu",
         "fixed": None,
@@ -143,13 +146,14 @@ async def test_refresh_replaces_the_rates_of_its_day_and_keeps_newer_ones_as_the
         assert (latest["date"], latest["rates"]["GHS"]) == ("2026-11-20", payloads.rates()["GHS"])
 
 
-async def test_rate_that_was_not_believed_is_absent_and_never_made_up(loaded, upstream):
+async def test_rate_that_was_not_believed_is_the_last_one_with_its_own_day(loaded, upstream):
     upstream.answers[RATES] = document(payloads.er_api(date(2026, 11, 22), GHS=1.0, NGN=float("1e400")))
     assert (await loaded.post("/countries/refresh")).status_code == 200
 
     latest, ghs = [(await loaded.get(path)).json() for path in ("/rates", "/rates?symbols=GHS,EUR")]
     assert latest["date"] == "2026-11-22"
-    assert not {"GHS", "NGN"} & latest["rates"].keys()
+    assert latest["older"] == {"GHS": "2026-11-20", "NGN": "2026-11-20"}
+    assert [latest["rates"][code] for code in ("GHS", "NGN")] == [payloads.rates()[code] for code in ("GHS", "NGN")]
     assert (ghs["date"], ghs["rates"]["GHS"]) == ("2026-11-20", payloads.rates()["GHS"])
     response = await loaded.get("/rates/2026-11-19?symbols=GHS")
     assert response.status_code == 404
@@ -158,11 +162,16 @@ async def test_rate_that_was_not_believed_is_absent_and_never_made_up(loaded, up
 @pytest.mark.parametrize(
     ("path", "details"),
     [
-        ("/rates?base=QQQ", {"base": "QQQ is not quoted by ecb on 2026-11-03"}),
-        ("/rates?symbols=EUR,QQQ,GHS", {"symbols": "GHS, QQQ are not quoted by ecb on 2026-11-03"}),
-        ("/rates/2026-10-30?base=ISK", {"base": "ISK is not quoted by ecb on 2026-10-30"}),
+        ("/rates?base=QQQ", {"base": "QQQ is not a known currency code"}),
+        ("/rates?symbols=EUR,NGN,GHS", {"symbols": "GHS, NGN are not quoted by ecb on 2026-11-03"}),
+        ("/rates?symbols=QQQ,GHS", {"symbols": f"GHS {UNQUOTED}. QQQ is not a known currency code"}),
+        ("/rates?base=TRL", {"base": f"TRL {UNQUOTED}; it was replaced by TRY"}),
+        (
+            "/rates/2026-10-30?base=ISK",
+            {"base": "ISK is not quoted by ecb on 2026-10-30; its first rate is of 2026-11-02"},
+        ),
         *((f"/rates?base={code}", {"base": f"must be {CODE}"}) for code in ("euro", "%C3%9Fa")),
-        ("/rates?symbols=EUR,", {"symbols": f"'' is not {CODE}"}),
+        ("/rates?symbols=EUR,", {"symbols": "must not have an empty value before or after a comma"}),
         ("/rates?symbols=EUR;USD", {"symbols": f"'EUR;USD' is not {CODE}"}),
         ("/rates?format=xml", {"format": "must be one of: json, csv, ndjson"}),
         ("/rates?currency=EUR", {"currency": "unknown parameter; allowed: base, symbols, source, decimals, format"}),
@@ -308,8 +317,9 @@ async def test_currency_is_quoted_for_a_week_after_its_last_rate(client):
     await add_history(client, days=STOPPED)
     answers = [await client.get(f"/convert?from=EUR&to=RUB&date=2022-03-{day}") for day in ("02", "08", "09")]
 
+    told = "RUB is not quoted by ecb on 2022-03-09; its last rate is of 2022-03-01"
     assert [(answer.json()["date"], answer.json()["rate"]) for answer in answers[:2]] == [("2022-03-01", 117.201)] * 2
-    assert answers[2].json()["details"] == {"to": "RUB is not quoted by ecb on 2022-03-09"}
+    assert answers[2].json()["details"] == {"to": told}
 
 
 async def test_rates_of_an_old_source_are_used_for_what_no_other_has(loaded):
@@ -320,10 +330,99 @@ async def test_rates_of_an_old_source_are_used_for_what_no_other_has(loaded):
         assert (query, (await loaded.get(f"/rates?symbols={query}")).json()["date"]) == (query, found)
 
 
-async def test_day_that_lacks_a_currency_takes_five_statements(client):
+async def test_day_that_lacks_a_currency_takes_four_statements(client):
     await until_started(client)
     await add_history(client, days=STOPPED)
     with recorded(client.state["database"]) as statements:
         assert (await client.get("/convert?from=EUR&to=RUB&date=2022-03-05")).status_code == 200
 
-    assert len(statements) == 5
+    assert len(statements) == 4
+
+
+def rows(days: dict[str, dict[str, float]]) -> Any:
+    """A response in which each rate has its own day, as of Frankfurter v2."""
+    return document(
+        [{"date": day, "base": "USD", "quote": code, "rate": rate} for day in days for code, rate in days[day].items()]
+    )
+
+
+FRIDAY = {"EUR": 0.5, "GHS": 11.5, "JPY": 150.0, "NGN": 1400.0}
+
+
+@pytest.fixture
+async def mixed(client, upstream):
+    """The client of a service whose source quotes one currency on a Saturday, and the others until Friday."""
+    await until_started(client)
+    upstream.answers[RATES] = rows({"2026-11-20": FRIDAY, "2026-11-21": {"RSD": 100.0}})
+    assert (await client.post("/countries/refresh")).status_code == 200
+    return client
+
+
+async def test_table_has_the_newest_rate_of_each_currency_with_its_day(mixed):
+    for path in ("/rates", "/rates/2026-11-21"):
+        with recorded(mixed.state["database"]) as statements:
+            body = (await mixed.get(path)).json()
+        assert (path, len(statements)) == (path, 4)
+        assert (body["date"], body["age_days"]) == ("2026-11-21", 0)
+        assert body["rates"] == {**FRIDAY, "RSD": 100.0, "USD": 1.0}
+        assert body["older"] == dict.fromkeys(FRIDAY, "2026-11-20")
+
+    per_euro = (await mixed.get("/rates?base=EUR")).json()
+    assert (per_euro["date"], per_euro["older"], per_euro["rates"]["RSD"]) == ("2026-11-20", {}, 200.0)
+    csv = (await mixed.get("/rates?format=csv")).text.splitlines()
+    assert [line for line in csv if ",EUR," in line or ",RSD," in line] == [
+        "2026-11-20,USD,EUR,0.5,127.0.0.1",
+        "2026-11-21,USD,RSD,100.0,127.0.0.1",
+    ]
+    friday = (await mixed.get("/rates/2026-11-20")).json()
+    assert (friday["date"], friday["older"], friday["rates"]) == ("2026-11-20", {}, {**FRIDAY, "USD": 1.0})
+
+
+async def test_currencies_of_different_days_are_converted_and_dated_by_the_older_day(mixed):
+    with recorded(mixed.state["database"]) as statements:
+        pair = (await mixed.get("/convert?from=EUR&to=RSD")).json()
+    assert len(statements) == 4
+    several = (await mixed.get("/convert?from=EUR&to=RSD,GHS,USD")).json()
+    symbols = (await mixed.get("/rates?base=EUR&symbols=RSD,GHS")).json()
+    dollars = (await mixed.get("/convert?from=USD&to=RSD")).json()
+
+    assert (pair["rate"], pair["date"], pair["age_days"]) == (200.0, "2026-11-20", 1)
+    assert (several[0], {each["date"] for each in several}) == (pair, {"2026-11-20"})
+    assert (symbols["rates"], symbols["date"]) == ({"GHS": 23.0, "RSD": 200.0}, "2026-11-20")
+    assert (dollars["rate"], dollars["date"]) == (100.0, "2026-11-21")
+
+
+async def test_common_day_counts_more_than_newer_rates_of_different_days(mixed):
+    days = {date(2026, 11, 20): {"RSD": 99.0, "USD": 1.0}, date(2026, 11, 21): {"CHF": 0.8, "USD": 1.0}}
+    await add_history(mixed, source="127.0.0.1", days=days)
+    pair = (await mixed.get("/convert?from=EUR&to=RSD")).json()
+
+    assert (pair["rate"], pair["date"]) == (198.0, "2026-11-20")
+
+
+async def test_late_rate_of_a_past_day_hides_no_table(client, upstream):
+    await until_started(client)
+    await add_history(client)
+    upstream.answers[RATES] = rows({"2026-11-21": FRIDAY, "2026-10-29": {"RSD": 101.0}})
+    assert (await client.post("/countries/refresh")).status_code == 200
+    past = (await client.get("/rates/2026-10-29")).json()
+    rsd = (await client.get("/rates/2026-10-29?symbols=RSD")).json()
+
+    assert (past["source"], past["rates"].keys()) == ("ecb", {"EUR", "JPY", "SEK", "USD"})
+    assert (rsd["source"], rsd["rates"]) == ("127.0.0.1", {"RSD": 101.0})
+
+
+async def test_time_with_a_few_late_rates_has_no_table(client, upstream):
+    """As of the bundled Syrian pound, which is months older than the others."""
+    await until_started(client)
+    many = {f"{first}AA": 2.0 for first in "ABCDEFGHIJKLMNOPQRSTUVW"}
+    upstream.answers[RATES] = rows({"2026-11-20": {**FRIDAY, **many}, "2026-07-04": {"SYP": 110.0}})
+    assert (await client.post("/countries/refresh")).status_code == 200
+    table, one = [await client.get(f"/rates/2026-11-19{query}") for query in ("", "?symbols=SYP")]
+    await add_history(client, source="127.0.0.1", days={date(2026, 6, 1): {"USD": 1.0, **many}})
+    before = (await client.get("/rates/2026-11-19")).json()
+
+    told = "Rates are stored from 2026-07-04 to 2026-11-20, around 2026-07-04 only of a few currencies"
+    assert (table.status_code, table.json()["details"]) == (404, told)
+    assert (one.status_code, one.json()["date"]) == (200, "2026-07-04")
+    assert (before["date"], before["rates"]) == ("2026-06-01", {"USD": 1.0, **many})

@@ -28,7 +28,8 @@ from tests.support.service import ServiceProcess
 from tests.support.statements import explained, recorded
 
 RANGE = "/rates/2026-10-29..2026-11-03"
-UNQUOTED = "is not quoted by ecb"
+UNKNOWN = "QQQ is not a known currency code"
+TOO_EARLY = "ISK is not quoted by ecb from 2026-10-29 to 2026-10-30; its first rate is of 2026-11-02"
 ABOUT = {
     "base": "EUR",
     "from": "2026-10-29",
@@ -241,13 +242,13 @@ NO_DAY_OR_RANGE = {"date": "must be a day such as 2026-11-21, or a range such as
         ("2026-11-04..", 404, "No rates are stored from 2026-11-04 to 2026-11-22"),
         ("2026-11-02..2026-11-03?fill=next", 400, {"fill": "must be one of: previous"}),
         ("2026-11-02..2026-11-03?fill=previous&group=week", 400, {"fill": "cannot be combined with group"}),
-        ("2026-11-02..2026-11-03?symbols=QQQ", 400, {"symbols": f"QQQ {UNQUOTED} from 2026-11-02 to 2026-11-03"}),
-        ("2026-10-29..2026-10-30?base=ISK", 400, {"base": f"ISK {UNQUOTED} from 2026-10-29 to 2026-10-30"}),
+        ("2026-11-02..2026-11-03?symbols=QQQ", 400, {"symbols": UNKNOWN}),
+        ("2026-10-29..2026-10-30?base=ISK", 400, {"base": TOO_EARLY}),
         ("2026-11-02..2026-11-03?group=year", 400, {"group": "must be one of: week, month"}),
         ("2026-10-31..2026-11-01", 404, "No rates of USD are stored from 2026-10-31 to 2026-11-01"),
         ("2026-10-01..2026-10-28", 404, "No rates are stored from 2026-10-01 to 2026-10-28"),
         ("2026-10-01..2026-10-28?source=ecb", 404, "Rates of the source ecb are stored from 2026-10-29 to 2026-11-03"),
-        ("2026-10-01..2026-11-03?base=QQQ&source=ecb", 400, {"base": f"QQQ {UNQUOTED} from 2026-10-01 to 2026-11-03"}),
+        ("2026-10-01..2026-11-03?base=QQQ&source=ecb", 400, {"base": UNKNOWN}),
     ],
 )
 @pytest.mark.engines("sqlite")

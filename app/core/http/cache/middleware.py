@@ -45,9 +45,9 @@ class ResponseCache:
 
     It keeps 200s that were read from a snapshot, unless their route set another Cache-Control. An answer is valid
     while its version of the data is current, and until midnight UTC if its route asked for the day; while the database
-    is away, the last good one is sent for a time, also after midnight, marked as stale. Concurrent requests for the same answer share one
-    computation. Requests with credentials are neither answered from the store nor stored. Headers of a single request
-    are added by outer layers.
+    is away, the last good one is sent for a time, also after midnight, marked as stale. Concurrent requests for the
+    same answer share one computation. Requests with credentials are neither answered from the store nor stored. Headers
+    of a single request are added by outer layers.
     """
 
     def __init__(self, app: ASGIApp, *, routes: RouteTable, counts: Counts, shared_max_age: int) -> None:

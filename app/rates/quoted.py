@@ -1,0 +1,86 @@
+"""Currencies that a source does not quote: refusals that say why."""
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import date
+
+from sqlmodel import col
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.core.db.queries import execute, select_columns
+from app.core.errors import ValidationFailed
+from app.rates.euro import EURO, fixed_by
+from app.rates.in_force import DayKey
+from app.rates.models import CurrencySpan
+from app.sources import reference
+
+Spans = Mapping[str, Mapping[str, tuple[date, date]]]
+
+
+async def require_quoted(
+    session: AsyncSession,
+    wanted: Mapping[str, Iterable[str]],
+    quoted: Collection[str],
+    key: DayKey,
+    *,
+    first: date | None = None,
+) -> None:
+    """Refuse currencies that are not quoted.
+
+    Args:
+        session: For reading what to say about them.
+        wanted: The codes of each parameter.
+        quoted: The codes that are quoted.
+        key: The source and day that were looked at.
+        first: First day of a range that ends at the key's; None for a single day.
+
+    Raises:
+        ValidationFailed: A code is not quoted.
+    """
+    missing = {name: unquoted for name, codes in wanted.items() if (unquoted := sorted({*codes}.difference(quoted)))}
+    if not missing:
+        return
+    spans = await _spans(session, {code for codes in missing.values() for code in codes})
+    raise ValidationFailed({name: _explain(codes, spans, key, first or key.day) for name, codes in missing.items()})
+
+
+async def quoted_before(session: AsyncSession, codes: Iterable[str], on: date, source: str | None) -> set[str]:
+    """Those of some codes that a source, this one or any, has quoted until a day, or that the euro has replaced."""
+    fixed = fixed_by(codes, on)
+    spans = await _spans(session, {*codes, EURO})
+    known = {
+        code
+        for code, by_source in spans.items()
+        if any(first <= on and source in {None, name} for name, (first, _) in by_source.items())
+    }
+    return known | (fixed.keys() if EURO in known else set())
+
+
+def _explain(codes: Iterable[str], spans: Spans, key: DayKey, first: date) -> str:
+    when = f"on {key.day}" if first == key.day else f"from {first} to {key.day}"
+    plain, others = [], []
+    for code in codes:
+        known, span = reference.currencies().get(code), spans.get(code, {}).get(key.source)
+        not_quoted = f"{code} is not quoted by {key.source} {when}"
+        if known is None and code not in spans:
+            others.append(f"{code} is not a known currency code")
+        elif span is not None and span[1] < first:
+            others.append(f"{not_quoted}; its last rate is of {span[1]}")
+        elif span is not None and span[0] > key.day:
+            others.append(f"{not_quoted}; its first rate is of {span[0]}")
+        elif successor := reference.current_successor(code):
+            others.append(f"{not_quoted}; it was replaced by {successor}")
+        else:
+            plain.append(code)
+    if plain:
+        verb = "is" if len(plain) == 1 else "are"
+        others.insert(0, f"{', '.join(plain)} {verb} not quoted by {key.source} {when}")
+    return ". ".join(others)
+
+
+async def _spans(session: AsyncSession, codes: Collection[str]) -> Spans:
+    """First and last day of some currencies by code and source."""
+    query = select_columns(CurrencySpan.quote, CurrencySpan.source, CurrencySpan.first_day, CurrencySpan.last_day)
+    spans: dict[str, dict[str, tuple[date, date]]] = {}
+    for code, source, first, last in await execute(session, query.where(col(CurrencySpan.quote).in_(codes))):
+        spans.setdefault(code, {})[source] = (first, last)
+    return spans
