@@ -151,7 +151,10 @@ class SeriesQuery(RatesQuery):
 
 Attribution = Annotated[str | None, Field(description="Credit that the source asks to be shown with its rates.")]
 AgeDays = Annotated[int, Field(ge=0, description="Days from `date` to the current day in UTC; 0 for a later `date`.")]
-RateDate = Annotated[datetime.date, Field(description="Day of the rates; may be before the requested one.")]
+RateDate = Annotated[
+    datetime.date,
+    Field(description="Day of the rates, the oldest one that a conversion uses; may be before the requested one."),
+]
 FixedRates = Annotated[
     dict[str, DecimalNumber] | None,
     Field(

@@ -9,7 +9,7 @@ import pytest
 from app.core.config.sources import RATE_URLS
 from tests.conftest import COUNTRIES, RATES, Client
 from tests.core.http.test_stale_answers import client as calm  # noqa: F401
-from tests.core.http.test_stale_answers import frozen, monotonic, server  # noqa: F401
+from tests.core.http.test_stale_answers import clock, frozen, monotonic, server  # noqa: F401
 from tests.rates.conftest import add_history
 from tests.support.statements import recorded
 from tests.support.upstream import FakeUpstream, document
