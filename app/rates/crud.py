@@ -10,8 +10,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.core.http.numbers import Decimals, exact, write_decimal
 from app.rates.euro import EURO, FixedRate, apply_fixed, fixed_by, to_quote
 from app.rates.exchange import convert, cross_rate, to_minor_unit
-from app.rates.in_force import DayKey, find_rates, find_table
-from app.rates.quoted import quoted_before, require_quoted
+from app.rates.in_force import DayKey, find_rates, find_table, quoted_with
+from app.rates.quoted import require_quoted
 from app.rates.schemas import Conversion, ConversionQuery, RatesPublic, RatesQuery
 from app.sources import reference
 from app.sources.rates import ATTRIBUTIONS
@@ -76,15 +76,23 @@ async def get_conversions(session: AsyncSession, query: ConversionQuery, *, toda
     together = await find(*targets)
     is_whole = len(targets) == 1 or together.rates.keys() >= {base, *targets}
     if not is_whole:
-        # Before each is looked up: one that nobody quotes is an error, whatever the others are.
-        ever = await quoted_before(session, {base, *targets}, query.on or date.max, query.source)
-        await require_quoted(session, {"from": [base], "to": targets}, ever, together.key)
+        await _refuse_unquoted(session, query, together.key, today)
     conversions = []
     for quote in targets:
         found = together if is_whole else await find(quote)
         await require_quoted(session, {"from": [base], "to": [quote]}, found.rates, found.key)
         conversions.append(_convert(query, quote, found, today))
     return conversions
+
+
+async def _refuse_unquoted(session: AsyncSession, query: ConversionQuery, key: DayKey, today: date) -> None:
+    """Refuse targets that no source quotes with the base, before each target is looked up alone."""
+    base, targets = query.base, query.targets
+    fixed = fixed_by({base, *targets}, query.on or today)
+    (base_code,) = to_quote({base}, fixed)
+    known = await quoted_with(session, base_code, to_quote(targets, fixed), on=query.on, source=query.source)
+    quoted = {code for code in (base, *targets) if to_quote({code}, fixed) <= known}
+    await require_quoted(session, {"from": [base], "to": targets if base in quoted else []}, quoted, key)
 
 
 def _convert(query: ConversionQuery, quote: str, found: DayRates, today: date) -> Conversion:

@@ -129,6 +129,14 @@ async def find_table(session: AsyncSession, base: str, *, on: date | None = None
     raise RatesNotFound(f"{await describe_stored(session, source)}, around {sparse} only of a few currencies")
 
 
+async def quoted_with(
+    session: AsyncSession, base: str, codes: Set[str], *, on: date | None = None, source: str | None = None
+) -> Set[str]:
+    """The base and those of some currencies for which :func:`find_rates` has a source that quotes both."""
+    candidates = await _candidates(session, {base, *codes}, on or date.max, source, code=base)
+    return set().union(*(each.lately for each in candidates if base in each.lately))
+
+
 def _newest_first(candidate: _Candidate) -> tuple[date, datetime, str]:
     return candidate.key.day, candidate.recorded_at, candidate.key.source
 
@@ -144,18 +152,24 @@ async def _read_table(session: AsyncSession, candidate: _Candidate) -> Quoted:
 
 
 async def _candidates(
-    session: AsyncSession, codes: Set[str], on: date, source: str | None, *, everything: bool = False
+    session: AsyncSession,
+    codes: Set[str],
+    on: date,
+    source: str | None,
+    *,
+    code: str | None = None,
+    everything: bool = False,
 ) -> list[_Candidate]:
-    """The sources that quoted one of these currencies on or before a day, with their currencies: these, or all."""
+    """The sources that have ever quoted ``code``, None for any of ``codes``, with their currencies: these, or all."""
     query = _spans_query(of_source=source is not None, of_codes=not everything)
-    wanted = {"codes": list(codes), "code": min(codes), "on": on, "source": source}
+    wanted = {"codes": list(codes), "code": code or min(codes), "on": on, "source": source}
     found: dict[DayKey, _Candidate] = {}
-    for name, day, recorded_at, code, first_day, last_day in await execute(session, query, wanted):
+    for name, day, recorded_at, quote, first_day, last_day in await execute(session, query, wanted):
         key = DayKey(name, day)
         candidate = found.setdefault(key, _Candidate(key, recorded_at or _NEVER, set(), set()))
-        candidate.ever.add(code)
+        candidate.ever.add(quote)
         if first_day <= on and last_day >= day - LONGEST_PAUSE:
-            candidate.lately.add(code)
+            candidate.lately.add(quote)
     return list(found.values())
 
 

@@ -8,7 +8,6 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.queries import execute, select_columns
 from app.core.errors import ValidationFailed
-from app.rates.euro import EURO, fixed_by
 from app.rates.in_force import DayKey
 from app.rates.models import CurrencySpan
 from app.sources import reference
@@ -43,18 +42,6 @@ async def require_quoted(
     raise ValidationFailed({name: _explain(codes, spans, key, first or key.day) for name, codes in missing.items()})
 
 
-async def quoted_before(session: AsyncSession, codes: Iterable[str], on: date, source: str | None) -> set[str]:
-    """Those of some codes that a source, this one or any, has quoted until a day, or that the euro has replaced."""
-    fixed = fixed_by(codes, on)
-    spans = await _spans(session, {*codes, EURO})
-    known = {
-        code
-        for code, by_source in spans.items()
-        if any(first <= on and source in {None, name} for name, (first, _) in by_source.items())
-    }
-    return known | (fixed.keys() if EURO in known else set())
-
-
 def _explain(codes: Iterable[str], spans: Spans, key: DayKey, first: date) -> str:
     when = f"on {key.day}" if first == key.day else f"from {first} to {key.day}"
     plain, others = [], []
@@ -63,12 +50,12 @@ def _explain(codes: Iterable[str], spans: Spans, key: DayKey, first: date) -> st
         not_quoted = f"{code} is not quoted by {key.source} {when}"
         if known is None and code not in spans:
             others.append(f"{code} is not a known currency code")
-        elif span is not None and span[1] < first:
-            others.append(f"{not_quoted}; its last rate is of {span[1]}")
         elif span is not None and span[0] > key.day:
             others.append(f"{not_quoted}; its first rate is of {span[0]}")
         elif successor := reference.current_successor(code):
             others.append(f"{not_quoted}; it was replaced by {successor}")
+        elif span is not None and span[1] < first:
+            others.append(f"{not_quoted}; its last rate is of {span[1]}")
         else:
             plain.append(code)
     if plain:

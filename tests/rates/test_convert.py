@@ -141,6 +141,7 @@ async def test_targets_that_no_source_quotes_together_are_converted_each_by_its_
 @pytest.mark.engines("sqlite")
 async def test_target_that_nobody_quotes_is_refused_before_the_others_are_looked_up(history):
     await add_history(history, source="other", days={date(2026, 11, 2): {"USD": 1.0, "EUR": 0.87, "GHS": 11.5}})
+    await add_history(history, days={date(2004, 12, 31): {"EUR": 1.0, "USD": 1.36, "TRL": 1836200.0}})
     with recorded(history.state["database"]) as statements:
         response = await history.get("/convert?from=USD&to=SEK,GHS,EUR,JPY,ISK,TRL")
 
