@@ -10,7 +10,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.errors import ValidationFailed, in_one_line
 from app.core.problems import describe_invalid
-from app.rates.crud import RatesNotFound, get_conversions
+from app.rates.crud import get_conversions
+from app.rates.in_force import RatesNotFound
 from app.rates.schemas import Conversion, ConversionQuery
 
 _WITH_COMMAS: Final = re.compile(r"[0-9]{1,3}(,[0-9]{3})+([.][0-9]*)?")
