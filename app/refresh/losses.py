@@ -1,5 +1,6 @@
 """Refuses answers after which stored countries would lose what they had."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -24,7 +25,8 @@ def refuse_losses(answer: CountryList, *, stored: Sequence[StoredCountry], force
 
     Raises:
         SourceFailed: It has fewer than half of the stored countries; or, unless forced, no currency at all, or more
-            than a tenth of the stored countries, and at least ten, would lose a value or get the one of all others.
+            than a tenth of the stored countries, and at least ten, would lose a value or get the one that nearly all
+            have.
     """
     facts, number = answer.facts, len(stored)
     if len(facts) * 2 < number:
@@ -53,11 +55,13 @@ def _losses(facts: Sequence[CountryFact], stored: Sequence[StoredCountry]) -> It
         "three-letter code": [bool(was.alpha3 and not codes_after(fact, was)[1]) for was, fact in matched],
     }
     for what in ("currency", "population", "region"):
-        # One value for all is a constant of the source, not news about each country.
-        values = {getattr(fact, what) for fact in facts}
-        if len(values) == 1 and not any(lost_values[what]):
+        # One value for nearly all is a constant of the source, not news about each country.
+        value, times = Counter(getattr(fact, what) for fact in facts).most_common(1)[0]
+        if value and times * 10 > len(facts) * 9 and not any(lost_values[what]):
             before = [getattr(was, what) for was, _ in matched]
-            lost_values[f"{what} of their own"] = [bool(value) and value not in values for value in before]
+            lost_values[f"{what} of their own"] = [
+                bool(stored_value) and stored_value != value for stored_value in before
+            ]
     for what, lost in lost_values.items():
         if (many := sum(lost)) >= _FEW and many * 10 > len(stored):
             yield what, many
