@@ -48,6 +48,16 @@ def test_secrets_are_found_as_they_are_written_and_decoded():
 
 
 @pytest.mark.engines("sqlite")
+async def test_short_value_in_the_query_changes_no_name(service, upstream):
+    upstream.answers[COUNTRIES] = document([{**ROW, "name": "Suriname", "alpha2Code": "SR"}])
+    async with service(country_sources=f"{upstream.url(COUNTRIES)}?sortKey=name") as client:
+        await client.post("/countries/refresh")
+        stored = (await client.get("/countries?fields=name")).json()
+
+    assert stored == [{"name": "Suriname"}]
+
+
+@pytest.mark.engines("sqlite")
 async def test_secrets_are_in_no_answer_and_no_log_line(service, upstream):
     lines: list[str] = []
     async with service(country_sources=f"{upstream.url(COUNTRIES)}?{QUERY}") as client:
