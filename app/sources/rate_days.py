@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from app.sources.chain import SourceFailed
@@ -12,7 +13,13 @@ OLDEST_DAY: Final = date(1999, 1, 4)
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.Z+-]{2,25}", re.ASCII)
 _DIGITS: Final = re.compile(r"\d{1,12}", re.ASCII)
-_TIMESTAMPS: Final = ("timestamp", "time_last_update_unix")
+_WORDS: Final = re.compile(r"[A-Z][a-z]{2}, [\w :+-]{10,40}", re.ASCII)
+"""How a time begins that is written as in HTTP and mail: Sat, 21 Nov 2026 00:02:31 +0000."""
+_TIMES: Final = ("last_updated", "timestamp", "time_last_update_unix", "time_last_updated", "time_last_update_utc")
+"""Fields with a time of any kind."""
+_LIKE_A_DAY: Final = re.compile("date|time|updated", re.IGNORECASE)
+_NOT_OF_RATES: Final = re.compile("next|eol", re.IGNORECASE)
+_SHOWN_NAME: Final = re.compile("[A-Za-z_-]{1,40}")
 
 
 def day_of_answer(body: Mapping[str, Any], *, today: date) -> date:
@@ -29,10 +36,11 @@ def day_of_answer(body: Mapping[str, Any], *, today: date) -> date:
     except ValueError as error:
         raise SourceFailed("answered with an invalid date") from error
     try:
-        found += [_unix_day(body[name]) for name in _TIMESTAMPS if body.get(name) is not None]
+        found += [_day_of_time(body[name]) for name in _TIMES if body.get(name) is not None]
     except (ValueError, OverflowError, OSError) as error:
         raise SourceFailed("answered with an invalid update time") from error
     if not found:
+        _refuse_unknown_days(body)
         return today
     if max(found) - min(found) > timedelta(days=1):
         raise SourceFailed(f"answered with two different days, {min(found)} and {max(found)}")
@@ -62,6 +70,21 @@ def parse_day(text: object) -> date:
             return moment.date()
         return moment.astimezone(UTC).date()
     raise ValueError
+
+
+def _refuse_unknown_days(body: Mapping[str, Any]) -> None:
+    """Refuse rates whose day is in a field that we cannot read: they are perhaps not today's."""
+    for name, value in body.items():
+        if value is not None and _LIKE_A_DAY.search(name) and not _NOT_OF_RATES.search(name):
+            shown = name if _SHOWN_NAME.fullmatch(name) else "a field with an odd name"
+            raise SourceFailed(f"answered with a day that cannot be read, in {shown}")
+
+
+def _day_of_time(value: object) -> date:
+    """The day in UTC of seconds since 1970, or of a time as in HTTP or in ISO 8601."""
+    if isinstance(value, str) and not _DIGITS.fullmatch(value):
+        return parsedate_to_datetime(value).astimezone(UTC).date() if _WORDS.fullmatch(value) else parse_day(value)
+    return _unix_day(value)
 
 
 def _unix_day(seconds: object) -> date:

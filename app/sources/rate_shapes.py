@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from decimal import Context, Decimal
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -14,7 +14,7 @@ from app.sources.rate_errors import error_of
 
 DOLLAR: Final = "USD"
 _CODE: Final = re.compile("[A-Za-z]{3}")
-_PLAIN_NUMBER: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,40})?")
+_PLAIN_NUMBER: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 SMALLEST_RATE: Final = 1e-12
 LARGEST_RATE: Final = 1e15
 _EXACT: Final = Context(prec=40)
@@ -22,6 +22,8 @@ _EXACT: Final = Context(prec=40)
 _FIELD: Final = re.compile("[A-Za-z_-]{1,20}")
 _MOST_FIELDS: Final = 6
 _NOT_IN_RANGE: Final = "its rate is not a number in range"
+_PAUSE: Final = timedelta(days=7)
+"""How far apart two rates of a cross rate may be: sources pause over weekends and holidays."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,12 @@ def parse_quotes(body: Any, *, today: date) -> Quotes:
     """Recognise the format of an answer and parse it.
 
     docs/sources.md lists the formats. Rates against another base are divided
-    by the base's rate of the US dollar; the day of the result is the older of
-    the two. Of several days of a currency the newest counts. Codes that are
-    not three letters are ignored; rates that are not finite numbers in range,
-    or without a usable day in a list that has days, are reported as skipped.
+    by the base's rate of the US dollar of the same day, or else of a day at
+    most a week away; the day of the result is then the older of the two. Of
+    several days of a currency the newest that has both rates counts. Codes that
+    are not three letters are ignored; rates that are not finite numbers in
+    range, without a usable day in a list that has days, or without a rate of
+    the US dollar near their day, are reported as skipped.
 
     Args:
         body: The parsed JSON document.
@@ -152,9 +156,13 @@ def _seen(body: object) -> str:
     return f"; seen: {', '.join(names)}" if names else ""
 
 
-def _usable(quotes: Iterable[_Quote]) -> tuple[dict[str, tuple[Decimal, date]], list[tuple[str, str]]]:
-    """The newest rate of each currency with its day, and code and reason of those that were skipped."""
-    found: dict[str, tuple[Decimal, date]] = {}
+_ByDay = dict[date, Decimal]
+"""The rates of one currency."""
+
+
+def _usable(quotes: Iterable[_Quote]) -> tuple[dict[str, _ByDay], list[tuple[str, str]]]:
+    """The rates of each currency by day, and code and reason of those that were skipped."""
+    found: dict[str, _ByDay] = {}
     skipped: list[tuple[str, str]] = []
     for raw_code, raw_rate, day in quotes:
         if (code := _code(raw_code)) is None:
@@ -164,10 +172,10 @@ def _usable(quotes: Iterable[_Quote]) -> tuple[dict[str, tuple[Decimal, date]], 
             skipped.append((code, _NOT_IN_RANGE))
         elif day is None:
             skipped.append((code, "its day is not a day in range"))
-        elif code not in found or day > found[code][1]:
-            found[code] = rate, day
-        elif day == found[code][1]:
+        elif day in (by_day := found.setdefault(code, {})):
             skipped.append((code, "its rate is given twice"))
+        else:
+            by_day[day] = rate
     return found, skipped
 
 
@@ -182,23 +190,25 @@ def _number(raw: object) -> Decimal | None:
     return number if number.is_finite() and SMALLEST_RATE <= number <= LARGEST_RATE else None
 
 
-def _per_dollar(base: str | None, found: Mapping[str, tuple[Decimal, date]], skipped: list[tuple[str, str]]) -> Quotes:
+def _per_dollar(base: str | None, found: Mapping[str, _ByDay], skipped: list[tuple[str, str]]) -> Quotes:
     """Turn rates for one unit of the base into rates for one US dollar."""
     one = Decimal(1)
-    dollar, its_day = (one, date.max) if base == DOLLAR else found.get(DOLLAR, (None, date.max))
-    if dollar is None:
+    if base is not None and any(rate != one for rate in found.get(base, {}).values()):
+        raise SourceFailed(f"answered with a rate for {base} that is not 1")
+    is_dollar = base == DOLLAR
+    dollars = {day: one for by_day in found.values() for day in by_day} if is_dollar else found.get(DOLLAR, {})
+    if not dollars and not is_dollar:
         raise SourceFailed(f"answered with rates for {base or 'an unnamed base'}, but none for {DOLLAR}")
-    others = dict(found)
-    if base is not None:
-        if others.get(base, (one,))[0] != one:
-            raise SourceFailed(f"answered with a rate for {base} that is not 1")
-        others[base] = one, its_day
+    others = {**found, **({base: dict.fromkeys(dollars, one)} if base else {})}
     others.pop(DOLLAR, None)
     rates: dict[str, float] = {}
     days: dict[str, date] = {}
-    for code, (rate, day) in others.items():
-        value = float(rate if dollar == one else _EXACT.divide(rate, dollar))
-        if SMALLEST_RATE <= value <= LARGEST_RATE:
+    for code, by_day in others.items():
+        day, its_day = _nearest_days(by_day, dollars)
+        value = float(_EXACT.divide(by_day[day], dollars[its_day]))
+        if abs(day - its_day) > _PAUSE:
+            skipped.append((code, f"its rate is of {day}, more than {_PAUSE.days} days from any of {DOLLAR}"))
+        elif SMALLEST_RATE <= value <= LARGEST_RATE:
             rates[code], days[code] = value, min(day, its_day)
         else:
             skipped.append((code, _NOT_IN_RANGE))
@@ -207,3 +217,11 @@ def _per_dollar(base: str | None, found: Mapping[str, tuple[Decimal, date]], ski
     newest = max(days.values())
     older = {code: day for code, day in days.items() if day < newest}
     return Quotes(newest, {**rates, DOLLAR: 1.0}, tuple(skipped), older)
+
+
+def _nearest_days(by_day: _ByDay, dollars: _ByDay) -> tuple[date, date]:
+    """The newest day that both have; if there is none, the newest of the first, and the nearest to it of the other."""
+    if common := by_day.keys() & dollars.keys():
+        return max(common), max(common)
+    day = max(by_day)
+    return day, min(dollars, key=lambda other: (abs(other - day), other))

@@ -42,30 +42,47 @@ def test_every_format_gives_each_rate_its_own_day_and_the_exact_cross_rate(table
         assert (name, parse_answer(text, today=TODAY)) == (name, Quotes(day, table.per_dollar()))
 
 
-ROWS = st.dictionaries(st.sampled_from(CODES[1:]), st.dictionaries(DAYS, RATES, min_size=1, max_size=3), min_size=1)
+RECENT = st.dates(TODAY - timedelta(days=20), TODAY)
+BY_DAY = st.dictionaries(RECENT | DAYS, RATES, min_size=1, max_size=3)
+ROWS = st.dictionaries(st.sampled_from(CODES[1:]), BY_DAY, min_size=1)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(ROWS, DAYS, RATES, st.randoms())
-def test_newest_row_of_a_currency_counts_and_a_cross_rate_is_as_old_as_its_older_row(
-    rows: dict[str, dict[date, str]], dollar_day: date, dollar: str, random: Any
+@given(ROWS, BY_DAY, st.randoms())
+def test_cross_rate_is_of_the_newest_day_with_both_rates_or_else_of_two_days_near_each_other(
+    rows: dict[str, dict[date, str]], dollars: dict[date, str], random: Any
 ):
     body = [
         {"date": f"{day}", "base": "EUR", "quote": code, "rate": float(rate)}
-        for code, by_day in {**rows, "USD": {dollar_day: dollar}}.items()
+        for code, by_day in {**rows, "USD": dollars}.items()
         for day, rate in by_day.items()
     ]
     random.shuffle(body)
 
     quotes = parsed(body)
 
-    newest = {code: max(by_day.items()) for code, by_day in rows.items()} | {"EUR": (dollar_day, "1")}
-    assert quotes.rates == {"USD": 1.0} | {
-        code: float(Fraction(rate) / Fraction(dollar)) for code, (_, rate) in newest.items()
-    }
-    days = {code: min(day, dollar_day) for code, (day, _) in newest.items()}
-    assert (quotes.day, quotes.skipped) == (max(days.values()), ())
+    rates, days, skipped = {"USD": 1.0}, {}, set()
+    for code, by_day in (rows | {"EUR": dict.fromkeys(dollars, "1")}).items():
+        pairs = [(day, other) for day in by_day for other in dollars]
+        day, other = max(
+            [pair for pair in pairs if pair[0] == pair[1]]
+            or [min((abs(other - day), other, day) for day, other in pairs if day == max(by_day))[:0:-1]]
+        )
+        if abs(day - other) > timedelta(days=7):
+            skipped.add((code, f"its rate is of {day}, more than 7 days from any of USD"))
+        else:
+            rates[code] = float(Fraction(by_day[day]) / Fraction(dollars[other]))
+            days[code] = min(day, other)
+    assert (quotes.rates, quotes.day, set(quotes.skipped)) == (rates, max(days.values()), skipped)
     assert quotes.days == {code: day for code, day in days.items() if day < quotes.day}
+
+
+def test_rates_of_two_days_are_not_mixed_while_a_day_has_both():
+    rates = [("JPY", 160, "2026-11-20"), ("JPY", 170, "2026-11-17"), ("USD", 1.1, "2026-11-17")]
+
+    quotes = parsed([row(code, rate, day, base="EUR") for code, rate, day in rates])
+
+    assert quotes == Quotes(date(2026, 11, 17), {"JPY": 170 / 1.1, "EUR": 1 / 1.1, "USD": 1.0})
 
 
 def row(quote: object, rate: object, day: object = "2026-11-20", **others: object) -> dict[str, object]:
@@ -81,7 +98,8 @@ def test_row_that_is_unusable_is_skipped_and_the_others_keep_their_days():
         row("JPY", 150, "2100-01-01"),
         row("CAD", 1.4, "1970-01-01"),
         row("NGN", True),
-        row("KES", "1e2"),
+        row("KES", "1e999"),
+        row("UGX", "9.5E+2"),
         row("TZS", float("nan")),
         row("SEK", 9.5),
         row("SEK", 9.6),
@@ -92,7 +110,7 @@ def test_row_that_is_unusable_is_skipped_and_the_others_keep_their_days():
 
     assert parsed(body) == Quotes(
         date(2026, 11, 20),
-        {"EUR": 0.9, "RUB": 90.0, "SEK": 9.5, "USD": 1.0},
+        {"EUR": 0.9, "RUB": 90.0, "UGX": 950.0, "SEK": 9.5, "USD": 1.0},
         (
             *((code, "its day is not a day in range") for code in ("GBP", "CHF", "JPY", "CAD")),
             *((code, "its rate is not a number in range") for code in ("NGN", "KES", "TZS")),
@@ -121,6 +139,13 @@ USUAL: dict[str, Any] = {"base": "USD", "rates": {"EUR": 0.9}}
         ({"timestamp": "1335096053"}, date(2012, 4, 22)),
         ({"date": "2026-11-20", "timestamp": 1795219199}, date(2026, 11, 20)),
         ({"date": "2026-11-22"}, date(2026, 11, 22)),
+        ({"time_last_updated": 1335096053}, date(2012, 4, 22)),
+        ({"last_updated": "2012-04-22"}, date(2012, 4, 22)),
+        ({"last_updated": 1335096053}, date(2012, 4, 22)),
+        ({"timestamp": "2012-04-22T12:00:53Z"}, date(2012, 4, 22)),
+        ({"time_last_update_utc": "Sat, 21 Apr 2012 23:00:53 -0500"}, date(2012, 4, 22)),
+        ({"time_next_update_utc": "soon", "time_eol_unix": 0, "update_date": None}, TODAY),
+        ({"date": "2026-11-20", "updated_by": "x"}, date(2026, 11, 20)),
     ],
 )
 def test_day_of_an_answer_is_its_own(stamps: dict[str, Any], day: date):
@@ -137,6 +162,10 @@ REFUSED: list[tuple[Any, str]] = [
     *((USUAL | {"date": text}, "with an invalid date") for text in ("", "soon", "20261120", "2026-W47-5")),
     *((USUAL | {"date": value}, "with an invalid date") for value in (20261120, True)),
     (USUAL | {"date": []}, "with an invalid date"),
+    (USUAL | {"last_updated": "soon"}, "with an invalid update time"),
+    (USUAL | {"time_last_update_utc": "Sat, 99 Apr 2012 23:00:53 +0000"}, "with an invalid update time"),
+    (USUAL | {"lastUpdated": 1335096053}, "with a day that cannot be read, in lastUpdated"),
+    (USUAL | {"Datum/date": "22.4.2012"}, "with a day that cannot be read, in a field with an odd name"),
     (USUAL | {"meta": {"last_updated_at": "9999-99-99T00:00:00Z"}}, "with an invalid date"),
     ({"base": "EUR", "rates": {"GBP": 0.8}}, "with rates for EUR, but none for USD"),
     ({"data": {"EUR": 0.9}}, "with rates for an unnamed base, but none for USD"),
