@@ -4,28 +4,30 @@ import re
 from datetime import date, datetime
 from typing import Annotated, Final
 
-from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from app.countries.schemas import EXAMPLE_SOURCES, ImplausibleField, SourcesPublic, StaleField, example
 
 _CODES: Final = re.compile("[A-Z]{3}(,[A-Z]{3})*")
-_BOOL: Final = TypeAdapter(bool)
+_BOOLEANS: Final = {"TRUE": True, "FALSE": False}
+_NEARLY_BOOLEANS: Final = frozenset({"YES", "OFF"})
+"""Not currencies, although they have three letters."""
 
 
 def to_force(text: object) -> bool | str:
-    """A boolean in any of its usual spellings, or currency codes in upper case, separated by commas.
+    """A boolean from ``true`` or ``false`` in any case, or currency codes in upper case, separated by commas.
 
     Raises:
         ValueError: It is neither.
     """
-    try:
-        return _BOOL.validate_python(text)
-    except ValidationError:
-        codes = str(text).replace(" ", "")
-        # Only ASCII: in upper case the German sharp s would be SS.
-        if not codes.isascii() or not _CODES.fullmatch(codes.upper()):
-            raise ValueError("must be true, false, or currency codes separated by commas, such as SYP") from None
-        return codes.upper()
+    word = str(text).replace(" ", "")
+    codes = word.upper()
+    if codes in _BOOLEANS:
+        return _BOOLEANS[codes]
+    # Only ASCII: in upper case the German sharp s would be SS.
+    if not word.isascii() or not _CODES.fullmatch(codes) or codes in _NEARLY_BOOLEANS:
+        raise ValueError("must be true, false, or currency codes separated by commas, such as SYP")
+    return codes
 
 
 Force = Annotated[

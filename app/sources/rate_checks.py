@@ -63,7 +63,7 @@ def find_jumps(quotes: Quotes, previous: Mapping[str, KnownRate], *, accepted: C
         SourceFailed: All rates that have a previous one jumped, so the source itself must have changed, such as its
             base.
     """
-    baseline = _baseline() if quotes.rates.keys() - previous.keys() else {}
+    baseline = _baseline()
     jumps = {}
     for code, new in known_rates(quotes).items():
         old = previous.get(code)
@@ -71,12 +71,12 @@ def find_jumps(quotes: Quotes, previous: Mapping[str, KnownRate], *, accepted: C
             continue
         if old is None:
             first = baseline.get(code)
-            if first and abs(new.day - first.day) <= _BASELINE_AGE and not _follows(code, new, first):
+            if first and abs(new.day - first.day) <= _BASELINE_AGE and not _follows(code, new, first, None):
                 jumps[code] = (
                     f"its first rate, {new.rate:g}, differs more than tenfold from the bundled one, {first.rate:g}, of "
                     f"this redenominated currency; force={code} accepts it"
                 )
-        elif not _follows(code, new, old):
+        elif not _follows(code, new, old, baseline.get(code)):
             jumps[code] = _reason(code, new, old)
     comparable = (quotes.rates.keys() & previous.keys()) - {"USD"}
     # Whatever redenominations explain: if all changed, the factor of one of them may fit by chance.
@@ -113,10 +113,17 @@ def find_deviations(quotes: Quotes) -> list[Deviation]:
     return found
 
 
-def _follows(code: str, new: KnownRate, old: KnownRate) -> bool:
-    """Whether a rate is within tenfold of an older one, in the units of its own day."""
+def _follows(code: str, new: KnownRate, old: KnownRate, baseline: KnownRate | None) -> bool:
+    """Whether a rate is within tenfold of an older one, in the units of its own day.
+
+    ``baseline`` is the bundled rate, which tells whether the older one is in new units already; None if nothing does.
+    """
     if _near(new.rate, old.rate / _factor_between(code, old.day, new.day), TENFOLD):
         return True
+    if baseline and abs(old.day - baseline.day) <= _BASELINE_AGE:
+        in_new_units = baseline.rate / _factor_between(code, baseline.day, new.day)
+        if _near(old.rate, in_new_units, TENFOLD):
+            return False
     # The source still quoted the old unit on the day of the old rate.
     late = _factor_between(code, new.day - _LATE_CHANGE, new.day)
     return late != 1 and _near(new.rate, old.rate / late, TENFOLD)
@@ -136,7 +143,7 @@ def _factor_between(code: str, first: date, last: date) -> float:
 def _reason(code: str, new: KnownRate, old: KnownRate) -> str:
     factor = _factor_between(code, old.day, new.day)
     if factor == 1:
-        return f"its rate changed more than tenfold, from {old.rate:g} to {new.rate:g}; force=true accepts it"
+        return f"its rate changed more than tenfold, from {old.rate:g} to {new.rate:g}; force={code} accepts it"
     return (
         f"its rate went from {old.rate:g} to {new.rate:g} across a redenomination, after which about "
         f"{old.rate / factor:g} was expected; force={code} accepts it"

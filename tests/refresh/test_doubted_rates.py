@@ -41,6 +41,7 @@ def jumps(code: str, old: tuple[float, str] | None, new: tuple[float, str]) -> l
         ("SYP", (13003.0, "2025-12-30"), (12.0, "2026-01-02"), False),
         ("SYP", (13003.0, "2026-09-29"), (111.0, "2026-11-21"), True),  # the feed changes late
         ("SYP", (111.0, "2026-11-21"), (13003.0, "2025-12-30"), True),  # an older file
+        ("SYP", (110.0, "2026-11-20"), (1.1, "2026-11-21"), False),  # the feed has changed long ago
         ("SYP", None, (13003.0, "2026-08-05"), False),
         ("SYP", None, (111.0, "2026-11-21"), True),
         ("SYP", None, (13003.0, "2025-12-30"), True),
@@ -132,7 +133,7 @@ async def test_one_currency_can_be_accepted_and_others_stay_doubted(loaded, upst
 
 
 @pytest.mark.engines("sqlite")
-@pytest.mark.parametrize("force", ["maybe", "SYP;NGN", "SYP,", "SYPX", "Straße", "ßP"])
+@pytest.mark.parametrize("force", ["maybe", "1", "yes", "off", "SYP;NGN", "SYP,", "SYPX", "Straße", "ßP"])
 async def test_wrong_force_is_refused(client, upstream, force):
     response = await client.post("/countries/refresh", params={"force": force})
 

@@ -106,7 +106,7 @@ async def test_rate_that_changed_more_than_tenfold_is_skipped_every_day_until_fo
 
         report = (await loaded.post("/countries/refresh")).json()
 
-        reason = f"its rate changed more than tenfold, from {rate:g} to {wrong:g}; force=true accepts it"
+        reason = f"its rate changed more than tenfold, from {rate:g} to {wrong:g}; force=GHS accepts it"
         assert (day, report["skipped"]) == (day, [{"name": "GHS", "reason": reason}])
         ghana = (await loaded.get("/countries/gh")).json()
         assert (ghana["currency_code"], ghana["exchange_rate"], ghana["estimated_gdp"]) == ("GHS", None, None)
