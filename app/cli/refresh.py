@@ -39,6 +39,11 @@ def refresh(
             ("Countries", f"{result.total_countries} ({result.inserted} new, {result.updated} updated)"),
             ("Sources", f"countries from {result.sources.countries}, rates from {result.sources.rates}"),
             ("Rates of", f"{result.rates_date}{', stale: no source has newer ones' if result.stale else ''}"),
+            *(
+                [("No rate", f"{result.countries_without_rate} of {result.total_countries} countries")]
+                if result.countries_without_rate
+                else []
+            ),
             ("Took", f"{result.duration_ms} ms"),
             *(
                 ("Off peg", f"{found.code} is {found.rate:g} per {found.base} instead of {found.expected:g}")

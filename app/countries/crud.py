@@ -214,6 +214,7 @@ async def get_status(session: AsyncSession) -> schemas.StatusPublic:
         sources=schemas.SourcesPublic(countries=row.country_source, rates=row.rate_source),
         rates_date=row.rates_date,
         stale=report.get("stale", False),
+        countries_without_rate=report.get("countries_without_rate"),
         implausible_rates=report.get("implausible_rates", []),
     )
 

@@ -275,7 +275,15 @@ class ImplausibleRate(BaseModel):
 
 StaleField = Annotated[
     bool,
-    Field(description="Whether no source had rates of the last `MAX_RATE_AGE_DAYS` days at the last refresh."),
+    Field(description="Whether the countries' rates were more than `MAX_RATE_AGE_DAYS` days old at the last refresh."),
+]
+WithoutRateField = Annotated[
+    int | None,
+    Field(
+        ge=0,
+        description="How many countries have a currency, but no rate, since the last refresh; null if it was by an "
+        "earlier version.",
+    ),
 ]
 ImplausibleField = Annotated[
     list[ImplausibleRate],
@@ -292,6 +300,7 @@ class StatusPublic(BaseModel):
         sources=EXAMPLE_SOURCES,
         rates_date="2026-11-21",
         stale=False,
+        countries_without_rate=0,
         implausible_rates=[],
     )
 
@@ -300,4 +309,5 @@ class StatusPublic(BaseModel):
     sources: SourcesPublic
     rates_date: date
     stale: StaleField = False
+    countries_without_rate: WithoutRateField = None
     implausible_rates: ImplausibleField = []

@@ -28,13 +28,14 @@ class StoredCountry:
     region: str | None
     population: int
     currency: str | None
+    rate: float | None
 
 
 async def read_stored(session: AsyncSession, *, lock: bool = False) -> list[StoredCountry]:
     """Read every country in the order of the ids, or lock them against changes by others until the commit too."""
     query = select_columns(
         *(Country.id, Country.name, Country.name_key, Country.alpha2_code, Country.estimated_gdp),
-        *(Country.alpha3_code, Country.region, Country.population, Country.currency_code),
+        *(Country.alpha3_code, Country.region, Country.population, Country.currency_code, Country.exchange_rate),
     ).order_by(col(Country.id))
     rows = await execute(session, query.with_for_update() if lock else query)
     return [StoredCountry(*row) for row in rows]

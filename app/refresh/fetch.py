@@ -11,9 +11,11 @@ import httpx
 from loguru import logger
 
 from app.core.config.settings import Settings
+from app.core.config.sources import BUNDLED
 from app.core.telemetry.counts import Counts
 from app.countries.store import StoredCountry
 from app.refresh.losses import refuse_losses
+from app.refresh.rate_losses import find_rate_losses
 from app.refresh.rates_in_use import RatesInUse, newest_rates
 from app.sources.chain import first_usable
 from app.sources.countries import CountryList, country_chain
@@ -28,7 +30,7 @@ class RefreshOrder:
     country_sources: tuple[str, ...]
     rate_sources: tuple[str, ...]
     force: bool = False
-    """Accept rates that changed more than tenfold, and countries that lose much."""
+    """Accept rates that changed more than tenfold, and countries that lose much, also their rates."""
     force_rates: tuple[str, ...] = ()
     """Codes of the currencies for which such rates are accepted, sorted."""
 
@@ -48,6 +50,8 @@ class SourceData:
     """Stored under their own days."""
     rates_in_use: RatesInUse
     """Those of the countries."""
+    stale: bool
+    """Whether most of these are more than MAX_RATE_AGE_DAYS old; never so for bundled rates that were asked for."""
     multipliers: Sequence[float]
     """One GDP multiplier per country, in the order of the countries."""
     now: datetime
@@ -74,10 +78,12 @@ async def fetch_sources(
         UpstreamUnavailable: No source of one chain gave a usable answer.
     """
     timeout, today = settings.upstream_timeout_seconds, clock().date()
+    max_age = timedelta(days=settings.max_rate_age_days)
     rates = rate_chain(
         *(order.rate_sources, http, settings),
         today=today,
         previous=previous,
+        check=partial(find_rate_losses, countries=stored, previous=previous, max_age=max_age),
         force=order.force,
         force_rates=order.force_rates,
     )
@@ -94,10 +100,11 @@ async def fetch_sources(
         # Not a TaskGroup: it would wrap the error, and the error handlers are found by its class.
         for fetch in fetches:
             fetch.cancel()
-    max_age = timedelta(days=settings.max_rate_age_days)
     in_use = newest_rates(fetched.source, known_rates(fetched.quotes), previous, max_age=max_age)
-    if in_use.day > fetched.quotes.day:
+    if not in_use.are_fetched:
         about = (fetched.quotes.day, fetched.source, in_use.day, in_use.source)
         logger.warning("The rates of {} from {} are stored; countries keep those of {} from {}", *about)
+    is_exempt = in_use.source == BUNDLED and BUNDLED in order.rate_sources
+    stale = in_use.are_old(oldest=today - max_age) and not is_exempt
     multipliers = [draw_multiplier() for _ in country_list.facts]
-    return SourceData(country_source, country_list, fetched, in_use, multipliers, clock())
+    return SourceData(country_source, country_list, fetched, in_use, stale, multipliers, clock())

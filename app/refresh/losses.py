@@ -1,4 +1,4 @@
-"""Refuses answers after which stored countries would lose what they had."""
+"""Refuses answers of country sources after which stored countries would lose what they had."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,11 @@ from app.sources.country_shapes import CountryFact
 
 _FEW: Final = 10
 """Losses that are always accepted: fewer than this."""
+
+
+def are_many(losses: int, *, stored: int) -> bool:
+    """Whether so many of the stored countries would lose a value that the answer is refused."""
+    return losses >= _FEW and losses * 10 > stored
 
 
 def refuse_losses(answer: CountryList, *, stored: Sequence[StoredCountry], force: bool) -> None:
@@ -63,7 +68,7 @@ def _losses(facts: Sequence[CountryFact], stored: Sequence[StoredCountry]) -> It
                 bool(stored_value) and stored_value != value for stored_value in before
             ]
     for what, lost in lost_values.items():
-        if (many := sum(lost)) >= _FEW and many * 10 > len(stored):
+        if are_many(many := sum(lost), stored=len(stored)):
             yield what, many
 
 

@@ -17,8 +17,9 @@ router = APIRouter(prefix="/countries", tags=["countries"])
 ForceParam = Annotated[
     Force,
     Query(
-        description="`true` accepts rates that changed more than tenfold against the last ones, and a list in which "
-        "many countries lose a value; codes such as `SYP` or `SYP,VES` accept such rates of these currencies only.",
+        description="`true` accepts rates that changed more than tenfold against the last ones, and answers after "
+        "which many countries lose a value or their rate; codes such as `SYP` or `SYP,VES` accept such rates of these "
+        "currencies only.",
     ),
 ]
 

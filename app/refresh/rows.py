@@ -28,24 +28,31 @@ class CountryRows:
     inserted: list[dict[str, Any]]
     """Without an id."""
     summary: Summary
+    without_rate: int
+    """How many of all countries have a currency, but no rate."""
 
 
 def build_rows(data: SourceData, stored: Sequence[StoredCountry]) -> CountryRows:
     """Match the fetched countries with the stored ones and build a row for each."""
     facts = data.countries.facts
     matches = match_stored(facts, stored)
+    quoted = data.rates_in_use.rates
     rows = [
-        _country_row(fact, match, data.rates_in_use.rates.get(fact.currency or ""), multiplier, data.now)
+        _country_row(fact, match, quoted.get(fact.currency or ""), multiplier, data.now)
         for fact, match, multiplier in zip(facts, matches, data.multipliers, strict=True)
     ]
     matched = {match.id for match in matches if match}
-    unmatched = [(country.name, country.estimated_gdp) for country in stored if country.id not in matched]
-    written = [(row["name"], row["estimated_gdp"]) for row in rows]
+    unmatched = [country for country in stored if country.id not in matched]
+    estimates = [(country.name, country.estimated_gdp) for country in unmatched]
+    estimates += [(row["name"], row["estimated_gdp"]) for row in rows]
+    rates = [(country.currency, country.rate) for country in unmatched]
+    rates += [(row["currency_code"], row["exchange_rate"]) for row in rows]
     like = Summary(0, data.now, data.country_source, data.rates_in_use.source, data.rates_in_use.day)
     return CountryRows(
         updated=sorted((row for row in rows if row["id"] is not None), key=lambda row: int(row["id"])),
         inserted=[{name: value for name, value in row.items() if name != "id"} for row in rows if row["id"] is None],
-        summary=summarize([*unmatched, *written], like=like),
+        summary=summarize(estimates, like=like),
+        without_rate=sum(currency is not None and rate is None for currency, rate in rates),
     )
 
 
@@ -72,10 +79,19 @@ def _country_row(
     }
 
 
+def _left_out(data: SourceData) -> list[tuple[str, str]]:
+    """Code and reason of each fetched rate that counts as not quoted because of its day."""
+    in_use = data.rates_in_use
+    if not in_use.are_fetched:
+        return []
+    reason = "its rate is of {}, too far from the day of the others, {}, to count as quoted"
+    return [(code, reason.format(day, in_use.day)) for code, day in in_use.left_out.items()]
+
+
 def build_result(data: SourceData, rows: CountryRows, *, duration_ms: int) -> RefreshResult:
     """Describe a refresh in the answer of the API."""
     fetched = data.fetched_rates
-    skipped = [*data.countries.skipped, *fetched.quotes.skipped]
+    skipped = [*data.countries.skipped, *fetched.quotes.skipped, *_left_out(data)]
     shown = [SkippedRecord(name=name[:200], reason=reason) for name, reason in skipped[:_MOST_SHOWN]]
     if len(skipped) > _MOST_SHOWN:
         shown[-1] = SkippedRecord(name="...", reason=f"and {len(skipped) - _MOST_SHOWN + 1} more")
@@ -92,7 +108,8 @@ def build_result(data: SourceData, rows: CountryRows, *, duration_ms: int) -> Re
         kept=kept,
         sources=SourcesPublic(countries=data.country_source, rates=data.rates_in_use.source),
         rates_date=data.rates_in_use.day,
-        stale=fetched.stale,
+        stale=data.stale,
+        countries_without_rate=rows.without_rate,
         implausible_rates=[
             ImplausibleRate(**deviation._asdict(), source=fetched.source)
             for deviation in find_deviations(fetched.quotes)

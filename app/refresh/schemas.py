@@ -6,7 +6,14 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
-from app.countries.schemas import EXAMPLE_SOURCES, ImplausibleField, SourcesPublic, StaleField, example
+from app.countries.schemas import (
+    EXAMPLE_SOURCES,
+    ImplausibleField,
+    SourcesPublic,
+    StaleField,
+    WithoutRateField,
+    example,
+)
 
 _CODES: Final = re.compile("[A-Z]{3}(,[A-Z]{3})*")
 _BOOLEANS: Final = {"TRUE": True, "FALSE": False}
@@ -76,6 +83,7 @@ class RefreshResult(BaseModel):
         sources=EXAMPLE_SOURCES,
         rates_date="2026-11-21",
         stale=False,
+        countries_without_rate=0,
         implausible_rates=[],
         last_refreshed_at="2026-11-21T09:17:00.250000Z",
         duration_ms=812,
@@ -95,6 +103,7 @@ class RefreshResult(BaseModel):
     sources: SourcesPublic
     rates_date: date = Field(description="Day of the countries' exchange rates; never earlier than before.")
     stale: StaleField = False
+    countries_without_rate: WithoutRateField = None
     implausible_rates: ImplausibleField = []
     last_refreshed_at: datetime = Field(description="End of the refresh, UTC.")
     duration_ms: int = Field(

@@ -33,6 +33,13 @@ class Source(Generic[T]):
     """Fetches and parses within the given seconds; may raise any exception."""
     is_local: bool = False
     """Whether it ships with the service, and so is asked even when the time is up."""
+    host: str | None = None
+    """Which of its addresses this is; None if it has only one."""
+
+    @property
+    def label(self) -> str:
+        """The name in errors, with the host if the source has several addresses."""
+        return f"{self.name} at {self.host}" if self.host else self.name
 
     async def ask(self, seconds: float) -> T:
         """Fetch and parse within the given seconds.
@@ -75,6 +82,7 @@ async def usable_answers(
     deadline: float,
     note: Callable[[str, str], None],
     objection: Callable[[T], str | None] = lambda _: None,
+    refusal: Callable[[T], str | None] = lambda _: None,
 ) -> list[tuple[Source[T], T]]:
     """Ask the sources in order until one gives a usable answer without an objection.
 
@@ -85,6 +93,7 @@ async def usable_answers(
         deadline: Time of the event loop at which the whole chain must end.
         note: Called with the name of each source, and ``usable`` or ``failed``, also for an answer with an objection.
         objection: What speaks against an answer while a later source may have a better one; None if nothing does.
+        refusal: Why an answer is not usable; None if it is.
 
     Returns:
         Every usable answer. Only the last one may be without an objection.
@@ -100,10 +109,12 @@ async def usable_answers(
             if seconds <= 0 and not source.is_local:
                 raise SourceFailed(f"not asked: the chain's {CHAIN_SECONDS:g} s were used up")
             answer = await source.ask(seconds)
+            if reason := refusal(answer):
+                raise SourceFailed(reason)
         except SourceFailed as failure:
-            logger.warning("No data from {} ({}: {})", api, source.name, failure)
+            logger.warning("No data from {} ({}: {})", api, source.label, failure)
             note(source.name, "failed")
-            failures.append(f"{source.name}: {failure}")
+            failures.append(f"{source.label}: {failure}")
             if isinstance(failure, SourceRefused):
                 break
             continue
@@ -112,7 +123,7 @@ async def usable_answers(
         if problem is None:
             note(source.name, "usable")
             break
-        logger.warning("Old rates from {} ({}: {})", api, source.name, problem)
+        logger.warning("Old rates from {} ({}: {})", api, source.label, problem)
         note(source.name, "failed")
     if not answers:
         raise UpstreamUnavailable(api, "; ".join(failures) or "no source is configured")

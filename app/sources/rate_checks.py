@@ -17,6 +17,8 @@ _CONFIRMING_AGE: Final = timedelta(days=7)
 """How much older the other source's rate may be: sources pause over weekends and holidays."""
 _LATE_CHANGE: Final = timedelta(days=730)
 """How long after a redenomination a source may go on quoting the old unit."""
+_MOST_NEEDED: Final = 10
+"""How many rates are enough for a day to be that of an answer."""
 _BASELINE_AGE: Final = timedelta(days=365)
 """How far apart a first rate and a bundled one may be to be compared: inflation changes rates tenfold within years."""
 
@@ -42,6 +44,31 @@ class Deviation(NamedTuple):
 def known_rates(quotes: Quotes) -> dict[str, KnownRate]:
     """The rates of an answer by code, each with its own day."""
     return {code: KnownRate(rate, quotes.days.get(code, quotes.day)) for code, rate in quotes.rates.items()}
+
+
+def newest_day(rates: Mapping[str, KnownRate], *, max_age: timedelta) -> date:
+    """The day of a set of rates: the newest one that at least half of them, or ten, are not much older than.
+
+    So neither a single newer rate makes old ones current, nor do many that a source has stopped quoting make it old.
+
+    Args:
+        rates: By code; at least one.
+        max_age: How much older than that day a rate may be.
+    """
+    days = _days_of(rates)
+    needed = min((len(days) + 1) // 2, _MOST_NEEDED)
+    return max(day for day in set(days) if sum(day - other <= max_age for other in days) >= needed)
+
+
+def are_old(rates: Mapping[str, KnownRate], *, oldest: date) -> bool:
+    """Whether more than half of the rates are of days before ``oldest``."""
+    days = _days_of(rates)
+    return sum(day < oldest for day in days) * 2 > len(days)
+
+
+def _days_of(rates: Mapping[str, KnownRate]) -> list[date]:
+    """The days of all rates but the US dollar's, which has the newest one; its own if there is no other."""
+    return [known.day for code, known in rates.items() if code != "USD"] or [known.day for known in rates.values()]
 
 
 def find_jumps(quotes: Quotes, previous: Mapping[str, KnownRate], *, accepted: Collection[str] = ()) -> dict[str, str]:

@@ -17,7 +17,7 @@ from app.core.errors import UpstreamUnavailable
 from app.sources import reference
 from app.sources.chain import CHAIN_SECONDS, Source, usable_answers
 from app.sources.rate_answers import fetch_quotes
-from app.sources.rate_checks import KnownRate, find_jumps, is_confirmed, without
+from app.sources.rate_checks import KnownRate, are_old, find_jumps, is_confirmed, known_rates, newest_day, without
 from app.sources.rate_shapes import Quotes
 
 ECB: Final = "ecb"
@@ -36,10 +36,14 @@ class RateAnswer:
     """What a source answered, and what speaks against it."""
 
     quotes: Quotes
+    day: date
+    """The day of most rates, as of ``newest_day()``."""
     jumps: Mapping[str, str] = field(default_factory=dict)
     """Reasons not to believe a rate unless another source confirms it, by code."""
     outdated: str | None = None
     """Why a later source with newer rates is preferred; None if nothing speaks for one."""
+    refused: str | None = None
+    """Why it must not be stored; it may still confirm the rates of another source. None if it may."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,10 @@ class FetchedRates:
     source: str
     quotes: Quotes
     """Without the rates that are not believed, which are among the skipped ones."""
-    stale: bool
-    """Whether no source of the chain had rates of the last MAX_RATE_AGE_DAYS days."""
+
+
+Check = Callable[[str, Quotes], str | None]
+"""Says why the rates of a source, without those that jumped, must not be stored; None if they may."""
 
 
 def rate_chain(
@@ -60,6 +66,7 @@ def rate_chain(
     *,
     today: date,
     previous: Mapping[str, Mapping[str, KnownRate]],
+    check: Check,
     force: bool = False,
     force_rates: Collection[str] = (),
 ) -> list[Source[RateAnswer]]:
@@ -71,7 +78,8 @@ def rate_chain(
         settings: For the size limit, the key of URLs with ``{key}``, and the age of rates.
         today: The day in UTC.
         previous: The last stored rate of each currency, by source.
-        force: Accept rates that changed more than tenfold.
+        check: Called for each answer but the bundled rates, unless any is accepted.
+        force: Accept rates that changed more than tenfold, and what ``check`` refuses.
         force_rates: Accept them for these currencies.
     """
     chain = []
@@ -80,10 +88,17 @@ def rate_chain(
         if entry == BUNDLED:
             chain.append(Source(name, _read_bundled, is_local=True))
             continue
-        last = None if force else previous.get(name, {})
-        judge = partial(_judge, today=today, max_days=settings.max_rate_age_days, last=last, accepted=force_rates)
+        judge = partial(
+            _judge,
+            today=today,
+            max_age=timedelta(settings.max_rate_age_days),
+            last=previous.get(name, {}),
+            accepted=None if force else force_rates,
+            check=partial(check, name),
+        )
         read = partial(_read_url, http, settings=settings, today=today, judge=judge)
-        chain += [Source(name, partial(read, url)) for url in RATE_URLS.get(entry, (entry,))]
+        urls = RATE_URLS.get(entry, (entry,))
+        chain += [Source(name, partial(read, url), host=host_of(url) if len(urls) > 1 else None) for url in urls]
     return chain
 
 
@@ -110,17 +125,30 @@ async def _read_url(
 
 
 def _judge(
-    quotes: Quotes, *, today: date, max_days: int, last: Mapping[str, KnownRate] | None, accepted: Collection[str]
+    quotes: Quotes,
+    *,
+    today: date,
+    max_age: timedelta,
+    last: Mapping[str, KnownRate],
+    accepted: Collection[str] | None,
+    check: Callable[[Quotes], str | None],
 ) -> RateAnswer:
-    """Say what speaks against an answer; ``last`` is None if any change of a rate is accepted."""
-    jumps = {} if last is None else find_jumps(quotes, last, accepted=accepted)
-    is_old = quotes.day < today - timedelta(days=max_days)
-    outdated = f"answered with rates of {quotes.day}, more than {max_days} days old" if is_old else None
-    return RateAnswer(quotes, jumps, outdated)
+    """Say what speaks against an answer; ``accepted`` is None if any rates are."""
+    known = known_rates(quotes)
+    day = newest_day(known, max_age=max_age)
+    outdated = None
+    if are_old(known, oldest=today - max_age):
+        of_day = f"rates of {day}," if day < today - max_age else "rates most of which are"
+        outdated = f"answered with {of_day} more than {max_age.days} days old"
+    if accepted is None:
+        return RateAnswer(quotes, day, outdated=outdated)
+    jumps = find_jumps(quotes, last, accepted=accepted)
+    return RateAnswer(quotes, day, jumps, outdated, check(without(quotes, jumps)))
 
 
 async def _read_bundled(_: float) -> RateAnswer:
-    return RateAnswer(bundled_quotes())
+    quotes = bundled_quotes()
+    return RateAnswer(quotes, quotes.day)
 
 
 def bundled_quotes() -> Quotes:
@@ -147,12 +175,20 @@ async def fetch_rates(
     """
     deadline = asyncio.get_running_loop().time() + CHAIN_SECONDS
 
-    async def ask(sources: Sequence[Source[RateAnswer]]) -> list[tuple[Source[RateAnswer], RateAnswer]]:
+    async def ask(
+        sources: Sequence[Source[RateAnswer]], *, refusal: Callable[[RateAnswer], str | None] = lambda _: None
+    ) -> list[tuple[Source[RateAnswer], RateAnswer]]:
         return await usable_answers(
-            "exchange rate API", sources, timeout=timeout, deadline=deadline, note=note, objection=_objection
+            "exchange rate API",
+            sources,
+            timeout=timeout,
+            deadline=deadline,
+            note=note,
+            objection=_objection,
+            refusal=refusal,
         )
 
-    source, answer = max(await ask(chain), key=lambda given: given[1].quotes.day)
+    source, answer = max(await ask(chain, refusal=_refusal), key=lambda given: given[1].day)
     jumps = answer.jumps
     later = [each for each in chain[chain.index(source) + 1 :] if each.name != source.name and not each.is_local]
     if jumps and later and not answer.outdated:
@@ -165,11 +201,15 @@ async def fetch_rates(
             words = ", ".join(sorted(confirmed)) or "none"
             logger.info("Of the doubted rates of {}, {} confirms {}", source.name, other.name, words)
             jumps = {code: why for code, why in jumps.items() if code not in confirmed}
-    return FetchedRates(source.name, without(answer.quotes, jumps), stale=answer.outdated is not None)
+    return FetchedRates(source.name, without(answer.quotes, jumps))
 
 
 def _objection(answer: RateAnswer) -> str | None:
     return answer.outdated
+
+
+def _refusal(answer: RateAnswer) -> str | None:
+    return answer.refused
 
 
 def _confirms(second: RateAnswer, code: str, quotes: Quotes) -> bool:

@@ -83,6 +83,8 @@ async def test_refresh_takes_countries_and_rates_from_the_bundled_source_or_addr
         "Countries": "250 (250 new, 0 updated)",
         "Sources": "countries from bundled, rates from bundled",
         "Rates of": bundled_quotes().day.isoformat(),
+        "No rate": "1 of 250 countries",
+        "Skipped": "SYP: its rate is of 2026-07-04, too far from the day of the others, 2026-09-29, to count as quoted",
     }
     assert stored_sources == ("bundled", "bundled")
     shown = table(live.out)

@@ -135,5 +135,6 @@ async def test_status_has_number_age_and_sources_of_the_data(loaded):
         "sources": {"countries": "127.0.0.1", "rates": "127.0.0.1"},
         "rates_date": "2026-11-20",
         "stale": False,
+        "countries_without_rate": 0,
         "implausible_rates": [],
     }

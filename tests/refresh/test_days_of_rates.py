@@ -77,6 +77,28 @@ async def test_old_answer_is_passed_over_while_a_later_source_has_a_newer_one(
     assert other.status_code == 404, "nothing of it is stored"
 
 
+def rows(**rates: tuple[float, date]) -> Answer:
+    return document(
+        [{"base": "USD", "quote": code, "rate": rate, "date": f"{day}"} for code, (rate, day) in rates.items()]
+    )
+
+
+@pytest.mark.engines("sqlite")
+async def test_a_single_fresh_rate_does_not_make_old_ones_current(service, upstream, two):
+    old = date(2024, 11, 27)
+    mixed = rows(EUR=(0.8, old), GHS=(9.0, old), JPY=(140.0, old), RSD=(101.0, ago(0)), SYP=(110.0, old))
+    upstream.answers |= {FIRST: mixed, SECOND: quoted(ago(1), GHS=11.5)}
+    async with service(rate_sources=two) as client:
+        of_second = await refresh(client)
+        ghana = (await client.get("/countries/gh")).json()["exchange_rate"]
+    async with service(rate_sources=upstream.url(FIRST)) as client:
+        kept = await refresh(client)
+        still = (await client.get("/countries/gh")).json()["exchange_rate"]
+
+    assert (about_rates(of_second), ghana) == (("localhost", str(ago(1)), False), 11.5)
+    assert (about_rates(kept), still) == (("localhost", str(ago(1)), False), 11.5)
+
+
 @pytest.mark.engines("sqlite")
 async def test_age_is_a_setting_and_an_answer_passed_over_counts_as_failed(service, upstream, two):
     upstream.answers |= {FIRST: quoted(ago(20)), SECOND: quoted(ago(1))}
@@ -128,7 +150,7 @@ async def test_old_rates_are_stored_under_their_day_and_countries_keep_the_newer
     upstream.answers[FIRST] = quoted(ago(1), GHS=11.5)
     async with service(rate_sources=upstream.url(FIRST)) as client:
         await refresh(client)
-    for day, stale in ((ago(3), False), (date(2024, 3, 2), True)):
+    for day in (ago(3), date(2024, 3, 2)):
         upstream.answers[SECOND] = quoted(day, GHS=12.5)
         async with service(rate_sources=f"http://localhost:{upstream.port}{SECOND}") as client:
             report = await refresh(client)
@@ -136,7 +158,7 @@ async def test_old_rates_are_stored_under_their_day_and_countries_keep_the_newer
             entry = (await client.get("/countries/gh/history?limit=1")).json()[0]
             latest, older = [(await client.get(path)).json() for path in ("/rates", f"/rates/{day}?source=localhost")]
 
-        assert about_rates(report) == ("127.0.0.1", ago(1).isoformat(), stale)
+        assert about_rates(report) == ("127.0.0.1", ago(1).isoformat(), False)
         assert (ghana["exchange_rate"], entry["exchange_rate"], entry["rates_date"]) == (11.5, 11.5, str(ago(1)))
         assert (latest["date"], latest["rates"]["GHS"]) == (str(ago(1)), 11.5)
         assert (older["date"], older["rates"]["GHS"]) == (str(day), 12.5)
@@ -239,7 +261,9 @@ async def test_rate_much_older_than_its_answer_is_stored_and_not_shown_as_that_d
         syria, ghana = [(await client.get(f"/countries/{code}")).json() for code in ("sy", "gh")]
         latest, its_own = [(await client.get(f"/rates{path}")).json() for path in ("", "/2026-07-04?symbols=SYP")]
 
-    assert (report["rates_date"], report["skipped"]) == ("2026-09-29", [])
+    why = "its rate is of 2026-07-04, too far from the day of the others, 2026-09-29, to count as quoted"
+    assert (report["rates_date"], report["skipped"]) == ("2026-09-29", [{"name": "SYP", "reason": why}])
+    assert report["countries_without_rate"] == 1
     assert (syria["currency_code"], syria["exchange_rate"], syria["estimated_gdp"]) == ("SYP", None, None)
     assert ghana["exchange_rate"] == payloads.rates()["GHS"]
     assert "SYP" not in latest["rates"]

@@ -105,7 +105,7 @@ async def test_confirming_source_is_another_one_and_has_the_time_that_is_left():
             asked.append((name, seconds))
             if name == "broken":
                 raise SourceFailed("answered 404")
-            return RateAnswer(quotes, jumps)
+            return RateAnswer(quotes, TODAY, jumps)
 
         return Source(name, read, is_local=is_local)
 

@@ -29,6 +29,7 @@ def stored_countries(*, are_known: bool = True) -> list[StoredCountry]:
             record["region"],
             record["population"] or 1,
             next(iter(record["currencies"])),
+            1.0,
         )
         for number, record in enumerate(RECORDS)
     ]

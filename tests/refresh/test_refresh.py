@@ -30,6 +30,7 @@ async def test_refresh_stores_every_field_and_reports_the_numbers(client):
         "sources": {"countries": "127.0.0.1", "rates": "127.0.0.1"},
         "rates_date": "2026-11-20",
         "stale": False,
+        "countries_without_rate": 0,
         "implausible_rates": [],
         "last_refreshed_at": "2026-11-21T09:17:00.000001Z",
     }

@@ -6,7 +6,8 @@ import pytest
 
 from app.core.errors import UpstreamUnavailable
 from app.sources.chain import Source, SourceFailed, SourceRefused, first_usable
-from tests.conftest import COUNTRIES, RATES
+from app.sources.rates import rate_chain
+from tests.conftest import COUNTRIES, RATES, START, make_settings
 from tests.support.upstream import body, in_turn, status
 
 
@@ -82,3 +83,15 @@ async def test_refresh_takes_the_next_source_after_hostile_headers(service, upst
         response = await client.post("/countries/refresh")
 
     assert (response.status_code, response.json()["total_countries"]) == (200, 250)
+
+
+def test_addresses_of_one_source_are_told_apart_by_their_hosts(http):
+    names = ("currency-api", "frankfurter", "https://example.com/rates")
+    chain = rate_chain(names, http, make_settings(), today=START.date(), previous={}, check=lambda *_: None)
+
+    assert [source.label for source in chain] == [
+        "currency-api at cdn.jsdelivr.net",
+        "currency-api at latest.currency-api.pages.dev",
+        "frankfurter",
+        "example.com",
+    ]

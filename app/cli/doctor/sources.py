@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from app.cli.doctor.storage import StoredData
 from app.core.config.settings import Settings
 from app.core.config.sources import RESTCOUNTRIES
 from app.refresh.losses import refuse_losses
+from app.refresh.rate_losses import find_rate_losses
 from app.sources.chain import Source, SourceFailed, SourceRefused
 from app.sources.client import create_http_client
 from app.sources.countries import CountryList, country_chain
@@ -35,7 +36,9 @@ async def check_sources(settings: Settings, stored: StoredData) -> list[Finding]
         check = partial(refuse_losses, stored=stored.countries, force=False)
         countries = country_chain(settings.country_sources, http, settings, check=check)
         today = datetime.now(UTC).date()
-        rates = rate_chain(settings.rate_sources, http, settings, today=today, previous=stored.rates)
+        max_age = timedelta(settings.max_rate_age_days)
+        losses = partial(find_rate_losses, countries=stored.countries, previous=stored.rates, max_age=max_age)
+        rates = rate_chain(settings.rate_sources, http, settings, today=today, previous=stored.rates, check=losses)
         seconds = min(settings.upstream_timeout_seconds, _MAX_SECONDS)
         found, of_rates = await asyncio.gather(
             _check("countries", countries, seconds, "COUNTRY_SOURCES"), _check("rates", rates, seconds, "RATE_SOURCES")
@@ -52,7 +55,7 @@ async def _check(what: str, chain: Sequence[Source[Any]], seconds: float, settin
     has_any = has_fresh or any(isinstance(answer, _Outdated) for answer in answers)
     found = []
     for source, answer in zip(chain, answers, strict=True):
-        check = f"{what} from {source.name}"
+        check = f"{what} from {source.label}"
         if isinstance(answer, str):
             found.append(ok(check, answer))
         elif isinstance(answer, SourceRefused):
@@ -82,6 +85,8 @@ async def _ask(source: Source[Any], seconds: float) -> str | SourceFailed:
         number, unusable = f"{len(answer.facts)} countries", len(answer.skipped)
     else:
         rates: RateAnswer = answer
+        if rates.refused:
+            return SourceFailed(rates.refused)
         if rates.outdated:
             return _Outdated(rates.outdated)
         number = f"{len(rates.quotes.rates)} rates of {rates.quotes.day}"

@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     """Names or http(s) URLs, tried in order until one gives a usable answer."""
     rate_sources: Words = DEFAULT_RATE_SOURCES
     max_rate_age_days: int = Field(default=7, ge=1, le=3650)
-    """Rates older than this are passed over while a later source has newer ones; else they are marked as stale."""
+    """Sources most of whose rates are older are passed over while a later one has newer ones; else marked as stale."""
     rate_api_key: SecretStr | None = None
     """Put in place of ``{key}`` in the URLs of ``rate_sources``; required if one has it."""
     restcountries_api_key: SecretStr | None = None
