@@ -59,7 +59,7 @@ def _losses(facts: Sequence[CountryFact], stored: Sequence[StoredCountry]) -> It
         "region": [bool(was.region and not fact.region) for was, fact in matched],
         "three-letter code": [bool(was.alpha3 and not codes_after(fact, was)[1]) for was, fact in matched],
     }
-    for what in ("currency", "population", "region"):
+    for what in ("currency", "region"):
         # One value for nearly all is a constant of the source, not news about each country.
         value, times = Counter(getattr(fact, what) for fact in facts).most_common(1)[0]
         if value and times * 10 > len(facts) * 9 and not any(lost_values[what]):

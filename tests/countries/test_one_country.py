@@ -125,7 +125,8 @@ async def test_picture_status_and_deletion_are_404_before_the_first_refresh(clie
     answers = [image, status, await client.delete("/countries/ghana")]
 
     assert [answer.status_code for answer in answers] == [404] * 3
-    assert [answer.json() for answer in answers] == [{"error": "Summary image not found"}, NOT_FOUND, NOT_FOUND]
+    empty = {**NOT_FOUND, "details": "Nothing is stored yet; POST /countries/refresh loads it"}
+    assert [answer.json() for answer in answers] == [{"error": "Summary image not found"}, empty, NOT_FOUND]
 
 
 async def test_status_has_number_age_and_sources_of_the_data(loaded):

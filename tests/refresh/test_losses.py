@@ -68,7 +68,6 @@ MEANINGLESS: dict[str, tuple[dict[str, object], str]] = {
     "no money": ({"currencies": ["XXX"]}, "249 of 249 stored countries without a currency"),
     "gold": ({"currencies": ["XAU"]}, "249 of 249 stored countries without a currency"),
     "one currency": ({"currencies": ["EUR"]}, "212 of 249 stored countries without a currency of their own"),
-    "one population": ({"population": 1}, "243 of 249 stored countries without a population of their own"),
     "one region": ({"region": "World"}, "249 of 249 stored countries without a region of their own"),
 }
 

@@ -89,7 +89,7 @@ CONVERTED = [
     ("0", "USD", "EUR", "0 USD = 0.00 EUR (rate 0.87 of 2026-11-20)"),
     ("1,00", "USD", "EUR", "amount must be a number, such as 100 or 12.5"),
     ("<b>", "USD", "EUR", "amount must be a number, such as 100 or 12.5"),
-    ("1", "USD", "ZZZ", "to ZZZ is not quoted by 127.0.0.1 on 2026-11-20"),
+    ("1", "USD", "ZZZ", "to ZZZ is not a known currency code"),
 ]
 CONVERTER_RATES = {"EUR": 0.87, "BHD": 0.376, "IRR": 1_575_000}
 
