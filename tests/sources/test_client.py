@@ -39,7 +39,7 @@ HOSTILE = {
     "empty": (body(b" "), "answered with an empty body"),
     "cut": (body(b'[{"name": "Gha'), "answered with JSON that ends in the middle"),
     "wrong charset": (body('["é"]'.encode("latin-1")), "answered with something that is not JSON"),
-    "deep nesting": (body(b"[" * 2_000), "answered with something that is not JSON"),
+    "deep nesting": (body(b"[" * 2_000 + b"x"), "answered with something that is not JSON"),
     "many values": (body(b"[" + b"0," * 2_083 + b"0]"), "answered with more values than fit into 100,000 bytes"),
     "truncated": (truncated([1] * 100), "the connection failed (RemoteProtocolError)"),
     "truncated gzip": (body(gzip.compress(b"[1]" * 99)[:-9], Content_Encoding="gzip"), "answered with truncated gzip"),
