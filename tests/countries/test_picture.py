@@ -4,6 +4,7 @@ import json
 from datetime import UTC, date, datetime
 from io import BytesIO
 from pathlib import Path
+from string import ascii_letters
 
 import pytest
 from fontTools.ttLib import TTFont
@@ -12,6 +13,7 @@ from PIL import Image, ImageChops
 from app.countries import picture
 from app.countries.picture import BOLD, FONTS, MARGIN, NAME_SIZES, REGULAR, SIZE, WIDTH, fit, render_summary
 from app.countries.summary import RankedCountry, Summary
+from scripts.unhinted_fonts import unhinted
 
 DATA = FONTS.parents[1] / "sources" / "data"
 FIVE = (
@@ -160,8 +162,31 @@ def test_fonts_have_every_letter_of_countries_and_capitals_and_digits_of_equal_w
     assert len(widths) == 1
 
 
-def test_fonts_come_with_their_licence():
-    licence = Path(FONTS, "OFL.txt").read_text("utf-8")
+@pytest.mark.parametrize(("file", "style"), [(REGULAR, "Regular"), (BOLD, "Bold")])
+def test_fonts_keep_their_copyright_under_another_name_and_have_no_hinting(file, style):
+    shipped = Path(FONTS, file).read_bytes()
 
-    assert "Lukasz Dziedzic" in licence
+    with TTFont(BytesIO(shipped)) as font:
+        names = {number: font["name"].getDebugName(number) for number in (0, 1, 4, 6, 13)}
+        tables = set(font.keys())
+    assert (names[1], names[4], names[6]) == ("Summary Sans", f"Summary Sans {style}", f"SummarySans-{style}")
+    assert all("Lukasz Dziedzic" in names[number] and "SIL Open Font License" in names[number] for number in (0, 13))
+    assert tables.isdisjoint({"fpgm", "cvt "})
+    assert unhinted(shipped, style) == shipped
+
+
+def test_letters_are_as_wide_as_the_font_says():
+    drawn = picture._font(REGULAR, 22)
+    with TTFont(FONTS / REGULAR) as font:
+        letters, pixel = font.getBestCmap(), font["head"].unitsPerEm / 22
+        widths = {letter: round(font["hmtx"][letters[ord(letter)]][0] / pixel) for letter in ascii_letters}
+
+    assert {letter: drawn.getlength(letter) for letter in widths} == widths
+
+
+def test_fonts_come_with_their_licence_and_what_was_changed():
+    licence, attribution = (Path(FONTS, name).read_text("utf-8") for name in ("OFL.txt", "ATTRIBUTION.md"))
+
+    assert 'Lukasz Dziedzic (http://www.typoland.com/) with Reserved Font Name "Lato"' in licence
     assert "SIL OPEN FONT LICENSE Version 1.1" in licence
+    assert "hinting instructions are removed" in attribution
