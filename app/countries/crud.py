@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -19,8 +20,8 @@ from app.core.http.numbers import Decimals, exact, write_decimal
 from app.countries import schemas
 from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCache
 from app.countries.picture import draw
-from app.countries.store import StoredCountry, change_summary, read_stored, read_summary
-from app.countries.summary import Summary, summarize
+from app.countries.store import change_summary, read_summary
+from app.countries.summary import Summary, rank
 from app.sources import reference
 from app.sources.spellings import alpha2_of, search, suggest
 
@@ -239,27 +240,32 @@ async def delete_country(database: Database, name: str) -> schemas.DeleteResult:
         CountryNotFound: No such country is stored.
     """
     async with database.reading() as session:
-        country = await get_country(session, name)
-        expected = await _summary_without(session, country, await read_stored(session))
-    drawing = await draw(expected)
+        before = await read_summary(session)
+        found, left = await _leave_out(session, name, before)
+    expected = await draw(left)
 
     async def remove(session: AsyncSession) -> schemas.DeleteResult:
-        stored = await read_stored(session, lock=True)
-        country = await get_country(session, name)
-        await session.exec(delete(Country).where(col(Country.id) == country.id))
-        await change_summary(session, await draw(await _summary_without(session, country, stored), existing=drawing))
-        before = {name: getattr(country, name) for name in ("id", "name", "alpha2_code", "population", "currency_code")}
-        await record(session, "DELETE_COUNTRY", "Country", country.name, before=before)
-        return schemas.DeleteResult(name=country.name)
+        summary, country, drawing = await read_summary(session, lock=True), found, expected
+        if summary != before:  # a refresh or another deletion came first
+            country, left = await _leave_out(session, name, summary)
+            drawing = await draw(left)
+        await session.exec(delete(Country).where(col(Country.id) == country["id"]))
+        await change_summary(session, drawing)
+        await record(session, "DELETE_COUNTRY", "Country", country["name"], before=country)
+        return schemas.DeleteResult(name=country["name"])
 
     return await database.transaction(remove)
 
 
-async def _summary_without(session: AsyncSession, country: Country, stored: Sequence[StoredCountry]) -> Summary:
-    summary = await read_summary(session)
+async def _leave_out(session: AsyncSession, name: str, summary: Summary | None) -> tuple[dict[str, Any], Summary]:
+    """What the audit says of a country, and the summary without it."""
+    country = await get_fields(session, name, ("id", "name", "alpha2_code", "population", "currency_code"))
     if summary is None:
         raise CountryNotFound
-    return summarize([(other.name, other.estimated_gdp) for other in stored if other.id != country.id], like=summary)
+    gdp = col(Country.estimated_gdp)
+    largest = select_columns(Country.name, gdp).where(gdp > 0, col(Country.id) != country["id"])
+    top = await execute(session, largest.order_by(gdp.desc(), Country.name).limit(5))
+    return country, replace(summary, total_countries=summary.total_countries - 1, top=rank(map(tuple, top)))
 
 
 async def list_history(

@@ -31,18 +31,22 @@ class StoredCountry:
     rate: float | None
 
 
-async def read_stored(session: AsyncSession, *, lock: bool = False) -> list[StoredCountry]:
-    """Read every country in the order of the ids, or lock them against changes by others until the commit too."""
+async def read_stored(session: AsyncSession) -> list[StoredCountry]:
+    """Read every country in the order of the ids."""
     query = select_columns(
         *(Country.id, Country.name, Country.name_key, Country.alpha2_code, Country.estimated_gdp),
         *(Country.alpha3_code, Country.region, Country.population, Country.currency_code, Country.exchange_rate),
     ).order_by(col(Country.id))
-    rows = await execute(session, query.with_for_update() if lock else query)
-    return [StoredCountry(*row) for row in rows]
+    return [StoredCountry(*row) for row in await execute(session, query)]
 
 
-async def read_summary(session: AsyncSession) -> Summary | None:
-    """Read the summary of the last refresh, without the top five; None before the first one."""
+async def read_summary(session: AsyncSession, *, lock: bool = False) -> Summary | None:
+    """Read the summary of the last refresh, without the top five; None before the first one.
+
+    A transaction that changes countries locks it first, until the commit, and reads after it what is stored then. If
+    it equals one that was read earlier, the countries are the same too: a refresh changes its time, a deletion its
+    number.
+    """
     query = select_columns(
         SummaryCache.total_countries,
         col(SummaryCache.last_refreshed_at).label("refreshed_at"),
@@ -50,7 +54,7 @@ async def read_summary(session: AsyncSession) -> Summary | None:
         SummaryCache.rate_source,
         SummaryCache.rates_date,
     ).where(col(SummaryCache.id) == SUMMARY_ID)
-    row = (await execute(session, query)).mappings().first()
+    row = (await execute(session, query.with_for_update() if lock else query)).mappings().first()
     return Summary(**row) if row else None
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import httpx
 from loguru import logger
-from sqlmodel import select
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config.settings import Settings
@@ -20,7 +20,7 @@ from app.core.errors import AppError, DatabaseUnavailable, UpstreamUnavailable
 from app.core.telemetry.counts import Counts, DataFigures
 from app.countries.models import SUMMARY_ID, SummaryCache
 from app.countries.picture import draw
-from app.countries.store import read_generation, read_stored
+from app.countries.store import read_generation, read_stored, read_summary
 from app.rates.store import last_known_rates
 from app.refresh.fetch import RefreshOrder, fetch_sources
 from app.refresh.rows import build_result, build_rows
@@ -174,34 +174,44 @@ class Refresher:
         if lease is not None:
             try:
                 async with held(database, lease):
-                    # Another process may have refreshed between reading the generation and taking the lease.
-                    result = await self._stored_result(database, order, since)
-                    if result is not None:
-                        await release(database, lease)
-                        return result
-                    if on_lead is not None:
-                        await on_lead()
-                    return await self._lead(database, order, guard, lease)
+                    return await self._lead(database, order, guard, since, on_lead, lease)
             except LeaseLost:
                 logger.warning("This refresh took too long and lost its lease; waiting for the process that has it now")
-        return await self._stored_result(database, order, since)
-
-    async def _stored_result(self, database: Database, order: RefreshOrder, since: int) -> RefreshResult | None:
-        """The result of the last refresh, if it is newer than a generation and had an equal order."""
         async with database.reading() as session:
-            query = select(SummaryCache.generation, SummaryCache.request_digest, SummaryCache.report)
-            row = (await session.exec(query.where(SummaryCache.id == SUMMARY_ID))).first()
-        if row is None or row[0] <= since or row[1] != order.digest:
-            return None
-        database.note_change()
-        return RefreshResult.model_validate_json(row[2])
+            return await self._stored_result(session, order, since)
 
-    async def _lead(self, database: Database, order: RefreshOrder, guard: Guard | None, lease: Lease) -> RefreshResult:
+    async def _stored_result(self, session: AsyncSession, order: RefreshOrder, since: int) -> RefreshResult | None:
+        """The result of the last refresh, if it is newer than a generation and had an equal order."""
+        is_newer, is_equal = col(SummaryCache.generation) > since, SummaryCache.request_digest == order.digest
+        query = select(SummaryCache.report).where(SummaryCache.id == SUMMARY_ID, is_newer, is_equal)
+        report = (await session.exec(query)).first()
+        if report is None:
+            return None
+        self._database.note_change()
+        return RefreshResult.model_validate_json(report)
+
+    async def _lead(
+        self,
+        database: Database,
+        order: RefreshOrder,
+        guard: Guard | None,
+        since: int,
+        on_lead: Hook | None,
+        lease: Lease,
+    ) -> RefreshResult:
         """Fetch, compute and store; the transaction gives the lease back."""
         started = time.perf_counter()
         async with database.reading() as session:
-            stored = await read_stored(session)
-            previous = await last_known_rates(session, [source_name(entry) for entry in order.rate_sources])
+            # Another process may have refreshed between reading the generation and taking the lease.
+            shared = await self._stored_result(session, order, since)
+            if shared is None:
+                before, stored = await read_summary(session), await read_stored(session)
+                previous = await last_known_rates(session, [source_name(entry) for entry in order.rate_sources])
+        if shared is not None:
+            await release(database, lease)
+            return shared
+        if on_lead is not None:
+            await on_lead()
         data = await fetch_sources(
             *(self._http, self._settings, order, self.counts),
             stored=stored,
@@ -215,11 +225,11 @@ class Refresher:
 
         async def store(session: AsyncSession) -> RefreshResult:
             await release_in(session, lease)
-            locked = await read_stored(session, lock=True)
-            rows = expected if locked == stored else build_rows(data, locked)
+            locked = await read_summary(session, lock=True)
+            rows = expected if locked == before else build_rows(data, await read_stored(session))
             result = build_result(data, rows, duration_ms=round((time.perf_counter() - started) * 1000))
             picture = await draw(rows.summary, existing=drawing)
-            await store_refresh(session, order, lease, data, rows, picture, result)
+            await store_refresh(session, order, lease, data, rows, picture, result, before=locked)
             return result
 
         result = await database.guarded(guard).transaction(store, repeatable=True)

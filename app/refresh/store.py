@@ -8,7 +8,7 @@ from app.core.db.lease import Lease
 from app.core.db.upsert import upsert
 from app.countries.models import SUMMARY_ID, Country, SummaryCache
 from app.countries.picture import Drawing
-from app.countries.store import change_summary, least_version, read_summary, record_history, summary_values
+from app.countries.store import change_summary, least_version, record_history, summary_values
 from app.countries.summary import Summary
 from app.rates.store import record_quotes
 from app.refresh.fetch import RefreshOrder, SourceData
@@ -24,14 +24,16 @@ async def store_refresh(
     rows: CountryRows,
     drawing: Drawing,
     result: RefreshResult,
+    *,
+    before: Summary | None,
 ) -> None:
     """Write countries, summary, history, rates and the audit entry of one refresh.
 
-    Runs inside the caller's transaction, which has locked the countries, and
-    does not commit. The fence number of the lease becomes the generation of
-    the data; the result is stored so that every process can give the same answer.
+    Runs inside the caller's transaction, which has locked ``before``, the
+    summary until now, and does not commit. The fence number of the lease
+    becomes the generation of the data; the result is stored so that every
+    process can give the same answer.
     """
-    before = await read_summary(session)
     await upsert(session, Country, rows.updated, key="id")
     if rows.inserted:  # plainly, so that a second row with the same code is an error
         await session.exec(insert(Country), params=rows.inserted)

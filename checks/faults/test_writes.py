@@ -131,7 +131,7 @@ async def test_simultaneous_writes_end_as_if_made_one_after_another(
 ):
     """Two imports of one file are among them.
 
-    Seen to fail without the locks of ``read_stored()`` and of an account, and without the lease of an import.
+    Seen to fail without the locks of ``read_summary()`` and of an account, and without the lease of an import.
     """
     processes = [new_process() for _ in range(2)]
     lines = newest_lines(1000 if is_full else 300)

@@ -95,9 +95,9 @@ async def test_kill_in_the_middle_of_the_transaction_leaves_the_old_state(proces
     async with process() as victim:
         before = await refreshed_state(victim)
         upstream.answers[COUNTRIES] = document([{**r, "population": 1} for r in payloads.v3_1()])
-        # The summary is written after the countries: a process that waits for its lock has not committed them.
+        # Rates are written after countries and summary: a process that waits for their lock has not committed these.
         with pymysql.connect(host="127.0.0.1", port=server.port, user="root", database="service") as holder:
-            holder.cursor().execute("SELECT id FROM summarycache FOR UPDATE")
+            holder.cursor().execute("SELECT day FROM rate_day FOR UPDATE")
             waiting = asyncio.create_task(refresh(victim))
             while not server.execute("SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"):
                 await asyncio.sleep(0.2)  # the server caches this table for 0.1 s

@@ -206,6 +206,21 @@ async def test_two_processes_share_one_refresh(service, upstream, monkeypatch):
     assert upstream.hits == {COUNTRIES: 1, RATES: 1}
 
 
+async def test_country_deleted_while_the_sources_answer_comes_back_as_a_new_one(loaded, upstream):
+    before, is_deleted = (await loaded.get("/countries/gh")).json(), asyncio.Event()
+    upstream.answers[RATES] = once(is_deleted, upstream.answers[RATES])
+    refreshing = asyncio.create_task(loaded.post("/countries/refresh"))
+    while upstream.hits[RATES] < 2:
+        await asyncio.sleep(0.01)
+    assert (await loaded.delete("/countries/gh")).status_code == 200
+    is_deleted.set()
+
+    report = (await refreshing).json()
+
+    assert (report["inserted"], report["updated"], report["total_countries"]) == (1, 249, 250)
+    assert (await loaded.get("/countries/gh")).json()["id"] > before["id"]
+
+
 async def test_refresh_that_waits_too_long_for_another_process_is_409(client, monkeypatch):
     monkeypatch.setattr(refresh, "WAIT_SECONDS", 0.3)
     assert await acquire(client.state["database"], refresh.LEASE)
