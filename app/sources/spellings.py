@@ -118,7 +118,7 @@ def identify(facts: Iterable[CountryFact]) -> tuple[list[CountryFact], list[tupl
             continue
         seen.add(identity)
         alpha3 = fact.alpha3 or alpha3_of(alpha2)
-        kept.append(replace(fact, alpha2=alpha2, alpha3=alpha3))
+        kept.append(fact if fact.alpha2 and fact.alpha3 else replace(fact, alpha2=alpha2, alpha3=alpha3))
     return kept, skipped
 
 
