@@ -153,16 +153,16 @@ async def test_holder_that_stops_while_it_fetches_is_replaced(pair, upstream, ob
 @pytest.mark.engines("mariadb")  # on SQLite a frozen process keeps the lock of the file
 @pytest.mark.row("3.5 holder of the lease frozen in its transaction")
 async def test_holder_frozen_in_its_transaction_is_replaced(pair, upstream, observer, figure, request):
-    """It has locked the lease and all countries, and the server must release these locks.
+    """It has locked the lease, the summary and all countries, and the server must release these locks.
 
     Seen to fail without the time limit of idle transactions in ``dialects.mysql``.
     """
     server, (holder, heir) = request.getfixturevalue("mariadb"), pair
     set_generation(upstream, 2)
     with server.connect(database="service") as blocker:
-        # The summary is written last: waiting for it means that the countries are written but not committed.
+        # Rates are written late: waiting for them means that countries and summary are written but not committed.
         blocker.begin()
-        blocker.cursor().execute("SELECT id FROM summarycache FOR UPDATE")
+        blocker.cursor().execute("SELECT day FROM rate_day FOR UPDATE")
         late = asyncio.create_task(refresh(holder.url))
         while not server.execute("SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"):
             await asyncio.sleep(0.2)  # queried more often, the server repeats its last result
