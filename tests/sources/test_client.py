@@ -4,9 +4,11 @@ import asyncio
 import gzip
 import json
 import math
+import ssl
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from unittest.mock import Mock
 
 import pytest
 
@@ -166,3 +168,18 @@ async def test_large_document_within_the_limit_is_read_also_from_gzip(fetch, ups
         upstream.answers["/x"] = answer
 
         assert await fetch(max_bytes=4 * 2**20) == rows
+
+
+async def test_client_loads_the_certificates_at_its_first_request(monkeypatch, upstream):
+    create = Mock(wraps=ssl.create_default_context)
+    monkeypatch.setattr(ssl, "create_default_context", create)
+    upstream.answers["/x"] = document([1])
+
+    async with create_http_client():
+        pass
+    assert create.call_count == 0
+
+    async with create_http_client() as http:
+        for _ in range(2):
+            await get_json(http, upstream.url("/x"), timeout=60, max_bytes=1000)
+    assert create.call_count == 1
