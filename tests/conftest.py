@@ -241,13 +241,12 @@ class Client(httpx.AsyncClient):
 
 
 def take_routes(app: FastAPI, other: FastAPI) -> None:
-    """Let an application share the routes and the OpenAPI document of another one.
+    """Let an application share the routes of another one.
 
     FastAPI builds them at the first request, which takes 110 ms, more than most tests. They depend on no setting, as a
     test of the document proves; layers, state and error handlers do, and stay the application's own.
     """
     app.router.routes = other.router.routes
-    app.openapi = other.openapi  # type: ignore[method-assign]
 
 
 @asynccontextmanager

@@ -2,13 +2,31 @@
 
 import base64
 import hashlib
+import json
 import re
 
+import httpx
 import pytest
 
-from tests.conftest import Client
+from app.main import create_app
+from app.service.docs import DOCUMENT
+from tests.conftest import Client, make_settings
 
 pytestmark = pytest.mark.engines("sqlite")  # no database takes part
+
+
+@pytest.mark.parametrize("prefix", ["", "/api"])
+async def test_document_names_the_prefix_and_is_not_generated_by_a_request(tmp_path, monkeypatch, prefix: str):
+    app = create_app(make_settings(database_url=f"sqlite:///{tmp_path}/x.db"))
+    monkeypatch.setattr(app, "openapi", lambda: pytest.fail("generated"))
+    transport = httpx.ASGITransport(app, root_path=prefix)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        response = await client.get("/openapi.json")
+
+    servers = {"servers": [{"url": prefix}]} if prefix else {}
+    document = {**json.loads(DOCUMENT.read_bytes()), **servers}
+    assert response.content == json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    assert response.headers["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])

@@ -9,6 +9,8 @@ from fastapi.routing import iter_route_contexts
 from app import __version__
 from app.main import app as default_app
 from app.main import create_app
+from app.service.docs import DOCUMENT
+from scripts.openapi_file import text_of
 from tests.conftest import make_settings
 
 ACCESS = (401, 403, 429)
@@ -103,6 +105,12 @@ def is_named(schema: dict[str, Any]) -> bool:
 def has_example(schema: dict[str, Any]) -> bool:
     properties = schema.get("properties", {}).values()
     return bool(schema.get("examples")) or all("examples" in field or "const" in field for field in properties)
+
+
+def test_file_that_is_sent_has_the_document_of_the_routes(document):
+    is_current = DOCUMENT.read_text(encoding="utf-8") == text_of(document)
+
+    assert is_current, "the contract has changed; run .venv/bin/python -m scripts.openapi_file, and look at the diff"
 
 
 def test_document_lists_every_operation_and_no_other(document):
