@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Final, TypeVar
 
 from pwdlib import PasswordHash
@@ -37,8 +38,6 @@ class Passwords:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="passwords")
         self.waiting = 0
         """Number of passwords that are being hashed or checked, or wait for it."""
-        # Submitted first, so that it is ready before the first check.
-        self._dummy_hash = self._threads.submit(self._hasher.hash, secrets.token_hex())
 
     def close(self) -> None:
         """Stop the threads."""
@@ -50,8 +49,16 @@ class Passwords:
 
     async def verify(self, password: str, hashed: str | None) -> bool:
         """Check a password against a hash; None, for an unknown account, takes as long and returns False."""
-        is_right = await self._run(lambda: self._hasher.verify(password, hashed or self._dummy_hash.result()))
-        return is_right and hashed is not None
+        return await self._run(lambda: self._verify(password, hashed))
+
+    def _verify(self, password: str, hashed: str | None) -> bool:
+        # For a known account too: otherwise the first check after a start would show which accounts there are.
+        dummy_hash = self._dummy_hash
+        return self._hasher.verify(password, hashed or dummy_hash) and hashed is not None
+
+    @cached_property
+    def _dummy_hash(self) -> str:
+        return self._hasher.hash(secrets.token_hex())
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self.waiting >= _MAX_WAITING:

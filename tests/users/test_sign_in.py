@@ -123,6 +123,20 @@ async def test_refused_sign_in_does_not_say_why(watched, hasher):
     assert await stored(watched) == before
 
 
+async def test_start_hashes_nothing_and_the_first_sign_in_costs_the_same_for_any_account(settings):
+    """A hash takes 64 MiB and 50 ms of a core."""
+    async with serving(settings) as client:
+        await create(client)
+
+    for email in ("ada@example.com", "nobody@example.com"):
+        hasher = Mock(wraps=CHEAP)
+        async with serving(settings, hasher=hasher) as client:
+            assert hasher.mock_calls == []
+            assert (await attempt(client, email, "wrong")).status_code == 401
+
+        assert [call[0] for call in hasher.mock_calls] == ["hash", "verify"]
+
+
 async def test_form_without_its_fields_is_refused(client):
     await create(client)
     both = {"username": ADA["email"], "password": PASSWORD}
