@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
-from alembic.util import CommandError
 from loguru import logger
 from pydantic_core import to_json
 from rich import progress
@@ -72,9 +71,8 @@ def bring_up_to_date(settings: Settings) -> None:
         dialect = dialect_for(normalize_database_url(settings.database_url.get_secret_value()))
         error.details = hiding(settings.secrets)(f"{reason_of(error)}; {advice_for(dialect, error)}")
         fail(error)
-    except CommandError as error:  # such as a database that a newer version of the service has migrated
-        errors.print(f"Migration failed: {error}", soft_wrap=True)
-        raise typer.Exit(1) from error
+    except migrations.MigrationFailed as error:
+        fail(error)
 
 
 def advice_for(dialect: Dialect, error: Exception) -> str:

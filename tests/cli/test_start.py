@@ -90,6 +90,17 @@ async def test_start_on_a_server_that_may_only_be_read_succeeds_if_it_is_up_to_d
     assert (result.code, result.err) == (0, "")
 
 
+def test_start_imports_no_package_before_its_first_use(file: Path):
+    unused = "alembic aiomysql opentelemetry.sdk"
+    start = "from app.core.config.settings import load_settings; from app.core.db.migrations import migrate"
+    listing = f"print([name for name in '{unused}'.split() if name in sys.modules])"
+    script = f"import sys, app.cli.app, app.main; {start}; migrate(load_settings()); {listing}"
+    settings = environment(database_url=f"sqlite:///{file}")
+    result = subprocess.run([sys.executable, "-c", script], env=settings, capture_output=True, text=True, check=True)
+
+    assert result.stdout == "[]\n"
+
+
 def without_privileges(*command: str) -> list[str]:
     """Root may write everything, unless it gives up that capability."""
     capabilities = ("--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search")

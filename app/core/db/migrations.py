@@ -1,9 +1,10 @@
 """Runs migrations from code, and makes the DDL of revisions safe to run again; Alembic calls ``alembic/env.py``.
 
-Alembic is imported where it is needed: it takes a sixth of the time in which the service starts.
+Alembic is imported where it is needed: it takes 60 ms and 10 MB, and few starts migrate anything.
 """
 
 import argparse
+import asyncio
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -14,7 +15,8 @@ from sqlalchemy import Column, Connection, inspect, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config.settings import Settings
-from app.core.db.database import database_of
+from app.core.db.database import Database, database_of
+from app.core.errors import AppError, DatabaseUnavailable
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -23,6 +25,12 @@ EARLIER_FIRST: Final = "run the migrations of an earlier version of the service 
 """Advice for a database that is older than the first revision here."""
 
 _ROOT: Final = Path(__file__).resolve().parents[3]
+
+
+class MigrationFailed(AppError):
+    """There is no way from the revision of the database to the wanted one."""
+
+    title = "Migration failed"
 
 
 def alembic_config(settings: Settings | None = None) -> "Config":
@@ -38,12 +46,32 @@ def migrate(settings: Settings, *, revision: str = "head") -> None:
     """Bring the schema to a revision. Blocks, and starts an event loop of its own.
 
     Raises:
-        CommandError: This version has no way from the revision of the database to the wanted one.
+        MigrationFailed: This version of the service can't migrate the database.
         DatabaseUnavailable: No answer from the database.
     """
+    if revision == "head" and asyncio.run(_is_at_head(settings)):
+        return
+    from alembic.util import CommandError  # noqa: PLC0415
+
     from alembic import command  # noqa: PLC0415
 
-    command.upgrade(alembic_config(settings), revision)
+    try:
+        command.upgrade(alembic_config(settings), revision)
+    except CommandError as error:
+        raise MigrationFailed(str(error)) from error
+
+
+async def _is_at_head(settings: Settings) -> bool:
+    """Whether nothing is to be migrated; False if the database does not answer, for which ``alembic/env.py`` waits."""
+    database = Database(settings)
+    database.logs_faults = False
+    try:
+        async with database.reading() as session:
+            return await current_revision(session) == head_revision()
+    except DatabaseUnavailable:
+        return False
+    finally:
+        await database.close()
 
 
 @cache

@@ -11,12 +11,11 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import inspect, text
 
 from alembic import command
 from app.core.db.lease import acquire
-from app.core.db.migrations import alembic_config, find_revision, head_revision, is_too_old, suits
+from app.core.db.migrations import MigrationFailed, alembic_config, find_revision, head_revision, is_too_old, suits
 from app.core.telemetry.log import configure_logging
 from app.countries.models import Country
 from app.models import metadata
@@ -135,7 +134,7 @@ async def test_database_of_an_unknown_revision_is_refused_and_left_alone(empty_u
     migrate_in_thread(empty_url)
     await set_revision(empty_url, revision)
 
-    with pytest.raises(CommandError, match=message):
+    with pytest.raises(MigrationFailed, match=message):
         migrate_in_thread(empty_url)
 
     assert await look(empty_url, find_revision) == revision
