@@ -18,8 +18,8 @@ from app.core.db.types import Contains
 from app.core.errors import AppError, ValidationFailed
 from app.core.http.numbers import Decimals, exact, write_decimal
 from app.countries import schemas
+from app.countries.drawing import draw
 from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCache
-from app.countries.picture import draw
 from app.countries.store import change_summary, read_summary
 from app.countries.summary import Summary, rank
 from app.sources import reference

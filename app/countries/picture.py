@@ -5,17 +5,13 @@ digits have equal widths and its kerning needs no text shaping engine. Its
 hinting, which took most of the time, is removed by ``scripts/unhinted_fonts.py``.
 """
 
-import asyncio
-import threading
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Final
 
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
@@ -37,29 +33,6 @@ NOTE_COLUMNS = (MARGIN, MARGIN + 312, MARGIN + 684)
 GAP = 36
 _UNITS = ((1e12, " T"), (1e9, " B"), (1e6, " M"), (1e3, " K"))
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_ONE_AT_A_TIME: Final = threading.Lock()
-"""Held while drawing: Pillow is synchronous, and several drawings at once would only take turns."""
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A summary and its picture."""
-
-    summary: Summary
-    image: bytes
-    """PNG."""
-
-
-async def draw(summary: Summary, *, existing: Drawing | None = None) -> Drawing:
-    """Draw a summary in a thread, or return an existing drawing of an equal summary."""
-    if existing is not None and existing.summary == summary:
-        return existing
-
-    def render() -> bytes:
-        with _ONE_AT_A_TIME:
-            return render_summary(summary)
-
-    return Drawing(summary, await asyncio.to_thread(render))
 
 
 def render_summary(summary: Summary) -> bytes:

@@ -10,8 +10,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.core.db.database import announce_new_version
 from app.core.db.queries import execute, select_columns
 from app.core.db.upsert import upsert_from
+from app.countries.drawing import Drawing
 from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCache
-from app.countries.picture import Drawing
 from app.countries.summary import Summary
 
 

@@ -18,8 +18,8 @@ from app.core.db.lease import Lease, LeaseLost, acquire, held, release, release_
 from app.core.db.single_flight import SingleFlight
 from app.core.errors import AppError, DatabaseUnavailable, UpstreamUnavailable
 from app.core.telemetry.counts import Counts, DataFigures
+from app.countries.drawing import draw
 from app.countries.models import SUMMARY_ID, SummaryCache
-from app.countries.picture import draw
 from app.countries.store import read_generation, read_stored, read_summary
 from app.rates.store import last_known_rates
 from app.refresh.fetch import RefreshOrder, fetch_sources

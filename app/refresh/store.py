@@ -6,8 +6,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.audit.record import record
 from app.core.db.lease import Lease
 from app.core.db.upsert import upsert
+from app.countries.drawing import Drawing
 from app.countries.models import SUMMARY_ID, Country, SummaryCache
-from app.countries.picture import Drawing
 from app.countries.store import change_summary, least_version, record_history, summary_values
 from app.countries.summary import Summary
 from app.rates.store import record_quotes

@@ -4,12 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from loguru import logger
 from pydantic import BaseModel, Field
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -32,6 +32,9 @@ from app.rates.in_force import RatesNotFound
 from app.rates.schemas import Code, RatesQuery
 from app.service.converter import convert_for_people, six_digits
 from app.sources import reference
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _FOLDER: Final = Path(__file__).parent / "assets"
 FILES: Final = [_FOLDER / "page.css", _FOLDER / "page.js"]
@@ -102,7 +105,7 @@ async def render_page(request: Request, database: Database, query: PageQuery) ->
     except DatabaseUnavailable as error:
         logger.error("Cannot render the page: {}", error.details)
         view = View(problem="The database is unavailable. Please try again in a moment.")
-    page = _TEMPLATES.get_template("page.html").render(
+    page = _template().render(
         title=TITLE, version=__version__, bundled=BUNDLED, query=query, **view._asdict()
     )
     if not view.problem:
@@ -176,7 +179,16 @@ def _rate(rate: float | None) -> str:
     return "" if rate is None else six_digits(exact(rate))
 
 
-_TEMPLATES: Final = Environment(
-    loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-)
-_TEMPLATES.filters |= {"flag": _flag, "dollars": _dollars, "rate": _rate}
+@cache
+def _template() -> "Template":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415  # 10 ms of a start without pages
+
+    templates = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"flag": _flag, "dollars": _dollars, "rate": _rate}
+    return templates.get_template("page.html")
