@@ -1,6 +1,6 @@
 """Bulk writes that replace rows whose key is stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ from sqlalchemy.types import TypeEngine
 from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.db import json_rows
 from app.core.db.dialects import dialect_for
 
 _ROWS_AT_ONCE: Final = 1000
@@ -16,11 +17,11 @@ _ROWS_AT_ONCE: Final = 1000
 
 
 async def upsert(session: AsyncSession, model: type[SQLModel], rows: Sequence[Mapping[str, Any]], *, key: str) -> None:
-    """Write rows as one bulk statement; a row whose key is stored replaces that row.
+    """Write rows in bulk; a row whose key is stored replaces that row.
 
-    The statement is compiled once and run by the driver's executemany, which sends it to MySQL as one multi-row
-    statement. Values are converted here, column by column: SQLAlchemy does it row by row, which takes longer than the
-    database needs to store them.
+    They travel as one parameter where the server can read it, else through the driver's executemany, which sends them
+    to MySQL as one multi-row statement. Values are converted here, column by column: SQLAlchemy does it row by row,
+    which takes longer than the database needs to store them.
 
     Args:
         session: An open transaction; nothing is committed here.
@@ -32,14 +33,18 @@ async def upsert(session: AsyncSession, model: type[SQLModel], rows: Sequence[Ma
         return
     table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
     connection = await session.connection()
-    compiled = _compiled_upsert(table, tuple(rows[0]), key, connection.dialect)
+    insert = _insert(table, tuple(rows[0]), key, connection.dialect)
+    types = {name: table.columns[name] for name in rows[0]}
+    is_json = connection.info.get(json_rows.READ_BY_SERVER) and json_rows.can_carry(len(rows), types.values())
     for first in range(0, len(rows), _ROWS_AT_ONCE):
         some = rows[first : first + _ROWS_AT_ONCE]
-        columns = [
-            _for_driver([row[name] for row in some], table.columns[name].type, connection.dialect)
-            for name in compiled.positiontup
-        ]
-        await connection.exec_driver_sql(compiled.string, list(zip(*columns, strict=True)))
+        columns = {
+            name: _for_driver([row[name] for row in some], column.type, connection.dialect)
+            for name, column in types.items()
+        }
+        bulk_inserts = json_rows.bulk_inserts if is_json else _bulk_inserts
+        for sql, parameters in bulk_inserts(insert, columns, connection.dialect):
+            await connection.exec_driver_sql(sql, parameters)
 
 
 async def upsert_from(
@@ -57,12 +62,21 @@ async def upsert_from(
     await connection.execute(statement.from_select(names, query))
 
 
+def _bulk_inserts(insert: Any, columns: Mapping[str, list[Any]], dialect: Dialect) -> Iterator[tuple[str, Any]]:
+    compiled = _compiled(insert, tuple(columns), dialect)
+    yield compiled.string, list(zip(*(columns[name] for name in compiled.positiontup), strict=True))
+
+
 @lru_cache(maxsize=64)
-def _compiled_upsert(table: Table, names: tuple[str, ...], key: str, dialect: Dialect) -> Any:
+def _insert(table: Table, names: tuple[str, ...], key: str, dialect: Dialect) -> Any:
     keys = key.split(",")
     columns = [name for name in names if name not in keys] or keys[:1]  # something has to be updated
-    statement = dialect_for(dialect).upsert_statement(table, columns, keys)
-    return statement.compile(dialect=dialect, column_keys=names)
+    return dialect_for(dialect).upsert_statement(table, columns, keys)
+
+
+@lru_cache(maxsize=64)
+def _compiled(insert: Any, names: tuple[str, ...], dialect: Dialect) -> Any:
+    return insert.compile(dialect=dialect, column_keys=names)
 
 
 def _for_driver(values: list[Any], kind: TypeEngine[Any], dialect: Dialect) -> list[Any]:

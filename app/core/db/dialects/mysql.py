@@ -12,14 +12,16 @@ import aiomysql
 from sqlalchemy import URL, Select, Table, column, event, func, literal_column, select
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql.dml import OnDuplicateClause
-from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, ExceptionContext
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from app.core.config.database_url import requires_tls, tls_context
 from app.core.config.settings import Settings
+from app.core.db import json_rows
 from app.core.db.faults import OUR_MISTAKES, Fault
 from app.core.db.types import ServerNow
 
@@ -52,6 +54,8 @@ _FAULTS: Final = {
     },
     Fault.BUSY: {1040, 1203},
     Fault.NO_SCHEMA: {1054, 1146},
+    # A list or an object where a document of rows needs a value; not in the words of a mistake.
+    Fault.OURS: {3666, 4178},
 }
 _FAULT_OF: Final = {number: fault for fault, numbers in _FAULTS.items() for number in numbers}
 _BAD_CERTIFICATE: Final = 2026
@@ -143,7 +147,7 @@ async def _connect(*arguments: Any, connect_timeout: float | None = None, **opti
 
 
 def _prepare(engine: AsyncEngine, *, seconds: float) -> None:
-    """Bound lock waits and silent clients on the server, for each new connection.
+    """Bound lock waits and silent clients on the server, and ask what it can do, for each new connection.
 
     While MySQL waits for a row's lock it does not see that its client has left: each unit of work that gave up would
     leave a connection for the default of 50 seconds. The bound is rounded up to whole seconds.
@@ -156,14 +160,23 @@ def _prepare(engine: AsyncEngine, *, seconds: float) -> None:
     silence = f"idle_transaction_timeout = {bound}, idle_write_transaction_timeout = {math.ceil(seconds / 2)}"
 
     @event.listens_for(engine.sync_engine, "connect")
-    def set_bounds(connection: DBAPIConnection, _: object) -> None:
+    def set_bounds(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()
         cursor.execute(
             f"SET innodb_lock_wait_timeout = LEAST(@@innodb_lock_wait_timeout, {bound}), "
             f"group_concat_max_len = {_LONGEST_TEXT} "
             f"/*M!100300 , {silence} */ /*!80000 , wait_timeout = LEAST(@@wait_timeout, {_IDLE_SECONDS}) */"
         )
+        record.info[json_rows.READ_BY_SERVER] = _reads_json(cursor, engine.dialect.loaded_dbapi.Error)
         cursor.close()
+
+
+def _reads_json(cursor: DBAPICursor, error: type[BaseException]) -> bool:
+    try:
+        cursor.execute(json_rows.PROBE)
+        return [tuple(row) for row in cursor.fetchall()] == [("x",), (None,)]
+    except error:  # it has no JSON_TABLE; a fault of the connection is met again
+        return False
 
 
 def _refuse_plain_text(connection: DBAPIConnection, _: object) -> None:
