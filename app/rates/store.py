@@ -4,12 +4,11 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement
-from sqlmodel import and_, col, func, or_
+from sqlmodel import and_, col, or_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.queries import execute, select_columns
-from app.core.db.upsert import upsert, upsert_from
+from app.core.db.upsert import upsert
 from app.countries.models import SummaryCache
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.sources.rate_checks import KnownRate, known_rates
@@ -54,8 +53,7 @@ async def record_quotes(session: AsyncSession, source: str, quotes: Quotes, *, r
     await upsert(session, RateDay, [row], key="source,day")
     older = [{"source": source, "day": day} for day in sorted(days.keys() - {quotes.day})]
     await upsert(session, RateDay, older, key="source,day")
-    # Not the days between: a single rate may be years older than the others.
-    await _record(session, source, days, col(ExchangeRate.day).in_(sorted(days)))
+    await _record(session, source, days)
 
 
 async def import_days(session: AsyncSession, source: str, days: Mapping[date, Mapping[str, float]]) -> None:
@@ -64,28 +62,17 @@ async def import_days(session: AsyncSession, source: str, days: Mapping[date, Ma
     Runs inside the caller's transaction and does not commit.
     """
     await upsert(session, RateDay, [{"source": source, "day": day} for day in sorted(days)], key="source,day")
-    await _record(session, source, days, col(ExchangeRate.day).between(min(days), max(days)))
+    await _record(session, source, days)
 
 
-async def _record(
-    session: AsyncSession, source: str, days: Mapping[date, Mapping[str, float]], is_written: ColumnElement[bool]
-) -> None:
-    """Write rates in the order of their key, and widen the spans of their currencies.
-
-    ``is_written`` selects the days, perhaps with stored ones between them.
-    """
+async def _record(session: AsyncSession, source: str, days: Mapping[date, Mapping[str, float]]) -> None:
+    """Write rates in the order of their key, and widen the spans of their currencies."""
     rates = sorted((quote, day, rate) for day, quoted in days.items() for quote, rate in quoted.items())
     rows = [{"source": source, "quote": quote, "day": day, "rate": rate} for quote, day, rate in rates]
     await upsert(session, ExchangeRate, rows, key="source,quote,day")
-    written = select_columns(
-        ExchangeRate.quote,
-        ExchangeRate.source,
-        func.min(ExchangeRate.day).label("first_day"),
-        func.max(ExchangeRate.day).label("last_day"),
-    ).where(col(ExchangeRate.source) == source, is_written)
-    written = written.group_by(col(ExchangeRate.quote), col(ExchangeRate.source))
-    # On the server: the rows are there, and need not be sent once more.
-    await upsert_from(session, CurrencySpan, written, key="quote,source", least="first_day", greatest="last_day")
+    first, last = ({quote: day for quote, day, _ in some} for some in (reversed(rates), rates))
+    spans = [{"quote": quote, "source": source, "first_day": first[quote], "last_day": last[quote]} for quote in last]
+    await upsert(session, CurrencySpan, spans, key="quote,source", least="first_day", greatest="last_day")
 
 
 async def imported_days(session: AsyncSession, source: str) -> set[date]:

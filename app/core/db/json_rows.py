@@ -1,7 +1,7 @@
 """Many rows as one parameter: a JSON document that MySQL and MariaDB read as a table."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -54,10 +54,9 @@ def _compiled(
 
 def _parts(values: Sequence[Any], column: Column[Any], is_optional: bool) -> Sequence[Any]:
     """The values of one column in a document: numbers with a point, times and dates as text, which keeps each digit."""
-    if column.type.python_type not in (str, int):
-        values = [None if value is None else str(value) for value in values]
+    write: Callable[[Any], Any] = (lambda value: value) if column.type.python_type in (str, int) else str
     # Absent, since MySQL makes the text "null" of JSON's null.
-    return [() if value is None else (value,) for value in values] if is_optional else values
+    return [() if value is None else (write(value),) for value in values] if is_optional else list(map(write, values))
 
 
 def _documents(rows: Sequence[Any]) -> Iterator[str]:

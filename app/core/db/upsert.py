@@ -16,7 +16,15 @@ _ROWS_AT_ONCE: Final = 1000
 """Rows in one statement: MySQL's driver formats all of them without giving other tasks a turn."""
 
 
-async def upsert(session: AsyncSession, model: type[SQLModel], rows: Sequence[Mapping[str, Any]], *, key: str) -> None:
+async def upsert(
+    session: AsyncSession,
+    model: type[SQLModel],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    key: str,
+    least: str = "",
+    greatest: str = "",
+) -> None:
     """Write rows in bulk; a row whose key is stored replaces that row.
 
     They travel as one parameter where the server can read it, else through the driver's executemany, which sends them
@@ -28,12 +36,14 @@ async def upsert(session: AsyncSession, model: type[SQLModel], rows: Sequence[Ma
         model: The table.
         rows: Column names to values, the same columns in each; a key of None is numbered by the database.
         key: The column that identifies a row, or several separated by commas.
+        least: A column that keeps the smaller of the stored and the new value.
+        greatest: A column that keeps the larger one.
     """
     if not rows:
         return
     table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
     connection = await session.connection()
-    insert = _insert(table, tuple(rows[0]), key, connection.dialect)
+    insert = _insert(table, tuple(rows[0]), key, least, greatest, connection.dialect)
     types = {name: table.columns[name] for name in rows[0]}
     is_json = connection.info.get(json_rows.READ_BY_SERVER) and json_rows.can_carry(len(rows), types.values())
     for first in range(0, len(rows), _ROWS_AT_ONCE):
@@ -47,19 +57,12 @@ async def upsert(session: AsyncSession, model: type[SQLModel], rows: Sequence[Ma
             await connection.exec_driver_sql(sql, parameters)
 
 
-async def upsert_from(
-    session: AsyncSession, model: type[SQLModel], query: Select[Any], *, key: str, least: str = "", greatest: str = ""
-) -> None:
-    """Write the rows of a query like ``upsert()``, within the database; its columns are called like the table's.
-
-    The column ``least`` keeps the smaller of the stored and the new value, the column ``greatest`` the larger one.
-    """
+async def upsert_from(session: AsyncSession, model: type[SQLModel], query: Select[Any], *, key: str) -> None:
+    """Write the rows of a query like ``upsert()``, within the database; its columns are called like the table's."""
     table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
     connection = await session.connection()
-    names, keys = [column.name for column in query.selected_columns], key.split(",")
-    columns = [name for name in names if name not in keys]
-    statement = dialect_for(connection.dialect).upsert_statement(table, columns, keys, least=least, greatest=greatest)
-    await connection.execute(statement.from_select(names, query))
+    names = tuple(column.name for column in query.selected_columns)
+    await connection.execute(_insert(table, names, key, "", "", connection.dialect).from_select(names, query))
 
 
 def _bulk_inserts(insert: Any, columns: Mapping[str, list[Any]], dialect: Dialect) -> Iterator[tuple[str, Any]]:
@@ -68,10 +71,10 @@ def _bulk_inserts(insert: Any, columns: Mapping[str, list[Any]], dialect: Dialec
 
 
 @lru_cache(maxsize=64)
-def _insert(table: Table, names: tuple[str, ...], key: str, dialect: Dialect) -> Any:
+def _insert(table: Table, names: tuple[str, ...], key: str, least: str, greatest: str, dialect: Dialect) -> Any:
     keys = key.split(",")
     columns = [name for name in names if name not in keys] or keys[:1]  # something has to be updated
-    return dialect_for(dialect).upsert_statement(table, columns, keys)
+    return dialect_for(dialect).upsert_statement(table, columns, keys, least=least, greatest=greatest)
 
 
 @lru_cache(maxsize=64)

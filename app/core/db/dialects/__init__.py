@@ -37,7 +37,7 @@ class Dialect(Protocol):
     def upsert_statement(
         self, table: Table, columns: Sequence[str], keys: Sequence[str], *, least: str = "", greatest: str = ""
     ) -> Any:
-        """Build an INSERT that updates ``columns`` where ``keys`` are stored already; see ``upsert_from()``."""
+        """Build an INSERT that updates ``columns`` where ``keys`` are stored already; see ``upsert()``."""
 
     async def read_by_day(
         self, connection: AsyncConnection, query: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]
