@@ -5,8 +5,13 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pymysql.converters import escape_string
 from sqlalchemy.exc import DBAPIError, IntegrityError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -37,6 +42,14 @@ MYSQL = {
 )
 def test_mysql_faults_are_told_apart(error, fault):
     assert mysql.fault(error) is fault
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(st.text(st.sampled_from("\0\n\r\x1a\\'\"%`\x08aé👋")))
+def test_text_is_escaped_as_the_driver_escapes_it(text):
+    escape: Any = mysql._Connection.escape_string
+
+    assert escape(SimpleNamespace(server_status=0), text) == escape_string(text)
 
 
 @pytest.mark.parametrize(
