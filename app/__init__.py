@@ -2,8 +2,9 @@
 
 Each folder is a feature, except ``core``, which knows none of them. Imports go
 one way, as the contracts in pyproject.toml say: main -> cli, lifespan ->
-refresh, service -> rates -> countries -> users, tracking -> audit -> sources
--> core. Inside a feature: router -> crud -> sources, pure functions, models.
+refresh, service -> currencies -> rates -> countries -> users, tracking ->
+audit -> sources -> core. Inside a feature: router -> crud -> sources, pure
+functions, models.
 """
 
 import gc
