@@ -249,7 +249,9 @@ async def delete_country(database: Database, name: str) -> schemas.DeleteResult:
         if summary != before:  # a refresh or another deletion came first
             country, left = await _leave_out(session, name, summary)
             drawing = await draw(left)
-        await session.exec(delete(Country).where(col(Country.id) == country["id"]))
+        deleted = await session.exec(delete(Country).where(col(Country.id) == country["id"]))
+        if deleted.rowcount == 0:  # where a snapshot is older than the lock of the summary
+            raise CountryNotFound
         await change_summary(session, drawing)
         await record(session, "DELETE_COUNTRY", "Country", country["name"], before=country)
         return schemas.DeleteResult(name=country["name"])
@@ -259,13 +261,14 @@ async def delete_country(database: Database, name: str) -> schemas.DeleteResult:
 
 async def _leave_out(session: AsyncSession, name: str, summary: Summary | None) -> tuple[dict[str, Any], Summary]:
     """What the audit says of a country, and the summary without it."""
-    country = await get_fields(session, name, ("id", "name", "alpha2_code", "population", "currency_code"))
+    country = await get_country(session, name)
     if summary is None:
         raise CountryNotFound
     gdp = col(Country.estimated_gdp)
-    largest = select_columns(Country.name, gdp).where(gdp > 0, col(Country.id) != country["id"])
+    largest = select_columns(Country.name, gdp).where(gdp > 0, col(Country.id) != country.id)
     top = await execute(session, largest.order_by(gdp.desc(), Country.name).limit(5))
-    return country, replace(summary, total_countries=summary.total_countries - 1, top=rank(map(tuple, top)))
+    shown = {field: getattr(country, field) for field in ("id", "name", "alpha2_code", "population", "currency_code")}
+    return shown, replace(summary, total_countries=summary.total_countries - 1, top=rank(map(tuple, top)))
 
 
 async def list_history(

@@ -31,13 +31,14 @@ class StoredCountry:
     rate: float | None
 
 
-async def read_stored(session: AsyncSession) -> list[StoredCountry]:
-    """Read every country in the order of the ids."""
+async def read_stored(session: AsyncSession, *, lock: bool = False) -> list[StoredCountry]:
+    """Read every country in the order of the ids; locked, as the last commit left it, until the commit of this one."""
     query = select_columns(
         *(Country.id, Country.name, Country.name_key, Country.alpha2_code, Country.estimated_gdp),
         *(Country.alpha3_code, Country.region, Country.population, Country.currency_code, Country.exchange_rate),
     ).order_by(col(Country.id))
-    return [StoredCountry(*row) for row in await execute(session, query)]
+    rows = await execute(session, query.with_for_update() if lock else query)
+    return [StoredCountry(*row) for row in rows]
 
 
 async def read_summary(session: AsyncSession, *, lock: bool = False) -> Summary | None:

@@ -226,7 +226,7 @@ class Refresher:
         async def store(session: AsyncSession) -> RefreshResult:
             await release_in(session, lease)
             locked = await read_summary(session, lock=True)
-            rows = expected if locked == before else build_rows(data, await read_stored(session))
+            rows = expected if locked == before else build_rows(data, await read_stored(session, lock=True))
             result = build_result(data, rows, duration_ms=round((time.perf_counter() - started) * 1000))
             picture = await draw(rows.summary, existing=drawing)
             await store_refresh(session, order, lease, data, rows, picture, result, before=locked)

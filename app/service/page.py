@@ -105,9 +105,7 @@ async def render_page(request: Request, database: Database, query: PageQuery) ->
     except DatabaseUnavailable as error:
         logger.error("Cannot render the page: {}", error.details)
         view = View(problem="The database is unavailable. Please try again in a moment.")
-    page = _template().render(
-        title=TITLE, version=__version__, bundled=BUNDLED, query=query, **view._asdict()
-    )
+    page = _template().render(title=TITLE, version=__version__, bundled=BUNDLED, query=query, **view._asdict())
     if not view.problem:
         return HTMLResponse(page, headers=_HEADERS)
     return HTMLResponse(page, 503, headers={**_HEADERS, "Cache-Control": "no-store", "Retry-After": "2"})

@@ -11,7 +11,9 @@ READ_BY_SERVER: Final = "reads rows from JSON"
 """Key in the ``info`` of a connection whose server has JSON_TABLE."""
 _LONGEST: Final = 250_000
 """Characters of a document. Each takes at most 4 bytes of a statement, escaped or not: no more than a megabyte."""
-_ENCODE: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+_ENCODE: Final = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
+).encode
 _TEXT: Final = "LONGTEXT CHARACTER SET utf8mb4"
 """Type of all columns: the INSERT converts and checks text as it does a literal. MariaDB cuts off what is too long for
 a column of the document, and MySQL may round a JSON number."""

@@ -209,10 +209,10 @@ async def test_refresh_sends_a_fixed_number_of_statements(server, upstream, driv
     assert data_statements(statements) == [
         "SELECT summarycache",  # the generation that this caller has seen
         "SELECT summarycache",  # whether another process made a newer one
+        "SELECT summarycache",  # of what is stored
         "SELECT country",
         "SELECT currency_span",  # with the newest rate of each currency
-        "SELECT country",  # the same rows once more, under lock
-        "SELECT summarycache",  # what the audit trail says was before
+        "SELECT summarycache",  # the same once more, under lock: it tells whether the countries have changed
         "INSERT country",
         "UPDATE summarycache",
         "INSERT country_history",
