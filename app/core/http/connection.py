@@ -161,8 +161,11 @@ class Connection(HttpToolsProtocol):
             self._at = min(len(self._received), start + int(self._body_left))
             self._body_left -= self._at - start
         else:
-            found = _BLANK_LINE.search(self._received, max(0, start - _BEFORE))
-            self._at = min(found.end() if found else len(self._received), start + MOST_BYTES - self._overhead)
+            end = min(len(self._received), start + MOST_BYTES - self._overhead)
+            # Most pieces of bodies have none, which find() tells in a hundredth of the time.
+            line = self._received.find(b"\r\n\r\n", max(0, start - _BEFORE), end)
+            found = _BLANK_LINE.search(self._received, max(0, start - _BEFORE, line - 1), end) if line >= 0 else None
+            self._at = found.end() if found else end
         return self._received[start : self._at]
 
     def _parse(self, piece: bytes) -> None:
