@@ -13,12 +13,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.core.db.queries import execute, select_columns
 from app.core.errors import AppError
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
+from app.sources.rate_days import LONGEST_PAUSE
 
-LONGEST_PAUSE: Final = timedelta(days=7)
-"""How long a currency may be missing before its source counts as having stopped quoting it.
-
-Sources pause over weekends and holidays; the longest pause of the European Central Bank was five days.
-"""
 SPARSE: Final = 10
 """A table with less than one in this many of its source's currencies holds only late rates, not those of its day."""
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)

@@ -14,10 +14,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.core.db.queries import execute, select_columns
 from app.core.errors import AppError, ValidationFailed
 from app.rates.euro import EURO, FixedRate, fixed_by
-from app.rates.in_force import LONGEST_PAUSE, DayKey, RatesNotFound, describe_stored
+from app.rates.in_force import DayKey, RatesNotFound, describe_stored
 from app.rates.models import CurrencySpan, RateDay
 from app.rates.quoted import require_quoted
 from app.rates.schemas import SeriesQuery
+from app.sources.rate_days import LONGEST_PAUSE
 
 LARGEST_SERIES: Final = 300_000
 """Maximum number of rates in one answer: the ECB's whole history, or five years of 160 currencies."""

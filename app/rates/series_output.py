@@ -24,9 +24,10 @@ from app.core.telemetry.counts import Counts
 from app.rates.crud import write_fixed
 from app.rates.euro import EURO, FixedRate, apply_fixed_from
 from app.rates.exchange import Group, averages, cross_rate, fill_gaps
-from app.rates.in_force import LONGEST_PAUSE, RatesNotFound
+from app.rates.in_force import RatesNotFound
 from app.rates.models import ExchangeRate
 from app.rates.series import Series
+from app.sources.rate_days import LONGEST_PAUSE
 from app.sources.rates import ATTRIBUTIONS
 
 READ_AT_ONCE: Final = 1_000

@@ -16,7 +16,7 @@ _FEW: Final = 10
 
 
 def are_many(losses: int, *, stored: int) -> bool:
-    """Whether so many of the stored countries would lose a value that the answer is refused."""
+    """Whether an answer is refused because of the number of stored countries that would lose a value."""
     return losses >= _FEW and losses * 10 > stored
 
 

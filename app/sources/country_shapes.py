@@ -17,7 +17,7 @@ from app.sources.country_fields import (
     shown_names,
     text_of,
 )
-from app.sources.rate_errors import error_code, error_of
+from app.sources.source_errors import error_code, error_of
 
 _NO_NAME: Final = "(no name)"
 _UNKNOWN: Final = "answered in an unknown format: the list must be the whole document, data or data.objects"

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from app.core.telemetry.log import hiding
 from app.sources.chain import SourceFailed
 from app.sources.client import BadStatus
-from app.sources.rate_errors import error_code
+from app.sources.source_errors import error_code
 
 
 @contextmanager

@@ -8,13 +8,12 @@ from typing import Final, NamedTuple
 
 from app.sources import reference
 from app.sources.chain import SourceFailed
+from app.sources.rate_days import LONGEST_PAUSE
 from app.sources.rate_shapes import Quotes
 
 TENFOLD: Final = 10.0
 _CONFIRMING: Final = 2.0
 """How many times larger or smaller another source's rate may be to confirm one; sources disagree by a third at most."""
-_CONFIRMING_AGE: Final = timedelta(days=7)
-"""How much older the other source's rate may be: sources pause over weekends and holidays."""
 _LATE_CHANGE: Final = timedelta(days=730)
 """How long after a redenomination a source may go on quoting the old unit."""
 _MOST_NEEDED: Final = 10
@@ -115,7 +114,7 @@ def find_jumps(quotes: Quotes, previous: Mapping[str, KnownRate], *, accepted: C
 def is_confirmed(code: str, quotes: Quotes, other: Quotes) -> bool:
     """Whether another source quotes about the same rate, of about the same day."""
     rate, confirming = known_rates(quotes)[code], known_rates(other).get(code)
-    if confirming is None or rate.day - confirming.day > _CONFIRMING_AGE:
+    if confirming is None or rate.day - confirming.day > LONGEST_PAUSE:
         return False
     return _near(confirming.rate, rate.rate, _CONFIRMING)
 

@@ -10,6 +10,11 @@ from app.sources.chain import SourceFailed
 
 OLDEST_DAY: Final = date(1999, 1, 4)
 """The first day of the euro's reference rates; an earlier day is a mistake, such as 1970-01-01."""
+LONGEST_PAUSE: Final = timedelta(days=7)
+"""How long a currency may be missing before its source counts as having stopped quoting it.
+
+Sources pause over weekends and holidays; the longest pause of the European Central Bank was five days.
+"""
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.Z+-]{2,25}", re.ASCII)
 _DIGITS: Final = re.compile(r"\d{1,12}", re.ASCII)

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from decimal import Context, Decimal
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from app.sources.chain import SourceFailed
-from app.sources.rate_days import day_of_answer, is_plausible, parse_day
-from app.sources.rate_errors import error_of
+from app.sources.rate_days import LONGEST_PAUSE, day_of_answer, is_plausible, parse_day
+from app.sources.source_errors import error_of
 
 DOLLAR: Final = "USD"
 _CODE: Final = re.compile("[A-Za-z]{3}")
@@ -22,8 +22,6 @@ _EXACT: Final = Context(prec=40)
 _FIELD: Final = re.compile("[A-Za-z_-]{1,20}")
 _MOST_FIELDS: Final = 6
 _NOT_IN_RANGE: Final = "its rate is not a number in range"
-_PAUSE: Final = timedelta(days=7)
-"""How far apart two rates of a cross rate may be: sources pause over weekends and holidays."""
 
 
 @dataclass(frozen=True)
@@ -206,8 +204,8 @@ def _per_dollar(base: str | None, found: Mapping[str, _ByDay], skipped: list[tup
     for code, by_day in others.items():
         day, its_day = _nearest_days(by_day, dollars)
         value = float(_EXACT.divide(by_day[day], dollars[its_day]))
-        if abs(day - its_day) > _PAUSE:
-            skipped.append((code, f"its rate is of {day}, more than {_PAUSE.days} days from any of {DOLLAR}"))
+        if abs(day - its_day) > LONGEST_PAUSE:
+            skipped.append((code, f"its rate is of {day}, more than {LONGEST_PAUSE.days} days from any of {DOLLAR}"))
         elif SMALLEST_RATE <= value <= LARGEST_RATE:
             rates[code], days[code] = value, min(day, its_day)
         else:

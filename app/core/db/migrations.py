@@ -28,7 +28,7 @@ _ROOT: Final = Path(__file__).resolve().parents[3]
 
 
 class MigrationFailed(AppError):
-    """There is no way from the revision of the database to the wanted one."""
+    """The revisions of the database and the code do not lead to each other."""
 
     title = "Migration failed"
 

@@ -1,4 +1,4 @@
-"""What is wrong, in the answers by which rate sources report an error."""
+"""What is wrong, in the answers by which sources report an error."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
