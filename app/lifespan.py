@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TypedDict
 
@@ -17,6 +17,7 @@ from app.audit.delivery import AuditDelivery
 from app.core.config.settings import Settings
 from app.core.db.data_version import DataVersion
 from app.core.db.database import Database
+from app.core.db.snapshots import Snapshot, Snapshots
 from app.core.http.cache.ready import ReadyAnswers
 from app.core.http.cache.store import ResponseStore
 from app.core.http.middleware.credential_lookups import CredentialLookups
@@ -26,6 +27,9 @@ from app.core.telemetry.counts import Counts
 from app.core.telemetry.log import LogLines
 from app.core.telemetry.prometheus import create_registry
 from app.core.telemetry.tracing import clean_spans
+from app.countries.crud import load_image, load_status
+from app.countries.snapshot import load_countries
+from app.rates.in_force import RatesNotFound, find_table
 from app.rates.series_output import SeriesSlots
 from app.refresh.crud import Refresher
 from app.refresh.schedule import keep_fresh
@@ -40,6 +44,7 @@ class State(TypedDict):
 
     database: Database
     data_version: DataVersion
+    snapshots: Snapshots
     responses: ResponseStore
     ready: ReadyAnswers | None
     """None if every read has to be counted by a limit."""
@@ -84,6 +89,9 @@ async def running(
             stack.push_async_callback(database.close)
         data_version = DataVersion(database, settings, monotonic=monotonic)
         stack.push_async_callback(data_version.close)
+        snapshots = Snapshots(database, data_version, _load_ahead)
+        stack.push_async_callback(snapshots.close)
+        snapshots.start()
         rate_limits = RateLimits(
             {**settings.rate_limits, **LIMITS},
             settings.rate_limit_storage,
@@ -108,6 +116,7 @@ async def running(
         yield {
             "database": database,
             "data_version": data_version,
+            "snapshots": snapshots,
             "responses": ResponseStore(settings.cache_max_bytes, on_drop=ready.clear),
             "ready": ready if settings.rate_limit_reads == "off" else None,
             "notes": notes,
@@ -121,6 +130,15 @@ async def running(
             "metrics": create_registry(database.pool, counts, clock=clock, workers=settings.web_concurrency),
             "clock": clock,
         }
+
+
+async def _load_ahead(data: Snapshot) -> None:
+    """Read what most requests will need: countries, their picture, and the latest rates."""
+    await data.read(load_countries)
+    await data.read(load_status)
+    await data.read(load_image)
+    with suppress(RatesNotFound):
+        await find_table(data, "USD")
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -308,7 +308,13 @@ async def loaded(client: Client) -> Client:
     """The client of a service after one refresh."""
     response = await client.post("/countries/refresh")
     assert response.status_code == 200, response.text
+    await until_loaded(client)
     return client
+
+
+async def until_loaded(client: Client) -> None:
+    """The service reads the data at its start and after each change, whether or not somebody asks for them."""
+    await client.state["snapshots"].newest(client.state["database"])
 
 
 async def everything(client: httpx.AsyncClient) -> dict[str, Any]:

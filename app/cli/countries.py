@@ -8,11 +8,11 @@ from typing import Annotated, Any, Final, TypeVar
 import typer
 from pydantic import ValidationError
 from rich.table import Table
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.cli import terminal
 from app.cli.terminal import JsonOption, errors, examples
 from app.core.db.migrations import current_revision, why_not_migrated
+from app.core.db.snapshots import Snapshot, snapshot_of
 from app.core.errors import AppError, DatabaseUnavailable, in_one_line
 from app.core.http.formats import Format, write_table
 from app.core.http.paging import MAX_LIMIT
@@ -75,7 +75,7 @@ def list_countries(
     Rates are units of local currency for one US dollar. Estimated GDP is an illustration, not a statistic.
     """
     filters = _filters(region=region, currency=currency, q=q, sort=sort, limit=limit, offset=offset)
-    countries, total = _read(lambda session: crud.list_countries(session, filters))
+    countries, total = _read(lambda data: crud.list_countries(data, filters))
     if as_json:
         terminal.show_json(countries)
         return
@@ -98,7 +98,7 @@ def show_country(
     as_json: JsonOption = False,
 ) -> None:
     """Show one country, as GET /countries/{name} does."""
-    country = _read(lambda session: _find(session, name))
+    country = _read(lambda data: _find(data, name))
     if as_json:
         terminal.show_json(country)
         return
@@ -139,7 +139,7 @@ def export(
     filters = _filters(region=region, currency=currency, q=q, sort=sort, fields=fields)
     ending = output.suffix.lower().removeprefix(".") if output else ""
     format_ = format_ or (Format(ending) if ending in list(Format) else Format.CSV)
-    countries, total = _read(lambda session: crud.list_countries(session, filters))
+    countries, total = _read(lambda data: crud.list_countries(data, filters))
     content = write_table(format_, filters.columns, (tuple(country.values()) for country in countries))
     if output is None:
         typer.echo(content, nl=False)
@@ -158,7 +158,7 @@ def _filters(**options: Any) -> CountryFilters:
         raise typer.BadParameter(f"--{in_one_line(describe_invalid(error, what='option'))}") from None
 
 
-def _read(query: Callable[[AsyncSession], Awaitable[T]]) -> T:
+def _read(query: Callable[[Snapshot], Awaitable[T]]) -> T:
     """Read from the database; the connection is closed before anything is printed."""
     settings = terminal.read_settings_without_log()
 
@@ -166,7 +166,7 @@ def _read(query: Callable[[AsyncSession], Awaitable[T]]) -> T:
         async with terminal.open_database(settings) as database:
             try:
                 async with database.reading() as session:
-                    return await query(session)
+                    return await query(snapshot_of(session))
             except DatabaseUnavailable as error:
                 if "run: " not in str(error.details):
                     error.details = f"{error.details}; python -m app doctor says why"
@@ -178,11 +178,11 @@ def _read(query: Callable[[AsyncSession], Awaitable[T]]) -> T:
     return terminal.run(read())
 
 
-async def _find(session: AsyncSession, name: str) -> CountryPublic:
+async def _find(data: Snapshot, name: str) -> CountryPublic:
     try:
-        return CountryPublic.model_validate(await crud.get_country(session, name), from_attributes=True)
+        return CountryPublic.model_validate(await crud.get_country(data, name), from_attributes=True)
     except CountryNotFound as error:
-        _, total = await crud.list_countries(session, CountryFilters(limit=1))
+        _, total = await crud.list_countries(data, CountryFilters(limit=1))
         if total == 0:
             raise CountryNotFound("nothing is stored yet; run: python -m app refresh") from None
         raise CountryNotFound(f"{name}; {error.details}" if error.details else name) from None

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from app.core.config.settings import AllowAnonymous
 from app.core.http.access import KeyScope, Rule, access
 from app.core.http.cache.middleware import DOCUMENTED
-from app.core.http.dependencies import DatabaseDep, SnapshotDep
+from app.core.http.dependencies import DatabaseDep, get_data
 from app.core.http.errors import documented
 from app.core.http.formats import OTHER_FORMATS, table_response
 from app.core.http.paging import PAGE_HEADERS, page_headers
@@ -39,10 +39,8 @@ NameParam = Annotated[str, Path(description=_NAME, max_length=200, examples=["Gh
     },
     openapi_extra=access(Rule.EVERYONE),
 )
-async def list_countries(
-    request: Request, session: SnapshotDep, filters: Annotated[schemas.CountryFilters, Query()]
-) -> Response:
-    countries, total = await crud.list_countries(session, filters)
+async def list_countries(request: Request, filters: Annotated[schemas.CountryFilters, Query()]) -> Response:
+    countries, total = await crud.list_countries(await get_data(request), filters)
     headers = page_headers(request, total, filters.limit, filters.offset)
     rows = (tuple(country.values()) for country in countries)
     return table_response(filters.format, "countries", filters.columns, rows, json=countries, headers=headers)
@@ -64,8 +62,8 @@ async def list_countries(
     },
     openapi_extra=access(Rule.EVERYONE),
 )
-async def get_image(session: SnapshotDep) -> Response:
-    return Response(await crud.get_image(session), media_type="image/png")
+async def get_image(request: Request) -> Response:
+    return Response(await crud.get_image(await get_data(request)), media_type="image/png")
 
 
 @router.get(
@@ -77,9 +75,9 @@ async def get_image(session: SnapshotDep) -> Response:
     openapi_extra=access(Rule.EVERYONE),
 )
 async def get_country(
-    session: SnapshotDep, name: NameParam, query: Annotated[schemas.CountryQuery, Query()]
+    request: Request, name: NameParam, query: Annotated[schemas.CountryQuery, Query()]
 ) -> schemas.OneCountry:
-    return schemas.OneCountry(schemas.CountrySelection(**await crud.get_fields(session, name, query)))
+    return schemas.OneCountry(schemas.CountrySelection(**await crud.get_fields(await get_data(request), name, query)))
 
 
 @router.get(
@@ -95,13 +93,12 @@ async def get_country(
     },
     openapi_extra=access(Rule.EVERYONE),
 )
-async def get_history(
-    request: Request, session: SnapshotDep, name: NameParam, query: Annotated[schemas.HistoryQuery, Query()]
-) -> Response:
-    rows, total, country = await crud.list_history(session, name, query)
+async def get_history(request: Request, name: NameParam, query: Annotated[schemas.HistoryQuery, Query()]) -> Response:
+    entries, total, country = await crud.list_history(await get_data(request), name, query)
     headers = page_headers(request, total, query.limit, query.offset)
     file_name = f"history-{country.alpha2_code or country.id}"
-    return table_response(query.format, file_name, crud.HISTORY_FIELDS, rows, headers=headers)
+    rows = (tuple(entry.values()) for entry in entries)
+    return table_response(query.format, file_name, crud.HISTORY_FIELDS, rows, json=entries, headers=headers)
 
 
 @router.delete(
@@ -111,5 +108,5 @@ async def get_history(
     responses=documented(400, 404),
     openapi_extra=access(Rule.EDITOR, scope=KeyScope.REFRESH, opened_by=AllowAnonymous.COUNTRIES),
 )
-async def delete_country(database: DatabaseDep, name: NameParam) -> schemas.DeleteResult:
-    return await crud.delete_country(database, name)
+async def delete_country(request: Request, database: DatabaseDep, name: NameParam) -> schemas.DeleteResult:
+    return await crud.delete_country(database, await get_data(request), name)

@@ -1,7 +1,6 @@
 """Reads and writes that refresh and deletion share: the stored countries, their summary, their history."""
 
 import json
-from dataclasses import dataclass
 
 from sqlalchemy import literal
 from sqlmodel import case, col, select, update
@@ -13,32 +12,6 @@ from app.core.db.upsert import upsert_from
 from app.countries.drawing import Drawing
 from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCache
 from app.countries.summary import Summary
-
-
-@dataclass(frozen=True)
-class StoredCountry:
-    """A stored country: its identity, what the summary needs of it, and what a refresh must not lose."""
-
-    id: int
-    name: str
-    name_key: str
-    alpha2: str | None
-    estimated_gdp: float | None
-    alpha3: str | None
-    region: str | None
-    population: int
-    currency: str | None
-    rate: float | None
-
-
-async def read_stored(session: AsyncSession, *, lock: bool = False) -> list[StoredCountry]:
-    """Read every country in the order of the ids; locked, as the last commit left it, until the commit of this one."""
-    query = select_columns(
-        *(Country.id, Country.name, Country.name_key, Country.alpha2_code, Country.estimated_gdp),
-        *(Country.alpha3_code, Country.region, Country.population, Country.currency_code, Country.exchange_rate),
-    ).order_by(col(Country.id))
-    rows = await execute(session, query.with_for_update() if lock else query)
-    return [StoredCountry(*row) for row in rows]
 
 
 async def read_summary(session: AsyncSession, *, lock: bool = False) -> Summary | None:

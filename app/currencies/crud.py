@@ -1,19 +1,15 @@
 """Queries of currencies: which are quoted or used, and what is known about each."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from datetime import date
 from functools import cache
 from typing import Final, NamedTuple
 
-from sqlmodel import col, func
-from sqlmodel.ext.asyncio.session import AsyncSession
-
-from app.core.db.queries import execute, select_columns
+from app.core.db.snapshots import Snapshot
 from app.core.errors import AppError
-from app.countries.models import Country
+from app.countries.snapshot import load_countries
 from app.currencies.schemas import CurrencyFilters, CurrencyPublic
-from app.rates.models import CurrencySpan
+from app.rates.in_force import load_spans
 from app.sources import reference
 
 CURRENCY_FIELDS: Final = tuple(CurrencyPublic.model_fields)
@@ -35,26 +31,26 @@ class _Stored(NamedTuple):
     """Alpha-2 codes, or else names, of the countries whose first currency it is."""
 
 
-async def list_currencies(session: AsyncSession, filters: CurrencyFilters) -> list[CurrencyPublic]:
+async def list_currencies(data: Snapshot, filters: CurrencyFilters) -> list[CurrencyPublic]:
     """The currencies of these kinds that can be converted or that a stored country uses, sorted by code.
 
     A source has quoted them, or the euro has replaced them.
     """
-    stored = await _read_stored(session)
+    stored = await _read_stored(data)
     replaced = {code for code, known in reference.currencies().items() if known.fixed_since}
     codes, kinds = sorted({*stored.days, *stored.users, *replaced}), filters.kinds
     return [_describe(code, stored) for code in codes if _is_listed(code, stored, kinds)]
 
 
-async def get_currency(session: AsyncSession, code: str) -> CurrencyPublic:
+async def get_currency(data: Snapshot, code: str) -> CurrencyPublic:
     """One currency, by its code or number, also if no source has quoted it.
 
     Raises:
         CurrencyNotFound: Nothing is known about the code.
     """
     code = _codes_by_number().get(code, code)
-    stored = await _read_stored(session, code)
-    if not (stored.days or stored.users or code in reference.currencies()):
+    stored = await _read_stored(data)
+    if not (code in stored.days or code in stored.users or code in reference.currencies()):
         raise CurrencyNotFound
     return _describe(code, stored)
 
@@ -64,18 +60,13 @@ def _codes_by_number() -> Mapping[str, str]:
     return {known.numeric: code for code, known in reference.currencies().items() if known.numeric}
 
 
-async def _read_stored(session: AsyncSession, code: str | None = None) -> _Stored:
-    """Read what is stored about a currency, or about all."""
-    quote, currency = col(CurrencySpan.quote), col(Country.currency_code)
-    days = select_columns(quote, func.min(CurrencySpan.first_day), func.max(CurrencySpan.last_day)).group_by(quote)
-    users = select_columns(currency, func.coalesce(Country.alpha2_code, Country.name)).where(currency.is_not(None))
-    if code is not None:
-        days, users = days.where(quote == code), users.where(currency == code)
-    spans = {of: (first, last) for of, first, last in await execute(session, days)}
-    countries: dict[str, list[str]] = defaultdict(list)
-    for of, country in await execute(session, users):
-        countries[of].append(country)
-    return _Stored(spans, countries)
+async def _read_stored(data: Snapshot) -> _Stored:
+    days: dict[str, tuple[date, date]] = {}
+    for spans in (await data.read(load_spans)).values():
+        for code, (first, last) in spans.items():
+            begin, end = days.get(code, (first, last))
+            days[code] = (min(begin, first), max(end, last))
+    return _Stored(days, (await data.read(load_countries)).users_of_currencies)
 
 
 def _is_listed(code: str, stored: _Stored, kinds: Set[str] | None) -> bool:

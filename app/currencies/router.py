@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.core.http.access import Rule, access
 from app.core.http.cache.middleware import DOCUMENTED
-from app.core.http.dependencies import SnapshotDep
+from app.core.http.dependencies import get_data
 from app.core.http.errors import documented
 from app.core.http.formats import OTHER_FORMATS, table_response
 from app.core.http.paging import TOTAL_HEADER
@@ -31,8 +31,8 @@ CodeParam = Annotated[
     },
     openapi_extra=access(Rule.EVERYONE),
 )
-async def list_currencies(session: SnapshotDep, filters: Annotated[schemas.CurrencyFilters, Query()]) -> Response:
-    currencies = await crud.list_currencies(session, filters)
+async def list_currencies(request: Request, filters: Annotated[schemas.CurrencyFilters, Query()]) -> Response:
+    currencies = await crud.list_currencies(await get_data(request), filters)
     rows = (tuple(dict(currency).values()) for currency in currencies)
     headers = {"X-Total-Count": str(len(currencies))}
     return table_response(filters.format, "currencies", crud.CURRENCY_FIELDS, rows, json=currencies, headers=headers)
@@ -45,5 +45,5 @@ async def list_currencies(session: SnapshotDep, filters: Annotated[schemas.Curre
     responses={**DOCUMENTED, **documented(404)},
     openapi_extra=access(Rule.EVERYONE),
 )
-async def get_currency(session: SnapshotDep, code: CodeParam) -> schemas.CurrencyPublic:
-    return await crud.get_currency(session, code)
+async def get_currency(request: Request, code: CodeParam) -> schemas.CurrencyPublic:
+    return await crud.get_currency(await get_data(request), code)

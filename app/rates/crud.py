@@ -5,8 +5,7 @@ from datetime import date
 from decimal import Decimal
 from typing import NamedTuple
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
+from app.core.db.snapshots import Snapshot
 from app.core.http.numbers import Decimals, exact, write_decimal
 from app.rates.euro import EURO, FixedRate, apply_fixed, fixed_by, to_quote
 from app.rates.exchange import convert, cross_rate, to_minor_unit
@@ -33,7 +32,7 @@ class DayRates(NamedTuple):
         return min(self.other_days.get(code, self.key.day) for code in codes)
 
 
-async def get_rates(session: AsyncSession, query: RatesQuery, *, today: date, on: date | None = None) -> RatesPublic:
+async def get_rates(data: Snapshot, query: RatesQuery, *, today: date, on: date | None = None) -> RatesPublic:
     """The rates in force on a day, or the latest, against any base.
 
     Raises:
@@ -42,8 +41,8 @@ async def get_rates(session: AsyncSession, query: RatesQuery, *, today: date, on
     """
     symbols = query.wanted
     wanted = {query.base, *(symbols or ())}
-    found = await _find_day(session, wanted, everything=not symbols, on=on, today=today, source=query.source)
-    await require_quoted(session, {"base": [query.base], "symbols": symbols or ()}, found.rates, found.key)
+    found = await _find_day(data, wanted, everything=not symbols, on=on, today=today, source=query.source)
+    await require_quoted(data, {"base": [query.base], "symbols": symbols or ()}, found.rates, found.key)
     key, rates = found.key, found.rates
     codes, day = sorted(symbols or rates), found.day_of(query.base)
     return RatesPublic(
@@ -58,7 +57,7 @@ async def get_rates(session: AsyncSession, query: RatesQuery, *, today: date, on
     )
 
 
-async def get_conversions(session: AsyncSession, query: ConversionQuery, *, today: date) -> list[Conversion]:
+async def get_conversions(data: Snapshot, query: ConversionQuery, *, today: date) -> list[Conversion]:
     """Convert an amount to one or more currencies, by the rates in force on a day, or the latest.
 
     All rates are of one source, and of one day if it has one with all currencies. If no source quotes all currencies
@@ -71,28 +70,28 @@ async def get_conversions(session: AsyncSession, query: ConversionQuery, *, toda
     base, targets = query.base, query.targets
 
     async def find(*quotes: str) -> DayRates:
-        return await _find_day(session, {base, *quotes}, on=query.on, today=today, source=query.source)
+        return await _find_day(data, {base, *quotes}, on=query.on, today=today, source=query.source)
 
     together = await find(*targets)
     is_whole = len(targets) == 1 or together.rates.keys() >= {base, *targets}
     if not is_whole:
-        await _refuse_unquoted(session, query, together.key, today)
+        await _refuse_unquoted(data, query, together.key, today)
     conversions = []
     for quote in targets:
         found = together if is_whole else await find(quote)
-        await require_quoted(session, {"from": [base], "to": [quote]}, found.rates, found.key)
+        await require_quoted(data, {"from": [base], "to": [quote]}, found.rates, found.key)
         conversions.append(_convert(query, quote, found, today))
     return conversions
 
 
-async def _refuse_unquoted(session: AsyncSession, query: ConversionQuery, key: DayKey, today: date) -> None:
+async def _refuse_unquoted(data: Snapshot, query: ConversionQuery, key: DayKey, today: date) -> None:
     """Refuse targets that no source quotes with the base, before each target is looked up alone."""
     base, targets = query.base, query.targets
     fixed = fixed_by({base, *targets}, query.on or today)
     (base_code,) = to_quote({base}, fixed)
-    known = await quoted_with(session, base_code, to_quote(targets, fixed), on=query.on, source=query.source)
+    known = await quoted_with(data, base_code, to_quote(targets, fixed), on=query.on, source=query.source)
     quoted = {code for code in (base, *targets) if to_quote({code}, fixed) <= known}
-    await require_quoted(session, {"from": [base], "to": targets if base in quoted else []}, quoted, key)
+    await require_quoted(data, {"from": [base], "to": targets if base in quoted else []}, quoted, key)
 
 
 def _convert(query: ConversionQuery, quote: str, found: DayRates, today: date) -> Conversion:
@@ -126,7 +125,7 @@ def write_fixed(fixed: Mapping[str, FixedRate], decimals: Decimals) -> dict[str,
 
 
 async def _find_day(
-    session: AsyncSession,
+    data: Snapshot,
     wanted: Set[str],
     *,
     everything: bool = False,
@@ -142,9 +141,9 @@ async def _find_day(
     needed = to_quote(wanted, fixed_by(wanted, day))
     if everything:
         (base,) = needed
-        found = await find_table(session, base, on=on, source=source)
+        found = await find_table(data, base, on=on, source=source)
     else:
-        found = await find_rates(session, needed, on=on, source=source)
+        found = await find_rates(data, needed, on=on, source=source)
     fixed = fixed_by({*found.rates, *wanted}, day)
     rates = apply_fixed({code: exact(rate) for code, rate in found.rates.items()}, fixed)
     in_use = {code: rate for code, rate in fixed.items() if code in rates}

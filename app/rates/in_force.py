@@ -1,16 +1,18 @@
 """The rates in force on a day: which source and day they are of."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import bindparam
 from sqlalchemy.orm import aliased
-from sqlmodel import and_, col, func, or_, select
+from sqlmodel import and_, col, or_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.queries import execute, select_columns
+from app.core.db.snapshots import Snapshot
 from app.core.errors import AppError
 from app.rates.models import CurrencySpan, ExchangeRate, RateDay
 from app.sources.rate_days import LONGEST_PAUSE
@@ -44,20 +46,35 @@ class Quoted(NamedTuple):
     """The days of those rates that are not of the key's day."""
 
 
-class _Candidate(NamedTuple):
-    """A source and its newest day."""
+Spans = Mapping[str, Mapping[str, tuple[date, date]]]
+"""First and last day of each currency, by source and code."""
 
-    key: DayKey
+
+class NewestDay(NamedTuple):
+    """The newest day of a source, until a day that was asked for."""
+
+    day: date
     recorded_at: datetime
+    """When a refresh brought it; long ago if it was imported."""
+    source: str
+
+
+class _Candidate(NamedTuple):
+    """A source that quotes some of the currencies looked for."""
+
+    newest: NewestDay
     lately: set[str]
-    """Those of the currencies looked for whose last day is at most ``LONGEST_PAUSE`` before the key's."""
-    ever: set[str]
-    """Those of the currencies looked for that the source has on any day."""
+    """Those of the currencies looked for whose last day is at most ``LONGEST_PAUSE`` before the newest."""
+    ever: int
+    """Number of the currencies looked for that the source has on any day."""
+
+    @property
+    def key(self) -> DayKey:
+        """The newest day."""
+        return DayKey(self.newest.source, self.newest.day)
 
 
-async def find_rates(
-    session: AsyncSession, wanted: Set[str], *, on: date | None = None, source: str | None = None
-) -> Quoted:
+async def find_rates(data: Snapshot, wanted: Set[str], *, on: date | None = None, source: str | None = None) -> Quoted:
     """Find the rates of some currencies that are in force on a day.
 
     They are those of the newest day on which a source quotes all of them, but
@@ -70,7 +87,7 @@ async def find_rates(
     days come after these.
 
     Args:
-        session: For reading.
+        data: The stored rates.
         wanted: Currencies that the answer needs. If no source quotes all of them, the rates are those of one that
             quotes most.
         on: Only days on or before this one; None is any day.
@@ -80,18 +97,18 @@ async def find_rates(
         RatesNotFound: There is no such day.
     """
     on = on or date.max
-    candidates = await _candidates(session, wanted, on, source)
-    best_first = sorted(candidates, key=lambda each: (len(each.lately), *_newest_first(each)), reverse=True)
-    newest = best_first[0].key if best_first else await _newest_day(session, on, source)
-    rates = await read_rates(session, newest, wanted)
+    candidates = await _candidates(data, wanted, on, source)
+    best_first = sorted(candidates, key=lambda each: (len(each.lately), *each.newest), reverse=True)
+    newest = best_first[0].key if best_first else await _newest_day(data, on, source)
+    rates = await data.read(read_rates, newest)
     if rates.keys() >= wanted:
-        return Quoted(newest, rates)
+        return Quoted(newest, {code: rates[code] for code in wanted})
     # A currency is missing on the newest day: the source quotes it on others, left it out, or rejected its rate.
     complete = [each.key for each in best_first if len(each.lately) == len(wanted)] or [newest]
-    return _newest_with_all(complete, wanted, await _shortly_before(session, complete, wanted))
+    return _newest_with_all(complete, wanted, await data.read(_shortly_before, tuple(complete), frozenset(wanted)))
 
 
-async def find_table(session: AsyncSession, base: str, *, on: date | None = None, source: str | None = None) -> Quoted:
+async def find_table(data: Snapshot, base: str, *, on: date | None = None, source: str | None = None) -> Quoted:
     """Find all rates that are in force on a day, of one source that quotes the base.
 
     Its newest day is the key's, and each currency has its newest rate of at
@@ -101,7 +118,7 @@ async def find_table(session: AsyncSession, base: str, *, on: date | None = None
     that time of it.
 
     Args:
-        session: For reading.
+        data: The stored rates.
         base: The currency that must be among them. If no source quotes it, the rates are those of the newest day.
         on: Only days on or before this one; None is any day.
         source: Only this source.
@@ -110,45 +127,42 @@ async def find_table(session: AsyncSession, base: str, *, on: date | None = None
         RatesNotFound: There is no such day.
     """
     until, sparse = on or date.max, None
-    while candidates := await _candidates(session, {base}, until, source, everything=True):
+    while candidates := await _candidates(data, {base}, until, source, everything=True):
         quoting = [each for each in candidates if base in each.lately] or candidates
-        by_size = [(each.key.day, len(each.lately), *_newest_first(each)) for each in quoting]
-        for _, candidate in sorted(zip(by_size, quoting, strict=True), key=lambda pair: pair[0], reverse=True):
-            found = await _read_table(session, candidate)
-            if len(found.rates) * SPARSE >= len(candidate.ever):
+        quoting.sort(key=lambda each: (each.newest.day, len(each.lately), *each.newest), reverse=True)
+        for candidate in quoting:
+            found = await _read_table(data, candidate)
+            if len(found.rates) * SPARSE >= candidate.ever:
                 return found
-        sparse = max(each.key.day for each in quoting)
+        sparse = quoting[0].newest.day
         until = sparse - LONGEST_PAUSE - timedelta(days=1)
     if sparse is None:
-        newest = await _newest_day(session, until, source)
-        return Quoted(newest, await read_rates(session, newest))
-    raise RatesNotFound(f"{await describe_stored(session, source)}, around {sparse} only of a few currencies")
+        newest = await _newest_day(data, until, source)
+        return Quoted(newest, await data.read(read_rates, newest))
+    stored = describe_stored(await data.read(load_spans), source)
+    raise RatesNotFound(f"{stored}, around {sparse} only of a few currencies")
 
 
 async def quoted_with(
-    session: AsyncSession, base: str, codes: Set[str], *, on: date | None = None, source: str | None = None
+    data: Snapshot, base: str, codes: Set[str], *, on: date | None = None, source: str | None = None
 ) -> Set[str]:
     """The base and those of some currencies for which :func:`find_rates` has a source that quotes both."""
-    candidates = await _candidates(session, {base, *codes}, on or date.max, source, code=base)
+    candidates = await _candidates(data, {base, *codes}, on or date.max, source, code=base)
     return set().union(*(each.lately for each in candidates if base in each.lately))
 
 
-def _newest_first(candidate: _Candidate) -> tuple[date, datetime, str]:
-    return candidate.key.day, candidate.recorded_at, candidate.key.source
-
-
-async def _read_table(session: AsyncSession, candidate: _Candidate) -> Quoted:
-    rates = await read_rates(session, candidate.key)
+async def _read_table(data: Snapshot, candidate: _Candidate) -> Quoted:
+    rates = await data.read(read_rates, candidate.key)
     missing = candidate.lately - rates.keys()
     if not missing:
         return Quoted(candidate.key, rates)
-    older = _newest_of_each(await _shortly_before(session, [candidate.key], missing))
+    older = _newest_of_each(await data.read(_shortly_before, (candidate.key,), frozenset(missing)))
     merged = {**rates, **{code: rate for code, (_, rate) in older.items()}}
     return Quoted(candidate.key, merged, {code: day for code, (day, _) in older.items()})
 
 
 async def _candidates(
-    session: AsyncSession,
+    data: Snapshot,
     codes: Set[str],
     on: date,
     source: str | None,
@@ -157,58 +171,57 @@ async def _candidates(
     everything: bool = False,
 ) -> list[_Candidate]:
     """The sources that have ever quoted ``code``, None for any of ``codes``, with their currencies: these, or all."""
-    query = _spans_query(of_source=source is not None, of_codes=not everything)
-    wanted = {"codes": list(codes), "code": code or min(codes), "on": on, "source": source}
-    found: dict[DayKey, _Candidate] = {}
-    for name, day, recorded_at, quote, first_day, last_day in await execute(session, query, wanted):
-        key = DayKey(name, day)
-        candidate = found.setdefault(key, _Candidate(key, recorded_at or _NEVER, set(), set()))
-        candidate.ever.add(quote)
-        if first_day <= on and last_day >= day - LONGEST_PAUSE:
-            candidate.lately.add(quote)
-    return list(found.values())
+    spans, found = await data.read(load_spans), []
+    for newest in await data.read(load_newest_days, on):
+        known = spans[newest.source]
+        if source not in (None, newest.source) or (code or min(codes)) not in known:
+            continue
+        looked_for = known if everything else codes & known.keys()
+        begun = [each for each in looked_for if known[each][0] <= on]
+        if begun or everything:
+            lately = {each for each in begun if known[each][1] >= newest.day - LONGEST_PAUSE}
+            found.append(_Candidate(newest, lately, len(looked_for)))
+    return found
+
+
+async def _newest_day(data: Snapshot, on: date, source: str | None) -> DayKey:
+    """The newest day on or before ``on``, of this source or of all; raises RatesNotFound if there is none."""
+    found = [newest for newest in await data.read(load_newest_days, on) if source in (None, newest.source)]
+    if not found:
+        raise RatesNotFound(describe_stored(await data.read(load_spans), source))
+    return DayKey(max(found).source, max(found).day)
+
+
+async def load_newest_days(session: AsyncSession, on: date) -> Sequence[NewestDay]:
+    """Read the newest day of each source on or before a day."""
+    found = await execute(session, _newest_days(), {"on": on})
+    return [NewestDay(day, recorded_at or _NEVER, source) for source, day, recorded_at in found]
 
 
 @cache
-def _spans_query(*, of_source: bool, of_codes: bool) -> Any:
-    """Select the newest day of each source that has ever quoted ``code``, with the spans of its currencies."""
-    one, each = aliased(CurrencySpan), aliased(CurrencySpan)
-    newest = select_columns(RateDay.day).where(col(RateDay.source) == one.source, col(RateDay.day) <= bindparam("on"))
-    newest = newest.order_by(col(RateDay.day).desc()).limit(1).correlate(one)
-    query = select_columns(
-        RateDay.source, RateDay.day, RateDay.recorded_at, each.quote, each.first_day, each.last_day
-    ).select_from(one)
-    query = query.join(
-        RateDay, and_(col(RateDay.source) == one.source, col(RateDay.day) == newest.scalar_subquery())
-    ).join(each, col(each.source) == one.source)
-    query = query.where(col(one.quote) == bindparam("code"))
-    if of_codes:
-        query = query.where(
-            col(each.quote).in_(bindparam("codes", expanding=True)), col(each.first_day) <= bindparam("on")
-        )
-    return query.where(col(one.source) == bindparam("source")) if of_source else query
+def _newest_days() -> Any:
+    # A look-up by key for each source: GROUP BY would read every day.
+    known, each = select_columns(CurrencySpan.source).distinct().subquery(), aliased(RateDay)
+    newest = select_columns(each.day).where(col(each.source) == known.c.source, col(each.day) <= bindparam("on"))
+    newest = newest.order_by(col(each.day).desc()).limit(1).correlate(known)
+    is_newest = and_(col(RateDay.source) == known.c.source, col(RateDay.day) == newest.scalar_subquery())
+    return select_columns(RateDay.source, RateDay.day, RateDay.recorded_at).join_from(known, RateDay, is_newest)
 
 
-async def _newest_day(session: AsyncSession, on: date, source: str | None) -> DayKey:
-    """The newest day on or before ``on``, of this source or of all; raises RatesNotFound if there is none."""
-    query = select_columns(RateDay.source, RateDay.day).where(col(RateDay.day) <= on).limit(1)
-    day, recorded_at, name = col(RateDay.day).desc(), col(RateDay.recorded_at).desc(), col(RateDay.source).desc()
-    # Both orders are those of an index. Imported days, which have NULL, come last.
-    if source is None:
-        query = query.order_by(day, recorded_at, name)
-    else:
-        query = query.where(col(RateDay.source) == source).order_by(day)
-    row = (await execute(session, query)).first()
-    if row is None:
-        raise RatesNotFound(await describe_stored(session, source))
-    return DayKey(*row)
+async def load_spans(session: AsyncSession) -> Spans:
+    """Read the first and last day of every currency."""
+    query = select_columns(CurrencySpan.source, CurrencySpan.quote, CurrencySpan.first_day, CurrencySpan.last_day)
+    spans: dict[str, dict[str, tuple[date, date]]] = defaultdict(dict)
+    for source, code, first, last in await execute(session, query):
+        spans[source][code] = (first, last)
+    return dict(spans)
 
 
 Rows = Sequence[tuple[str, date, str, float]]
 """Source, day, code and rate, in the order of the days."""
 
 
-async def _shortly_before(session: AsyncSession, keys: Iterable[DayKey], codes: Collection[str]) -> Rows:
+async def _shortly_before(session: AsyncSession, keys: Iterable[DayKey], codes: Set[str]) -> Rows:
     """The rates of some currencies up to each source's day, for at most ``LONGEST_PAUSE``."""
     source, day = col(ExchangeRate.source), col(ExchangeRate.day)
     shortly_before = [and_(source == key.source, day.between(key.day - LONGEST_PAUSE, key.day)) for key in keys]
@@ -247,25 +260,20 @@ def _newest_with_all(best_first: Sequence[DayKey], wanted: Set[str], rows: Rows)
     return max(found, key=lambda each: each[:4])[-1]
 
 
-async def describe_stored(session: AsyncSession, source: str | None = None) -> str:
+def describe_stored(spans: Spans, source: str | None = None) -> str:
     """Say which rates are stored, of this source or of all, for a client that asked for others."""
-    query = select_columns(func.min(RateDay.day), func.max(RateDay.day))
-    if source is not None:
-        query = query.where(col(RateDay.source) == source)
-    first, last = (await execute(session, query)).one()
     whose = f" of the source {source}" if source is not None else ""
-    if first is None and source is not None:
-        names = (await session.exec(select(RateDay.source).distinct().order_by(col(RateDay.source)))).all()
-        return f"No rates{whose} are stored; sources are: {', '.join(names) or 'none'}"
-    if first is None:
-        return "No rates are stored; POST /countries/refresh brings the day's"
-    return f"Rates{whose} are stored from {first} to {last}"
+    of_source = [span for name, known in spans.items() if source in (None, name) for span in known.values()]
+    if of_source:
+        first, last = min(first for first, _ in of_source), max(last for _, last in of_source)
+        return f"Rates{whose} are stored from {first} to {last}"
+    if source is not None:
+        return f"No rates{whose} are stored; sources are: {', '.join(sorted(spans)) or 'none'}"
+    return "No rates are stored; POST /countries/refresh brings the day's"
 
 
-async def read_rates(session: AsyncSession, key: DayKey, codes: Collection[str] | None = None) -> dict[str, float]:
-    """Read the rates of one day by currency code, sorted; of these codes if they are quoted, or of all."""
+async def read_rates(session: AsyncSession, key: DayKey) -> Mapping[str, float]:
+    """Read the rates of one day by currency code, sorted."""
     query = select_columns(ExchangeRate.quote, ExchangeRate.rate).order_by(col(ExchangeRate.quote))
     query = query.where(col(ExchangeRate.source) == key.source, col(ExchangeRate.day) == key.day)
-    if codes is not None:
-        query = query.where(col(ExchangeRate.quote).in_(codes))
     return dict((await execute(session, query)).all())

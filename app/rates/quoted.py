@@ -3,20 +3,14 @@
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 
-from sqlmodel import col
-from sqlmodel.ext.asyncio.session import AsyncSession
-
-from app.core.db.queries import execute, select_columns
+from app.core.db.snapshots import Snapshot
 from app.core.errors import ValidationFailed
-from app.rates.in_force import DayKey
-from app.rates.models import CurrencySpan
+from app.rates.in_force import DayKey, Spans, load_spans
 from app.sources import reference
-
-Spans = Mapping[str, Mapping[str, tuple[date, date]]]
 
 
 async def require_quoted(
-    session: AsyncSession,
+    data: Snapshot,
     wanted: Mapping[str, Iterable[str]],
     quoted: Collection[str],
     key: DayKey,
@@ -26,7 +20,7 @@ async def require_quoted(
     """Refuse currencies that are not quoted.
 
     Args:
-        session: For reading what to say about them.
+        data: What to say about them.
         wanted: The codes of each parameter.
         quoted: The codes that are quoted.
         key: The source and day that were looked at.
@@ -38,7 +32,7 @@ async def require_quoted(
     missing = {name: unquoted for name, codes in wanted.items() if (unquoted := sorted({*codes}.difference(quoted)))}
     if not missing:
         return
-    spans = await _spans(session, {code for codes in missing.values() for code in codes})
+    spans = await data.read(load_spans)
     raise ValidationFailed({name: _explain(codes, spans, key, first or key.day) for name, codes in missing.items()})
 
 
@@ -46,9 +40,9 @@ def _explain(codes: Iterable[str], spans: Spans, key: DayKey, first: date) -> st
     when = f"on {key.day}" if first == key.day else f"from {first} to {key.day}"
     plain, others = [], []
     for code in codes:
-        known, span = reference.currencies().get(code), spans.get(code, {}).get(key.source)
+        known, span = reference.currencies().get(code), spans.get(key.source, {}).get(code)
         not_quoted = f"{code} is not quoted by {key.source} {when}"
-        if known is None and code not in spans:
+        if known is None and not any(code in quoted for quoted in spans.values()):
             others.append(f"{code} is not a known currency code")
         elif span is not None and span[0] > key.day:
             others.append(f"{not_quoted}; its first rate is of {span[0]}")
@@ -62,12 +56,3 @@ def _explain(codes: Iterable[str], spans: Spans, key: DayKey, first: date) -> st
         verb = "is" if len(plain) == 1 else "are"
         others.insert(0, f"{', '.join(plain)} {verb} not quoted by {key.source} {when}")
     return ". ".join(others)
-
-
-async def _spans(session: AsyncSession, codes: Collection[str]) -> Spans:
-    """First and last day of some currencies by code and source."""
-    query = select_columns(CurrencySpan.quote, CurrencySpan.source, CurrencySpan.first_day, CurrencySpan.last_day)
-    spans: dict[str, dict[str, tuple[date, date]]] = {}
-    for code, source, first, last in await execute(session, query.where(col(CurrencySpan.quote).in_(codes))):
-        spans.setdefault(code, {})[source] = (first, last)
-    return spans

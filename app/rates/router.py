@@ -9,10 +9,11 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic_core import to_json
 
+from app.core.db.database import Database
 from app.core.errors import ValidationFailed
 from app.core.http.access import Rule, access
 from app.core.http.cache.middleware import DOCUMENTED
-from app.core.http.dependencies import DatabaseDep, SnapshotDep, TodayDep, open_snapshot
+from app.core.http.dependencies import DatabaseDep, TodayDep, get_data
 from app.core.http.errors import documented
 from app.core.http.formats import OTHER_FORMATS, Format, table_headers, table_response
 from app.core.http.routes import SegmentRoute
@@ -50,9 +51,9 @@ _LATEST: Final[dict[str, Any]] = {
 @router.get("/rates", **_LATEST)
 @router.get("/rates/latest", name="get_newest_rates", **_LATEST)
 async def get_latest_rates(
-    session: SnapshotDep, today: TodayDep, query: Annotated[schemas.RatesQuery, Query()]
+    request: Request, today: TodayDep, query: Annotated[schemas.RatesQuery, Query()]
 ) -> Response:
-    return _rates_response(await crud.get_rates(session, query, today=today), query.format)
+    return _rates_response(await crud.get_rates(await get_data(request), query, today=today), query.format)
 
 
 @router.get(
@@ -98,17 +99,16 @@ async def get_series_to_latest(
 
 
 async def _series_response(
-    request: Request, database: DatabaseDep, first: date, last: date | None, query: schemas.SeriesQuery, today: date
+    request: Request, database: Database, first: date, last: date | None, query: schemas.SeriesQuery, today: date
 ) -> Response:
-    fmt = query.format or Format.JSON
-    async with open_snapshot(request, database) as session:
-        series = await plan_series(session, first, last, query, today=today)
-        headers = table_headers(fmt, f"rates-{first}-{series.last}")
-        if series.size <= LARGEST_KEPT:
-            if last is not None and _is_settled(last, today):
-                headers |= _SETTLED
-            return Response(await write_whole(session, series, fmt), headers=headers)
-    # After the session is closed: a connection may not be held for as long as a client reads.
+    fmt, data = query.format or Format.JSON, await get_data(request)
+    series = await plan_series(data, first, last, query, today=today)
+    headers = table_headers(fmt, f"rates-{first}-{series.last}")
+    if series.size <= LARGEST_KEPT:
+        if last is not None and _is_settled(last, today):
+            headers |= _SETTLED
+        whole = await data.read_once(lambda session: write_whole(session, series, fmt))
+        return Response(whole, headers=headers)
     slots: SeriesSlots = request.state.series_slots
     pieces = await slots.start(database, series, fmt)
     return StreamingResponse(pieces, headers={**headers, "Cache-Control": "no-cache"})
@@ -124,10 +124,10 @@ async def _series_response(
     openapi_extra=access(Rule.EVERYONE),
 )
 async def get_rates_of_day(
-    session: SnapshotDep, today: TodayDep, day: DayParam, query: Annotated[schemas.RatesQuery, Query()]
+    request: Request, today: TodayDep, day: DayParam, query: Annotated[schemas.RatesQuery, Query()]
 ) -> Response:
     _refuse_future({"date": day}, today)
-    rates = await crud.get_rates(session, query, today=today, on=day)
+    rates = await crud.get_rates(await get_data(request), query, today=today, on=day)
     return _rates_response(rates, query.format, headers=_caching(day, today, found=[rates.date, *rates.older.values()]))
 
 
@@ -141,11 +141,9 @@ async def get_rates_of_day(
     response_model=None,
     openapi_extra=access(Rule.EVERYONE),
 )
-async def convert(
-    session: SnapshotDep, today: TodayDep, query: Annotated[schemas.ConversionQuery, Query()]
-) -> Response:
+async def convert(request: Request, today: TodayDep, query: Annotated[schemas.ConversionQuery, Query()]) -> Response:
     _refuse_future({} if query.on is None else {"date": query.on}, today)
-    found = await crud.get_conversions(session, query, today=today)
+    found = await crud.get_conversions(await get_data(request), query, today=today)
     content = to_json(found if len(found) > 1 else found[0], by_alias=True)
     days = [conversion.date for conversion in found]
     headers = {} if query.on is None else _caching(query.on, today, found=days)

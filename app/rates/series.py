@@ -1,21 +1,19 @@
 """Plans of series of rates over a range of days: their source, size and last day."""
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import bindparam
 from sqlmodel import and_, case, col, false, func, or_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.queries import execute, select_columns
+from app.core.db.snapshots import Snapshot
 from app.core.errors import AppError, ValidationFailed
 from app.rates.euro import EURO, FixedRate, fixed_by
-from app.rates.in_force import DayKey, RatesNotFound, describe_stored
-from app.rates.models import CurrencySpan, RateDay
+from app.rates.in_force import DayKey, RatesNotFound, Spans, describe_stored, load_spans
+from app.rates.models import RateDay
 from app.rates.quoted import require_quoted
 from app.rates.schemas import SeriesQuery
 from app.sources.rate_days import LONGEST_PAUSE
@@ -24,9 +22,6 @@ LARGEST_SERIES: Final = 300_000
 """Maximum number of rates in one answer: the ECB's whole history, or five years of 160 currencies."""
 LARGEST_KEPT: Final = 10_000
 """Maximum number of rates in an answer that is built as a whole and cached; larger ones are streamed."""
-
-Spans = Mapping[str, tuple[date, date]]
-"""First and last day of each currency that a source quotes, by code."""
 
 
 class RangeTooLarge(AppError):
@@ -61,9 +56,7 @@ class Series:
         return self.days * len(self.codes)
 
 
-async def plan_series(
-    session: AsyncSession, first: date, last: date | None, query: SeriesQuery, *, today: date
-) -> Series:
+async def plan_series(data: Snapshot, first: date, last: date | None, query: SeriesQuery, *, today: date) -> Series:
     """Choose the source of a series, and find out how large it is.
 
     One source serves the whole series: the one that quotes the most of the
@@ -71,7 +64,7 @@ async def plan_series(
     the first and the last ones on which it quotes all of these.
 
     Args:
-        session: For reading.
+        data: The stored rates.
         first: First day of the range.
         last: Last day; None ends at the newest day that the source has, or with ``fill`` at today if that is later.
         query: What to return.
@@ -88,11 +81,11 @@ async def plan_series(
     wanted = {query.base, *(symbols or ())}
     # Sources may be a day ahead of UTC.
     start, end = _pause_before(first) if query.fill else first, last or today + timedelta(days=1)
-    quoted = await _quoted(session, start, end, query.source, wanted, everything=not symbols)
-    source, days = await _choose_source(session, start, end, wanted, quoted, only=query.source)
+    quoted = _quoted(await data.read(load_spans), start, end, query.source, wanted, everything=not symbols)
+    source, days = await _choose_source(data, start, end, wanted, quoted, only=query.source)
     spans = quoted.get(source, {})
     asked = {"base": [query.base], "symbols": symbols or ()}
-    await require_quoted(session, asked, spans, DayKey(source, end), first=first)
+    await require_quoted(data, asked, spans, DayKey(source, end), first=first)
     if last is None:
         newest = min(end, max(last_day for _, last_day in spans.values()))
         last = max(first, newest, today) if query.fill else newest
@@ -132,11 +125,11 @@ def _partial(query: SeriesQuery, first: date, last: date, today: date) -> Sequen
 
 
 async def _choose_source(
-    session: AsyncSession,
+    data: Snapshot,
     first: date,
     last: date,
     wanted: Collection[str],
-    quoted: Mapping[str, Spans],
+    quoted: Spans,
     *,
     only: str | None,
 ) -> tuple[str, int]:
@@ -155,52 +148,46 @@ async def _choose_source(
     query = query.where(col(RateDay.day).between(first, last))
     if candidates := best or ([only] if only else []):
         query = query.where(col(RateDay.source).in_(candidates))
-    found_days = (await execute(session, query)).all()
+
+    async def count(session: AsyncSession) -> Sequence[Any]:
+        return (await execute(session, query)).all()
+
+    found_days = await data.read_once(count)
     if not found_days:
-        raise RatesNotFound(
-            await describe_stored(session, only) if only else f"No rates are stored from {first} to {last}"
-        )
+        stored = describe_stored(await data.read(load_spans), only)
+        raise RatesNotFound(stored if only else f"No rates are stored from {first} to {last}")
     source, _, days = max(found_days, key=lambda row: (row[1], row[2], row[0]))
     return source, days
 
 
-def _common_days(spans: Spans, wanted: Collection[str], first: date, last: date) -> tuple[date, date]:
+def _common_days(
+    spans: Mapping[str, tuple[date, date]], wanted: Collection[str], first: date, last: date
+) -> tuple[date, date]:
     """The part of a range in which a source quotes all of the wanted currencies that it has."""
     of_wanted = [spans[code] for code in wanted if code in spans]
     return max([first, *(begin for begin, _ in of_wanted)]), min([last, *(end for _, end in of_wanted)])
 
 
-async def _quoted(
-    session: AsyncSession, first: date, last: date, source: str | None, wanted: Collection[str], *, everything: bool
-) -> Mapping[str, Spans]:
+def _quoted(
+    spans: Spans, first: date, last: date, source: str | None, wanted: Collection[str], *, everything: bool
+) -> Spans:
     """Currencies that are quoted in the range, by source: the wanted ones, or everything.
 
     Where a source quotes the euro, wanted currencies that it has replaced count as quoted.
     """
     fixed = fixed_by(wanted, last)
-    query = _quoted_query(of_source=source is not None, of_codes=not everything)
     codes = {*wanted, EURO} if fixed else wanted
-    quoted: dict[str, dict[str, tuple[date, date]]] = defaultdict(dict)
-    found = await execute(session, query, {"source": source, "codes": list(codes), "first": first, "last": last})
-    for name, code, begin, end in found:
-        quoted[name][code] = (begin, end)
-    for spans in quoted.values():
-        euro = spans.get(EURO)
+    quoted: dict[str, dict[str, tuple[date, date]]] = {}
+    for name in spans if source is None else {source} & spans.keys():
+        known = spans[name].items()
+        in_range = {code: (begin, end) for code, (begin, end) in known if begin <= last and end >= first}
+        found = in_range if everything else {code: in_range[code] for code in codes if code in in_range}
+        if not found:
+            continue
+        quoted[name] = found
+        euro = found.get(EURO)
         for code, rate in fixed.items():
             if euro is not None and euro[1] >= rate.since:
-                begin, _ = spans.get(code, (date.max, date.max))
-                spans[code] = (min(begin, max(euro[0], rate.since)), euro[1])
+                begin, _ = found.get(code, (date.max, date.max))
+                found[code] = (min(begin, max(euro[0], rate.since)), euro[1])
     return quoted
-
-
-@cache
-def _quoted_query(*, of_source: bool, of_codes: bool) -> Any:
-    query = select_columns(CurrencySpan.source, CurrencySpan.quote, CurrencySpan.first_day, CurrencySpan.last_day)
-    query = query.where(
-        col(CurrencySpan.first_day) <= bindparam("last"), col(CurrencySpan.last_day) >= bindparam("first")
-    )
-    if of_source:
-        query = query.where(col(CurrencySpan.source) == bindparam("source"))
-    if of_codes:
-        query = query.where(col(CurrencySpan.quote).in_(bindparam("codes", expanding=True)))
-    return query

@@ -20,7 +20,8 @@ from app.core.errors import AppError, DatabaseUnavailable, UpstreamUnavailable
 from app.core.telemetry.counts import Counts, DataFigures
 from app.countries.drawing import draw
 from app.countries.models import SUMMARY_ID, SummaryCache
-from app.countries.store import read_generation, read_stored, read_summary
+from app.countries.snapshot import load_countries
+from app.countries.store import read_generation, read_summary
 from app.rates.store import last_known_rates
 from app.refresh.fetch import RefreshOrder, fetch_sources
 from app.refresh.rows import build_result, build_rows
@@ -205,7 +206,7 @@ class Refresher:
             # Another process may have refreshed between reading the generation and taking the lease.
             shared = await self._stored_result(session, order, since)
             if shared is None:
-                before, stored = await read_summary(session), await read_stored(session)
+                before, stored = await read_summary(session), (await load_countries(session)).by_name
                 previous = await last_known_rates(session, [source_name(entry) for entry in order.rate_sources])
         if shared is not None:
             await release(database, lease)
@@ -226,7 +227,9 @@ class Refresher:
         async def store(session: AsyncSession) -> RefreshResult:
             await release_in(session, lease)
             locked = await read_summary(session, lock=True)
-            rows = expected if locked == before else build_rows(data, await read_stored(session, lock=True))
+            rows = expected
+            if locked != before:
+                rows = build_rows(data, (await load_countries(session, lock=True)).by_name)
             result = build_result(data, rows, duration_ms=round((time.perf_counter() - started) * 1000))
             picture = await draw(rows.summary, existing=drawing)
             await store_refresh(session, order, lease, data, rows, picture, result, before=locked)

@@ -13,7 +13,7 @@ from loguru import logger
 from app.core.config.settings import Settings
 from app.core.config.sources import BUNDLED
 from app.core.telemetry.counts import Counts
-from app.countries.store import StoredCountry
+from app.countries.snapshot import CountryRow
 from app.refresh.losses import refuse_losses
 from app.refresh.rate_losses import find_rate_losses
 from app.refresh.rates_in_use import RatesInUse, newest_rates
@@ -64,7 +64,7 @@ async def fetch_sources(
     order: RefreshOrder,
     counts: Counts,
     *,
-    stored: Sequence[StoredCountry],
+    stored: Sequence[CountryRow],
     previous: Mapping[str, Mapping[str, KnownRate]],
     draw_multiplier: Callable[[], float],
     clock: Callable[[], datetime],

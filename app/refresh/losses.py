@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from app.countries.store import StoredCountry
+from app.countries.snapshot import CountryRow
 from app.refresh.matching import codes_after, match_stored
 from app.sources import reference
 from app.sources.chain import SourceFailed
@@ -20,7 +20,7 @@ def are_many(losses: int, *, stored: int) -> bool:
     return losses >= _FEW and losses * 10 > stored
 
 
-def refuse_losses(answer: CountryList, *, stored: Sequence[StoredCountry], force: bool) -> None:
+def refuse_losses(answer: CountryList, *, stored: Sequence[CountryRow], force: bool) -> None:
     """Check an answer of a country source against what is stored.
 
     Args:
@@ -50,20 +50,20 @@ def refuse_losses(answer: CountryList, *, stored: Sequence[StoredCountry], force
         raise SourceFailed(f"{text}; force=true accepts it")
 
 
-def _losses(facts: Sequence[CountryFact], stored: Sequence[StoredCountry]) -> Iterator[tuple[str, int]]:
+def _losses(facts: Sequence[CountryFact], stored: Sequence[CountryRow]) -> Iterator[tuple[str, int]]:
     """Each field that many countries would lose, and how many they are. An alpha-2 code is never lost."""
     matched = [(match, fact) for match, fact in zip(match_stored(facts, stored), facts, strict=True) if match]
     lost_values = {
-        "currency": [_is_lost(was.currency, fact.currency) for was, fact in matched],
+        "currency": [_is_lost(was.currency_code, fact.currency) for was, fact in matched],
         "population": [was.population > 0 and fact.population == 0 for was, fact in matched],
         "region": [bool(was.region and not fact.region) for was, fact in matched],
-        "three-letter code": [bool(was.alpha3 and not codes_after(fact, was)[1]) for was, fact in matched],
+        "three-letter code": [bool(was.alpha3_code and not codes_after(fact, was)[1]) for was, fact in matched],
     }
     for what in ("currency", "region"):
         # One value for nearly all is a constant of the source, not news about each country.
         value, times = Counter(getattr(fact, what) for fact in facts).most_common(1)[0]
         if value and times * 10 > len(facts) * 9 and not any(lost_values[what]):
-            before = [getattr(was, what) for was, _ in matched]
+            before = [was.currency_code if what == "currency" else was.region for was, _ in matched]
             lost_values[f"{what} of their own"] = [
                 bool(stored_value) and stored_value != value for stored_value in before
             ]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from app.core.config.sources import BUNDLED
-from app.countries.store import StoredCountry
+from app.countries.snapshot import CountryRow
 from app.refresh.losses import are_many
 from app.refresh.rates_in_use import newest_rates
 from app.sources.rate_checks import KnownRate, known_rates
@@ -15,7 +15,7 @@ def find_rate_losses(
     source: str,
     quotes: Quotes,
     *,
-    countries: Sequence[StoredCountry],
+    countries: Sequence[CountryRow],
     previous: Mapping[str, Mapping[str, KnownRate]],
     max_age: timedelta,
 ) -> str | None:
@@ -37,7 +37,7 @@ def find_rate_losses(
     if next(iter(previous), BUNDLED) == BUNDLED:
         return None
     rates = newest_rates(source, known_rates(quotes), previous, max_age=max_age).rates
-    lost = sum(country.rate is not None and country.currency not in rates for country in countries)
+    lost = sum(country.exchange_rate is not None and country.currency_code not in rates for country in countries)
     if not are_many(lost, stored=len(countries)):
         return None
     return f"would leave {lost} of {len(countries)} stored countries without a rate; force=true accepts it"

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from app.core.db.keys import name_key
 from app.countries.schemas import ImplausibleRate, SourcesPublic
-from app.countries.store import StoredCountry
+from app.countries.snapshot import CountryRow
 from app.countries.summary import Summary, summarize
 from app.refresh.fetch import SourceData
 from app.refresh.gdp import estimate_gdp
@@ -32,7 +32,7 @@ class CountryRows:
     """How many of all countries have a currency, but no rate."""
 
 
-def build_rows(data: SourceData, stored: Sequence[StoredCountry]) -> CountryRows:
+def build_rows(data: SourceData, stored: Sequence[CountryRow]) -> CountryRows:
     """Match the fetched countries with the stored ones and build a row for each."""
     facts = data.countries.facts
     matches = match_stored(facts, stored)
@@ -45,7 +45,7 @@ def build_rows(data: SourceData, stored: Sequence[StoredCountry]) -> CountryRows
     unmatched = [country for country in stored if country.id not in matched]
     estimates = [(country.name, country.estimated_gdp) for country in unmatched]
     estimates += [(row["name"], row["estimated_gdp"]) for row in rows]
-    rates = [(country.currency, country.rate) for country in unmatched]
+    rates = [(country.currency_code, country.exchange_rate) for country in unmatched]
     rates += [(row["currency_code"], row["exchange_rate"]) for row in rows]
     like = Summary(0, data.now, data.country_source, data.rates_in_use.source, data.rates_in_use.day)
     return CountryRows(
@@ -57,7 +57,7 @@ def build_rows(data: SourceData, stored: Sequence[StoredCountry]) -> CountryRows
 
 
 def _country_row(
-    fact: CountryFact, match: StoredCountry | None, rate: float | None, multiplier: float, now: datetime
+    fact: CountryFact, match: CountryRow | None, rate: float | None, multiplier: float, now: datetime
 ) -> dict[str, Any]:
     alpha2, alpha3 = codes_after(fact, match)
     return {

@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import Final
 
 from pydantic import ValidationError
-from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.db.snapshots import Snapshot
 from app.core.errors import ValidationFailed, in_one_line
 from app.core.problems import describe_invalid
 from app.rates.crud import get_conversions
@@ -18,14 +18,14 @@ _WITH_COMMAS: Final = re.compile(r"[0-9]{1,3}(,[0-9]{3})+([.][0-9]*)?")
 _DIGITS: Final = 6
 
 
-async def convert_for_people(session: AsyncSession, amount: str, base: str, to: str, *, today: date) -> str:
+async def convert_for_people(data: Snapshot, amount: str, base: str, to: str, *, today: date) -> str:
     """Convert an amount, which may have commas between thousands; returns a line to show, also for an invalid one."""
     amount = amount.strip()
     if _WITH_COMMAS.fullmatch(amount):
         amount = amount.replace(",", "")
     try:
         query = ConversionQuery.model_validate({"from": base, "to": to, "amount": amount, "decimals": "string"})
-        (conversion,) = await get_conversions(session, query, today=today)
+        (conversion,) = await get_conversions(data, query, today=today)
     except ValidationError as error:
         return in_one_line(describe_invalid(error, what="amount"))
     except (ValidationFailed, RatesNotFound) as error:

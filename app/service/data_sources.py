@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from pydantic import BaseModel, Field
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config.sources import BUNDLED, UNDATED_POPULATIONS
-from app.core.db.queries import execute, select_columns
+from app.core.db.snapshots import Snapshot
+from app.countries.crud import CountryNotFound, get_status
 from app.countries.schemas import example
-from app.countries.store import read_summary
-from app.rates.models import CurrencySpan
+from app.rates.in_force import load_spans
 from app.sources import reference
 
 _LIVE_FIELDS: Final = (
@@ -46,14 +45,14 @@ class DataSourcePublic(BaseModel):
     attribution: str | None = Field(description="Credit to show with the data.")
 
 
-async def list_data_sources(session: AsyncSession) -> list[DataSourcePublic]:
+async def list_data_sources(data: Snapshot) -> list[DataSourcePublic]:
     """The sources of the bundled data, then those that the stored countries and rates came from."""
-    summary = await read_summary(session)
-    rates = (await execute(session, select_columns(CurrencySpan.source).distinct())).scalars()
-    return [
-        DataSourcePublic(field=field, **source._asdict())
-        for field, source in _sources(summary.country_source if summary else None, sorted(rates))
-    ]
+    try:
+        countries = (await get_status(data)).sources.countries
+    except CountryNotFound:
+        countries = None
+    rates = sorted(await data.read(load_spans))
+    return [DataSourcePublic(field=field, **source._asdict()) for field, source in _sources(countries, rates)]
 
 
 def _sources(countries: str | None, rates: list[str]) -> Iterator[tuple[str, reference.DataSource]]:

@@ -12,13 +12,12 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from loguru import logger
 from pydantic import BaseModel, Field
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app import __version__
 from app.core.config.sources import BUNDLED
-from app.core.db.database import Database
+from app.core.db.snapshots import Snapshot
 from app.core.errors import DatabaseUnavailable
-from app.core.http.dependencies import get_today, open_snapshot
+from app.core.http.dependencies import get_data, get_today
 from app.core.http.formats import FORMAT_DESCRIPTION
 from app.core.http.numbers import exact
 from app.core.http.openapi import TITLE
@@ -97,11 +96,10 @@ class View(NamedTuple):
     """Why no data can be shown; empty if it can."""
 
 
-async def render_page(request: Request, database: Database, query: PageQuery) -> HTMLResponse:
+async def render_page(request: Request, query: PageQuery) -> HTMLResponse:
     """Render the stored data, or a 503 page if the database is unavailable."""
     try:
-        async with open_snapshot(request, database) as session:
-            view = await _read_view(session, query, await get_today(request))
+        view = await _read_view(await get_data(request), query, await get_today(request))
     except DatabaseUnavailable as error:
         logger.error("Cannot render the page: {}", error.details)
         view = View(problem="The database is unavailable. Please try again in a moment.")
@@ -111,28 +109,28 @@ async def render_page(request: Request, database: Database, query: PageQuery) ->
     return HTMLResponse(page, 503, headers={**_HEADERS, "Cache-Control": "no-store", "Retry-After": "2"})
 
 
-async def _read_view(session: AsyncSession, query: PageQuery, today: date) -> View:
+async def _read_view(data: Snapshot, query: PageQuery, today: date) -> View:
     try:
-        status = await get_status(session)
+        status = await get_status(data)
     except CountryNotFound:
         return View()
-    countries, _ = await list_countries(session, _LISTED)
+    countries, _ = await list_countries(data, _LISTED)
     listed = countries
     if query.q is not None:
-        listed, _ = await list_countries(session, CountryFilters(q=query.q, fields="id"))
+        listed, _ = await list_countries(data, CountryFilters(q=query.q, fields="id"))
     found = frozenset(country["id"] for country in listed)
     try:
         # Those that the page names, though an import may have brought newer ones of fewer currencies.
-        quoted = (await get_rates(session, RatesQuery(source=status.sources.rates), today=today)).rates
+        quoted = (await get_rates(data, RatesQuery(source=status.sources.rates), today=today)).rates
     except RatesNotFound:
         quoted = {}
-    money = [currency for currency in await list_currencies(session, CurrencyFilters()) if currency.code in quoted]
+    money = [currency for currency in await list_currencies(data, CurrencyFilters()) if currency.code in quoted]
     regions = sorted({country["region"] for country in countries if country["region"]})
     currencies = sorted({country["currency_code"] for country in countries if country["currency_code"]})
     source = reference.data_sources().rates.get(status.sources.rates)
     converted = ""
     if query.amount is not None:
-        converted = await convert_for_people(session, query.amount, query.base or "USD", query.to or "EUR", today=today)
+        converted = await convert_for_people(data, query.amount, query.base or "USD", query.to or "EUR", today=today)
     return View(
         status=status,
         countries=countries,

@@ -12,7 +12,7 @@ from app import __version__
 from app.core.db.pool import PoolFigures
 from app.core.http.access import Rule, access
 from app.core.http.cache.middleware import DATA_SOURCES, DOCUMENTED, licence_link
-from app.core.http.dependencies import DatabaseDep, SnapshotDep
+from app.core.http.dependencies import DatabaseDep, get_data
 from app.core.http.errors import documented
 from app.core.http.openapi import TITLE
 from app.countries import crud
@@ -67,9 +67,9 @@ class Readiness(Health):
     responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **DOCUMENTED},
     openapi_extra=access(Rule.EVERYONE),
 )
-async def get_root(request: Request, database: DatabaseDep, query: Annotated[PageQuery, Query()]) -> Response:
+async def get_root(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
     if query.format is RootFormat.HTML:
-        return await render_page(request, database, query)
+        return await render_page(request, query)
     info = ServiceInfo(name=TITLE, version=__version__, links=_LINKS)
     return JSONResponse(info.model_dump(), headers={"Vary": "Accept", "Link": licence_link(request.scope)})
 
@@ -80,8 +80,8 @@ async def get_root(request: Request, database: DatabaseDep, query: Annotated[Pag
     responses={**DOCUMENTED, **documented(404)},
     openapi_extra=access(Rule.EVERYONE),
 )
-async def get_status(session: SnapshotDep) -> StatusPublic:
-    return await crud.get_status(session)
+async def get_status(request: Request) -> StatusPublic:
+    return await crud.get_status(await get_data(request))
 
 
 @router.get(
@@ -93,8 +93,8 @@ async def get_status(session: SnapshotDep) -> StatusPublic:
     responses=DOCUMENTED,
     openapi_extra=access(Rule.EVERYONE),
 )
-async def get_data_sources(session: SnapshotDep) -> list[DataSourcePublic]:
-    return await list_data_sources(session)
+async def get_data_sources(request: Request) -> list[DataSourcePublic]:
+    return await list_data_sources(await get_data(request))
 
 
 @router.get(

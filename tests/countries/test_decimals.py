@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from sqlmodel import col, update
 
+from app.core.db.data_version import raise_version
 from app.countries.models import Country, CountryHistory
 
 FIELDS = "name,currency_code,exchange_rate,estimated_gdp,population,reference_gdp"
@@ -23,6 +24,7 @@ async def extreme(loaded):
     async with loaded.state["database"].engine.begin() as connection:
         for table, key in ((Country, Country.id), (CountryHistory, CountryHistory.country_id)):
             await connection.execute(update(table).where(col(key) == ghana).values(**STORED))
+    await loaded.state["database"].transaction(raise_version)
     return loaded
 
 

@@ -1,14 +1,13 @@
 """A refresh after which many countries would lose what they had is refused, unless forced."""
 
-from dataclasses import replace
 
 import pytest
 
-from app.countries.store import StoredCountry
+from app.countries.snapshot import CountryRow
 from app.refresh.losses import refuse_losses
 from app.sources.chain import SourceFailed
 from app.sources.countries import CountryList, to_country_list
-from tests.conftest import COUNTRIES, everything
+from tests.conftest import COUNTRIES, START, everything
 from tests.support import payloads
 from tests.support.upstream import document
 
@@ -16,20 +15,27 @@ RECORDS = [record for record in payloads.v3_1() if record["currencies"]]
 """All but Antarctica: 249."""
 
 
-def stored_countries(*, are_known: bool = True) -> list[StoredCountry]:
+def stored_countries(*, are_known: bool = True) -> list[CountryRow]:
     """What a refresh has stored of the records; or of countries that are in no table."""
     return [
-        StoredCountry(
-            number,
-            record["name"]["common"] if are_known else f"Exampleland {number}",
-            "" if are_known else f"exampleland {number}",
-            record["cca2"] if are_known else None,
-            1.0,
-            record["cca3"],
-            record["region"],
-            record["population"] or 1,
-            next(iter(record["currencies"])),
-            1.0,
+        CountryRow(
+            id=number,
+            name=record["name"]["common"] if are_known else f"Exampleland {number}",
+            name_key="" if are_known else f"exampleland {number}",
+            alpha2_code=record["cca2"] if are_known else None,
+            alpha3_code=record["cca3"],
+            capital=None,
+            region=record["region"],
+            region_key=None,
+            population=record["population"] or 1,
+            population_year=None,
+            currency_code=next(iter(record["currencies"])),
+            exchange_rate=1.0,
+            estimated_gdp=1.0,
+            flag_url=None,
+            last_refreshed_at=START,
+            reference_gdp=None,
+            reference_gdp_year=None,
         )
         for number, record in enumerate(RECORDS)
     ]
@@ -85,7 +91,7 @@ def test_value_that_means_nothing_or_is_the_same_for_all_is_a_loss(case: str):
 
 
 def test_codes_of_money_that_is_not_in_our_list_may_change():
-    stored = [replace(country, currency="QQQ") for country in stored_countries()]
+    stored = [country._replace(currency_code="QQQ") for country in stored_countries()]
 
     refuse_losses(after_losing(200, currencies=["QQX"]), stored=stored, force=False)
 
@@ -104,7 +110,7 @@ def test_nine_countries_may_lose_values_however_few_are_stored():
 def test_codes_that_only_the_source_knew_may_not_get_lost():
     stored = stored_countries(are_known=False)
     without = [
-        {"name": was.name, "population": was.population, "currency": was.currency, "region": was.region}
+        {"name": was.name, "population": was.population, "currency": was.currency_code, "region": was.region}
         for was in stored
     ]
 

@@ -1,5 +1,6 @@
 """What a service asks of its database."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -31,6 +32,12 @@ def recorded(database: Database) -> Iterator[list[Statement]]:
         yield statements
     finally:
         event.remove(engine, "before_cursor_execute", record)
+
+
+def tables_read(statements: list[Statement]) -> list[str]:
+    """The first table of each query, in their order; those for the version of the data are left out."""
+    read = [found[1] for each in statements if (found := re.search(r"FROM (\w+)", each.sql))]
+    return [table for table in read if table != "summarycache"]
 
 
 async def explained(database: Database, statement: Statement, table: str) -> str:

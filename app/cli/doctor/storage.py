@@ -30,10 +30,11 @@ from app.core.db.migrations import (
     suits,
     why_not_migrated,
 )
+from app.core.db.snapshots import snapshot_of
 from app.core.errors import AppError
 from app.countries.crud import CountryNotFound, get_status
 from app.countries.schemas import StatusPublic
-from app.countries.store import StoredCountry, read_stored
+from app.countries.snapshot import CountryRow, load_countries
 from app.rates.store import last_known_rates
 from app.sources.rate_checks import KnownRate
 from app.sources.rates import source_name
@@ -47,7 +48,7 @@ _OLD_DATA: Final = timedelta(days=2)
 class StoredData(NamedTuple):
     """What a refresh compares new data with; empty if the database cannot be read."""
 
-    countries: Sequence[StoredCountry] = ()
+    countries: Sequence[CountryRow] = ()
     rates: Mapping[str, Mapping[str, KnownRate]] = MappingProxyType({})
     """The last rate of each currency, by source."""
 
@@ -119,7 +120,7 @@ def _explained(dialect: Dialect, where: str, error: Exception, *, check: str = "
 async def _data(database: Database, where: str, settings: Settings, now: datetime) -> list[Finding]:
     try:
         async with database.reading() as session:
-            status = await get_status(session)
+            status = await get_status(snapshot_of(session))
     except CountryNotFound:
         return [warn("data", "nothing is stored yet", _REFRESH)]
     except (AppError, SQLAlchemyError) as error:
@@ -131,7 +132,7 @@ async def _read_stored(database: Database, settings: Settings) -> StoredData:
     names = [source_name(entry) for entry in settings.rate_sources]
     try:
         async with database.reading() as session:
-            return StoredData(await read_stored(session), await last_known_rates(session, names))
+            return StoredData((await load_countries(session)).by_name, await last_known_rates(session, names))
     except (AppError, SQLAlchemyError):  # it went away after the checks
         return StoredData()
 

@@ -64,6 +64,11 @@ class DataVersion:
         """The moment to note before reading."""
         return Moment(self._monotonic(), self._database.changes)
 
+    @property
+    def known(self) -> int:
+        """The version that was read last; -1 before the first time, 0 without data."""
+        return self._known
+
     def is_known(self, version: int) -> bool:
         """Whether this version is current, without asking the database."""
         known_at, changes = self._known_at
@@ -87,11 +92,10 @@ class DataVersion:
             await asyncio.shield(self._ask())
         return version == self._known
 
-    def learn(self, version: int, read_at: Moment) -> bool:
-        """Note a version that was read after this moment. Returns whether it is the current one."""
+    def learn(self, version: int, read_at: Moment) -> None:
+        """Note a version that was read after this moment."""
         if read_at >= self._known_at:
             self._known, self._known_at, self._failure = version, read_at, None
-        return version == self._known
 
     def stale_age(self, version: int) -> int | None:
         """Seconds since this version was known to be current, for use while the database is away.
@@ -136,6 +140,14 @@ class DataVersion:
                 self._failure, self._failed_at = error, self._monotonic()
             raise
         self.learn(version, now)
+
+
+async def lock_version(session: AsyncSession) -> int:
+    """Lock the data version, as the last commit left it, until the commit of this transaction; 0 without data.
+
+    All that change countries lock it first, so that what is read after it stays as it is.
+    """
+    return (await execute(session, _QUERY.with_for_update())).scalar() or 0
 
 
 async def raise_version(session: AsyncSession) -> None:

@@ -78,6 +78,8 @@ class Database:
         self._changes = 0
         self.audited = asyncio.Event()
         """Set after each commit of an audit entry by this process; cleared by the delivery."""
+        self.changed = asyncio.Event()
+        """Set after each change of the data version by this process; cleared by who loads the data ahead."""
         self.plain = self
         """The database itself, also where this is the view of a request."""
         self.logs_faults = True
@@ -112,7 +114,7 @@ class Database:
         Raises:
             DatabaseUnavailable: No connection or no answer in time.
         """
-        async with self._bounded(), self._session(self.dialect.reading) as session:
+        async with self.bounded(), self._session(self.dialect.reading) as session:
             yield session
             # Within the bound: closing would send the ROLLBACK outside of it, and wait without limit for the answer.
             await session.rollback()
@@ -130,7 +132,7 @@ class Database:
             DatabaseUnavailable: No connection or no answer in time.
         """
         with self.pool.unit_of_work():
-            async with self._bounded(), self.engine.connect() as plain:
+            async with self.bounded(), self.engine.connect() as plain:
                 connection = await plain.execution_options(**self.dialect.writing)
                 try:
                     async with connection.begin():
@@ -156,7 +158,7 @@ class Database:
                 of the commit is unknown (the details say so).
             AppError: The guard refuses the change; nothing was done.
         """
-        async with self._bounded(seconds) as bound:
+        async with self.bounded(seconds) as bound:
             async for attempt in stamina.retry_context(
                 on=self._is_passing, attempts=5, timeout=None, wait_initial=0.02, wait_max=0.5, wait_jitter=0.1
             ):
@@ -200,6 +202,7 @@ class Database:
     def note_change(self) -> None:
         """Invalidate the known data version, so that a caller reads its own write."""
         self.plain._changes += 1
+        self.changed.set()
 
     @asynccontextmanager
     async def _session(self, options: Mapping[str, Any]) -> AsyncIterator[AsyncSession]:
@@ -220,8 +223,12 @@ class Database:
                     raise lost_connection(None, error) from error
 
     @asynccontextmanager
-    async def _bounded(self, seconds: float | None = None) -> AsyncIterator[asyncio.Timeout]:
-        """Bound a unit of work; one beyond DB_TIMEOUT_SECONDS holds only while the database answers other queries."""
+    async def bounded(self, seconds: float | None = None) -> AsyncIterator[asyncio.Timeout]:
+        """Bound a unit of work; one beyond DB_TIMEOUT_SECONDS holds only while the database answers other queries.
+
+        Raises:
+            DatabaseUnavailable: It did not end in time, or the database failed.
+        """
         started, spent = time.monotonic(), None if seconds else self._spent
         seconds = max(self.timeout, seconds or 0)
         watch: asyncio.Task[None] | None = None

@@ -1,15 +1,14 @@
-"""Dependencies of routes: the database, and sessions for reading it."""
+"""How routes read: the database, sessions, and the snapshot of the data."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import date
 from typing import Annotated
 
 from fastapi import Depends, Request
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core.db.data_version import on_data_version
 from app.core.db.database import Database
+from app.core.db.snapshots import Snapshot, Snapshots
 
 
 async def get_database(request: Request) -> Database:
@@ -30,25 +29,22 @@ SessionDep = Annotated[AsyncSession, Depends(_session, scope="function")]
 """A session for reading; it is closed before the response is sent."""
 
 
-@asynccontextmanager
-async def open_snapshot(request: Request, database: Database) -> AsyncIterator[AsyncSession]:
-    """Open a session that notes its data version in the request's state, which makes the response cacheable.
+async def get_data(request: Request) -> Snapshot:
+    """The snapshot of the current data, for routes that list ``DOCUMENTED`` among their responses.
 
-    What is read later is of the same snapshot or, on engines without snapshots, no older than the version.
+    A 200 of theirs is cached by the data version, unless the route sets another ``Cache-Control``. While the database
+    is away the snapshot may be an older one, whose age is noted in the request's state. If the data change before the
+    route has read all it needs, the request is begun again.
+
+    Not a dependency, because those run for invalid requests too, which need no data.
+
+    Raises:
+        DatabaseUnavailable: The database does not answer, and what was read is too old to be shown.
     """
-    async with database.reading() as session:
-        on_data_version(session, lambda version: setattr(request.state, "version_read", version))
-        yield session
-
-
-async def _snapshot(request: Request, database: DatabaseDep) -> AsyncIterator[AsyncSession]:
-    async with open_snapshot(request, database) as session:
-        yield session
-
-
-SnapshotDep = Annotated[AsyncSession, Depends(_snapshot, scope="function")]
-"""A session for reading data. Its route lists ``DOCUMENTED`` among its responses; a 200 is cached by data version,
-unless the route sets another ``Cache-Control``."""
+    snapshots: Snapshots = request.state.snapshots
+    snapshot, request.state.stale_age = await snapshots.newest(request.state.database)
+    request.state.version_read = snapshot.version
+    return snapshot
 
 
 async def get_today(request: Request) -> date:

@@ -11,6 +11,7 @@ from app.core.config.settings import Settings
 from app.core.http.cache.middleware import ResponseCache
 from app.core.http.middleware.admission import Admission
 from app.core.http.middleware.authorization import Authorization, CheckStillHeld, FindPrincipal
+from app.core.http.middleware.begin_again import BeginAgain
 from app.core.http.middleware.body_limit import BodyLimit
 from app.core.http.middleware.contract import check_contract
 from app.core.http.middleware.cors import Cors
@@ -72,5 +73,7 @@ def add_layers(
         Middleware(BodyLimit, max_bytes=settings.max_body_bytes, routes=routes),
         # What fails in a route is a logged 500, with the headers that the layers above add.
         Middleware(UnforeseenErrors),
+        # Reads during which the data have changed.
+        Middleware(BeginAgain),
     ]
     app.add_middleware(HttpLayers, outermost_first)

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.conftest import Service
+from tests.conftest import Service, until_loaded
 
 DETAILS = "More requests came at once than can be answered in time; try again in a moment"
 
@@ -45,7 +45,8 @@ async def test_what_would_only_wait_is_refused_at_once_and_what_costs_nothing_is
 async def test_burst_is_answered_or_refused_and_leaves_nothing_behind(small):
     async with small as client:
         await client.post("/countries/refresh")
-        paths = [f"/countries?limit={number}" for number in range(1, 41)]
+        await until_loaded(client)
+        paths = [f"/countries/ghana/history?limit={number}" for number in range(1, 41)]
         burst = await asyncio.gather(*(client.get(path) for path in paths))
         codes = {response.status_code for response in burst}
         afterwards = [(await client.get(path)).status_code for path in paths]

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.conftest import Client, make_settings, migrate_in_thread, serving
+from tests.core.db.test_pool import HISTORY
 from tests.core.http.test_cache import Monotonic
 from tests.core.http.test_ready import Moment
 from tests.support.mariadb import PrivateMariaDB, is_installed
@@ -109,13 +110,25 @@ async def test_only_the_first_waits_for_a_database_that_is_away(client, frozen, 
     assert {answer.headers["Age"] for answer in answers} == {"30"}
 
 
+async def test_what_was_never_asked_for_is_answered_from_what_is_known(client, frozen, monotonic):
+    monotonic.seconds += 30
+    listed = await client.get("/countries?region=africa&fields=name&limit=2&sort=name_desc")
+    missing = await client.get("/countries/atlantis")
+
+    assert (listed.status_code, listed.json()) == (200, [{"name": "Zimbabwe"}, {"name": "Zambia"}])
+    assert missing.status_code == 404
+    for answer in (listed, missing):
+        assert answer.headers["Age"] == "30"
+        assert answer.headers["Cache-Status"] == "countries; hit; ttl=-30; detail=database-unavailable"
+
+
 async def test_what_is_not_in_memory_or_too_old_is_503(client, frozen, monotonic):
-    assert (await client.get("/countries/togo")).status_code == 503
+    assert (await client.get(HISTORY)).status_code == 503
     monotonic.seconds += 299
     assert (await client.get("/countries/ghana")).headers["Age"] == "299"
 
     monotonic.seconds += 1
-    for path in ("/countries/ghana", "/countries/togo"):
+    for path in ("/countries/ghana", "/countries/togo", HISTORY):
         response = await client.get(path)
 
         assert (path, response.status_code, response.json()["error"]) == (path, 503, UNAVAILABLE)

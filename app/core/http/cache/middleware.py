@@ -14,7 +14,7 @@ from app.core.errors import AppError, DatabaseUnavailable
 from app.core.http.access import CREDENTIALS
 from app.core.http.cache.coding import IDENTITY, encode, negotiate
 from app.core.http.cache.ready import KEPT
-from app.core.http.cache.store import CachedResponse, Key, Representation, ResponseStore, finish, make_reply
+from app.core.http.cache.store import CachedResponse, Headers, Key, Representation, ResponseStore, finish, make_reply
 from app.core.http.errors import documented, error_response
 from app.core.http.formats import preferred_format
 from app.core.http.routes import RouteTable
@@ -71,65 +71,57 @@ class ResponseCache:
         key = (scope["path"], query)
         # The application sees the query of the key: all requests that share an answer are the same to it.
         scope = {**scope, "query_string": query}
-        age = None
         store: ResponseStore = scope["state"]["responses"]
         try:
             if store.max_bytes == 0 or _is_private(fields):
                 self._counted["bypass"] += 1
                 answer = await self._compute(scope, receive, send)
             else:
-                answer, age = await self._find_or_compute(key, scope, receive, send)
+                answer = await self._find_or_compute(key, scope, receive, send)
             if answer is not None:
                 kept = await self._represent(store, key, answer, negotiate(accept_encoding))
                 status, headers, body = make_reply(kept, fields)
-                if age is None and store.get(key) is answer:
+                age = _about_age(scope)
+                if not age and store.get(key) is answer:
                     scope["state"][KEPT] = answer
-                elif age is not None:
-                    # RFC 9111, 5.1, and RFC 9211.
-                    about = b"countries; hit; ttl=-%d; detail=database-unavailable" % age
-                    headers = (*headers, (b"age", b"%d" % age), (b"cache-status", about))
-                await send({"type": "http.response.start", "status": status, "headers": headers})
+                await send({"type": "http.response.start", "status": status, "headers": (*headers, *age)})
                 await send({"type": "http.response.body", "body": body})
         except AppError as error:
             await error_response(error)(scope, receive, send)
 
-    async def _find_or_compute(
-        self, key: Key, scope: Scope, receive: Receive, send: Send
-    ) -> tuple[CachedResponse | None, int | None]:
-        """Find the current answer, or compute it; None if it may not be kept and was sent already.
-
-        The second value is its age in seconds, None unless it is stale.
-        """
+    async def _find_or_compute(self, key: Key, scope: Scope, receive: Receive, send: Send) -> CachedResponse | None:
+        """Find the current answer, or compute it; None if it may not be kept and was sent already."""
         versions: DataVersion = scope["state"]["data_version"]
-        answer = scope["state"]["responses"].get(key)
+        store: ResponseStore = scope["state"]["responses"]
+        answer = store.get(key)
         while True:
             if answer is not None:
                 try:
                     # Also where it is yesterday's: while the database is away, it is better than none.
                     if await versions.is_in_force(answer.version) and _is_of_today(answer, scope):
                         self._counted["hit"] += 1
-                        return answer, None
+                        return answer
                 except DatabaseUnavailable:
                     age = versions.stale_age(answer.version)
                     if age is None:
                         self._counted["miss"] += 1
                         raise
                     self._counted["stale"] += 1
-                    return answer, age
+                    scope["state"]["stale_age"] = age
+                    return answer
             flight = self._flights.get(key)
             if flight is None:
                 self._counted["miss"] += 1
-                return await self._lead(key, scope, receive, send), None
+                return await self._lead(key, scope, receive, send)
             answer = await asyncio.shield(flight)
             if answer is None:
                 self._counted["miss"] += 1
-                return await self._compute(scope, receive, send), None
+                return await self._compute(scope, receive, send)
 
     async def _lead(self, key: Key, scope: Scope, receive: Receive, send: Send) -> CachedResponse | None:
         """Compute an answer for all requests that wait for it; each checks whether it is new enough."""
         versions: DataVersion = scope["state"]["data_version"]
         flight = self._flights[key] = asyncio.get_running_loop().create_future()
-        read_after = versions.now()
         answer = None
 
         async def send_unkept(message: Message) -> None:
@@ -140,7 +132,7 @@ class ResponseCache:
 
         try:
             answer = await self._compute(scope, receive, send_unkept)
-            if answer is not None and versions.learn(answer.version, read_after):
+            if answer is not None and answer.version == versions.known:
                 scope["state"]["responses"].keep(key, answer)
             return answer
         finally:
@@ -161,6 +153,8 @@ class ResponseCache:
                 body.append(message.get("body", b""))
             elif message["type"] == "http.response.start" and _may_be_kept(message, scope["state"]):
                 start = message
+            elif message["type"] == "http.response.start":
+                await send({**message, "headers": [*message["headers"], *_about_age(scope)]})
             else:
                 await send(message)
 
@@ -186,6 +180,14 @@ async def _encode(store: ResponseStore, key: Key, answer: CachedResponse, coding
         inline = len(body) <= _LARGEST_INLINE
         body = encode(body, coding) if inline else await asyncio.to_thread(encode, body, coding)
     return store.add(key, answer, coding, body)
+
+
+def _about_age(scope: Scope) -> Headers:
+    """Headers that say how old an answer may be (RFC 9111, 5.1, and RFC 9211); none unless the database is away."""
+    age = scope["state"].get("stale_age")
+    if age is None:
+        return ()
+    return (b"age", b"%d" % age), (b"cache-status", b"countries; hit; ttl=-%d; detail=database-unavailable" % age)
 
 
 def _is_of_today(answer: CachedResponse, scope: Scope) -> bool:
