@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 import stamina
@@ -15,7 +16,7 @@ from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings, load_settings
 from app.core.db.database import Database
 from app.core.db.dialects import dialect_for
-from app.core.db.faults import may_come_up, reason_of
+from app.core.db.faults import Fault, may_come_up, reason_of
 from app.core.db.lease import Lease, acquire, held, release
 from app.core.db.migrations import current_revision, find_revision, head_revision, is_ahead, why_not_migrated
 from app.core.errors import DatabaseUnavailable
@@ -26,6 +27,8 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.5
 DATABASE_START_SECONDS = 30.0
+LOCKED_SECONDS = 60.0
+"""How long to try to get the lock of a table that others read or write."""
 
 
 def read_settings() -> Settings:
@@ -44,15 +47,17 @@ def run_migrations(connection: Connection) -> None:
     Raises:
         CommandError: This version of the service can't migrate the database.
     """
+    dialect = dialect_for(connection.dialect)
     with connection.begin():  # Alembic commits nothing in a transaction that it finds open
         revision = find_revision(connection)
+        dialect.before_revisions(connection)
     if problem := why_not_migrated(revision):
         raise CommandError(problem)
     context.configure(
         connection=connection,
         target_metadata=metadata,
         transaction_per_migration=True,
-        transactional_ddl=dialect_for(connection.dialect).transactional_ddl,
+        transactional_ddl=dialect.transactional_ddl,
     )
     with context.begin_transaction():
         context.run_migrations()
@@ -61,6 +66,7 @@ def run_migrations(connection: Connection) -> None:
 def create_lease_table(connection: Connection) -> None:
     """The lease guards the migrations, so its own table can't be one of them."""
     if not inspect(connection).has_table("lease"):
+        dialect_for(connection.dialect).before_first_table(connection)
         connection.execute(CreateTable(metadata.tables["lease"], if_not_exists=True))
 
 
@@ -97,6 +103,22 @@ async def take_turn(database: Database) -> Lease:
         await asyncio.sleep(POLL_SECONDS)
 
 
+async def again_while_locked(database: Database, work: Callable[[], Awaitable[None]]) -> None:
+    """Run migrations, and again if one did not get the lock of a table; those before it are committed."""
+
+    def is_locked(error: Exception) -> bool:
+        if database.dialect.fault(error) is not Fault.AGAIN:
+            return False
+        logger.warning("Migrating again: {}", reason_of(error))
+        return True
+
+    async for attempt in stamina.retry_context(
+        on=is_locked, attempts=None, timeout=LOCKED_SECONDS, wait_initial=0.5, wait_max=2
+    ):
+        with attempt:
+            await work()
+
+
 def wanted_revision() -> str | tuple[str, ...] | None:
     """The revision that the command leads to; empty for a command that leads to none."""
     try:
@@ -128,7 +150,7 @@ async def migrate_online(settings: Settings) -> None:
         lease = await take_turn(database)
         async with held(database, lease), database.engine.connect() as plain:
             connection = await plain.execution_options(**database.dialect.writing)
-            await connection.run_sync(run_migrations)
+            await again_while_locked(database, partial(connection.run_sync, run_migrations))
         await release(database, lease)
     finally:
         await database.close()

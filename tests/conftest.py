@@ -1,6 +1,7 @@
-"""Fixtures for all tests: two database engines, a fake upstream, and the service.
+"""Fixtures for all tests: three database engines, a fake upstream, and the service.
 
-MariaDB is started for the session; TEST_MYSQL_URL names a server to use instead. With CI=true it is required.
+MariaDB and PostgreSQL are started for the session; TEST_MYSQL_URL and TEST_POSTGRES_URL name servers to use instead.
+With CI=true both are required.
 """
 
 import os
@@ -36,7 +37,9 @@ from app.main import app as default_app
 from app.main import create_app
 from app.sources.client import create_http_client
 from tests.support import payloads
-from tests.support.mariadb import PrivateMariaDB, is_installed
+from tests.support.engines import engines_of, has, missing
+from tests.support.mariadb import PrivateMariaDB
+from tests.support.postgresql import Console, PrivatePostgreSQL
 from tests.support.selection import pytest_collection_finish, pytest_collection_modifyitems  # noqa: F401  # hooks
 from tests.support.upstream import Answer, FakeUpstream, document
 
@@ -51,25 +54,24 @@ START = datetime(2026, 11, 21, 9, 17, tzinfo=UTC)
 
 
 def has_mysql() -> bool:
-    return "TEST_MYSQL_URL" in os.environ or is_installed()
+    return has("mariadb")
 
 
 def pytest_report_header() -> str:
-    return (
-        "engines: SQLite and MariaDB" if has_mysql() else "engines: SQLite only, MariaDB is NOT tested: not installed"
-    )
+    return f"engines: NOT tested, because not installed: {', '.join(missing())}" if missing() else "engines: all"
 
 
 def pytest_configure() -> None:
-    if not has_mysql() and os.environ.get("CI") == "true":
-        pytest.exit("MariaDB is needed in CI: install mariadb-server or set TEST_MYSQL_URL", returncode=2)
+    if missing() and os.environ.get("CI") == "true":
+        reason = (
+            "CI needs every engine: install mariadb-server and postgresql, or set TEST_MYSQL_URL and TEST_POSTGRES_URL"
+        )
+        pytest.exit(reason, returncode=2)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "engine" in metafunc.fixturenames:
-        only = metafunc.definition.get_closest_marker("engines")
-        wanted = only.args if only else ("sqlite", "mariadb")
-        metafunc.parametrize("engine", [engine for engine in wanted if engine == "sqlite" or has_mysql()])
+        metafunc.parametrize("engine", engines_of(metafunc.definition))
 
 
 def make_settings(**overrides: Any) -> Settings:
@@ -123,6 +125,32 @@ def mysql_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
+def postgresql() -> Iterator[PrivatePostgreSQL]:
+    server = PrivatePostgreSQL()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database on the server."""
+    url = os.environ.get("TEST_POSTGRES_URL")
+    if url is None:
+        server: PrivatePostgreSQL = request.getfixturevalue("postgresql")
+        server.create("service")
+        url = server.url("service")
+    migrate_in_thread(url)
+    return url
+
+
+@pytest.fixture(scope="session")
+def postgresql_console(postgresql_url: str) -> Iterator[Console]:
+    console = Console(postgresql_url)
+    yield console
+    console.close()
+
+
+@pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated and empty file, to be copied."""
     path = tmp_path_factory.mktemp("template") / "template.db"
@@ -144,6 +172,14 @@ def database_url(engine: str, request: pytest.FixtureRequest) -> str:
         with closing(sqlite3.connect(file)) as sqlite:
             delete_rows(sqlite)
         return f"sqlite:///{file}"
+    if engine == "postgresql":
+        console: Console = request.getfixturevalue("postgresql_console")
+        quoted = [f'"{table}"' for table in TABLES]
+        (rows,) = console.execute("SELECT " + ", ".join(f"EXISTS (SELECT 1 FROM {table})" for table in quoted))
+        console.execute(
+            *(f"DELETE FROM {table}" for table, has_rows in zip(quoted, rows, strict=True) if has_rows), "SELECT 1"
+        )
+        return console.url
     url: str = request.getfixturevalue("mysql_url")
     bare, tls = mysql.connect_arguments(normalize_database_url(url))
     place = {"host": bare.host, "port": bare.port or 3306, "database": bare.database}

@@ -16,7 +16,7 @@ from app.core.errors import AppError, DatabaseUnavailable, Unauthorized
 from app.core.http.access import Principal
 from app.core.http.middleware.credential_lookups import CredentialLookups
 from app.core.http.middleware.rate_limits import RateLimits
-from app.users.credentials import CHALLENGE, REVOKE_SECONDS, digest, end_oldest_tokens, issue
+from app.users.credentials import CHALLENGE, REVOKE_SECONDS, CredentialEnded, digest, end_oldest_tokens, issue
 from app.users.models import Credential, User
 from app.users.passwords import Busy, Passwords
 from app.users.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyPublic, SignInForm, TokenPublic, as_stored, email_key
@@ -115,12 +115,19 @@ async def _account(session: AsyncSession, key: str, *, lock: bool = False) -> An
 
 
 async def sign_out(database: Database, principal: Principal) -> None:
-    """Delete the caller's token."""
+    """Delete the caller's token.
+
+    Raises:
+        CredentialEnded: It has been deleted during the request.
+    """
 
     async def end(session: AsyncSession) -> None:
-        await session.exec(delete(Credential).where(col(Credential.id) == principal.credential_id))
+        deleted = await session.exec(delete(Credential).where(col(Credential.id) == principal.credential_id))
+        if deleted.rowcount == 0:
+            raise CredentialEnded
 
-    await database.transaction(end, seconds=REVOKE_SECONDS)
+    # Not guarded: of several requests, each would share the lock that the others need for deleting.
+    await database.guarded(None).transaction(end, seconds=REVOKE_SECONDS)
 
 
 async def create_api_key(

@@ -13,8 +13,10 @@ from typing import Any, Final
 
 import aiomysql
 import aiosqlite
+import asyncpg
 import httpx
 import pytest
+from asyncpg.prepared_stmt import PreparedStatement
 
 
 class Unheard(Exception):  # of a library that nobody thought of
@@ -61,13 +63,14 @@ class InjectedFault:
 
 @contextmanager
 def failing_driver(fault: InjectedFault) -> Iterator[None]:
-    """Let calls of both drivers fail: connecting, sending, reading, committing, closing."""
+    """Let calls of every driver fail: connecting, sending, reading, committing, closing."""
 
     def patched(name: str, original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def call(*arguments: Any, **options: Any) -> Any:
             # A connection that is open and not handed over, or not closed, would leak by our own doing.
             is_closing = name == "_execute" and getattr(arguments[1], "__name__", "") == "close"
-            is_made = False if name == "_open_connection" else True if is_closing else None
+            is_opening, is_closing = name in ("_open_connection", "connect"), is_closing or name == "close"
+            is_made = False if is_opening else True if is_closing else None
             return await fault.around(lambda: original(*arguments, **options), is_made=is_made)
 
         return call
@@ -77,6 +80,9 @@ def failing_driver(fault: InjectedFault) -> Iterator[None]:
             (aiosqlite.Connection, ("_execute", "_connect")),
             (aiomysql.Connection, ("_execute_command", "_read_packet")),
             (aiomysql.connection, ("_open_connection",)),
+            (asyncpg.Connection, ("execute", "prepare", "close")),
+            (PreparedStatement, ("fetch",)),
+            (asyncpg, ("connect",)),
         ):
             for name in names:
                 patch.setattr(driver, name, patched(name, getattr(driver, name)))

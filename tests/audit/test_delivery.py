@@ -129,8 +129,8 @@ async def test_line_with_the_id_of_the_request_is_there_with_its_response(settin
         assert line.split(" | ", 1)[1] == f"INFO    | r-1 | {message}"
 
 
-BUSY = Exception(1213, "Deadlock found")  # MySQL's number, and SQLite's
-BUSY.sqlite_errorcode = SQLITE_BUSY  # type: ignore[attr-defined]
+BUSY: Any = Exception(1213, "Deadlock found")  # MySQL's number, and those of SQLite and PostgreSQL
+BUSY.sqlite_errorcode, BUSY.sqlstate = SQLITE_BUSY, "40P01"
 PASSING = OperationalError("INSERT", None, BUSY)
 FORGED = "1\n2026-01-01 00:00:00.000 | INFO    | - | x {0}"
 

@@ -49,7 +49,7 @@ async def test_healthy_installation_has_no_failure(loaded: Client, upstream: Fak
     assert of(result, "settings") == ("ok", "development, changes need a key or a sign-in")
     verdict, says = of(result, "database")
     assert verdict == "ok"
-    assert says.startswith(("SQLite 3.", "MariaDB 1", "MySQL "))
+    assert says.startswith(("SQLite 3.", "MariaDB 1", "MySQL ", "PostgreSQL 1"))
     assert of(result, "migrations") == ("ok", f"revision {head_revision()}, the newest")
     assert of(result, "data")[1].startswith("250 countries from 127.0.0.1, refreshed ")
     assert of(result, "countries from 127.0.0.1")[1].startswith("250 countries, in ")

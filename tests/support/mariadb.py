@@ -29,14 +29,19 @@ def free_port() -> int:
     return port
 
 
-def wait_until_it_answers(ask: Callable[[], object], process: "subprocess.Popen[bytes]", log: Path) -> None:
+def wait_until_it_answers(
+    ask: Callable[[], object],
+    process: "subprocess.Popen[bytes]",
+    log: Path,
+    not_yet: tuple[type[Exception], ...] = (pymysql.err.OperationalError,),
+) -> None:
     """Ask a server that starts until it answers; RuntimeError with its log if it ends or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
             ask()
             return
-        except pymysql.err.OperationalError:
+        except not_yet:
             if time.monotonic() > deadline or process.poll() is not None:
                 raise RuntimeError(log.read_text()) from None
             time.sleep(0.05)

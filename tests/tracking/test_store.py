@@ -16,11 +16,12 @@ from app.tracking.crud import StepBackwards, Tracking, TransferMissing, Transfer
 from app.tracking.models import State
 from app.tracking.schemas import DocumentFilters, DocumentInput, TransferCreate, TransferFilters
 from tests.conftest import opened_database
-from tests.support.statements import Statement, recorded
+from tests.support.statements import Statement, raw, recorded
 
 UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 NOWHERE = "f3b0c442-98fc-41c1-8949-afbf4c8996fb"
-INSERT_DOCUMENT = "INSERT INTO sms_documents VALUES (:ubid, 'A', 1, 'INIT', '2026-11-21 09:17:00.000000', '{}')"
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+INSERT_DOCUMENT = "INSERT INTO sms_documents VALUES (:ubid, 'A', 1, 'INIT', :at, '{}')"
 
 
 @pytest.fixture
@@ -52,12 +53,14 @@ def many(number: int, start: int = 0) -> list[DocumentInput]:
 
 async def count(database: Database, table: str = "sms_documents") -> int:
     async with database.reading() as session:
-        return int((await (await session.connection()).execute(text(f"SELECT count(*) FROM {table}"))).scalar_one())
+        return int(
+            (await (await session.connection()).execute(raw(database, f"SELECT count(*) FROM {table}"))).scalar_one()
+        )
 
 
 async def execute(database: Database, sql: str, **parameters: Any) -> None:
     async with database.writing() as connection:
-        await connection.execute(text(sql), parameters)
+        await connection.execute(raw(database, sql, parameters), parameters)
 
 
 async def test_stored_transfer_is_read_as_it_was_answered(tracking, data):
@@ -74,9 +77,9 @@ async def test_existing_transfer_is_reset_and_keeps_its_documents(tracking, data
     await tracking.put_documents(UBID, [DocumentInput(**document) for document in data["documents"]])
     await tracking.advance_documents(UBID, State.SENT)
     await tracking.advance_transfer(UBID, State.DONE)
-    old = "2020-01-01 00:00:00.000000"
-    await execute(database, "UPDATE sms_transfers SET fallbackCount = 7")
-    await execute(database, f"UPDATE sms_transfers SET {quoted(database, 'when')} = '{old}'")
+    await execute(
+        database, "UPDATE sms_transfers SET fallbackCount = 7, when = :old", old=datetime(2020, 1, 1, tzinfo=UTC)
+    )
 
     changed = TransferCreate(**{**data["transfer"], "SMScount": 9, "fileName": "other.csv"})
     stored = await tracking.put_transfer(changed)
@@ -87,19 +90,13 @@ async def test_existing_transfer_is_reset_and_keeps_its_documents(tracking, data
     assert (await tracking.get_transfer(UBID)).model_dump() == {**expected, "states": states}
 
 
-def quoted(database: Database, name: str) -> str:
-    """WHEN is a word of SQL."""
-    return database.engine.dialect.identifier_preparer.quote(name)
-
-
 async def test_transfers_are_listed_newest_first_by_page_and_state(tracking, database, data):
     ubids = [f"{number:08x}{UBID[8:]}" for number in range(5)]
     times = (3, 1, 2, 2, 4)
     for ubid, minute in zip(ubids, times, strict=True):
         await tracking.put_transfer(TransferCreate(**{**data["transfer"], "UBID": ubid}))
-        when = quoted(database, "when")
-        at = f"2026-11-21 09:0{minute}:00.000000"
-        await execute(database, f"UPDATE sms_transfers SET {when} = :at WHERE UBID = :ubid", at=at, ubid=ubid)
+        at = datetime(2026, 11, 21, 9, minute, tzinfo=UTC)
+        await execute(database, "UPDATE sms_transfers SET when = :at WHERE UBID = :ubid", at=at, ubid=ubid)
     for index in (0, 2, 3):
         await tracking.advance_transfer(ubids[index], State.SENT)
 
@@ -190,7 +187,9 @@ async def test_5000_documents_are_written_a_thousand_at_a_time_also_when_sent_ag
 
 
 def rows_of(statement: Statement) -> int:
-    """Number of rows, whether they are parameters or one JSON document."""
+    """Number of rows, whether they are parameters, one JSON document or a list of values for each column."""
+    if isinstance(statement.parameters[0], list):
+        return len(statement.parameters[0])
     documents = [json.loads(given) for given in statement.parameters if str(given).startswith("[")]
     return len(documents[0] if documents else statement.parameters)
 
@@ -228,7 +227,7 @@ async def test_ids_are_compared_by_case_and_accent_but_not_by_surrounding_spaces
 async def test_existing_document_is_reset(tracking, database, transfer):
     await tracking.put_documents(UBID, documents_of("ab", data={"old": 1}))
     await tracking.advance_documents(UBID, State.DONE)
-    await execute(database, f"UPDATE sms_documents SET {quoted(database, 'when')} = '2020-01-01 00:00:00.000000'")
+    await execute(database, "UPDATE sms_documents SET when = :old", old=datetime(2020, 1, 1, tzinfo=UTC))
 
     assert await tracking.put_documents(UBID, documents_of("b", SMScount=5, data={"new": 2})) == 1
 
@@ -271,10 +270,10 @@ async def test_database_refuses_a_document_without_a_transfer(tracking, database
     attempts = [INSERT_DOCUMENT, *(f"UPDATE {table} SET UBID = :ubid" for table in ("sms_documents", "sms_transfers"))]
     for attempt in attempts:
         with pytest.raises(IntegrityError):
-            await execute(database, attempt, ubid=NOWHERE)
+            await execute(database, attempt, ubid=NOWHERE, at=NOON)
 
     assert await count(database) == 1
-    await execute(database, INSERT_DOCUMENT, ubid=UBID)
+    await execute(database, INSERT_DOCUMENT, ubid=UBID, at=NOON)
     assert await tracking.count_documents(UBID) == 2
 
 

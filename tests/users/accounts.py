@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import event, text
+from sqlalchemy import event
 
 from app.core.db.database import Database
 from tests.conftest import Client
+from tests.support.statements import raw
 
 PASSWORD = "correct horse battery"
 ADA = {"fname": "Ada", "lname": "Mensah", "email": "ada@example.com", "password": PASSWORD}
@@ -35,15 +36,15 @@ async def sign_in(client: Client, email: str = "ada@example.com", password: str 
 async def rows(client: Client, query: str) -> list[dict[str, Any]]:
     database: Database = client.state["database"]
     async with database.reading() as session:
-        result = await (await session.connection()).execute(text(query))
+        result = await (await session.connection()).execute(raw(database, query))
         return [dict(row) for row in result.mappings()]
 
 
-async def write(client: Client, statement: str, parameters: Any = None) -> None:
+async def write(client: Client, statement: str, *parameters: dict[str, Any]) -> None:
     """Change rows directly in the database."""
     database: Database = client.state["database"]
     async with database.writing() as connection:
-        await connection.execute(text(statement), parameters)
+        await connection.execute(raw(database, statement, *parameters[:1]), parameters or None)
 
 
 async def stored(client: Client) -> dict[str, list[dict[str, Any]]]:

@@ -75,8 +75,7 @@ async def test_last_use_of_a_key_is_written_once_a_minute(client, token):
 
     for seconds, is_noted in ((30, False), (61, True)):
         at = datetime.now(UTC) - timedelta(seconds=seconds)
-        then = at.strftime("%Y-%m-%d %H:%M:%S.%f")
-        await write(client, "UPDATE credential SET last_used_at = :at WHERE name = 'nightly'", {"at": then})
+        await write(client, "UPDATE credential SET last_used_at = :at WHERE name = 'nightly'", {"at": at})
         await asyncio.gather(*(client.get("/users/me", headers=headers) for _ in range(5)))
         assert (await last_use() > at) == is_noted
 
@@ -84,7 +83,7 @@ async def test_last_use_of_a_key_is_written_once_a_minute(client, token):
 async def test_expired_key_is_refused_and_not_listed(client, token):
     expired = await add(client, token, expires_in_days=1)
     kept = await add(client, token, "longest", expires_in_days=3650)
-    at = "2020-01-01 00:00:00.000000"
+    at = datetime(2020, 1, 1, tzinfo=UTC)
     await write(client, "UPDATE credential SET expires_at = :at WHERE name = 'nightly'", {"at": at})
 
     answer = await client.get("/users/me", headers={"X-API-Key": expired["key"]})

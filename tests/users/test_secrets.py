@@ -64,4 +64,4 @@ def with_a_fault(client) -> None:
 
     @event.listens_for(client.state["database"].engine.sync_engine, "before_cursor_execute", retval=True)
     def break_insert(_connection, _cursor, sql, parameters, *_):
-        return (f"NONSENSE {sql}" if sql.startswith("INSERT INTO user") else sql), parameters
+        return (f"NONSENSE {sql}" if sql.startswith(("INSERT INTO user", 'INSERT INTO "user"')) else sql), parameters

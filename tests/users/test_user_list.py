@@ -1,5 +1,7 @@
 """The list of accounts: pages, search, order and database queries."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from tests.support.statements import recorded
@@ -36,7 +38,7 @@ async def people(client):
     for (fname, lname), email in zip(names, emails, strict=True):
         await create(client, fname=fname, lname=lname, email=email, addresses=[RIDGE] if fname == "Zoë" else [])
     for minute, email in enumerate(emails):
-        at = f"2026-11-21 09:{max(minute, 1):02}:00.000000"
+        at = datetime(2026, 11, 21, 9, max(minute, 1), tzinfo=UTC)
         await write(client, "UPDATE user SET created_at = :at WHERE email = :email", {"at": at, "email": email})
     return client
 
@@ -128,13 +130,13 @@ async def test_wrong_parameters_are_refused_by_name(client):
 async def test_thousand_accounts_with_three_addresses_each_take_three_queries(client):
     user = (
         "INSERT INTO user (id, fname, lname, name_key, email, email_key, password_hash, role, is_active, created_at,"
-        " updated_at) VALUES (:id, 'Ada', 'Mensah', 'ada mensah', :email, :email, 'x', 'reader', 1, :at, :at)"
+        " updated_at) VALUES (:id, 'Ada', 'Mensah', 'ada mensah', :email, :email, 'x', 'reader', TRUE, :at, :at)"
     )
     address = "INSERT INTO address (user_id, street, city, country) VALUES (:owner, :street, 'Accra', 'GH')"
     empty = await client.get("/users")
-    ids, at = range(1, 1001), "2026-11-21 09:17:00.000000"
-    await write(client, user, [{"id": number, "email": f"ada{number}@example.com", "at": at} for number in ids])
-    await write(client, address, [{"owner": owner, "street": street} for street in "123" for owner in ids])
+    ids, at = range(1, 1001), datetime(2026, 11, 21, 9, 17, tzinfo=UTC)
+    await write(client, user, *({"id": number, "email": f"ada{number}@example.com", "at": at} for number in ids))
+    await write(client, address, *({"owner": owner, "street": street} for street in "123" for owner in ids))
 
     with recorded(client.state["database"]) as statements:
         listed = await client.get("/users?limit=1000")

@@ -7,7 +7,9 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy.exc import IntegrityError
+from sqlmodel import select
 
+from app.core.db.types import ServerNow
 from app.main import create_app
 from tests.conftest import CHEAP
 from tests.users.accounts import ADA, PASSWORD, QUAY, RIDGE, create, failing, rows, sign_in, stored, write
@@ -234,9 +236,9 @@ async def test_changes_of_different_fields_at_once_are_all_kept(client):
 
 
 async def test_times_are_those_of_the_database_and_move_with_changes_only(client):
-    now = "UTC_TIMESTAMP(6)" if client.state["database"].engine.dialect.name == "mysql" else "datetime('now')"
     ada = await create(client, addresses=[RIDGE])
-    clock = datetime.fromisoformat(f"{(await rows(client, f'SELECT {now} AS at'))[0]['at']}+00:00")
+    async with client.state["database"].reading() as session:
+        clock = (await session.exec(select(ServerNow()))).one()
     assert abs((datetime.fromisoformat(ada["created_at"]) - clock).total_seconds()) < 60
 
     path = f"/users/{ada['id']}"

@@ -17,6 +17,7 @@ _DRIVERS: Final = {
     "mariadb+aiomysql": "mysql+aiomysql",
     "mariadb+asyncmy": "mysql+asyncmy",
     "sqlite+aiosqlite": "sqlite+aiosqlite",
+    **dict.fromkeys(("postgresql", "postgres", "postgresql+asyncpg"), "postgresql+asyncpg"),
 }
 _SSL_MODES: Final = {
     **dict.fromkeys(("disabled", "disable", "false"), "disabled"),
@@ -43,7 +44,9 @@ def normalize_database_url(raw: str) -> URL:
     url = make_url(raw.strip())
     driver = _DRIVERS.get(url.drivername)
     if driver is None:
-        raise ValueError(f"scheme {url.drivername}:// is not supported; use mysql://, mariadb:// or sqlite://")
+        raise ValueError(
+            f"scheme {url.drivername}:// is not supported; use mysql://, mariadb://, postgresql:// or sqlite://"
+        )
     return _NORMALIZERS[driver.partition("+")[0]](url.set(drivername=driver))
 
 
@@ -81,7 +84,17 @@ def _normalize_mysql(url: URL) -> URL:
     return url.set(query=query)
 
 
-_NORMALIZERS: Final = {"mysql": _normalize_mysql, "sqlite": _normalize_sqlite}
+def _normalize_postgresql(url: URL) -> URL:
+    if not url.database:
+        raise ValueError("names no database; write postgresql://user:password@host/name")
+    return url
+
+
+_NORMALIZERS: Final = {
+    "mysql": _normalize_mysql,
+    "postgresql": _normalize_postgresql,
+    "sqlite": _normalize_sqlite,
+}
 
 
 def tls_context(url: URL) -> ssl.SSLContext | None:

@@ -11,7 +11,8 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 TABLE_OPTIONS: Final = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
-"""Of every table: text compares byte by byte, as in SQLite, whatever the server's defaults."""
+"""Of every table: text compares byte by byte, as in SQLite, whatever the server's defaults. PostgreSQL has no such
+option for a table; its module adds the collation to each column."""
 RowId: Final = BigInteger().with_variant(Integer(), "sqlite")
 """64-bit surrogate key; SQLite generates ids only in a column of type INTEGER."""
 LongText: Final = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
@@ -23,7 +24,7 @@ LongBlob: Final = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
 class UTCDateTime(TypeDecorator[datetime]):
     """An aware time in UTC with microseconds, which a bare DATETIME would drop."""
 
-    impl = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
+    impl = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql").with_variant(DateTime(timezone=True), "postgresql")
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
@@ -32,7 +33,8 @@ class UTCDateTime(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError("a time without a zone can't be stored")
-        return value.astimezone(UTC).replace(tzinfo=None)
+        has_zone = getattr(self.type_engine(dialect), "timezone", False)
+        return value.astimezone(UTC) if has_zone else value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Return an aware time."""
@@ -47,7 +49,7 @@ class ServerNow(FunctionElement[datetime]):
 
     def __init__(self, plus_seconds: float = 0) -> None:
         # A parameter, so that the statement is compiled once.
-        super().__init__(literal(round(plus_seconds * 1_000_000)))
+        super().__init__(literal(round(plus_seconds * 1_000_000), BigInteger()))
 
 
 class Contains(FunctionElement[bool]):

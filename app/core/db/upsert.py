@@ -1,6 +1,6 @@
 """Bulk writes that replace rows whose key is stored."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -27,14 +27,14 @@ async def upsert(
 ) -> None:
     """Write rows in bulk; a row whose key is stored replaces that row.
 
-    They travel as one parameter where the server can read it, else through the driver's executemany, which sends them
-    to MySQL as one multi-row statement. Values are converted here, column by column: SQLAlchemy does it row by row,
-    which takes longer than the database needs to store them.
+    They travel as one parameter or one for each column where the server can read it, else through the driver's
+    executemany, which sends them to MySQL as one multi-row statement. Values are converted here, column by column:
+    SQLAlchemy does it row by row, which takes longer than the database needs to store them.
 
     Args:
         session: An open transaction; nothing is committed here.
         model: The table.
-        rows: Column names to values, the same columns in each; a key of None is numbered by the database.
+        rows: Column names to values, the same columns in each. No key is in two rows or None.
         key: The column that identifies a row, or several separated by commas.
         least: A column that keeps the smaller of the stored and the new value.
         greatest: A column that keeps the larger one.
@@ -52,7 +52,7 @@ async def upsert(
             name: _for_driver([row[name] for row in some], column.type, connection.dialect)
             for name, column in types.items()
         }
-        bulk_inserts = json_rows.bulk_inserts if is_json else _bulk_inserts
+        bulk_inserts = json_rows.bulk_inserts if is_json else dialect_for(connection.dialect).bulk_inserts
         for sql, parameters in bulk_inserts(insert, columns, connection.dialect):
             await connection.exec_driver_sql(sql, parameters)
 
@@ -65,21 +65,11 @@ async def upsert_from(session: AsyncSession, model: type[SQLModel], query: Selec
     await connection.execute(_insert(table, names, key, "", "", connection.dialect).from_select(names, query))
 
 
-def _bulk_inserts(insert: Any, columns: Mapping[str, list[Any]], dialect: Dialect) -> Iterator[tuple[str, Any]]:
-    compiled = _compiled(insert, tuple(columns), dialect)
-    yield compiled.string, list(zip(*(columns[name] for name in compiled.positiontup), strict=True))
-
-
 @lru_cache(maxsize=64)
 def _insert(table: Table, names: tuple[str, ...], key: str, least: str, greatest: str, dialect: Dialect) -> Any:
     keys = key.split(",")
     columns = [name for name in names if name not in keys] or keys[:1]  # something has to be updated
     return dialect_for(dialect).upsert_statement(table, columns, keys, least=least, greatest=greatest)
-
-
-@lru_cache(maxsize=64)
-def _compiled(insert: Any, names: tuple[str, ...], dialect: Dialect) -> Any:
-    return insert.compile(dialect=dialect, column_keys=names)
 
 
 def _for_driver(values: list[Any], kind: TypeEngine[Any], dialect: Dialect) -> list[Any]:

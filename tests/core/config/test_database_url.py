@@ -12,6 +12,7 @@ from app.core.db.dialects.mysql import connect_arguments
 from tests.support.certificate import Authority
 
 UTF8 = "charset=utf8mb4"
+SCHEMES = "is not supported; use mysql://, mariadb://, postgresql:// or sqlite://"
 URLS = {
     "mysql://u:p@h:3307/db": f"mysql+aiomysql://u:p@h:3307/db?{UTF8}",
     "mariadb://u:p@h/db": f"mysql+aiomysql://u:p@h/db?{UTF8}",
@@ -31,6 +32,10 @@ URLS = {
     **dict.fromkeys(
         [f"mysql://h/db?{name}=/etc/my%20ca.pem" for name in ("ssl-ca", "ssl_ca", "sslrootcert")],
         f"mysql+aiomysql://h/db?{UTF8}&ssl_ca=%2Fetc%2Fmy+ca.pem&ssl_mode=verify_ca",
+    ),
+    **dict.fromkeys(
+        ["postgresql://u:p@h:5432/db", "postgres://u:p@h:5432/db", "postgresql+asyncpg://u:p@h:5432/db"],
+        "postgresql+asyncpg://u:p@h:5432/db",
     ),
     "sqlite:///data/x.db": "sqlite+aiosqlite:///data/x.db",
     "sqlite:////var/x.db": "sqlite+aiosqlite:////var/x.db",
@@ -99,11 +104,12 @@ KNOWN = "supported are ssl-mode, ssl-ca, charset, unix_socket, connect_timeout, 
         ("mysql://u:p@h", "names no database; write mysql://user:password@host/name"),
         ("mysql://u:p@h/", "names no database; write mysql://user:password@host/name"),
         ("mysql://h/db?connect_timeout=soon", "option connect_timeout must be a number of seconds"),
-        ("postgresql://h/db", "scheme postgresql:// is not supported; use mysql://, mariadb:// or sqlite://"),
+        ("oracle://h/db", f"scheme oracle:// {SCHEMES}"),
+        ("postgresql://h", "names no database; write postgresql://user:password@host/name"),
         ("sqlite://", NO_FILE),
         ("sqlite:///", NO_FILE),
         ("sqlite:///:memory:", NO_FILE),
-        ("mysql+pymysql://h/db", "scheme mysql+pymysql:// is not supported; use mysql://, mariadb:// or sqlite://"),
+        ("mysql+pymysql://h/db", f"scheme mysql+pymysql:// {SCHEMES}"),
     ],
 )
 def test_what_is_not_supported_is_named(given, message):

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -70,9 +71,9 @@ def lost_connection() -> OperationalError:
 
 
 def passing_fault() -> OperationalError:
-    """A deadlock to MySQL, and a lock held by another writer to SQLite."""
-    error = Exception(1213, "Deadlock found")
-    error.sqlite_errorcode = 5  # type: ignore[attr-defined]
+    """A deadlock to the servers, and a lock held by another writer to SQLite."""
+    error: Any = Exception(1213, "Deadlock found")
+    error.sqlite_errorcode, error.sqlstate = 5, "40P01"
     return OperationalError("UPDATE", None, error)
 
 

@@ -122,7 +122,7 @@ async def test_same_exceptions_of_our_own_code_stay_what_they_are(database_url, 
 
     async def read_on() -> None:
         async with database.reading() as session:
-            await increment(session)
+            await session.exec(select(Country.population).limit(1))
             raise mistake
 
     async with opened_database(database_url) as database:

@@ -118,7 +118,12 @@ async def test_every_value_is_stored_to_the_last_bit_and_replaced(database, rows
         await store(database, written)
 
         found = await stored(database)
-        assert bits(found) == bits([{**row, "bytes": None} for row in written])
+        has_nul = database.engine.dialect.name != "postgresql"  # which stores none; it becomes a replacement character
+        expected = [
+            {k: v.replace("\0", "\ufffd") if isinstance(v, str) and not has_nul else v for k, v in row.items()}
+            for row in written
+        ]
+        assert bits(found) == bits([{**row, "bytes": None} for row in expected])
     async with database.writing() as connection:
         await connection.execute(delete(TABLE))
 

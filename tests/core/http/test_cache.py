@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import dataclass
 
 import pytest
-from sqlalchemy import text
 
 from app.core.http.cache.coding import negotiate
 from app.core.http.cache.middleware import _fields
@@ -12,7 +11,7 @@ from app.core.http.cache.store import CachedResponse, ResponseStore, finish
 from app.countries import crud
 from tests.conftest import COUNTRIES, TABLES, opened_database, until_loaded
 from tests.support import payloads
-from tests.support.statements import recorded
+from tests.support.statements import raw, recorded
 from tests.support.upstream import after, document
 
 PATHS = ("/countries", "/countries/ghana", "/countries?region=africa&sort=gdp_desc", "/countries/image", "/status")
@@ -316,7 +315,7 @@ async def test_recreated_database_does_not_repeat_a_version(cached, service, mon
     old = (await cached.get("/countries/togo")).json()
     async with opened_database(database_url) as database, database.writing() as connection:
         for table in TABLES:
-            await connection.execute(text(f"DELETE FROM {table}"))
+            await connection.execute(raw(database, f"DELETE FROM {table}"))
     async with service(real_clock=True) as other:
         await other.post("/countries/refresh")
         stored = (await other.get("/countries/togo")).json()

@@ -1,9 +1,9 @@
 """One module per database engine, each with the same functions and constants."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import URL, Select, Table
+from sqlalchemy import URL, Connection, Select, Table
 from sqlalchemy import Dialect as SQLAlchemyDialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -39,6 +39,11 @@ class Dialect(Protocol):
     ) -> Any:
         """Build an INSERT that updates ``columns`` where ``keys`` are stored already; see ``upsert()``."""
 
+    def bulk_inserts(
+        self, insert: Any, columns: Mapping[str, Sequence[Any]], dialect: SQLAlchemyDialect
+    ) -> Iterator[tuple[str, Any]]:
+        """Generate SQL and parameters that insert rows, given as the values of each column; ``insert`` names none."""
+
     async def read_by_day(
         self, connection: AsyncConnection, query: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]
     ) -> dict[str, list[tuple[str, str]]]:
@@ -50,14 +55,25 @@ class Dialect(Protocol):
     async def version(self, connection: AsyncConnection) -> str:
         """Name and version of the server, such as ``MariaDB 10.11.19``."""
 
+    def before_first_table(self, connection: Connection) -> None:
+        """Called in the transaction that creates the table of leases, which keep migrations apart, if it is missing."""
+
+    def before_revisions(self, connection: Connection) -> None:
+        """Called before migrations that no other process runs at the same time."""
+
 
 def dialect_for(database: URL | SQLAlchemyDialect) -> Dialect:
     """The module for a normalised URL, or for what SQLAlchemy calls the dialect of a connection."""
-    # Imported on first use: the driver of the other engine takes up to 40 ms and 5 MB of each start.
-    if (database.get_backend_name() if isinstance(database, URL) else database.name) == "mysql":
+    name = database.get_backend_name() if isinstance(database, URL) else database.name
+    # Imported on first use: the driver of another engine takes up to 40 ms and 5 MB of each start.
+    if name == "mysql":
         from app.core.db.dialects import mysql  # noqa: PLC0415
 
         return mysql
+    if name == "postgresql":
+        from app.core.db.dialects import postgresql  # noqa: PLC0415
+
+        return postgresql
     from app.core.db.dialects import sqlite  # noqa: PLC0415
 
     return sqlite

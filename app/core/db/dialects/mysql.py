@@ -11,7 +11,7 @@ from typing import Any, Final
 import aiomysql
 from pymysql.constants import SERVER_STATUS
 from pymysql.converters import escape_string
-from sqlalchemy import URL, Select, Table, column, event, func, literal_column, select
+from sqlalchemy import URL, Connection, Select, Table, column, event, func, literal_column, select
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql.dml import OnDuplicateClause
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, ExceptionContext
@@ -23,7 +23,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from app.core.config.database_url import requires_tls, tls_context
 from app.core.config.settings import Settings
-from app.core.db import json_rows
+from app.core.db import executemany, json_rows
 from app.core.db.faults import OUR_MISTAKES, Fault
 from app.core.db.types import ServerNow
 
@@ -285,6 +285,9 @@ def _unpack(packed: str, size: int) -> list[tuple[str, str]]:
     return pairs
 
 
+bulk_inserts = executemany.bulk_inserts
+
+
 async def verify(_: AsyncConnection) -> None:
     """InnoDB checks each page that it reads."""
 
@@ -293,6 +296,14 @@ async def version(connection: AsyncConnection) -> str:
     """Name and version of the server."""
     found = str(await connection.scalar(select(literal_column("version()"))))
     return f"{'MariaDB' if 'mariadb' in found.lower() else 'MySQL'} {found.partition('-')[0]}"
+
+
+def before_first_table(_: Connection) -> None:
+    """IF NOT EXISTS is enough."""
+
+
+def before_revisions(_: Connection) -> None:
+    """Locks of tables are waited for as long as the server is set to."""
 
 
 @compiles(ServerNow, "mysql")

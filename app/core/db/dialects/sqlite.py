@@ -18,6 +18,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from app.core.config.settings import Settings
+from app.core.db import executemany
 from app.core.db.faults import OUR_MISTAKES, Fault
 from app.core.db.types import ServerNow
 from app.core.errors import DatabaseUnavailable
@@ -176,6 +177,9 @@ def _in_order(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
     return query.order_by(group, day)
 
 
+bulk_inserts = executemany.bulk_inserts
+
+
 async def verify(connection: AsyncConnection) -> None:
     """Check the structure of the whole file."""
     found = (await connection.exec_driver_sql("PRAGMA quick_check(1)")).scalar()
@@ -189,6 +193,14 @@ async def verify(connection: AsyncConnection) -> None:
 async def version(connection: AsyncConnection) -> str:
     """Name and version of the library."""
     return f"SQLite {await connection.scalar(select(literal_column('sqlite_version()')))}"
+
+
+def before_first_table(_: Connection) -> None:
+    """IF NOT EXISTS is enough."""
+
+
+def before_revisions(_: Connection) -> None:
+    """One writer at a time holds the lock of the file."""
 
 
 @compiles(ServerNow, "sqlite")
