@@ -37,7 +37,7 @@ from app.main import app as default_app
 from app.main import create_app
 from app.sources.client import create_http_client
 from tests.support import payloads
-from tests.support.engines import engines_of, has, missing
+from tests.support.engines import engines_of, missing
 from tests.support.mariadb import PrivateMariaDB
 from tests.support.postgresql import Console, PrivatePostgreSQL
 from tests.support.selection import pytest_collection_finish, pytest_collection_modifyitems  # noqa: F401  # hooks
@@ -51,10 +51,6 @@ COUNTRIES, RATES = "/v3.1/all", "/v6/latest/USD"
 CHEAP = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
 """The default parameters cost 50 ms of CPU time per password."""
 START = datetime(2026, 11, 21, 9, 17, tzinfo=UTC)
-
-
-def has_mysql() -> bool:
-    return has("mariadb")
 
 
 def pytest_report_header() -> str:
@@ -167,6 +163,11 @@ def sqlite_file(sqlite_template: Path) -> Path:
 @pytest.fixture
 def database_url(engine: str, request: pytest.FixtureRequest) -> str:
     """A migrated database on the engine of this test, emptied of the rows of earlier tests."""
+    return emptied_database(request, engine)
+
+
+def emptied_database(request: pytest.FixtureRequest, engine: str) -> str:
+    """The database that all tests of an engine share, without rows."""
     if engine == "sqlite":
         file: Path = request.getfixturevalue("sqlite_file")
         with closing(sqlite3.connect(file)) as sqlite:

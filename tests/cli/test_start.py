@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from app.core.db.migrations import head_revision
-from tests.conftest import Client, has_mysql, make_settings, serving
+from tests.conftest import Client, make_settings, serving
 from tests.support.command import run
+from tests.support.engines import has
 from tests.support.mariadb import PrivateMariaDB
 from tests.support.service import environment
 
@@ -22,7 +23,7 @@ HUSH = "hush-hush-hush"
 DAMAGED = "correct DATABASE_URL, or stop the service and restore the file from a backup"
 UNWRITABLE = "correct DATABASE_URL, or make the file and its folder writable"
 needs_mariadb = pytest.mark.skipif(
-    not has_mysql() or "TEST_MYSQL_URL" in os.environ, reason="makes users, which needs a server of its own"
+    not has("mariadb") or "TEST_MYSQL_URL" in os.environ, reason="makes users, which needs a server of its own"
 )
 
 

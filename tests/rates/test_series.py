@@ -25,6 +25,7 @@ from app.rates.schemas import SeriesQuery
 from app.rates.store import import_days
 from tests.conftest import Client, opened_database
 from tests.rates.conftest import add_history
+from tests.support.engines import EVERY_ENGINE
 from tests.support.service import ServiceProcess
 from tests.support.statements import explained, recorded
 
@@ -425,6 +426,7 @@ async def test_range_that_is_too_large_is_refused_before_it_is_read(history, mon
     assert not any("FROM exchange_rate" in statement.sql for statement in statements)
 
 
+@EVERY_ENGINE
 async def test_year_of_a_pair_and_all_pairs_of_a_day_are_one_range_each(history: Client):
     await add_history(history, source="long", days=years(400, 30))
     database: Database = history.state["database"]
@@ -450,6 +452,7 @@ async def test_year_of_a_pair_and_all_pairs_of_a_day_are_one_range_each(history:
         assert not re.search("SCAN|filesort|TEMP B-TREE", plan), plan
 
 
+@EVERY_ENGINE
 async def test_day_is_found_by_index_among_many(history: Client):
     await add_history(history, source="long", days=years(400, 1))
     database: Database = history.state["database"]
@@ -466,6 +469,7 @@ async def test_day_is_found_by_index_among_many(history: Client):
         assert not re.search("filesort|SCAN rate_day", plan), (path, plan)
 
 
+@EVERY_ENGINE
 async def test_every_digit_of_a_rate_comes_back(history: Client):
     chance = random.Random(14)
     rates = [chance.uniform(1, 10) * 10.0 ** chance.randrange(-11, 14) for _ in range(3000)] + [1e15, 1e-12, 0.1, 1 / 3]

@@ -160,7 +160,7 @@ class FaultProxy:
 def reset(writer: asyncio.StreamWriter) -> None:
     """End a connection so that the other side sees a reset."""
     connection = writer.get_extra_info("socket")
-    if connection is not None:
+    if connection is not None and connection.fileno() >= 0:  # it may be closed by now
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     writer.transport.abort()
 

@@ -16,7 +16,10 @@ from app.tracking.crud import StepBackwards, Tracking, TransferMissing, Transfer
 from app.tracking.models import State
 from app.tracking.schemas import DocumentFilters, DocumentInput, TransferCreate, TransferFilters
 from tests.conftest import opened_database
+from tests.support.engines import EVERY_ENGINE
 from tests.support.statements import Statement, raw, recorded
+
+pytestmark = EVERY_ENGINE
 
 UBID = "0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"
 NOWHERE = "f3b0c442-98fc-41c1-8949-afbf4c8996fb"

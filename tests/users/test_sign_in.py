@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from app.core.db.database import Database
 from app.core.errors import DatabaseUnavailable
 from tests.conftest import CHEAP, START, Client, serving
+from tests.support.engines import EVERY_ENGINE
 from tests.support.valkey import valkey
 from tests.users.accounts import ADA, PASSWORD, create, rows, sign_in, stored
 
@@ -317,6 +318,7 @@ async def test_sign_out_ends_the_token_of_the_request_and_no_other_token_or_key(
     assert (await client.get("/users/me", headers={"X-API-Key": key})).status_code == 200
 
 
+@EVERY_ENGINE
 async def test_several_sign_outs_at_once_end_the_token_once(client):
     await create(client)
     token = await sign_in(client)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests.support.engines import EVERY_ENGINE
 from tests.support.statements import recorded
 from tests.users.accounts import RIDGE, create, stored, write
 
@@ -59,6 +60,7 @@ async def test_list_shows_whole_accounts(people):
     assert listed.headers["Cache-Control"] == "no-store"
 
 
+@EVERY_ENGINE
 async def test_each_sort_order_is_total(people):
     by_name = ["second", "First", "ÉMILE", "jose", "zoe"]
     by_email = ["First", "jose", "second", "zoe", "ÉMILE"]
@@ -72,6 +74,7 @@ async def test_each_sort_order_is_total(people):
     assert await firsts(people, "") == by_creation
 
 
+@EVERY_ENGINE
 async def test_search_finds_parts_of_names_and_addresses_in_any_case(people):
     found = {
         "ADA": ["second", "First"],

@@ -12,6 +12,7 @@ from sqlmodel import select
 from app.core.db.types import ServerNow
 from app.main import create_app
 from tests.conftest import CHEAP
+from tests.support.engines import EVERY_ENGINE
 from tests.users.accounts import ADA, PASSWORD, QUAY, RIDGE, create, failing, rows, sign_in, stored, write
 
 NOT_FOUND = {"error": "User not found"}
@@ -59,6 +60,7 @@ async def test_creation_that_fails_half_way_stores_nothing(client):
     await create(client)
 
 
+@EVERY_ENGINE
 async def test_address_of_an_account_is_taken_in_any_case(client):
     await create(client)
     await create(client, email="jürgen.ΣΑΣ@straße.example")
@@ -77,6 +79,7 @@ async def test_address_of_an_account_is_taken_in_any_case(client):
     assert await stored(client) == before
 
 
+@EVERY_ENGINE
 async def test_one_of_several_requests_at_once_gets_an_address(client):
     spellings = ("ada@example.com", "ADA@example.com") * 4
     created = await asyncio.gather(*(client.post("/users", json={**ADA, "email": email}) for email in spellings))
@@ -221,6 +224,7 @@ async def test_one_of_several_changes_to_the_same_version_wins(client):
     assert (await client.get(path)).json() == winner.json()
 
 
+@EVERY_ENGINE
 async def test_changes_of_different_fields_at_once_are_all_kept(client):
     ada = await create(client)
     changes = {"fname": "Grace", "lname": "Owusu", "role": "editor", "email": "grace@example.com"}

@@ -16,7 +16,10 @@ from app.core.db.migrations import head_revision
 from app.core.errors import DatabaseUnavailable
 from app.countries.models import Country
 from tests.conftest import make_settings, opened_database, serving
+from tests.support.engines import EVERY_ENGINE
 from tests.support.mariadb import free_port
+
+pytestmark = EVERY_ENGINE
 
 
 @pytest.fixture

@@ -195,6 +195,32 @@ async def test_password_reaches_the_server_character_by_character(server):
     assert await query_one(url, "SELECT 1, CURRENT_USER()") == "p@ss:user@%"
 
 
+OF_A_REFRESH = [
+    "SELECT summarycache",  # the generation that this caller has seen
+    "SELECT summarycache",  # whether another process made a newer one
+    "SELECT summarycache",  # of what is stored
+    "SELECT country",
+    "SELECT currency_span",  # with the newest rate of each currency
+    "SELECT summarycache",  # the same once more, under lock: it tells whether the countries have changed
+    "INSERT country",
+    "UPDATE summarycache",
+    "INSERT country_history",
+    "INSERT rate_day",
+    "INSERT exchange_rate",
+    "INSERT currency_span",
+    "INSERT audit",
+    # And all that reads will need, from here on.
+    "SELECT summarycache",
+    "SELECT summarycache",
+    "SELECT country",
+    "SELECT summarycache",
+    "SELECT summarycache",
+    "SELECT currency_span",
+    "SELECT currency_span",  # the newest day of each source
+    "SELECT exchange_rate",
+]
+
+
 @pytest.mark.parametrize("driver", ["mysql", "mysql+asyncmy"])
 @pytest.mark.parametrize("size", [250, 125])
 async def test_refresh_sends_a_fixed_number_of_statements(server, upstream, driver, size):
@@ -217,30 +243,7 @@ async def test_refresh_sends_a_fixed_number_of_statements(server, upstream, driv
     # As hexadecimal digits: one of the statements carries the bytes of a picture.
     logged = server.execute("SELECT HEX(LEFT(argument, 2000)) FROM mysql.general_log WHERE command_type = 'Query'")
     statements = [bytes.fromhex(str(row[0])).decode("utf-8", "replace") for row in logged]
-    assert data_statements(statements) == [
-        "SELECT summarycache",  # the generation that this caller has seen
-        "SELECT summarycache",  # whether another process made a newer one
-        "SELECT summarycache",  # of what is stored
-        "SELECT country",
-        "SELECT currency_span",  # with the newest rate of each currency
-        "SELECT summarycache",  # the same once more, under lock: it tells whether the countries have changed
-        "INSERT country",
-        "UPDATE summarycache",
-        "INSERT country_history",
-        "INSERT rate_day",
-        "INSERT exchange_rate",
-        "INSERT currency_span",
-        "INSERT audit",
-        # And all that reads will need, from here on.
-        "SELECT summarycache",
-        "SELECT summarycache",
-        "SELECT country",
-        "SELECT summarycache",
-        "SELECT summarycache",
-        "SELECT currency_span",
-        "SELECT currency_span",  # the newest day of each source
-        "SELECT exchange_rate",
-    ]
+    assert data_statements(statements) == OF_A_REFRESH
     assert image.content.startswith(b"\x89PNG")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import asyncpg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InternalError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core.db import faults
-from app.core.db.dialects import mysql, sqlite
+from app.core.db.dialects import mysql, postgresql, sqlite
 from app.core.db.faults import Fault
 
 APP = Path(__file__).resolve().parents[3] / "app"
@@ -42,6 +43,40 @@ MYSQL = {
 )
 def test_mysql_faults_are_told_apart(error, fault):
     assert mysql.fault(error) is fault
+
+
+POSTGRESQL = {
+    Fault.AGAIN: ["40001", "40P01", "55P03"],
+    Fault.LOST: ["08000", "08003", "08006", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006"],
+    Fault.BUSY: ["53300"],
+    Fault.NO_SCHEMA: ["42P01", "42703"],
+    Fault.OUTAGE: ["25P02", "28000", "28P01", "3D000", "42501", "53100", "54000", "57014", "58030", "XX002"],
+    Fault.OURS: ["21000", "22001", "22003", "23505", "42601"],
+}
+
+
+@pytest.mark.parametrize(("state", "fault"), [(state, fault) for fault in POSTGRESQL for state in POSTGRESQL[fault]])
+def test_postgresql_faults_are_told_apart_by_sqlstate(state, fault):
+    cause: Any = Exception("in any words")
+    cause.sqlstate = state
+
+    assert postgresql.fault(DBAPIError("SELECT", None, cause)) is fault
+
+
+@pytest.mark.parametrize(
+    ("cause", "fault"),
+    [
+        (asyncpg.InvalidCachedStatementError("cached plan must not change result type"), Fault.AGAIN),
+        (asyncpg.DataError("invalid input for query argument $1"), Fault.OURS),
+        (asyncpg.InterfaceError("cannot perform operation"), Fault.OUTAGE),
+    ],
+)
+def test_postgresql_faults_without_sqlstate_are_told_apart_by_class(cause, fault):
+    error = Exception("in any words")
+    error.__cause__ = cause
+
+    assert postgresql.fault(DBAPIError("SELECT", None, error)) is fault
+    assert postgresql.fault(DBAPIError("SELECT", None, error, connection_invalidated=True)) is Fault.LOST
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)
@@ -93,18 +128,19 @@ def engine_names(path: Path) -> Iterator[str]:
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         match node:
-            case ast.Constant(value="sqlite" | "mysql" | "mariadb"):
+            case ast.Constant(value="sqlite" | "mysql" | "mariadb" | "postgresql"):
                 yield f"{path.relative_to(APP)}:{node.lineno} names an engine"
             case ast.Attribute(attr="drivername") | ast.Attribute(attr="name", value=ast.Attribute(attr="dialect")):
                 yield f"{path.relative_to(APP)}:{node.lineno} asks for the engine"
-            case ast.Attribute(attr="instr" | "group_concat", value=ast.Name(id="func")):
+            case ast.Attribute(attr="instr" | "strpos" | "group_concat" | "string_agg", value=ast.Name(id="func")):
                 yield f"{path.relative_to(APP)}:{node.lineno} uses a function of some engines"
-            case ast.ImportFrom(module="app.core.db.dialects.mysql" | "app.core.db.dialects.sqlite"):
+            case ast.ImportFrom(module=str(module)) if module.startswith("app.core.db.dialects."):
                 yield f"{path.relative_to(APP)}:{node.lineno} imports a dialect"
 
 
-def test_only_the_database_folder_and_the_check_of_its_url_know_an_engine():
-    knowing = {APP / "core/config/database_url.py", *(APP / "core/db").rglob("*.py")}
+def test_only_the_modules_of_engines_and_the_check_of_their_urls_know_an_engine():
+    # Types have one variant for each engine.
+    knowing = {*(APP / "core/config").glob("*_url.py"), APP / "core/db/types.py", *(APP / "core/db/dialects").glob("*")}
 
     assert [found for path in sorted(set(APP.rglob("*.py")) - knowing) for found in engine_names(path)] == []
     assert list(engine_names(APP / "core/db/dialects/mysql.py"))

@@ -16,6 +16,9 @@ from app.core.telemetry.log import configure_logging
 from app.countries.models import Country
 from checks.support.injection import UNFORESEEN, InjectedFault, failing_driver
 from tests.conftest import make_settings, opened_database
+from tests.support.engines import EVERY_ENGINE
+
+pytestmark = EVERY_ENGINE
 
 OURS: list[Callable[[], Exception]] = [
     *(make for name, make in UNFORESEEN.items() if name != "StopAsyncIteration"),  # Python turns that one into another

@@ -10,6 +10,9 @@ from sqlmodel import select
 from app.core.db import lease as leases
 from app.core.db.lease import Lease, LeaseLost, LeaseRow, acquire, held, release, release_in, renew_in
 from tests.conftest import opened_database
+from tests.support.engines import EVERY_ENGINE
+
+pytestmark = EVERY_ENGINE
 
 
 @pytest.fixture

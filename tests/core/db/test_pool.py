@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from itertools import count, repeat
 
 import httpx
@@ -28,18 +28,27 @@ from tests.conftest import (
     serving,
     until_loaded,
 )
-from tests.support.mariadb import is_installed
+from tests.support.engines import has
+from tests.support.postgresql import Console
 from tests.support.service import ServiceProcess
-
-needs_mariadb = pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed")
-
 
 HISTORY = "/countries/ghana/history"
 """Always read from the database, unless exactly this was asked for before."""
 
 
-def with_both_drivers(test):
-    return needs_mariadb(pytest.mark.parametrize("driver", ["mysql", "mysql+asyncmy"])(test))
+def on_servers(*drivers: str, slow: str = ""):
+    """Run a test with these drivers, on their servers."""
+    marks = {driver: [needs(driver), *([pytest.mark.slow] if driver == slow else [])] for driver in drivers}
+    return pytest.mark.parametrize("driver", [pytest.param(driver, marks=marks[driver]) for driver in drivers])
+
+
+def needs(driver: str) -> pytest.MarkDecorator:
+    engine = "postgresql" if driver == "postgresql" else "mariadb"
+    return pytest.mark.skipif(not has(engine), reason=f"{engine} is not installed")
+
+
+with_every_driver = on_servers("mysql", "mysql+asyncmy", "postgresql")
+with_every_server = on_servers("mysql", "postgresql")
 
 
 def idle(size: int, max_overflow: int = 0) -> dict[str, int]:
@@ -139,22 +148,98 @@ async def test_request_that_waits_gets_the_connection_that_comes_free(service):
 # Time-out
 
 
-@pytest.fixture(scope="module")
-def pool_server(mariadb):
+class PoolOnMariaDB:
     """The tests' MariaDB with one more database, whose connections can be distinguished from others."""
-    mariadb.execute("CREATE DATABASE pool")
-    migrate_in_thread(mariadb.url("pool"))
-    yield mariadb
-    mariadb.execute("DROP DATABASE pool")
+
+    be_impatient = "SET GLOBAL wait_timeout = 1"
+    be_patient = "SET GLOBAL wait_timeout = DEFAULT"
+    waiting_for_a_lock = "SELECT 1 FROM information_schema.processlist WHERE state = 'Updating'"
+
+    def __init__(self, server) -> None:
+        self.server = server
+        self.execute = server.execute
+        server.execute("CREATE DATABASE pool")
+
+    def url(self, driver):
+        return self.server.url("pool", driver)
+
+    def empty(self):
+        self.execute(*(f"DELETE FROM pool.{table}" for table in TABLES))
+
+    def connections(self) -> list[int]:
+        return [int(row[0]) for row in self.execute("SELECT id FROM information_schema.processlist WHERE db = 'pool'")]
+
+    def end(self, connections: list[int]) -> None:
+        self.execute(*(f"KILL {number}" for number in connections))
+
+    @contextlib.contextmanager
+    def locked_countries(self):
+        """Somebody else who has locked every country, and does not let go before the end of the block."""
+        with pymysql.connect(host="127.0.0.1", port=self.server.port, user="root") as holder:
+            holder.cursor().execute("SELECT id FROM pool.country FOR UPDATE")
+            yield
+
+
+class PoolOnPostgreSQL:
+    """The same with the tests' PostgreSQL."""
+
+    be_impatient = "ALTER DATABASE pool SET idle_session_timeout = '1s'"
+    be_patient = "ALTER DATABASE pool RESET idle_session_timeout"
+    waiting_for_a_lock = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+
+    def __init__(self, server) -> None:
+        self.server = server
+        self.execute = server.execute
+        server.create("pool")
+
+    def url(self, _):
+        return self.server.url("pool")
+
+    def empty(self):
+        self.server.execute(*(f'DELETE FROM "{table}"' for table in TABLES), "SELECT 1", database="pool")
+
+    def connections(self) -> list[int]:
+        ours = "datname = 'pool' AND application_name = 'countries'"
+        return [pid for (pid,) in self.execute(f"SELECT pid FROM pg_stat_activity WHERE {ours}")]
+
+    def end(self, connections: list[int]) -> None:
+        for pid in connections:
+            self.execute(f"SELECT pg_terminate_backend({pid}, 1000)")
+
+    @contextlib.contextmanager
+    def locked_countries(self):
+        holder = Console(self.server.url("pool"))
+        holder.execute("BEGIN", "SELECT id FROM country FOR UPDATE")
+        yield
+        holder.close()
+
+
+@pytest.fixture(scope="module")
+def pool_servers(request):
+    """The servers with that database, by engine; each is prepared when it is first needed."""
+
+    @cache
+    def prepare(engine):
+        kind = PoolOnPostgreSQL if engine == "postgresql" else PoolOnMariaDB
+        server = kind(request.getfixturevalue(engine))
+        migrate_in_thread(server.server.url("pool"))
+        return server
+
+    return prepare
 
 
 @pytest.fixture
-async def pool_settings(pool_server, upstream):
+def pool_server(pool_servers, driver):
+    return pool_servers("postgresql" if driver == "postgresql" else "mariadb")
+
+
+@pytest.fixture
+async def pool_settings(pool_server, upstream, driver):
     """Settings of a service on that database, which is empty and has no connections of former tests."""
     await until_connections(pool_server, at_most=0)
-    pool_server.execute(*(f"DELETE FROM pool.{table}" for table in TABLES))
+    pool_server.empty()
     return {
-        "database_url": pool_server.url("pool"),
+        "database_url": pool_server.url(driver),
         "country_sources": upstream.url(COUNTRIES),
         "rate_sources": upstream.url(RATES),
     }
@@ -168,32 +253,20 @@ async def filled_settings(pool_settings):
     return pool_settings
 
 
-def connections(server) -> list[int]:
-    return [int(row[0]) for row in server.execute("SELECT id FROM information_schema.processlist WHERE db = 'pool'")]
-
-
 async def until_connections(server, *, at_most: int) -> None:
     """The server takes a moment to notice that a connection was closed."""
     async with asyncio.timeout(10):
-        while len(await asyncio.to_thread(connections, server)) > at_most:
+        while len(await asyncio.to_thread(server.connections)) > at_most:
             await asyncio.sleep(0.05)
 
 
-@contextlib.contextmanager
-def locked_countries(server):
-    """Somebody else who has locked every country, and does not let go before the end of the block."""
-    with pymysql.connect(host="127.0.0.1", port=server.port, user="root") as holder:
-        holder.cursor().execute("SELECT id FROM pool.country FOR UPDATE")
-        yield
-
-
-@needs_mariadb
+@with_every_server
 async def test_request_that_waits_for_a_locked_row_is_503_in_time_and_does_not_spoil_the_pool(
     pool_server, filled_settings
 ):
     settings = make_settings(**filled_settings, db_timeout_seconds=1, db_pool_size=2, db_max_overflow=0)
     async with serving(settings) as client:
-        with locked_countries(pool_server):
+        with pool_server.locked_countries():
             blocked = await asyncio.gather(*(client.delete("/countries/ghana") for _ in range(2)))
             await until_figures(client, **idle(2))
             read = await client.get("/countries/ghana")
@@ -205,13 +278,12 @@ async def test_request_that_waits_for_a_locked_row_is_503_in_time_and_does_not_s
     assert (read.status_code, deleted.status_code) == (200, 200)
 
 
-@with_both_drivers
-async def test_wait_for_a_lock_that_was_given_up_ends_on_the_server_too(pool_server, filled_settings, driver):
+@with_every_driver
+async def test_wait_for_a_lock_that_was_given_up_ends_on_the_server_too(pool_server, filled_settings):
     """Or else requests for one locked row would fill the server with connections, one time-out after the other."""
-    url = pool_server.url("pool", driver)
-    settings = make_settings(**{**filled_settings, "database_url": url}, db_timeout_seconds=1)
+    settings = make_settings(**filled_settings, db_timeout_seconds=1)
     async with serving(settings) as client:
-        with locked_countries(pool_server):
+        with pool_server.locked_countries():
             blocked = await asyncio.gather(*(client.delete("/countries/ghana") for _ in range(5)))
             # Those of the background stay open: audit entries are delivered, and a refresh may be due at the start.
             await until_connections(pool_server, at_most=2)
@@ -219,11 +291,11 @@ async def test_wait_for_a_lock_that_was_given_up_ends_on_the_server_too(pool_ser
     assert [response.status_code for response in blocked] == [503] * 5
 
 
-@with_both_drivers
+@with_every_driver
 async def test_locks_of_who_fell_silent_in_a_transaction_are_free_soon_and_its_work_is_done_again(pool_server, driver):
     """As when a process is frozen, or its machine is gone, and its connection stays open."""
     ended: list[str] = []
-    async with opened_database(pool_server.url("pool", driver), db_timeout_seconds=1) as database:
+    async with opened_database(pool_server.url(driver), db_timeout_seconds=1) as database:
         lease = await acquire(database, driver)
         assert lease is not None
 
@@ -246,17 +318,16 @@ async def test_locks_of_who_fell_silent_in_a_transaction_are_free_soon_and_its_w
 # Not closed
 
 
-@with_both_drivers
-async def test_connections_that_the_server_has_closed_are_replaced_unnoticed(pool_server, pool_settings, driver):
-    url = pool_server.url("pool", driver)
-    settings = make_settings(**{**pool_settings, "database_url": url}, cache_max_bytes=0, db_pool_size=3)
+@with_every_driver
+async def test_connections_that_the_server_has_closed_are_replaced_unnoticed(pool_server, pool_settings):
+    settings = make_settings(**pool_settings, cache_max_bytes=0, db_pool_size=3)
     async with serving(settings) as client:
         await until_started(client)
         await asyncio.gather(*(client.get("/countries") for _ in range(3)))
-        before = connections(pool_server)
-        pool_server.execute(*(f"KILL {number}" for number in before))
+        before = pool_server.connections()
+        pool_server.end(before)
         responses = await asyncio.gather(*(client.get("/countries") for _ in range(3)))
-        after = connections(pool_server)
+        after = pool_server.connections()
 
     assert before
     assert [response.status_code for response in responses] == [200] * 3
@@ -266,12 +337,12 @@ async def test_connections_that_the_server_has_closed_are_replaced_unnoticed(poo
 @pytest.fixture
 def impatient_server(pool_server):
     """The same server, which closes new connections after a second without a query."""
-    pool_server.execute("SET GLOBAL wait_timeout = 1")
+    pool_server.execute(pool_server.be_impatient)
     yield pool_server
-    pool_server.execute("SET GLOBAL wait_timeout = DEFAULT")
+    pool_server.execute(pool_server.be_patient)
 
 
-@needs_mariadb
+@with_every_server
 async def test_connections_that_were_idle_for_too_long_are_replaced_and_closed_unnoticed(
     impatient_server, pool_settings, capfd
 ):
@@ -286,14 +357,12 @@ async def test_connections_that_were_idle_for_too_long_are_replaced_and_closed_u
     assert capfd.readouterr().err == ""
 
 
-@needs_mariadb
-@pytest.mark.parametrize("driver", ["mysql", pytest.param("mysql+asyncmy", marks=pytest.mark.slow)])
+@on_servers("mysql", "mysql+asyncmy", "postgresql", slow="mysql+asyncmy")
 async def test_server_that_has_hung_up_is_no_error_in_the_event_loop_of_production(
-    impatient_server, pool_settings, driver, tmp_path
+    impatient_server, pool_settings, tmp_path
 ):
     """uvloop refuses to write to a closed connection in words of its own, which are no error of the database."""
-    settings = {**pool_settings, "database_url": impatient_server.url("pool", driver), "cache_max_bytes": 0}
-    process = ServiceProcess(tmp_path, **settings)
+    process = ServiceProcess(tmp_path, **pool_settings, cache_max_bytes=0)
     async with process, httpx.AsyncClient(base_url=process.url, timeout=30) as client:
         await asyncio.gather(*(client.get("/countries") for _ in range(3)))
         await until_connections(impatient_server, at_most=0)
@@ -303,29 +372,29 @@ async def test_server_that_has_hung_up_is_no_error_in_the_event_loop_of_producti
     assert "Traceback" not in process.log.read_text()
 
 
-@needs_mariadb
+@with_every_server
 async def test_stop_leaves_no_connection_on_the_server(pool_server, pool_settings, tmp_path):
     process = ServiceProcess(tmp_path, **pool_settings, cache_max_bytes=0)
     async with process, httpx.AsyncClient(base_url=process.url) as client:
         assert (await client.post("/countries/refresh")).status_code == 200
         await asyncio.gather(*(client.get("/countries") for _ in range(10)))
-        at_work = len(connections(pool_server))
+        at_work = len(pool_server.connections())
     await until_connections(pool_server, at_most=0)
 
     assert 1 <= at_work <= 20
     assert "Traceback" not in process.log.read_text()
 
 
-@needs_mariadb
+@with_every_server
 async def test_stop_in_the_middle_of_requests_leaves_no_connection_on_the_server(
     pool_server, filled_settings, tmp_path
 ):
     process = ServiceProcess(tmp_path, **filled_settings, cache_max_bytes=0, db_timeout_seconds=2)
     async with process, httpx.AsyncClient(base_url=process.url, timeout=30) as client:
-        with locked_countries(pool_server):
+        with pool_server.locked_countries():
             paths = [("DELETE", "/countries/ghana"), ("GET", "/countries"), ("POST", "/countries/refresh")] * 5
             requests = [asyncio.create_task(client.request(*path)) for path in paths]
-            while not pool_server.execute("SELECT 1 FROM information_schema.processlist WHERE state = 'Updating'"):
+            while not pool_server.execute(pool_server.waiting_for_a_lock):
                 await asyncio.sleep(0.2)
             process.process.terminate()
             await asyncio.gather(*requests, asyncio.to_thread(process.process.wait, 15), return_exceptions=True)
@@ -396,10 +465,10 @@ async def test_work_that_is_cancelled_or_takes_too_long_gives_its_connection_bac
     assert caught.value.details == "No answer from the database within 1.5 s"
 
 
-@with_both_drivers
+@with_every_driver
 async def test_work_that_is_cancelled_while_it_connects_leaves_nothing_open(pool_server, driver):
     for tenths_of_a_millisecond in range(0, 150, 3):
-        async with opened_database(pool_server.url("pool", driver), db_pool_size=1, db_max_overflow=0) as database:
+        async with opened_database(pool_server.url(driver), db_pool_size=1, db_max_overflow=0) as database:
             task = asyncio.create_task(work_reading(database, sleep))
             await asyncio.sleep(tenths_of_a_millisecond / 10_000)
             task.cancel()
@@ -430,7 +499,7 @@ async def test_requests_cancelled_at_any_moment_give_their_connections_back(serv
     assert (listed.status_code, len(listed.json()) in (249, 250)) == (200, True)
 
 
-@needs_mariadb
+@with_every_server
 @pytest.mark.slow
 async def test_many_clients_of_which_half_hang_up_leave_an_idle_pool(pool_server, pool_settings, tmp_path):
     """The benchmark "pool" in small: 40 clients, a pool of 5."""

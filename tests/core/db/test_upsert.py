@@ -24,7 +24,10 @@ from app.core.db.types import LongText, UTCDateTime
 from app.core.db.upsert import upsert
 from app.core.errors import DatabaseUnavailable
 from tests.conftest import opened_database
+from tests.support.engines import EVERY_ENGINE
 from tests.support.statements import recorded
+
+pytestmark = EVERY_ENGINE
 
 # Not the metadata of the service: this table is none of its own.
 TABLE = Table(

@@ -203,7 +203,7 @@ def session_settings(seconds: float) -> dict[str, str]:
 def _mark_disconnects(context: ExceptionContext) -> None:
     """Drop connections that the server ends or that lead to a former primary, which SQLAlchemy may keep in the pool."""
     error = context.original_exception
-    if _FAULT_OF.get(_state(error)) is Fault.LOST or isinstance(error.__cause__, asyncpg.InternalClientError):
+    if _fault_of(_state(error)) is Fault.LOST or isinstance(error.__cause__, asyncpg.InternalClientError):
         context.is_disconnect = True
         # Only this one: the pool pings the others before it hands them out.
         context.invalidate_pool_on_disconnect = False
@@ -228,7 +228,7 @@ def fault(error: BaseException) -> Fault:
     if error.connection_invalidated:
         return Fault.LOST
     state = _state(error.orig)
-    if known := _FAULT_OF.get(state) or _FAULT_OF_CLASS.get(state[:2]):
+    if known := _fault_of(state):
         return known
     cause = getattr(error.orig, "__cause__", None)
     if isinstance(cause, asyncpg.InvalidCachedStatementError):
@@ -240,6 +240,10 @@ def fault(error: BaseException) -> Fault:
 def advice(error: BaseException) -> str | None:
     """Advice by SQLSTATE."""
     return _ADVICE.get(_state(getattr(error, "orig", None)))
+
+
+def _fault_of(state: str) -> Fault | None:
+    return _FAULT_OF.get(state) or _FAULT_OF_CLASS.get(state[:2])
 
 
 def _state(error: BaseException | None) -> str:
