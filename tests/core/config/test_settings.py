@@ -99,9 +99,9 @@ def test_level_is_taken_in_any_case(monkeypatch):
 
 
 KNOWN = ", ".join(COUNTRY_SOURCE_NAMES)
-SCHEMES = "mysql://, mariadb:// or sqlite://"
+SCHEMES = "mysql://, mariadb://, postgresql:// or sqlite://"
 MODES = "DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY"
-NO_URL = "is not a database URL; use mysql://user:password@host/name or sqlite:///file.db"
+NO_URL = "is not a database URL; use postgresql://user:password@host/name, mysql://user:password@host/name or sqlite:///file.db"
 WRONG = [
     ("PORT", "eighty", "must be a whole number"),
     ("PORT", "65536", "must be at most 65535"),
@@ -138,7 +138,7 @@ WRONG = [
     ("DATABASE_URL", f"mysql://u:{HUSH}@h/db?ssl-ca=/no/file", "ssl-ca must name a file of certificates"),
     ("DATABASE_URL", f"mysql://u:{HUSH}@h/db?ssl-ca=/dev/null", "ssl-ca must name a file of certificates"),
     ("DATABASE_URL", f"mysql://user:{HUSH}@host", "names no database; write mysql://user:password@host/name"),
-    ("DATABASE_URL", f"postgresql://user:{HUSH}@host/db", f"scheme postgresql:// is not supported; use {SCHEMES}"),
+    ("DATABASE_URL", f"oracle://user:{HUSH}@host/db", f"scheme oracle:// is not supported; use {SCHEMES}"),
     ("DATABASE_URL", f"mysql://user:{HUSH}@host/db?ssl-mode=maybe", f"ssl-mode maybe is not supported; use {MODES}"),
 ]
 
