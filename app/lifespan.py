@@ -14,6 +14,7 @@ from pwdlib import PasswordHash
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.audit.delivery import AuditDelivery
+from app.core.config.database_url import ignored_options
 from app.core.config.settings import Settings
 from app.core.db.data_version import DataVersion
 from app.core.db.database import Database
@@ -81,6 +82,8 @@ async def running(
         logger.warning("ALLOW_ANONYMOUS={}: anyone who can reach this service may do that", settings.allow_anonymous)
     if settings.admin_api_key is None:
         logger.warning("ADMIN_API_KEY is not set: anyone on this machine may change everything")
+    if ignored := ignored_options(settings.database_url.get_secret_value()):
+        logger.warning("DATABASE_URL: ignored, because they mean nothing to this service: {}", ", ".join(ignored))
     clean_spans(lines.hide)
     async with AsyncExitStack() as stack:  # closes in reverse order, and everything even if one of them fails
         stack.callback(lines.flush)

@@ -65,6 +65,15 @@ def is_http_url(word: str) -> bool:
         return False
 
 
+def is_host(word: str) -> bool:
+    """Whether the text is one host name or IP address, without a port."""
+    try:
+        ip_address(word)
+    except ValueError:
+        return re.fullmatch(r"[\w.-]+", word) is not None
+    return True
+
+
 def is_loopback(host: str) -> bool:
     """Whether an IP address, or the name ``localhost``, is this machine."""
     try:

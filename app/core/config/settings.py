@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 from app.core.config.addresses import (
+    is_host,
     is_http_url,
     origin_of,
     parse_chain,
@@ -22,7 +29,14 @@ from app.core.config.addresses import (
     secrets_in,
     without_secrets,
 )
-from app.core.config.database_url import normalize_database_url, tls_context
+from app.core.config.database_url import (
+    SEPARATE,
+    DatabaseEngine,
+    check_database_url,
+    first_difference,
+    join_url,
+    normalize_database_url,
+)
 from app.core.config.env_file import ENCODING, NAME, require_utf8
 from app.core.config.sources import (
     COUNTRY_SOURCE_NAMES,
@@ -53,6 +67,10 @@ _TEXTS: Mapping[str, tuple[Callable[[str], object], str]] = {
     "rate_api_key": (re.compile(r"[\x21-\x7e]+").fullmatch, "must be ASCII characters without white space"),
     "audit_webhook_url": _URL,
     "public_url": (origin_of, "must be an http:// or https:// URL without a user name"),
+    "database_hostname": (
+        is_host,
+        "must be one name or address; write sockets and several hosts into DATABASE_URL",
+    ),
     "rate_limit_refresh": _LIMIT,
     "rate_limit_sign_in": _LIMIT,
     "rate_limit_reads": _LIMIT,
@@ -107,7 +125,18 @@ class Settings(BaseSettings):
     """Worker processes of ``python -m app serve``."""
 
     database_url: SecretStr = SecretStr("sqlite:///data/countries.db")
-    """``mysql://``, ``mariadb://`` or ``sqlite://``; the asynchronous driver is filled in."""
+    """``postgresql://``, ``mysql://``, ``mariadb://`` or ``sqlite://``; or made of the separate settings below."""
+    database_engine: DatabaseEngine | None = None
+    """None: PostgreSQL if ``database_port`` is 5432, else MySQL."""
+    database_hostname: str | None = None
+    """Name or address of the database's server. Needs the user and the name too, unless ``database_url`` has them."""
+    database_port: int | None = Field(default=None, ge=1, le=65535)
+    """None for the engine's own port."""
+    database_username: str | None = None
+    database_password: SecretStr | None = None
+    """None for a user without a password."""
+    database_name: str | None = None
+    """Name of the database; of SQLite, its file."""
     db_pool_size: int = Field(default=10, ge=1, le=500)
     db_max_overflow: int = Field(default=10, ge=0, le=500)
     db_pool_timeout_seconds: float = Field(default=2, gt=0, le=60)
@@ -212,21 +241,26 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _usable_database_url(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
-        try:
-            host = make_url(url.strip()).host or ""
-        except (ArgumentError, ValueError):
-            # SQLAlchemy's own message quotes the URL, password and all.
-            raise ValueError(
-                "is not a database URL; use mysql://user:password@host/name or sqlite:///file.db"
-            ) from None
-        if "@" in host:
-            raise ValueError("has an @ in its user or password; write it as %40")
-        try:
-            tls_context(normalize_database_url(url))
-        except OSError:
-            raise ValueError("ssl-ca must name a file of certificates") from None
+        check_database_url(value.get_secret_value())
         return value
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _one_database(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        settings = validate(given)
+        values = {name: getattr(settings, name) for name in ("database_engine", *SEPARATE)}
+        parts = {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value
+            for name, value in values.items()
+            if value is not None
+        }
+        if not parts:
+            return settings
+        if "database_url" not in settings.model_fields_set:
+            return validate({**given, "database_url": join_url(parts)})
+        if different := first_difference(settings.database_url.get_secret_value(), parts):
+            raise ValueError(f"{different.upper()}: differs from DATABASE_URL; remove one of them")
+        return settings
 
     @model_validator(mode="after")
     def _keyed_source_has_its_key(self) -> Self:
@@ -275,10 +309,17 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Values that must never be written anywhere; the database's password also as its URL spells it."""
-        keys = (self.admin_api_key, self.restcountries_api_key, self.rate_api_key, self.audit_webhook_url)
+        keys = (
+            *(self.admin_api_key, self.restcountries_api_key, self.rate_api_key),
+            *(self.audit_webhook_url, self.database_password),
+        )
         of_sources = chain.from_iterable(map(secrets_in, (*self.country_sources, *self.rate_sources)))
         url, storage = self.database_url.get_secret_value(), self.rate_limit_storage.get_secret_value()
-        passwords = (make_url(url).password, *re.findall("://[^:/]*:([^@]*)@", f"{url} {storage}"))
+        passwords = (
+            normalize_database_url(url).password,
+            *re.findall("://[^:/]*:([^@]*)@", f"{url} {storage}"),
+            *re.findall("[?&]password=([^&]*)", url),
+        )
         return tuple(filter(None, (*(key.get_secret_value() for key in keys if key), *passwords, *of_sources)))
 
 

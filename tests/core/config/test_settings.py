@@ -101,7 +101,7 @@ def test_level_is_taken_in_any_case(monkeypatch):
 KNOWN = ", ".join(COUNTRY_SOURCE_NAMES)
 SCHEMES = "mysql://, mariadb://, postgresql:// or sqlite://"
 MODES = "DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY"
-NO_URL = "is not a database URL; use mysql://user:password@host/name or sqlite:///file.db"
+NO_URL = "is not a database URL; use postgresql://user:password@host/name, mysql://user:password@host/name or sqlite:///file.db"
 WRONG = [
     ("PORT", "eighty", "must be a whole number"),
     ("PORT", "65536", "must be at most 65535"),

@@ -11,7 +11,8 @@ from asyncpg import InterfaceError
 from sqlmodel import literal, select, text
 
 from app.core.db.database import Database
-from app.core.db.dialects import mysql, postgresql
+from app.core.db.dialects import mysql
+from app.core.db.dialects.postgresql_connections import BoundedConnection
 from app.core.db.lease import acquire, held
 from app.core.errors import DatabaseUnavailable
 from tests.conftest import opened_database
@@ -61,7 +62,7 @@ async def test_work_that_may_take_long_ends_soon_when_the_database_answers_nobod
 
 @on_every_server
 async def test_idle_connections_to_a_lost_server_cost_one_failed_ping_together(server, engine, monkeypatch):
-    kind: Any = {"mariadb": mysql, "postgresql": postgresql}[engine]._Connection
+    kind: Any = {"mariadb": mysql._Connection, "postgresql": BoundedConnection}[engine]
     lost, ping = [], kind.ping
 
     async def note_failure(connection, **options):

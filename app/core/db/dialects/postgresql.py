@@ -1,9 +1,6 @@
 """PostgreSQL: connections, session settings, and its SQL."""
 
-import asyncio
-import math
 import re
-import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -34,7 +31,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from app.core.config.postgresql_url import read_target
 from app.core.config.settings import Settings
+from app.core.db.dialects.postgresql_connections import BoundedConnection, connect_to, fault_of_state, state_of
 from app.core.db.faults import OUR_MISTAKES, Fault
 from app.core.db.types import Contains, ServerNow
 
@@ -45,30 +44,11 @@ transactional_ddl = True
 reading: Mapping[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 writing: Mapping[str, Any] = {"isolation_level": "READ COMMITTED", "postgresql_readonly": False}
 
-_PING_SECONDS: Final = 1.0
-"""Wait for the answer of an idle connection. A failed ping invalidates all older connections, so that only the first
-request after a failover waits."""
-_CLOSE_SECONDS: Final = 0.25
-"""Wait for a connection to close: long enough to send the server word that its statement is cancelled."""
 _DDL_LOCK_SECONDS: Final = 0.5
 """A statement that waits for a table's lock makes every later reader of the table wait behind it."""
 _MIGRATIONS: Final = 0x636F756E74727921
 """Number of the advisory lock under which the first table is created; any that nothing else in the database uses."""
 
-_FAULTS: Final = {
-    # Serialization, deadlock, lock wait.
-    Fault.AGAIN: {"40001", "40P01", "55P03"},
-    # Besides class 08: a server that stops, starts or ended the session, and a former primary after a failover.
-    Fault.LOST: {"57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006"},
-    Fault.BUSY: {"53300"},
-    Fault.NO_SCHEMA: {"42P01", "42703"},
-    Fault.OUTAGE: {"3D000", "42501"},
-}
-_FAULT_OF: Final = {state: fault for fault, states in _FAULTS.items() for state in states}
-_FAULT_OF_CLASS: Final = {
-    "08": Fault.LOST,
-    **dict.fromkeys(("25", "28", "40", "53", "54", "55", "57", "58", "XX"), Fault.OUTAGE),
-}
 _ADVICE: Final = {
     "08001": "start the database, or correct host and port in DATABASE_URL",
     "25006": "the server is read-only: name the primary in DATABASE_URL",
@@ -113,7 +93,7 @@ class _AsyncpgDialect(PGDialect_asyncpg):
     def do_ping(self, dbapi_connection: Any) -> bool:
         """Ask in one round trip instead of three."""
         try:
-            dbapi_connection.run_async(_Connection.ping)
+            dbapi_connection.run_async(BoundedConnection.ping)
         except Exception as error:
             dbapi_connection._handle_exception(error)
         return True
@@ -122,88 +102,23 @@ class _AsyncpgDialect(PGDialect_asyncpg):
 registry.register("postgresql.asyncpg", __name__, _AsyncpgDialect.__name__)
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[misc]  # the package has no types
-    """Bounds pings and closing in time."""
-
-    __slots__ = ()
-
-    async def ping(self) -> None:
-        try:
-            await self.execute("SELECT 1", timeout=_PING_SECONDS)
-        except Exception as error:
-            self.terminate()
-            raise asyncpg.InterfaceError("connection is closed") from error
-
-    async def close(self, *, timeout: float | None = None) -> None:  # same signature as the base class
-        try:
-            await super().close(timeout=_CLOSE_SECONDS)
-        except Exception:  # it is to be closed anyway
-            self.terminate()
-
-
-async def _connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
-    """Connect as ``asyncpg.connect`` does; a failure is an error of the driver with a SQLSTATE.
-
-    A cancelled call does not cancel the handshake, where asyncpg would leave the error of a task to nobody.
-    """
-    connecting = asyncio.ensure_future(asyncpg.connect(*arguments, connection_class=_Connection, **options))
-    try:
-        return await asyncio.shield(connecting)
-    except asyncio.CancelledError:
-        connecting.add_done_callback(_drop)
-        raise
-    except (ssl.SSLError, ConnectionError) as error:
-        if isinstance(error, ssl.SSLError) or "SSL" in str(error):
-            message = getattr(error, "verify_message", None) or str(error)
-            raise asyncpg.InvalidAuthorizationSpecificationError(f"TLS: {message}") from error
-        raise asyncpg.ClientCannotConnectError(f"Can't connect to PostgreSQL server: {error}") from error
-    except (OSError, TimeoutError) as error:
-        raise asyncpg.ClientCannotConnectError(f"Can't connect to PostgreSQL server: {error!r}") from error
-
-
-def _drop(connecting: "asyncio.Task[asyncpg.Connection]") -> None:
-    """Close a connection that came too late."""
-    if not connecting.cancelled() and connecting.exception() is None:
-        connecting.result().terminate()
-
-
 def create_engine(url: URL, settings: Settings, **options: Any) -> AsyncEngine:
-    """Build the engine of a server."""
-    connect_args = {
-        "async_creator_fn": _connect,
-        "ssl": False,
-        "timeout": settings.db_timeout_seconds,
-        "server_settings": session_settings(settings.db_timeout_seconds),
-    }
+    """Build the engine of a server, or of several of which one is the primary."""
+    target = read_target(url.render_as_string(hide_password=False))
+    connect_args: dict[str, Any] = {"async_creator_fn": connect_to(target, settings.db_timeout_seconds)}
+    if target.is_pooled_by_transaction:
+        connect_args["prepared_statement_cache_size"] = 0
     # The connection used last has the most prepared statements.
-    engine = create_async_engine(url, connect_args=connect_args, pool_use_lifo=True, **options)
+    engine = create_async_engine(url.set(query={}), connect_args=connect_args, pool_use_lifo=True, **options)
     event.listen(engine.sync_engine, "handle_error", _mark_disconnects)
     event.listen(engine.sync_engine, "handle_error", _hide_value)
     return engine
 
 
-def session_settings(seconds: float) -> dict[str, str]:
-    """Bounds of the server for sessions whose units of work last ``seconds`` at most.
-
-    A client that falls silent in a transaction, because its process is frozen or its machine gone, loses its locks.
-    That bound is longer than the one of the unit of work: if both end at once, the driver does not know what happened.
-    """
-    bound = math.ceil(seconds)
-    return {
-        "lock_timeout": f"{bound}s",
-        "idle_in_transaction_session_timeout": f"{bound + 1}s",
-        "client_connection_check_interval": "1s",  # ends the statement of a client that has left
-        "application_name": "countries",
-        # A role may have other ones; series are read as text.
-        "DateStyle": "ISO",
-        "extra_float_digits": "1",
-    }
-
-
 def _mark_disconnects(context: ExceptionContext) -> None:
     """Drop connections that the server ends or that lead to a former primary, which SQLAlchemy may keep in the pool."""
     error = context.original_exception
-    if _fault_of(_state(error)) is Fault.LOST or isinstance(error.__cause__, asyncpg.InternalClientError):
+    if fault_of_state(state_of(error)) is Fault.LOST or isinstance(error.__cause__, asyncpg.InternalClientError):
         context.is_disconnect = True
         # Only this one: the pool pings the others before it hands them out.
         context.invalidate_pool_on_disconnect = False
@@ -227,8 +142,8 @@ def fault(error: BaseException) -> Fault:
         return Fault.OURS
     if error.connection_invalidated:
         return Fault.LOST
-    state = _state(error.orig)
-    if known := _fault_of(state):
+    state = state_of(error.orig)
+    if known := fault_of_state(state):
         return known
     cause = getattr(error.orig, "__cause__", None)
     if isinstance(cause, asyncpg.InvalidCachedStatementError):
@@ -239,16 +154,7 @@ def fault(error: BaseException) -> Fault:
 
 def advice(error: BaseException) -> str | None:
     """Advice by SQLSTATE."""
-    return _ADVICE.get(_state(getattr(error, "orig", None)))
-
-
-def _fault_of(state: str) -> Fault | None:
-    return _FAULT_OF.get(state) or _FAULT_OF_CLASS.get(state[:2])
-
-
-def _state(error: BaseException | None) -> str:
-    """SQLSTATE of a driver's error; empty without one."""
-    return getattr(error, "sqlstate", None) or ""
+    return _ADVICE.get(state_of(getattr(error, "orig", None)))
 
 
 def upsert_statement(
@@ -316,8 +222,11 @@ def before_first_table(connection: Connection) -> None:
 
 
 def before_revisions(connection: Connection) -> None:
-    """Wait only briefly for the lock of a table."""
-    connection.exec_driver_sql(f"SET lock_timeout = '{_DDL_LOCK_SECONDS}s'")
+    """Wait only briefly for the lock of a table, in each transaction of this connection."""
+
+    @event.listens_for(connection, "begin")
+    def shorten_wait(connection: Connection) -> None:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_DDL_LOCK_SECONDS}s'")
 
 
 @compiles(ServerNow, "postgresql")
