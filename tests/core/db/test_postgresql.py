@@ -28,7 +28,9 @@ from tests.conftest import (
     until_loaded,
 )
 from tests.core.db.test_database_server import OF_A_REFRESH, change_and_freeze, data_statements, read_and_freeze
+from tests.support.command import BUNDLED, run
 from tests.support.engines import has
+from tests.support.mariadb import free_port
 from tests.support.postgresql import Console, PrivatePostgreSQL
 from tests.support.service import ROOT, environment
 
@@ -176,6 +178,56 @@ async def test_connection_to_a_server_that_takes_no_work_is_not_used_again(serve
         await database.transaction(work)
 
     assert len(set(used)) == 2
+
+
+async def test_of_several_hosts_the_one_that_answers_is_taken_and_asked_first_from_then_on(server):
+    knocks = []
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        knocks.append(1)
+        await reader.read()
+        await reader.read()
+        writer.close()
+
+    async def ask(session: Any) -> int:
+        return int((await session.exec(select(literal(1)))).one())
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
+        hosts = f"127.0.0.1:{silent.sockets[0].getsockname()[1]},127.0.0.1:{free_port()},127.0.0.1:{server.port}"
+        url = f"postgresql://postgres@{hosts}/service?sslmode=disable"
+        async with opened_database(url) as database:
+            for _ in range(2):
+                assert await database.transaction(ask) == 1
+                await database.engine.dispose()
+
+    assert len(knocks) == 1
+
+
+async def test_server_that_takes_no_writes_is_named_with_what_to_change(server):
+    server.create("standby")
+    server.execute("ALTER DATABASE standby SET default_transaction_read_only = on")
+
+    result = await run("doctor", DATABASE_URL=f"{server.url('standby')}?target_session_attrs=read-write", **BUNDLED)
+
+    where = f"127.0.0.1:{server.port}"
+    advice = "the server is read-only: name the primary in DATABASE_URL"
+    assert f"{where}/standby: {where} is read-only" in result.out
+    assert advice in result.out
+
+
+async def test_pooler_gets_no_settings_of_a_session_and_each_transaction_has_them(server):
+    """The server itself in place of PgBouncer: what is not in the transaction is as the server has it."""
+
+    async def look(session: Any) -> str:
+        return str((await (await session.connection()).exec_driver_sql("SHOW lock_timeout")).scalar_one())
+
+    async with opened_database(f"{server.url('service')}?pgbouncer=true", db_pool_size=1) as database:
+        inside = await database.transaction(look)
+        async with database.engine.connect() as connection:
+            plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            outside = (await plain.exec_driver_sql("SHOW lock_timeout")).scalar_one()
+
+    assert (inside, outside) == ("4s", "0")
 
 
 async def test_value_that_can_not_be_sent_is_not_in_the_log(server):
