@@ -16,7 +16,7 @@ OUTPUT = {"json", "text"}
 """Languages of what a block prints; directly behind a block that is executed it must be what that printed."""
 CHECKED = {"env", "yaml", "ini", "galera", "haproxy", "nginx"}
 """Languages of configuration, which its own reader must take."""
-REASONS = {"Docker", "Railway", "MySQL 8", "systemd", "takes minutes", "needs a network", "illustration"}
+REASONS = {"Docker", "Railway", "MySQL 8", "PostgreSQL", "systemd", "takes minutes", "needs a network", "illustration"}
 """Why a block may stand unexecuted: ``<!-- not run: illustration -->`` before it."""
 MARKER = re.compile(r"<!-- (?:not run: (?P<reason>[^>]+?)|run by (?P<test>(?:tests|checks)/[\w/]+\.py)) -->\s*")
 
