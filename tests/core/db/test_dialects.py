@@ -132,7 +132,7 @@ def engine_names(path: Path) -> Iterator[str]:
                 yield f"{path.relative_to(APP)}:{node.lineno} names an engine"
             case ast.Attribute(attr="drivername") | ast.Attribute(attr="name", value=ast.Attribute(attr="dialect")):
                 yield f"{path.relative_to(APP)}:{node.lineno} asks for the engine"
-            case ast.Attribute(attr="instr" | "strpos" | "group_concat" | "string_agg", value=ast.Name(id="func")):
+            case ast.Attribute(attr="instr" | "strpos" | "group_concat" | "array_agg", value=ast.Name(id="func")):
                 yield f"{path.relative_to(APP)}:{node.lineno} uses a function of some engines"
             case ast.ImportFrom(module=str(module)) if module.startswith("app.core.db.dialects."):
                 yield f"{path.relative_to(APP)}:{node.lineno} imports a dialect"

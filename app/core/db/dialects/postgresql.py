@@ -192,18 +192,16 @@ def _array_of(column: Column[Any]) -> ARRAY[Any]:
 async def read_by_day(
     connection: AsyncConnection, query: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]
 ) -> dict[str, list[tuple[str, str]]]:
-    """Read each group as one text, in a fifth of the time for many days."""
+    """Read each group as two arrays, in half of the time for many days."""
     rows = await connection.execute(_packed(query), parameters)
-    found = ((name, (pair.partition(" ") for pair in packed.split(","))) for name, packed in rows)
-    return {name: [(day, repr(float(number))) for day, _, number in pairs] for name, pairs in found}
+    return {name: list(zip(map(str, days), map(repr, numbers), strict=True)) for name, days, numbers in rows}
 
 
 @lru_cache(maxsize=16)
 def _packed(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
     group, day, number = query.selected_columns
-    text = func.concat(day, " ", number)
-    in_order = func.string_agg(text, postgresql.aggregate_order_by(literal_column("','"), day))
-    return query.with_only_columns(group, in_order).group_by(group)
+    arrays = (func.array_agg(postgresql.aggregate_order_by(column, day)) for column in (day, number))
+    return query.with_only_columns(group, *arrays).group_by(group)
 
 
 async def verify(_: AsyncConnection) -> None:

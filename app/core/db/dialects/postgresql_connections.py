@@ -153,7 +153,4 @@ def session_settings(seconds: float) -> dict[str, str]:
         "idle_in_transaction_session_timeout": f"{bound + 1}s",
         "client_connection_check_interval": "1s",  # ends the statement of a client that has left
         "application_name": "countries",
-        # A role may have other ones; series are read as text.
-        "DateStyle": "ISO",
-        "extra_float_digits": "1",
     }
