@@ -206,7 +206,7 @@ async def test_history_is_written_by_one_statement_and_read_by_its_key(twice):
     (insert,) = (statement.sql for statement in written if "country_history" in statement.sql)
     assert re.match(r"INSERT INTO country_history \(.*\) SELECT .*\sFROM country\s+WHERE", insert, re.DOTALL), insert
     page, total = (statement for statement in read if "country_history" in statement.sql)
-    by_key = r"USING PRIMARY KEY \(country_id=\?\)|ref PRIMARY PRIMARY 8 const|Scan .*using country_history_pkey"
+    by_key = r"USING PRIMARY KEY \(country_id=\?\)|ref PRIMARY PRIMARY 8 const|Scan .*country_history_pkey"
     for statement in (page, total):
         plan = await explained(database, statement, "country_history")
         assert re.search(by_key, plan), plan
