@@ -175,7 +175,7 @@ async def test_lease_of_a_day_ahead_does_not_hold_up_a_migration(empty_url):
     assert await look(empty_url, find_revision) == head_revision()
 
 
-@pytest.mark.slow("sqlite")
+@pytest.mark.slow("sqlite", "postgresql")
 async def test_four_processes_that_migrate_at_once_all_succeed(empty_url, tmp_path):
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": empty_url}
     started = [

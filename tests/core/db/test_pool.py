@@ -36,9 +36,9 @@ HISTORY = "/countries/ghana/history"
 """Always read from the database, unless exactly this was asked for before."""
 
 
-def on_servers(*drivers: str, slow: str = ""):
+def on_servers(*drivers: str, slow: tuple[str, ...] = ()):
     """Run a test with these drivers, on their servers."""
-    marks = {driver: [needs(driver), *([pytest.mark.slow] if driver == slow else [])] for driver in drivers}
+    marks = {driver: [needs(driver), *([pytest.mark.slow] if driver in slow else [])] for driver in drivers}
     return pytest.mark.parametrize("driver", [pytest.param(driver, marks=marks[driver]) for driver in drivers])
 
 
@@ -357,7 +357,7 @@ async def test_connections_that_were_idle_for_too_long_are_replaced_and_closed_u
     assert capfd.readouterr().err == ""
 
 
-@on_servers("mysql", "mysql+asyncmy", "postgresql", slow="mysql+asyncmy")
+@on_servers("mysql", "mysql+asyncmy", "postgresql", slow=("mysql+asyncmy", "postgresql"))
 async def test_server_that_has_hung_up_is_no_error_in_the_event_loop_of_production(
     impatient_server, pool_settings, tmp_path
 ):
@@ -372,7 +372,7 @@ async def test_server_that_has_hung_up_is_no_error_in_the_event_loop_of_producti
     assert "Traceback" not in process.log.read_text()
 
 
-@with_every_server
+@on_servers("mysql", "postgresql", slow=("postgresql",))
 async def test_stop_leaves_no_connection_on_the_server(pool_server, pool_settings, tmp_path):
     process = ServiceProcess(tmp_path, **pool_settings, cache_max_bytes=0)
     async with process, httpx.AsyncClient(base_url=process.url) as client:
