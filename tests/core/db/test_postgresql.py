@@ -215,17 +215,37 @@ async def test_server_that_takes_no_writes_is_named_with_what_to_change(server):
     assert advice in result.out
 
 
-async def test_pooler_gets_no_settings_of_a_session_and_each_transaction_has_them(server):
-    """The server itself in place of PgBouncer: what is not in the transaction is as the server has it."""
+async def refuse_settings(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """What PgBouncer does: it refuses a session that wants settings, and passes others on to the server."""
+    start = await reader.readexactly(int.from_bytes(size := await reader.readexactly(4)) - 4)
+    if b"lock_timeout" in start:
+        refusal = b"SFATAL\0C08P01\0Munsupported startup parameter: lock_timeout\0\0"
+        writer.write(b"E" + (len(refusal) + 4).to_bytes(4) + refusal)
+        writer.close()
+        return
+    server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
+    server_writer.write(size + start)
 
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while piece := await source.read(65536):
+            sink.write(piece)
+        sink.close()
+
+    await asyncio.gather(pump(reader, server_writer), pump(server_reader, writer))
+
+
+@pytest.mark.parametrize("option", ["", "&pgbouncer=true"])
+async def test_pooler_gets_no_settings_of_a_session_and_each_transaction_has_them(server, option):
     async def look(session: Any) -> str:
         return str((await (await session.connection()).exec_driver_sql("SHOW lock_timeout")).scalar_one())
 
-    async with opened_database(f"{server.url('service')}?pgbouncer=true", db_pool_size=1) as database:
-        inside = await database.transaction(look)
-        async with database.engine.connect() as connection:
-            plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
-            outside = (await plain.exec_driver_sql("SHOW lock_timeout")).scalar_one()
+    async with await asyncio.start_server(partial(refuse_settings, server.port), "127.0.0.1", 0) as pooler:
+        url = server.url("service", port=pooler.sockets[0].getsockname()[1]) + f"?sslmode=disable{option}"
+        async with opened_database(url, db_pool_size=1) as database:
+            inside = await database.transaction(look)
+            async with database.engine.connect() as connection:
+                plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
+                outside = (await plain.exec_driver_sql("SHOW lock_timeout")).scalar_one()
 
     assert (inside, outside) == ("4s", "0")
 

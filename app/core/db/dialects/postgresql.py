@@ -55,6 +55,7 @@ _ADVICE: Final = {
     "28000": "correct user, sslmode, sslrootcert or the host in DATABASE_URL",
     "28P01": "correct user and password in DATABASE_URL",
     "3D000": "make the database that DATABASE_URL names, or correct the name",
+    **dict.fromkeys(("22023", "42704"), "use PostgreSQL 14 or newer, or correct the options in DATABASE_URL"),
     "42501": "grant the user all rights on the database of DATABASE_URL",
 }
 
@@ -105,9 +106,7 @@ registry.register("postgresql.asyncpg", __name__, _AsyncpgDialect.__name__)
 def create_engine(url: URL, settings: Settings, **options: Any) -> AsyncEngine:
     """Build the engine of a server, or of several of which one is the primary."""
     target = read_target(url.render_as_string(hide_password=False))
-    connect_args: dict[str, Any] = {"async_creator_fn": connect_to(target, settings.db_timeout_seconds)}
-    if target.is_pooled_by_transaction:
-        connect_args["prepared_statement_cache_size"] = 0
+    connect_args = {"async_creator_fn": connect_to(target, settings.db_timeout_seconds)}
     # The connection used last has the most prepared statements.
     engine = create_async_engine(url.set(query={}), connect_args=connect_args, pool_use_lifo=True, **options)
     event.listen(engine.sync_engine, "handle_error", _mark_disconnects)

@@ -26,7 +26,8 @@ _FAULTS: Final = {
     Fault.LOST: {"57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006"},
     Fault.BUSY: {"53300"},
     Fault.NO_SCHEMA: {"42P01", "42703"},
-    Fault.OUTAGE: {"3D000", "42501"},
+    # The last two are for settings of the session that the server does not have.
+    Fault.OUTAGE: {"3D000", "42501", "42704", "22023"},
 }
 _FAULT_OF: Final = {state: fault for fault, states in _FAULTS.items() for state in states}
 _FAULT_OF_CLASS: Final = {
@@ -83,31 +84,42 @@ def _settings_in_each_transaction(settings: Mapping[str, str]) -> type[BoundedCo
 def connect_to(target: Target, seconds: float) -> Callable[..., Awaitable[asyncpg.Connection]]:
     """Build the function that connects to the first host that takes the work, beginning with the last one that did."""
     arguments = connect_arguments(target)
-    session = {**session_settings(seconds), **target.server_settings}
-    if target.is_pooled_by_transaction:
-        arguments |= {"server_settings": {}, "statement_cache_size": 0}
-        arguments["connection_class"] = _settings_in_each_transaction(session)
-    else:
-        arguments |= {"server_settings": session, "connection_class": BoundedConnection}
     arguments["timeout"] = target.connect_timeout or (_HOST_SECONDS if len(target.hosts) > 1 else seconds)
-    hosts = list(target.hosts)
+    session = {**session_settings(seconds), **target.server_settings}
+    direct = {**arguments, "server_settings": session, "connection_class": BoundedConnection}
+    pooled = {**arguments, "server_settings": {}, "connection_class": _settings_in_each_transaction(session)}
+    pooled["statement_cache_size"] = 0  # the next transaction may be in another session
+    hosts, is_pooled = list(target.hosts), target.is_pooled_by_transaction
 
     async def connect(*_: Any, **__: Any) -> asyncpg.Connection:
-        errors = []
-        for host, port in tuple(hosts):
+        nonlocal is_pooled
+        if not is_pooled:
             try:
-                connection = await _connect(host=host, port=port, **arguments)
-            except asyncpg.PostgresError as error:
-                if fault_of_state(state_of(error)) is not Fault.LOST:
-                    raise  # the next host would refuse it too
-                errors.append(error)
-            else:
-                hosts.remove((host, port))
-                hosts.insert(0, (host, port))
-                return connection
-        raise errors[0] if len(errors) == 1 else asyncpg.ClientCannotConnectError("; ".join(map(str, errors)))
+                return await _connect_to_first(hosts, **direct)
+            except asyncpg.ProtocolViolationError as error:
+                if "startup parameter" not in str(error):  # PgBouncer's words for a setting that it does not pass on
+                    raise
+                is_pooled = True
+        return await _connect_to_first(hosts, **pooled)
 
     return connect
+
+
+async def _connect_to_first(hosts: list[tuple[str, int]], **arguments: Any) -> asyncpg.Connection:
+    """Connect to the first host that takes the work, and move it to the front."""
+    errors = []
+    for host, port in tuple(hosts):
+        try:
+            connection = await _connect(host=host, port=port, **arguments)
+        except asyncpg.PostgresError as error:
+            if fault_of_state(state_of(error)) is not Fault.LOST or isinstance(error, asyncpg.ProtocolViolationError):
+                raise  # the next host would refuse it too
+            errors.append(error)
+        else:
+            hosts.remove((host, port))
+            hosts.insert(0, (host, port))
+            return connection
+    raise errors[0] if len(errors) == 1 else asyncpg.ClientCannotConnectError("; ".join(map(str, errors)))
 
 
 async def _connect(**options: Any) -> asyncpg.Connection:
