@@ -56,9 +56,9 @@ class StoredData(NamedTuple):
 async def check_storage(settings: Settings) -> tuple[list[Finding], StoredData]:
     """Check the database, its schema and its data; checks after a failed one are skipped."""
     url = normalize_database_url(settings.database_url.get_secret_value())
-    port = dialect_for(url).default_port
-    where = f"{url.host}:{url.port or port}/{url.database}" if url.host else str(url.database)
-    if port is None and not await asyncio.to_thread(Path(where).exists):
+    dialect = dialect_for(url)
+    where = dialect.place(url)
+    if dialect.is_file and not await asyncio.to_thread(Path(where).exists):
         return [failed("database", f"{where} does not exist yet", _MIGRATE)], StoredData()
     async with open_database(settings) as database:
         found = await _check(database, where, settings, datetime.now(UTC))

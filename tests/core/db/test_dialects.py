@@ -16,8 +16,9 @@ from pymysql.converters import escape_string
 from sqlalchemy.exc import DBAPIError, IntegrityError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from app.core.config.database_url import normalize_database_url
 from app.core.db import faults
-from app.core.db.dialects import mysql, postgresql, sqlite
+from app.core.db.dialects import dialect_for, mysql, postgresql, sqlite
 from app.core.db.faults import Fault
 
 APP = Path(__file__).resolve().parents[3] / "app"
@@ -121,6 +122,18 @@ def test_sqlite_faults_are_told_apart(tmp_path, sql, fault):
             other.execute(sql)
 
     assert sqlite.fault(OperationalError(sql, None, error.value)) is fault
+
+
+def test_every_host_of_a_database_is_named():
+    places = {
+        "postgresql://u:p@one:5433,two/name": "one:5433,two:5432/name",
+        "postgresql://u@/name?host=/run/postgresql": "/run/postgresql:5432/name",
+        "mysql://u:p@one/name": "one:3306/name",
+        "sqlite:///some/file.db": "some/file.db",
+    }
+    for url, place in places.items():
+        normalized = normalize_database_url(url)
+        assert dialect_for(normalized).place(normalized) == place
 
 
 def engine_names(path: Path) -> Iterator[str]:

@@ -17,13 +17,16 @@ class Dialect(Protocol):
     SQL that an engine spells in its own way is a construct of ``core/db/types``, which the modules compile.
     """
 
-    default_port: int | None
-    """Of the server, if the URL names none; None if the database is a file."""
+    is_file: bool
+    """Whether the database is a file, not one of a server."""
     transactional_ddl: bool
     """Whether a revision that fails leaves nothing behind. Without it each DDL statement commits."""
     reading: Mapping[str, Any]
     writing: Mapping[str, Any]
     """Execution options of a unit of work that only reads, and of one that may write."""
+
+    def place(self, url: URL) -> str:
+        """Where the database of a normalised URL is, for people: hosts, ports and name, or the file."""
 
     def create_engine(self, url: URL, settings: Settings, **options: Any) -> AsyncEngine:
         """Build an engine for a normalised URL; nothing is connected yet. ``options`` are those of all engines."""

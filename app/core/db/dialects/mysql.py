@@ -27,7 +27,7 @@ from app.core.db import executemany, json_rows
 from app.core.db.faults import OUR_MISTAKES, Fault
 from app.core.db.types import ServerNow
 
-default_port: int | None = 3306
+is_file = False
 transactional_ddl = False
 reading: Mapping[str, Any] = {}
 writing: Mapping[str, Any] = {}
@@ -72,6 +72,11 @@ _ADVICE: Final = {
     1290: "the server is read-only: name the primary in DATABASE_URL",
     2003: "start the database, or correct host and port in DATABASE_URL",
 }
+
+
+def place(url: URL) -> str:
+    """Host, port and name; only the name for a socket."""
+    return f"{url.host}:{url.port or 3306}/{url.database}" if url.host else str(url.database)
 
 
 def create_engine(url: URL, settings: Settings, **options: Any) -> AsyncEngine:

@@ -31,13 +31,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from app.core.config.postgresql_url import read_target
+from app.core.config.postgresql_url import Target, read_target
 from app.core.config.settings import Settings
 from app.core.db.dialects.postgresql_connections import BoundedConnection, connect_to, fault_of_state, state_of
 from app.core.db.faults import OUR_MISTAKES, Fault
 from app.core.db.types import Contains, ServerNow
 
-default_port: int | None = 5432
+is_file = False
 transactional_ddl = True
 # Neither takes a round trip: BEGIN names them. Changes lock the rows that they depend on, and read those again; under
 # REPEATABLE READ each lock that another transaction held would be an error instead of a wait.
@@ -103,9 +103,19 @@ class _AsyncpgDialect(PGDialect_asyncpg):
 registry.register("postgresql.asyncpg", __name__, _AsyncpgDialect.__name__)
 
 
+def place(url: URL) -> str:
+    """Every host with its port, and the name."""
+    target = _target_of(url)
+    return f"{','.join(f'{host}:{port}' for host, port in target.hosts)}/{target.database}"
+
+
+def _target_of(url: URL) -> Target:
+    return read_target(url.render_as_string(hide_password=False))
+
+
 def create_engine(url: URL, settings: Settings, **options: Any) -> AsyncEngine:
     """Build the engine of a server, or of several of which one is the primary."""
-    target = read_target(url.render_as_string(hide_password=False))
+    target = _target_of(url)
     connect_args = {"async_creator_fn": connect_to(target, settings.db_timeout_seconds)}
     # The connection used last has the most prepared statements.
     engine = create_async_engine(url.set(query={}), connect_args=connect_args, pool_use_lifo=True, **options)

@@ -23,7 +23,7 @@ from app.core.db.faults import OUR_MISTAKES, Fault
 from app.core.db.types import ServerNow
 from app.core.errors import DatabaseUnavailable
 
-default_port: int | None = None
+is_file = True
 transactional_ddl = True
 reading: Mapping[str, Any] = {}
 writing: Mapping[str, Any] = {"writes": True}
@@ -35,6 +35,11 @@ _ADVICE: Final = {
     Fault.DAMAGED: "correct DATABASE_URL, or stop the service and restore the file from a backup",
     Fault.NO_SCHEMA: "run: python -m app migrate",
 }
+
+
+def place(url: URL) -> str:
+    """The file."""
+    return str(url.database)
 
 
 def create_engine(url: URL, settings: Settings, **options: Any) -> AsyncEngine:
