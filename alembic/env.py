@@ -159,7 +159,10 @@ async def migrate_online(settings: Settings) -> None:
 def migrate_offline(settings: Settings) -> None:
     """Print the SQL instead of running it (``alembic upgrade head --sql``)."""
     url = normalize_database_url(settings.database_url.get_secret_value())
-    context.configure(url=url, target_metadata=metadata, literal_binds=True)
+    dialect = dialect_for(url)  # before Alembic looks for SQLAlchemy's, which the module may replace
+    context.configure(
+        url=url, target_metadata=metadata, literal_binds=True, transactional_ddl=dialect.transactional_ddl
+    )
     with context.begin_transaction():
         context.execute(CreateTable(metadata.tables["lease"], if_not_exists=True))
         context.run_migrations()

@@ -220,6 +220,24 @@ async def test_tables_compare_text_byte_by_byte_whatever_the_server_defaults_to(
     assert dict(types) == {**expected, "estimated_gdp": "double"}
 
 
+@pytest.mark.parametrize(
+    ("url", "column"),
+    [
+        ("postgresql://u@h/db", 'name VARCHAR(200) COLLATE "C" NOT NULL'),
+        ("postgresql://u@h/db", 'scopes VARCHAR(64) COLLATE "C" DEFAULT'),
+        ("mysql://u@h/db", "COLLATE utf8mb4_bin"),
+        ("sqlite:///x.db", "name VARCHAR(200) NOT NULL"),
+    ],
+)
+async def test_printed_sql_is_that_of_a_migration(url, column):
+    config = alembic_config(make_settings(database_url=url))
+    config.output_buffer = io.StringIO()
+
+    await asyncio.to_thread(command.upgrade, config, "head", sql=True)
+
+    assert column in config.output_buffer.getvalue()
+
+
 def test_service_knows_its_revisions_as_alembic_does():
     scripts = ScriptDirectory.from_config(alembic_config())
 
