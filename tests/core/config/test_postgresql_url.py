@@ -17,6 +17,8 @@ import pytest
 
 from app.core.config.database_url import check_database_url, normalize_database_url
 from app.core.config.postgresql_url import Target, connect_arguments, read_target, tls_argument
+from app.core.db.database import create_engine
+from tests.conftest import make_settings, serving
 from tests.support.certificate import Authority
 from tests.support.mariadb import free_port
 
@@ -299,6 +301,20 @@ def test_normalised_url_means_the_same_and_hides_the_password(name):
     assert str(target.password) not in f"{url!s} {target!r}"
 
 
+async def test_options_that_mean_nothing_are_named_in_one_line_at_the_start(sqlite_file, capsys):
+    url = "postgresql://u:hush@127.0.0.1/name?sslmode=disable&channel_binding=require&schema=public"
+    settings = make_settings(database_url=url, log_level="WARNING", refresh_on_start="never")
+    engine = create_engine(make_settings(database_url=f"sqlite:///{sqlite_file}"))
+
+    async with serving(settings, engine=engine):
+        log = capsys.readouterr().err
+    await engine.dispose()
+
+    message = "DATABASE_URL: ignored, because they mean nothing to this service: channel_binding, schema\n"
+    assert [line for line in log.splitlines(keepends=True) if "DATABASE_URL" in line and line.endswith(message)]
+    assert log.count("DATABASE_URL") == 1
+
+
 NOT_TRUSTED, WRONG_NAME, REJECTED = "certificate verify failed", "IP address mismatch|Hostname mismatch", "rejects"
 MODES = [
     # User, host, query, then whether the session is encrypted or the reason why there is none.
@@ -354,3 +370,4 @@ def test_a_mode_that_verifies_trusts_only_the_named_authority(tmp_path):
 
     assert isinstance(context, ssl.SSLContext)
     assert context.cert_store_stats() == {"x509": 1, "crl": 0, "x509_ca": 1}
+    assert not context.verify_flags & ssl.VERIFY_X509_STRICT
