@@ -246,6 +246,7 @@ REFUSED = {
     "postgresql://app:hush%ff@host/name": "has a percent escape that is not UTF-8",
     "postgresql://app:hush%00@host/name": "has the character NUL",
     "postgresql://app:hush@host:65536/name": NO_URL,
+    "postgresql://:hush@host/name": f"has a password but no user; write {FORM}",
     "postgresql://app:hush@host": f"names no database; write {FORM}",
     "postgresql:///name": f"names no host; write {FORM}, or ?host=/var/run/postgresql for a socket",
     "postgresql://a,b,c/name?port=1,2": (
