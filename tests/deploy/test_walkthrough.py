@@ -17,7 +17,7 @@ import httpx
 import pytest
 import yaml
 
-from app.core.config.settings import Settings
+from app.core.config.settings import Settings, load_settings
 from tests.support.command import BUNDLED, served
 from tests.support.dockerfile import read_instructions
 from tests.support.mariadb import PrivateMariaDB, free_port, is_installed
@@ -34,10 +34,13 @@ def part(heading: str) -> str:
     return PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
 
 
-def variables(heading: str) -> dict[str, str]:
-    """The variables of the env file under a heading."""
-    (content,) = re.findall(r"```env\n(.*?)```", part(heading), re.DOTALL)
-    return dict(line.strip().split("=", 1) for line in content.strip().splitlines())
+def variables(heading: str, *, changed: bool = False) -> dict[str, str]:
+    """The variables of the env file under a heading; with the changes that a second one makes for another database."""
+    found = [
+        dict(line.strip().split("=", 1) for line in content.strip().splitlines())
+        for content in re.findall(r"```env\n(.*?)```", part(heading), re.DOTALL)
+    ]
+    return {**found[0], **found[1]} if changed else found[0]
 
 
 def compose() -> dict[str, Any]:
@@ -113,7 +116,8 @@ def test_railway_migrates_starts_and_refreshes_with_the_documented_variables(tmp
     image = [
         pair for name, rest in read_instructions(ROOT / "Dockerfile") if name == "ENV" for pair in shlex.split(rest)
     ]
-    given = {name: value.replace("${{MySQL.MYSQL_URL}}", railway_mysql) for name, value in variables("Railway").items()}
+    documented = variables("Railway", changed=True)
+    given = {name: value.replace("${{MySQL.MYSQL_URL}}", railway_mysql) for name, value in documented.items()}
     environment = {
         **dict(pair.split("=", 1) for pair in image),
         "PATH": f"{BIN}:{os.environ['PATH']}",
@@ -140,7 +144,8 @@ def test_railway_migrates_starts_and_refreshes_with_the_documented_variables(tmp
 
 def test_railway_variables_are_settings_and_the_image_declares_no_volume():
     assert {name.lower() for name in variables("Railway")} <= Settings.model_fields.keys()
-    assert variables("Railway")["DATABASE_URL"] == "${{MySQL.MYSQL_URL}}"
+    assert variables("Railway")["DATABASE_URL"] == "${{Postgres.DATABASE_URL}}"
+    assert variables("Railway", changed=True)["DATABASE_URL"] == "${{MySQL.MYSQL_URL}}"
     assert "VOLUME" not in [name for name, _ in read_instructions(ROOT / "Dockerfile")]
 
 
@@ -216,13 +221,37 @@ def test_second_replica_equals_the_first_but_for_its_port():
 
 def test_replicas_profile_adds_only_what_two_replicas_need():
     services = compose()
-    added = {name: service for name, service in services.items() if "profiles" in service}
+    added = {name for name, service in services.items() if service.get("profiles") == ["replicas"]}
 
-    assert added.keys() == {"app2", "haproxy", "valkey"}
-    assert {tuple(service["profiles"]) for service in added.values()} == {("replicas",)}
-    storage = services["app"]["environment"]["RATE_LIMIT_STORAGE"]
-    assert storage == "${RATE_LIMIT_STORAGE:-${COMPOSE_PROFILES:+valkey://valkey:6379/0}}"
-    assert variables("Two replicas behind HAProxy") == {"COMPOSE_PROFILES": "replicas"}
+    assert added == {"app2", "haproxy", "valkey"}
+    assert variables("Two replicas behind HAProxy") == {
+        "COMPOSE_PROFILES": "mysql,replicas",
+        "RATE_LIMIT_STORAGE": "valkey://valkey:6379/0",
+    }
+
+
+@pytest.mark.parametrize("name", ["mysql", "postgresql"])
+def test_documented_env_file_starts_the_database_that_the_service_asks_for(name, monkeypatch, tmp_path):
+    services, given = compose(), variables("Docker Compose", changed=name == "postgresql")
+    started = {each for each, service in services.items() if given["COMPOSE_PROFILES"] in service.get("profiles", [])}
+    monkeypatch.chdir(tmp_path)
+    for variable, value in services["app"]["environment"].items():
+        text = re.sub(r"\$\{(\w+)(?::[-?]([^}]*))?\}", lambda match: given.get(match[1], match[2] or ""), value)
+        monkeypatch.setenv(variable, text)
+    password = given["DATABASE_PASSWORD"]
+    (secret,) = (
+        value
+        for variable, value in services[name]["environment"].items()
+        if variable.endswith("_PASSWORD") and "$" in value
+    )
+
+    url = load_settings().database_url.get_secret_value()
+
+    assert started == {name}
+    assert url == f"{name}://countries:{password}@{name}/countries"
+    assert secret == services["app"]["environment"]["DATABASE_PASSWORD"]
+    waits = {"condition": "service_healthy", "required": False}
+    assert services["app"]["depends_on"] == {"mysql": waits, "postgresql": waits}
 
 
 def test_haproxy_defaults_fit_the_compose_services():
@@ -253,7 +282,6 @@ def test_documented_env_file_has_every_variable_that_compose_requires():
     given = variables("Docker Compose")
 
     assert given.keys() == asked
-    assert given["MYSQL_PASSWORD"].isalnum()
     assert len(given["ADMIN_API_KEY"]) >= 16
 
 

@@ -27,7 +27,7 @@ KEY = "a key that is long enough for anybody"
 ADDRESS = re.compile(r"(?:localhost|127\.0\.0\.1):8000")
 """The address of the service in the documentation."""
 COPIED = ("app", "alembic", "alembic.ini", "scripts", ".env.example", "requirements.txt", "requirements-dev.txt")
-COMPOSE_VARIABLES = {"MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "MYSQL_URL", "COMPOSE_PROFILES"}
+COMPOSE_VARIABLES = {"COMPOSE_PROFILES"}
 """Names in env blocks that compose.yaml reads, and not the service."""
 STORIES = {str(page.relative_to(ROOT)): page for page in pages() if any(block.is_run for block in blocks_of(page))}
 CONFIGURATION = {str(block): block for page in pages() for block in blocks_of(page) if block.is_checked}

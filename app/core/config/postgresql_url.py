@@ -87,6 +87,9 @@ def read_target(url: str) -> Target:
     password = options.get("password") or decoded(shape["password"])
     if password == "[YOUR-PASSWORD]":  # noqa: S105  # Supabase's placeholder
         raise ValueError("has the placeholder [YOUR-PASSWORD]; write the password in its place")
+    user = options.get("user") or decoded(shape["user"])
+    if password and not user:
+        raise ValueError(f"has a password but no user; write {_FORM}")
     hosts = _read_hosts(options.get("host") or decoded(shape["hosts"]), options.get("port", ""))
     database = options.get("dbname") or decoded(shape["database"])
     if not database:
@@ -94,7 +97,7 @@ def read_target(url: str) -> Target:
     return Target(
         hosts=hosts,
         database=database,
-        user=options.get("user") or decoded(shape["user"]) or None,
+        user=user or None,
         password=password or None,
         **_read_tls(options),
         target_session_attrs=_read_attributes(options.get("target_session_attrs"), number_of_hosts=len(hosts)),
@@ -264,6 +267,8 @@ def tls_argument(target: Target) -> ssl.SSLContext | str | bool:
         context = ssl.create_default_context(cafile=target.sslrootcert)
     except OSError:
         raise ValueError("sslrootcert must name a file of certificates") from None
+    # As libpq: Python 3.13 would refuse authorities of providers that lack an extension.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.check_hostname = target.sslmode == "verify-full"
     if target.sslmode == "require":
         context.verify_mode = ssl.CERT_NONE

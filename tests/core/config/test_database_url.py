@@ -7,6 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from app.core.config.database_url import normalize_database_url, requires_tls
+from app.core.config.postgresql_url import read_target
 from app.core.db.dialects.mysql import connect_arguments
 from tests.support.certificate import Authority
 
@@ -76,6 +77,16 @@ def test_user_and_password_arrive_character_by_character(password):
 
     assert (url.username, url.password, url.host, url.database) == (password, password, "h", "db")
     assert (bare.username, bare.password) == (password, password)
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_user_and_password_for_postgresql_arrive_character_by_character(password):
+    encoded = quote(password, safe="")
+
+    url = normalize_database_url(f"postgres://{encoded}:{encoded}@h1,h2:5433/db")
+    target = read_target(url.render_as_string(hide_password=False))
+
+    assert (target.user, target.password, target.hosts) == (password, password, (("h1", 5432), ("h2", 5433)))
 
 
 def test_password_keeps_its_plus_and_is_hidden_where_a_url_is_shown():

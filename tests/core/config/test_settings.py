@@ -138,6 +138,11 @@ WRONG = [
     ("DATABASE_URL", f"mysql://u:{HUSH}@h/db?ssl-ca=/no/file", "ssl-ca must name a file of certificates"),
     ("DATABASE_URL", f"mysql://u:{HUSH}@h/db?ssl-ca=/dev/null", "ssl-ca must name a file of certificates"),
     ("DATABASE_URL", f"mysql://user:{HUSH}@host", "names no database; write mysql://user:password@host/name"),
+    ("DATABASE_URL", f"postgresql://user:p@{HUSH}@host/db", "has an @ in its user or password; write it as %40"),
+    ("DATABASE_URL", f"postgres://u:{HUSH}@h/db?sslrootcert=/no/file", "sslrootcert must name a file of certificates"),
+    ("DATABASE_ENGINE", "oracle", "must be one of: mysql, mariadb, postgresql, sqlite"),
+    ("DATABASE_HOSTNAME", "db:3306", "must be one name or address; write sockets and several hosts into DATABASE_URL"),
+    ("DATABASE_PORT", "0", "must be at least 1"),
     ("DATABASE_URL", f"oracle://user:{HUSH}@host/db", f"scheme oracle:// is not supported; use {SCHEMES}"),
     ("DATABASE_URL", f"mysql://user:{HUSH}@host/db?ssl-mode=maybe", f"ssl-mode maybe is not supported; use {MODES}"),
 ]
