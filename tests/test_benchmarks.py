@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from benchmarks.base.answers import Answer, decoded_body, read_messages, write_answers
+from benchmarks.base.comparison import Measured as Compared
+from benchmarks.base.comparison import to_table
 from benchmarks.base.document import replace_section
 from benchmarks.base.load import LoadFailed, parse_wrk
 from benchmarks.base.spread import ratios, spread
@@ -115,6 +117,17 @@ def test_growth_is_judged_for_each_step():
 
 def test_timed_parts_of_a_refresh_exist():
     assert [name for owner, name, _ in PARTS if not hasattr(owner, name)] == []
+
+
+def test_versions_are_compared_round_by_round():
+    rows: Compared = {"list": {"a29cec9": [2.0, 4.0], "now": [1.0, 3.0]}, "writes": {"a29cec9": [0], "now": [0]}}
+
+    table = to_table("Reads", rows)
+
+    assert table.columns == ("measured", "a29cec9", "now", "now / a29cec9")
+    assert table.rows[0] == ("list", "3.00 (2.00 - 4.00)", "2.00 (1.00 - 3.00)", "0.62 (0.50 - 0.75)")
+    assert table.rows[1][-1] == "-"
+    assert to_table("Reads", {"list": {"now": [1.0]}}).columns == ("measured", "now")
 
 
 def ledger() -> Ledger:
