@@ -20,6 +20,7 @@ from benchmarks.rates import check as rates_check
 from benchmarks.rates import imports as rates_import
 from benchmarks.rates import year as rates_year
 from benchmarks.rates.rows import CODES, ROWS, SOURCES, codes_of, years
+from benchmarks.refresh import refresh
 from benchmarks.refresh.growth import judge
 from benchmarks.refresh.parts import PARTS
 from benchmarks.tracking import tracking
@@ -128,6 +129,16 @@ def test_versions_are_compared_round_by_round():
     assert table.rows[0] == ("list", "3.00 (2.00 - 4.00)", "2.00 (1.00 - 3.00)", "0.62 (0.50 - 0.75)")
     assert table.rows[1][-1] == "-"
     assert to_table("Reads", {"list": {"now": [1.0]}}).columns == ("measured", "now")
+
+
+def test_parts_of_a_refresh_must_add_up_to_the_whole():
+    assert refresh.problems("sqlite", {"read": [0.92, 0.91], refresh.REST: [0.08, 0.09]}) == []
+    assert refresh.problems("sqlite", {"read": [0.8, 0.8], refresh.REST: [0.2, 0.2]}) == [
+        "sqlite: the parts of a refresh add up to 80% of the whole"
+    ]
+    assert refresh.problems("sqlite", {"read": [1.2, 1.2], refresh.REST: [-0.2, -0.2]}) == [
+        "sqlite: the parts of a refresh add up to 120% of the whole"
+    ]
 
 
 def ledger() -> Ledger:

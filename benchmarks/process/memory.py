@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.base.latency import Asker
 from benchmarks.base.load import CONNECTIONS, WRK, parse_wrk
 from benchmarks.base.process_figures import resident
 from benchmarks.base.processes import LOAD_CORES, running
@@ -27,21 +28,22 @@ def measure(run: Run) -> Report:
     with (
         fake_upstream(run.new_folder()) as upstream,
         service(run.new_folder(), database_url=url, **upstream.settings) as server,
+        Asker(server.url) as asker,
         _load(run.new_folder(), server.url, minutes) as finish,
     ):
-        samples = _watch(server, time.monotonic() + 60 * minutes)
+        samples = _watch(server, asker, time.monotonic() + 60 * minutes)
         speed = finish()
     return Report([_table(engine, samples, minutes)], [f"read at {speed:,.0f} requests per second"])
 
 
-def _watch(server: Server, until: float) -> list[float]:
+def _watch(server: Server, asker: Asker, until: float) -> list[float]:
     """Resident memory in MiB, sampled before, between and after refreshes, until a reading of the monotonic clock."""
     samples = [resident(server.process.pid, unit=2**20)]
     while time.monotonic() < until:
         time.sleep(REFRESH_SECONDS / 2)
         samples.append(resident(server.process.pid, unit=2**20))
         time.sleep(REFRESH_SECONDS / 2)
-        refresh_once(server.url)
+        refresh_once(asker)
         samples.append(resident(server.process.pid, unit=2**20))
     return samples
 
