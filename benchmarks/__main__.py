@@ -56,7 +56,7 @@ MEASURES: dict[Part, Callable[[Run], Report]] = {
     Part.TRACKING: tracking.measure,
     Part.RATES: rates.measure,
 }
-COMPARED = (Part.MISSES, Part.REFRESH, Part.START, Part.TRACKING, Part.RATES)
+COMPARED = (Part.MISSES, Part.REFRESH, Part.MEMORY, Part.START, Part.TRACKING, Part.RATES)
 """Parts that can measure another version of the service beside this one."""
 console = Console(markup=False, highlight=False)
 if not console.is_terminal:

@@ -16,6 +16,7 @@ from benchmarks.base.load import LoadFailed, parse_wrk
 from benchmarks.base.spread import ratios, spread
 from benchmarks.base.synthetic import synthetic_countries
 from benchmarks.base.tables import Report, Table, to_markdown
+from benchmarks.process.memory import read_load, slope
 from benchmarks.rates import check as rates_check
 from benchmarks.rates import imports as rates_import
 from benchmarks.rates import year as rates_year
@@ -139,6 +140,19 @@ def test_parts_of_a_refresh_must_add_up_to_the_whole():
     assert refresh.problems("sqlite", {"read": [1.2, 1.2], refresh.REST: [-0.2, -0.2]}) == [
         "sqlite: the parts of a refresh add up to 120% of the whole"
     ]
+
+
+def test_growth_of_memory_is_per_ten_minutes():
+    assert slope([(0, 100.0), (60, 101.0), (120, 102.0)]) == pytest.approx(10)
+
+
+def test_memory_load_may_be_refused_but_not_fail():
+    refused = WRK_SAYS.replace("Requests/sec", "  Non-2xx or 3xx responses: 12\nRequests/sec")
+
+    assert read_load(WRK_SAYS) == "13,102 answers per second, 0 in all were 503"
+    assert read_load(refused) == "13,102 answers per second, 12 in all were 503"
+    with pytest.raises(LoadFailed, match="Unexpected status 500"):
+        read_load(f"Unexpected status 500\n{refused}")
 
 
 def ledger() -> Ledger:
