@@ -27,7 +27,7 @@ from benchmarks.rates import rates
 from benchmarks.reads import hits as reads
 from benchmarks.reads import misses, workers
 from benchmarks.reads.hits import WrongAnswer
-from benchmarks.refresh import growth, refresh
+from benchmarks.refresh import growth, refresh, waits
 from benchmarks.tracking import tracking
 
 
@@ -38,6 +38,7 @@ class Part(StrEnum):
     MISSES = "misses"
     REFRESH = "refresh"
     GROWTH = "growth"
+    WAITS = "waits"
     MEMORY = "memory"
     START = "start"
     WORKERS = "workers"
@@ -50,13 +51,14 @@ MEASURES: dict[Part, Callable[[Run], Report]] = {
     Part.MISSES: misses.measure,
     Part.REFRESH: refresh.measure,
     Part.GROWTH: growth.measure,
+    Part.WAITS: waits.measure,
     Part.MEMORY: memory.measure,
     Part.START: start.measure,
     Part.WORKERS: workers.measure,
     Part.TRACKING: tracking.measure,
     Part.RATES: rates.measure,
 }
-COMPARED = (Part.MISSES, Part.REFRESH, Part.MEMORY, Part.START, Part.TRACKING, Part.RATES)
+COMPARED = (Part.MISSES, Part.REFRESH, Part.WAITS, Part.MEMORY, Part.START, Part.TRACKING, Part.RATES)
 """Parts that can measure another version of the service beside this one."""
 console = Console(markup=False, highlight=False)
 if not console.is_terminal:

@@ -21,9 +21,10 @@ from benchmarks.rates import check as rates_check
 from benchmarks.rates import imports as rates_import
 from benchmarks.rates import year as rates_year
 from benchmarks.rates.rows import CODES, ROWS, SOURCES, codes_of, years
-from benchmarks.refresh import refresh
+from benchmarks.refresh import refresh, waits
 from benchmarks.refresh.growth import judge
 from benchmarks.refresh.parts import PARTS
+from benchmarks.refresh.waits import Wait
 from benchmarks.tracking import tracking
 from benchmarks.tracking.rows import as_json, batches
 from benchmarks.tracking.tracking import Measured
@@ -140,6 +141,24 @@ def test_parts_of_a_refresh_must_add_up_to_the_whole():
     assert refresh.problems("sqlite", {"read": [1.2, 1.2], refresh.REST: [-0.2, -0.2]}) == [
         "sqlite: the parts of a refresh add up to 120% of the whole"
     ]
+
+
+def test_waits_belong_to_the_moment_in_which_they_began():
+    moments = [(waits.REFRESH, 10.0), (waits.AFTER, 11.0)]
+    sent = [Wait(waits.DATA, 10.9, 700.0), Wait(waits.DATA, 11.1, 5.0), Wait(waits.LIVENESS, 11.0, 2.0)]
+
+    longest = waits.longest_waits(sent, moments)
+
+    assert longest[waits.REFRESH, waits.DATA] == 700
+    assert longest[waits.AFTER, waits.DATA] == 5
+    assert longest[waits.AFTER, waits.LIVENESS] == 2
+
+
+def test_only_waits_for_changed_data_are_judged():
+    during, after = f"sqlite, {waits.REFRESH}: {waits.DATA}", f"sqlite, {waits.AFTER}: {waits.DATA}"
+
+    assert waits.problems({during: {"now": [600.0]}, after: {"a29cec9": [900.0], "now": [100.0]}}) == []
+    assert waits.problems({after: {"now": [90.0, 101.0, 110.0]}}) == [f"{after}: waited 101 ms, not 100"]
 
 
 def test_growth_of_memory_is_per_ten_minutes():
