@@ -12,6 +12,7 @@ from benchmarks.base.answers import Answer, decoded_body, read_messages, write_a
 from benchmarks.base.comparison import Measured as Compared
 from benchmarks.base.comparison import to_table
 from benchmarks.base.document import replace_section
+from benchmarks.base.in_process import ask
 from benchmarks.base.load import LoadFailed, parse_wrk
 from benchmarks.base.spread import ratios, spread
 from benchmarks.base.synthetic import synthetic_countries
@@ -123,7 +124,7 @@ def test_timed_parts_of_a_refresh_exist():
 
 
 def test_versions_are_compared_round_by_round():
-    rows: Compared = {"list": {"a29cec9": [2.0, 4.0], "now": [1.0, 3.0]}, "writes": {"a29cec9": [0], "now": [0]}}
+    rows: Compared = {"list": {"a29cec9": [2.0, 4.0], "now": [1.0, 3.0]}, "slope": {"a29cec9": [-1.0], "now": [1.0]}}
 
     table = to_table("Reads", rows)
 
@@ -131,6 +132,15 @@ def test_versions_are_compared_round_by_round():
     assert table.rows[0] == ("list", "3.00 (2.00 - 4.00)", "2.00 (1.00 - 3.00)", "0.62 (0.50 - 0.75)")
     assert table.rows[1][-1] == "-"
     assert to_table("Reads", {"list": {"now": [1.0]}}).columns == ("measured", "now")
+
+
+async def test_answers_in_process_are_timed_only_if_they_are_successes():
+    async def refuse(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+        await send({"type": "http.response.body", "body": b"busy"})
+
+    with pytest.raises(RuntimeError, match="POST /countries/refresh: 503 b'busy'"):
+        await ask(refuse, {}, "/countries/refresh", method="POST")
 
 
 def test_parts_of_a_refresh_must_add_up_to_the_whole():

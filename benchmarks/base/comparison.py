@@ -33,4 +33,4 @@ def to_table(title: str, measured: Mapping[str, Mapping[str, list[float]]], *, p
 
 
 def _ratio(values: list[float], references: list[float]) -> str:
-    return ratios(values, references).text() if all(references) else "-"
+    return ratios(values, references).text() if min(references) > 0 else "-"

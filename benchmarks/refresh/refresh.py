@@ -77,7 +77,7 @@ def measure(run: Run) -> Report:
 
 
 @contextmanager
-def fetching(upstream: Upstream) -> Iterator[Callable[[], float]]:
+def _fetching(upstream: Upstream) -> Iterator[Callable[[], float]]:
     """A function that fetches both documents at the same time over kept connections, and returns the milliseconds."""
     with asyncio.Runner() as runner:
         http = create_http_client()
@@ -107,7 +107,7 @@ def refresh_once(asker: Asker) -> float:
 
 def _measure_engine(run: Run, engine: str, upstream: Upstream, figures: Figures) -> None:
     with ExitStack() as stack:
-        fetch_both = stack.enter_context(fetching(upstream))
+        fetch_both = stack.enter_context(_fetching(upstream))
         client = stack.enter_context(Asker(stack.enter_context(bare(run.new_folder(), {REFRESH: _ANSWER})).url))
         services = {}
         for checkout in run.checkouts:
