@@ -32,7 +32,7 @@ PARTS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (refresh, "acquire", ("take the lease",)),
     (Refresher, "_stored_result", ("look for another's refresh",)),
     (refresh, "read_summary", ("read the summary", "transaction: lock the summary")),
-    (refresh, "read_stored", ("read the countries", "transaction: lock and read countries")),
+    (refresh, "load_countries", ("read the countries", "transaction: lock and read countries")),
     (refresh, "last_known_rates", ("read the last rates",)),
     (refresh, "fetch_sources", ("fetch and understand both sources",)),
     (refresh, "build_rows", ("match, estimate, prepare rows", "transaction: the same again")),
