@@ -107,7 +107,9 @@ async def running(
             http = await stack.enter_async_context(create_http_client())
         delivery = AuditDelivery(database, http, settings)
         stack.push_async_callback(delivery.close)
-        refresher = Refresher(database, http, settings, counts=counts, draw_multiplier=draw_multiplier, clock=clock)
+        refresher = Refresher(
+            database, snapshots, http, settings, counts=counts, draw_multiplier=draw_multiplier, clock=clock
+        )
         stack.push_async_callback(refresher.close)
         delivery.start()
         fresh = asyncio.create_task(keep_fresh(database, refresher, settings, clock=clock), name="keep fresh")

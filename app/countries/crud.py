@@ -2,24 +2,25 @@
 
 import json
 from collections.abc import Iterable
-from typing import Any, Final
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from sqlmodel import col, delete, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.record import record
-from app.core.db.data_version import lock_version
-from app.core.db.database import Database
+from app.core.db.database import Database, call_after_commit
 from app.core.db.keys import name_key
 from app.core.db.queries import execute, select_columns
-from app.core.db.snapshots import Outdated, Snapshot, snapshot_of
+from app.core.db.snapshots import Outdated, Snapshot, Snapshots, snapshot_of
 from app.core.errors import AppError, ValidationFailed
 from app.core.http.numbers import Decimals, exact, write_decimal
 from app.countries import schemas
 from app.countries.drawing import draw
 from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCache
 from app.countries.snapshot import Countries, CountryRow, load_countries
-from app.countries.store import change_summary
+from app.countries.store import change_summary, least_version, lock_summary
 from app.countries.summary import Summary, rank
 from app.sources.spellings import suggest
 
@@ -153,47 +154,62 @@ async def load_image(session: AsyncSession) -> bytes | None:
     return (await session.exec(select(SummaryCache.image).where(SummaryCache.id == SUMMARY_ID))).first()
 
 
-async def delete_country(database: Database, data: Snapshot, name: str) -> schemas.DeleteResult:
+async def delete_country(database: Database, snapshots: Snapshots, name: str) -> schemas.DeleteResult:
     """Delete one country and redraw the summary without it, in one transaction.
 
     Raises:
         ValidationFailed: The name is blank.
         CountryNotFound: No such country is stored.
     """
+    known, _ = await snapshots.newest(database)
     expected = None
-    try:
+    with suppress(CountryNotFound, Outdated):
         # Drawn before the transaction, because what is known is nearly always current.
-        _, left = await _leave_out(data, name)
-        expected = await draw(left)
-    except (CountryNotFound, Outdated):
-        pass
+        expected = await draw((await _leave_out(known, name)).summary)
 
     async def remove(session: AsyncSession) -> schemas.DeleteResult:
-        version = await lock_version(session)
-        country, left = await _leave_out(data if version == data.version > 0 else snapshot_of(session), name)
+        version, _ = await lock_summary(session)
+        is_current = version == known.version > 0
+        left = await _leave_out(known if is_current else snapshot_of(session), name)
+        country, drawing = left.country, await draw(left.summary, existing=expected)
         deleted = await session.exec(delete(Country).where(col(Country.id) == country.id))
         if deleted.rowcount == 0:  # where the transaction sees older rows than those that it locks
             raise CountryNotFound
-        await change_summary(session, await draw(left, existing=expected))
+        version = max(version + 1, least_version(left.summary))
+        await change_summary(session, drawing, data_version=version)
         shown = ("id", "name", "alpha2_code", "population", "currency_code")
         await record(session, "DELETE_COUNTRY", "Country", country.name, before=country.select(shown))
+        if is_current:
+            changed = {load_countries: left.countries, load_status: left.status, load_image: drawing.image}
+            call_after_commit(session, partial(snapshots.succeed, known, version, changed))
         return schemas.DeleteResult(name=country.name)
 
     return await database.transaction(remove)
 
 
-async def _leave_out(data: Snapshot, name: str) -> tuple[CountryRow, Summary]:
-    """A country, and the summary without it."""
+class _Left(NamedTuple):
+    """What a deletion leaves."""
+
+    country: CountryRow
+    """The one that goes."""
+    countries: Countries
+    status: schemas.StatusPublic
+    summary: Summary
+
+
+async def _leave_out(data: Snapshot, name: str) -> _Left:
     country, status = await get_country(data, name), await get_status(data)
-    others = (other for other in (await data.read(load_countries)).by_name if other.id != country.id)
-    return country, Summary(
-        total_countries=status.total_countries - 1,
+    countries = Countries(row for row in (await data.read(load_countries)).by_name if row.id != country.id)
+    status = status.model_copy(update={"total_countries": status.total_countries - 1})
+    summary = Summary(
+        total_countries=status.total_countries,
         refreshed_at=status.last_refreshed_at,
         country_source=status.sources.countries,
         rate_source=status.sources.rates,
         rates_date=status.rates_date,
-        top=rank((other.name, other.estimated_gdp) for other in others),
+        top=rank((row.name, row.estimated_gdp) for row in countries.by_name),
     )
+    return _Left(country, countries, status, summary)
 
 
 async def list_history(

@@ -1,8 +1,9 @@
 """Reads and writes that refresh and deletion share: the stored countries, their summary, their history."""
 
 import json
+from typing import Any, Final
 
-from sqlalchemy import literal
+from sqlalchemy import Select, literal
 from sqlmodel import case, col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -13,23 +14,36 @@ from app.countries.drawing import Drawing
 from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCache
 from app.countries.summary import Summary
 
+_SUMMARY: Final = select_columns(
+    SummaryCache.data_version,
+    SummaryCache.total_countries,
+    SummaryCache.last_refreshed_at,
+    SummaryCache.country_source,
+    SummaryCache.rate_source,
+    SummaryCache.rates_date,
+).where(col(SummaryCache.id) == SUMMARY_ID)
 
-async def read_summary(session: AsyncSession, *, lock: bool = False) -> Summary | None:
-    """Read the summary of the last refresh, without the top five; None before the first one.
 
-    A transaction that changes countries locks it first, until the commit, and reads after it what is stored then. If
-    it equals one that was read earlier, the countries are the same too: a refresh changes its time, a deletion its
-    number.
+async def read_summary(session: AsyncSession) -> Summary | None:
+    """Read the summary of the last refresh, without the top five; None before the first one."""
+    _, summary = await _read(session, _SUMMARY)
+    return summary
+
+
+async def lock_summary(session: AsyncSession) -> tuple[int, Summary | None]:
+    """Lock the summary, as the last commit left it, until the commit of this transaction.
+
+    All that change countries lock it first, so that what they read afterwards stays as it is.
+
+    Returns:
+        The data version and the summary; 0 and None before the first refresh.
     """
-    query = select_columns(
-        SummaryCache.total_countries,
-        col(SummaryCache.last_refreshed_at).label("refreshed_at"),
-        SummaryCache.country_source,
-        SummaryCache.rate_source,
-        SummaryCache.rates_date,
-    ).where(col(SummaryCache.id) == SUMMARY_ID)
-    row = (await execute(session, query.with_for_update() if lock else query)).mappings().first()
-    return Summary(**row) if row else None
+    return await _read(session, _SUMMARY.with_for_update())
+
+
+async def _read(session: AsyncSession, query: Select[Any]) -> tuple[int, Summary | None]:
+    row = (await execute(session, query)).first()
+    return (row[0], Summary(*row[1:])) if row else (0, None)
 
 
 async def change_summary(session: AsyncSession, drawing: Drawing, **more: object) -> bool:
@@ -42,10 +56,11 @@ async def change_summary(session: AsyncSession, drawing: Drawing, **more: object
     """
     announce_new_version(session)
     next_version, least = SummaryCache.data_version + 1, least_version(drawing.summary)
+    version = case((next_version > least, next_version), else_=least)
     result = await session.exec(
         update(SummaryCache)
         .where(col(SummaryCache.id) == SUMMARY_ID)
-        .values(data_version=case((next_version > least, next_version), else_=least), **summary_values(drawing), **more)
+        .values(**{"data_version": version, **summary_values(drawing), **more})
         .execution_options(synchronize_session=False)
     )
     return result.rowcount > 0

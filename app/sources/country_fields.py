@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
@@ -50,8 +51,14 @@ def named(record: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in record.items():
         if value is not None and len(name) <= _LONGEST_NAME:
-            fields.setdefault(_SEPARATORS.sub("", name.lower()), value)
+            fields.setdefault(_folded(name), value)
     return fields
+
+
+@lru_cache(maxsize=256)
+def _folded(name: str) -> str:
+    # Records of one source have the same names.
+    return _SEPARATORS.sub("", name.lower())
 
 
 def text_of(value: Any, longest: int) -> str | None:

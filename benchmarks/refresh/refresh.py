@@ -4,9 +4,10 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 from typing import Final
 from urllib.parse import quote
@@ -123,11 +124,11 @@ def _measure_engine(run: Run, engine: str, upstream: Upstream, figures: Figures)
             figures.client.append(own)
             figures.sources.append(fetched)
             for version, (pid, asker) in services.items():
-                turn = _Turn(run, engine, version, pid, figures)
-                whole = turn.measure("refresh", (refresh_once(asker) for _ in range(TIMES)))
+                turn = _Turn(run, engine, version, pid, asker, figures)
+                whole = turn.measure("refresh", [partial(refresh_once, asker)] * TIMES)
                 add(figures.wall, f"{engine}, refresh without client and sources", version, whole - own - fetched)
-                doomed = (quote(names[(TIMES * number + place) % len(names)], safe="") for place in range(TIMES))
-                deletions = (asker.milliseconds(f"/countries/{name}", method="DELETE") for name in doomed)
+                doomed = [quote(names[(TIMES * number + place) % len(names)], safe="") for place in range(TIMES)]
+                deletions = [partial(asker.milliseconds, f"/countries/{name}", method="DELETE") for name in doomed]
                 whole = turn.measure("deletion", deletions)
                 add(figures.wall, f"{engine}, deletion without client", version, whole - own)
                 refresh_once(asker)  # brings the deleted ones back
@@ -141,21 +142,33 @@ class _Turn:
     engine: str
     version: str
     pid: int
+    asker: Asker
     figures: Figures
 
-    def measure(self, name: str, times: Iterator[float]) -> float:
-        """Exhaust an iterator that works and yields its milliseconds; returns their median."""
-        databases = self.run.databases
-        before = processor_seconds(self.pid), databases.processor_seconds(), databases.writes()
-        milliseconds = median(times)
-        after = processor_seconds(self.pid), databases.processor_seconds(), databases.writes()
-        service_cost, database_cost, writes = ((end - start) / TIMES for start, end in zip(before, after, strict=True))
-        add(self.figures.wall, f"{self.engine}, {name}", self.version, milliseconds)
+    def measure(self, name: str, changes: Sequence[Callable[[], float]]) -> float:
+        """Run changes that return their milliseconds, with a read after each; returns the median of the changes.
+
+        The reads are measured apart, because a version may leave them work that others do in the change.
+        """
+        milliseconds, reads, costs = [], [], []
+        for change in changes:
+            before = self._totals()
+            milliseconds.append(change())
+            costs.append([end - start for start, end in zip(before, self._totals(), strict=True)])
+            reads.append(self.asker.milliseconds("/countries"))
+        service_cost, database_cost, writes = (sum(cost) / len(costs) for cost in zip(*costs, strict=True))
+        add(self.figures.wall, f"{self.engine}, {name}", self.version, median(milliseconds))
+        add(self.figures.wall, f"{self.engine}, first list after a {name}", self.version, median(reads))
         add(self.figures.processor, f"{self.engine}, {name}: service", self.version, 1000 * service_cost)
         if self.engine == "mariadb":
             add(self.figures.processor, f"{self.engine}, {name}: database", self.version, 1000 * database_cost)
             add(self.figures.statements, f"{self.engine}, {name}", self.version, writes)
-        return milliseconds
+        return median(milliseconds)
+
+    def _totals(self) -> tuple[float, float, float]:
+        """Processor seconds of the service and of the database, and writing statements, until now."""
+        databases = self.run.databases
+        return processor_seconds(self.pid), databases.processor_seconds(), databases.writes()
 
 
 def _tables(figures: Figures) -> list[Table]:

@@ -1,6 +1,5 @@
 """A refresh after which many countries would lose what they had is refused, unless forced."""
 
-
 import pytest
 
 from app.countries.snapshot import CountryRow

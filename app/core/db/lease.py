@@ -23,6 +23,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.background import log_failure, repeat
 from app.core.db.database import Database
+from app.core.db.queries import execute, select_columns
 from app.core.db.types import TABLE_OPTIONS, ServerNow, UTCDateTime
 from app.core.errors import AppError
 
@@ -102,6 +103,12 @@ async def acquire(database: Database, name: str, *, seconds: float = LEASE_SECON
         return await database.transaction(take, repeatable=True)
     except IntegrityError:
         return None  # another process created the row in the same moment, and holds it
+
+
+async def read_fence(session: AsyncSession, name: str) -> int:
+    """Number of the lease that was taken last; 0 if none was."""
+    query = select_columns(LeaseRow.fence).where(col(LeaseRow.name) == name)
+    return (await execute(session, query)).scalar() or 0
 
 
 async def renew_in(session: AsyncSession, lease: Lease) -> None:

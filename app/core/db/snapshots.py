@@ -3,7 +3,7 @@
 import asyncio
 import copy
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any, Final, Self, TypeVar
@@ -17,6 +17,9 @@ from app.core.db.single_flight import SingleFlight
 from app.core.errors import AppError, DatabaseUnavailable
 
 T = TypeVar("T")
+_SETTLE_SECONDS: Final = 0.25
+"""Pause before data are loaded ahead: changes often come in a row, and the answer to a change goes first."""
+
 Run = Callable[..., Coroutine[Any, Any, Any]]
 _MOST: Final = 128
 """Results that depend on arguments, which clients choose, so that their number needs a bound."""
@@ -58,6 +61,12 @@ class Snapshot:
         view = copy.copy(self)
         view._run, view._flights = _with(session), None
         return view
+
+    def successor(self, empty: "Snapshot", changed: Mapping[Any, Any]) -> "Snapshot":
+        """A later snapshot, filled with the results of this one and those that have changed."""
+        empty._lasting = {**self._lasting, **changed}
+        empty._recent = self._recent.copy()
+        return empty
 
     async def read(self, load: Callable[..., Awaitable[T]], *arguments: Hashable) -> T:
         """The result of ``load(session, *arguments)``, kept: without arguments for good, with them those used last.
@@ -119,7 +128,7 @@ class Snapshots:
         self._loading: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Load now and after each change by this process, so that no request has to wait for it."""
+        """Load now and soon after each change by this process, so that few requests have to wait for it."""
         self._loading = asyncio.create_task(self._load_ahead(), name="load ahead")
 
     async def close(self) -> None:
@@ -153,6 +162,17 @@ class Snapshots:
             if age is None:
                 raise
         return self._current.within(database.bounded), age
+
+    def succeed(self, before: Snapshot, version: int, changed: Mapping[Any, Any]) -> None:
+        """Make the snapshot of the next version from the last one, after a change by this process.
+
+        Args:
+            before: The snapshot that the change was made to.
+            version: Of the data after the change.
+            changed: What is different, by the function without arguments that reads it.
+        """
+        if before.version == self._current.version:
+            self._current = before.successor(self._begin(version), changed)
 
     def _begin(self, version: int) -> Snapshot:
         async def run(load: Run, *arguments: Hashable) -> Any:
@@ -192,3 +212,4 @@ class Snapshots:
             except AppError as error:
                 logger.warning("Cannot read the data ahead: {}", error.details or error.title)
             await self._database.changed.wait()
+            await asyncio.sleep(_SETTLE_SECONDS)
