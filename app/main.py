@@ -15,11 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app import __version__
 from app.audit import router as audit
 from app.core.config.settings import Settings, load_settings
-from app.core.http.access import SECURITY_SCHEMES
 from app.core.http.errors import install_error_handlers
 from app.core.http.middleware.authorization import check_rule
 from app.core.http.middleware.credential_lookups import CredentialLookups
-from app.core.http.openapi import DESCRIPTION, TAGS, TITLE, correct_openapi
+from app.core.http.openapi import TITLE
 from app.core.http.request_notes import RequestNotes
 from app.core.http.routes import RouteTable
 from app.core.http.stack import add_layers
@@ -87,8 +86,6 @@ def create_app(
     app = FastAPI(
         title=TITLE,
         version=__version__,
-        description=DESCRIPTION,
-        openapi_tags=TAGS,
         lifespan=lifespan,
         redirect_slashes=False,
         openapi_url=None,
@@ -104,11 +101,9 @@ def create_app(
     add_docs(app)
     add_files(app, "/assets", page.FILES)
     install_error_handlers(app)
-    routes = RouteTable(app)
-    correct_openapi(app, routes, security_schemes=SECURITY_SCHEMES)
     add_layers(
         *(app, settings),
-        routes=routes,
+        routes=RouteTable(app),
         counts=counts,
         notes=notes,
         find_principal=lookups.find,

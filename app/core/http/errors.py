@@ -45,12 +45,6 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorBody, "description": _DESCRIPTIONS[status]} for status in wanted}
 
 
-def error_answers(*statuses: int) -> dict[str, Any]:
-    """The same as plain JSON, for what is added to the document after FastAPI has made it."""
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
-    return {str(status): {"description": _DESCRIPTIONS[status], "content": content} for status in statuses}
-
-
 _TITLES: Final = {
     404: "Not found",
     405: "Method not allowed",
