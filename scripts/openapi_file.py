@@ -56,9 +56,24 @@ SECURITY_SCHEMES: Final = {
 }
 """So that Swagger UI offers *Authorize*."""
 
+_DOCUMENTS: Final = ("count_documents", "list_documents", "advance_documents")
+_ACCOUNT: Final = ("get_user", "replace_user", "update_user", "delete_user", "list_addresses", "add_address")
+_TRANSFER: Final = ("get_transfer", "advance_transfer", "delete_transfer", "stream_documents", *_DOCUMENTS)
+LINKS: Final[dict[str, tuple[tuple[str, ...], dict[str, str]]]] = {
+    "create_user": (_ACCOUNT, {"user_id": "$response.body#/id"}),
+    "add_address": (
+        ("get_address", "replace_address", "delete_address"),
+        {"user_id": "$response.body#/user_id", "address_id": "$response.body#/id"},
+    ),
+    "create_api_key": (("revoke_api_key",), {"key_id": "$response.body#/id"}),
+    "put_transfer": (_TRANSFER, {"ubid": "$response.body#/UBID"}),
+    "put_documents": (_DOCUMENTS, {"ubid": "$request.body#/UBID"}),
+}
+"""From an operation that creates something to those that take parts of its answer, and as which parameters."""
+
 
 def generate(app: FastAPI) -> dict[str, Any]:
-    """The document of an application's routes, with access rules and limits.
+    """The document of an application's routes, with access rules, limits and links.
 
     FastAPI's own lacks them, and has 422 for invalid requests, which are 400 here.
     """
@@ -82,6 +97,9 @@ def generate(app: FastAPI) -> dict[str, Any]:
                     operation["x-scope"] = scope.value
             if "requestBody" in operation:
                 responses |= _errors(408, 413, 415)
+            if operation["operationId"] in LINKS:
+                others, parameters = LINKS[operation["operationId"]]
+                responses["201"]["links"] = {name: {"operationId": name, "parameters": parameters} for name in others}
             operation["responses"] = dict(sorted(responses.items()))
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = _as_sent(parameter["schema"], parameter["in"])
