@@ -11,7 +11,7 @@ from app.core.config.settings import Settings
 from app.core.http.access import Rule
 from app.core.http.errors import documented
 from app.core.http.openapi import TITLE
-from app.core.http.routes import RouteTable
+from app.core.http.routes import RouteInfo, RouteTable
 from app.core.telemetry.log import LogLines
 from app.main import create_app
 from app.service.docs import DOCUMENT
@@ -72,6 +72,19 @@ LINKS: Final[dict[str, tuple[tuple[str, ...], dict[str, str]]]] = {
 """From an operation that creates something to those that take parts of its answer, and as which parameters."""
 
 
+_DETAILS: Final = [{"type": "string"}, {"additionalProperties": {"type": "string"}, "type": "object"}, {"type": "null"}]
+ERROR_BODY: Final = {
+    "properties": {"error": {"type": "string", "title": "Error"}, "details": {"anyOf": _DETAILS, "title": "Details"}},
+    "type": "object",
+    "required": ["error"],
+    "title": "ErrorBody",
+    "description": "The body of every answer that is not a success.",
+    "examples": [{"error": "Country not found"}],
+}
+"""As ``error_response()`` writes it."""
+_ERROR: Final = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
+
+
 def generate(app: FastAPI) -> dict[str, Any]:
     """The document of an application's routes, with access rules, limits and links.
 
@@ -81,42 +94,48 @@ def generate(app: FastAPI) -> dict[str, Any]:
     routes = RouteTable(app)
     for template, operations in document["paths"].items():
         for method, operation in operations.items():
-            route = routes.describe(template, method)
-            responses = operation["responses"]
-            responses.pop("422", None)
-            if route.rate_limit:
-                operation["x-rate-limit"] = route.rate_limit
-                responses |= _errors(429)
-            if route.access.rule is not Rule.EVERYONE:
-                responses |= _errors(401, 403, 429, 503)
-                scope = route.access.scope
-                keys = f"API keys need the scope `{scope}`." if scope else "Not for API keys."
-                about = operation.get("description", "")
-                operation["description"] = f"{about}\n\nFor: {operation['x-access']}. {keys}".strip()
-                if scope:
-                    operation["x-scope"] = scope.value
-            if "requestBody" in operation:
-                responses |= _errors(408, 413, 415)
-            if operation["operationId"] in LINKS:
-                others, parameters = LINKS[operation["operationId"]]
-                responses["201"]["links"] = {name: {"operationId": name, "parameters": parameters} for name in others}
-            operation["responses"] = dict(sorted(responses.items()))
-            for parameter in operation.get("parameters", ()):
-                parameter["schema"] = _as_sent(parameter["schema"], parameter["in"])
-                if parameter["required"] and "examples" in parameter["schema"]:
-                    # Swagger UI fills in this one, but not the examples of the schema.
-                    parameter["example"] = parameter["schema"]["examples"][0]
+            _describe(operation, routes.describe(template, method))
     document["components"]["securitySchemes"] = SECURITY_SCHEMES
-    for name in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(name, None)
+    schemas = document["components"]["schemas"] | {"ErrorBody": ERROR_BODY}
+    unused = ("HTTPValidationError", "ValidationError")
+    document["components"]["schemas"] = {name: schemas[name] for name in sorted(schemas) if name not in unused}
     return document
 
 
+def _describe(operation: dict[str, Any], route: RouteInfo) -> None:
+    """Add what FastAPI does not know of a route: its limits, who may call it, and its errors."""
+    responses = operation["responses"]
+    responses.pop("422", None)
+    if route.rate_limit:
+        operation["x-rate-limit"] = route.rate_limit
+        responses |= _errors(429)
+    if route.access.rule is not Rule.EVERYONE:
+        responses |= _errors(401, 403, 429, 503)
+        scope = route.access.scope
+        keys = f"API keys need the scope `{scope}`." if scope else "Not for API keys."
+        about = operation.get("description", "")
+        operation["description"] = f"{about}\n\nFor: {operation['x-access']}. {keys}".strip()
+        if scope:
+            operation["x-scope"] = scope.value
+    if "requestBody" in operation:
+        responses |= _errors(408, 413, 415)
+    if operation["operationId"] in LINKS:
+        others, parameters = LINKS[operation["operationId"]]
+        responses["201"]["links"] = {name: {"operationId": name, "parameters": parameters} for name in others}
+    for status, response in responses.items():
+        if status >= "400":
+            response["content"] = _ERROR
+    operation["responses"] = dict(sorted(responses.items()))
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _as_sent(parameter["schema"], parameter["in"])
+        if parameter["required"] and "examples" in parameter["schema"]:
+            # Swagger UI fills in this one, but not the examples of the schema.
+            parameter["example"] = parameter["schema"]["examples"][0]
+
+
 def _errors(*statuses: int) -> dict[str, Any]:
-    """Answers with errors, as FastAPI writes those of a route."""
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
-    about = documented(*statuses)
-    return {str(status): {"description": about[status]["description"], "content": content} for status in statuses}
+    every = documented(*statuses)
+    return {str(status): every[status] for status in statuses}
 
 
 def _as_sent(schema: dict[str, Any], place: str) -> dict[str, Any]:
