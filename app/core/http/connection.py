@@ -36,6 +36,7 @@ _WARN_AGAIN_SECONDS: Final = 60.0
 class _Stage(Enum):
     HEAD = "The next bytes belong to a head."
     BODY = "The next bytes belong to the body of the current request."
+    ANSWERED = "The request was answered before ASGI, and the parser has yet to say that it is complete."
     ANSWER = "The request is complete and its answer is not, so nothing more is parsed."
     REFUSED = "Nothing is parsed any more."
 
@@ -84,8 +85,6 @@ class Connection(HttpToolsProtocol):
         """When the head of the current request began, on the performance counter."""
         self._whole_head = b""
         """The current head, if it arrived in one piece."""
-        self._is_answered = False
-        """Whether the current request was answered before ASGI."""
         self._problem: AppError | None = None
         """Why the parser was ended; None if it ended itself."""
         self._deadline = Deadline(self.loop, self._give_up)
@@ -178,7 +177,7 @@ class Connection(HttpToolsProtocol):
         if self._ready is not None and self._may_be_ready():
             answer = self._ready.answer_parsed(self.url, self.headers, self._whole_head, self._server_headers)
             if answer is not None:
-                self._is_answered = True
+                self._stage = _Stage.ANSWERED
                 self._send(answer)
                 return
         if self.parser.get_http_version() not in ("1.0", "1.1"):
@@ -220,8 +219,8 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Called by the parser at the end of the request."""
         self._pieces.overhead, self._pieces.body_left = 0, math.inf
-        if self._is_answered:
-            self._is_answered, self._stage = False, _Stage.HEAD
+        if self._stage is _Stage.ANSWERED:
+            self._stage = _Stage.HEAD
             return
         super().on_message_complete()
         self._stage = _Stage.HEAD if self.cycle.response_complete else _Stage.ANSWER
