@@ -236,7 +236,7 @@ class Connection(HttpToolsProtocol):
         self.transport.writelines(answer)
         self.server_state.total_requests += 1
         if not self.flow.write_paused:
-            self._deadline.postpone(self.timeout_keep_alive)  # the timer of the first head fires earlier
+            self._deadline.allow(self.timeout_keep_alive)
 
     def on_response_complete(self) -> None:
         """Called by uvicorn when ASGI has sent an answer; reads on, in the place of uvicorn's own timer and queue."""
