@@ -57,12 +57,8 @@ async def change_summary(session: AsyncSession, drawing: Drawing, **more: object
     announce_new_version(session)
     next_version, least = SummaryCache.data_version + 1, least_version(drawing.summary)
     version = case((next_version > least, next_version), else_=least)
-    result = await session.exec(
-        update(SummaryCache)
-        .where(col(SummaryCache.id) == SUMMARY_ID)
-        .values(**{"data_version": version, **summary_values(drawing), **more})
-        .execution_options(synchronize_session=False)
-    )
+    values = {"data_version": version, **summary_values(drawing), **more}
+    result = await execute(session, update(SummaryCache).where(col(SummaryCache.id) == SUMMARY_ID).values(values))
     return result.rowcount > 0
 
 

@@ -66,8 +66,8 @@ def text_of(value: Any, longest: int) -> str | None:
     if not isinstance(value, str) or len(value) > longest or _SURROGATE.search(value):
         return None
     text = visible_line(value)
-    key = name_key(text)  # folding can make the text longer, or empty
-    return text if 0 < len(key) <= longest else None
+    # Folding can make other texts longer, or empty.
+    return text if 0 < len(text if text.isascii() else name_key(text)) <= longest else None
 
 
 def shown_names(names: Iterable[str]) -> list[str]:

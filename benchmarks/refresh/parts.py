@@ -32,7 +32,6 @@ PARTS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (refresh, "last_known_rates", ("read the last rates",)),
     (Snapshots, "newest", ("see whether the known countries are current",)),
     (refresh, "lock_summary", ("transaction: lock the summary",)),
-    (refresh, "load_countries", ("transaction: lock and read countries",)),
     (refresh, "fetch_sources", ("fetch and understand both sources",)),
     (refresh, "build_rows", ("match, estimate, prepare rows", "transaction: the same again")),
     (refresh, "draw", ("draw the picture", "transaction: take the prepared picture")),
