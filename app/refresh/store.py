@@ -35,8 +35,7 @@ async def store_refresh(
     process can give the same answer.
     """
     await upsert(session, Country, rows.updated, key="id")
-    if rows.inserted:  # plainly, so that a second row with the same code is an error
-        await session.exec(insert(Country), params=rows.inserted)
+    await upsert(session, Country, rows.inserted)  # without a key, so that a second row with the same code is an error
     about = {"generation": lease.fence, "request_digest": order.digest, "report": result.model_dump_json()}
     if not await change_summary(session, drawing, **about):
         values = {"id": SUMMARY_ID, "data_version": least_version(drawing.summary), **summary_values(drawing), **about}

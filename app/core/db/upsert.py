@@ -1,6 +1,7 @@
 """Bulk writes that replace rows whose key is stored."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from app.core.db import json_rows
 from app.core.db.dialects import dialect_for
 
 _ROWS_AT_ONCE: Final = 1000
-"""Rows in one statement: MySQL's driver formats all of them without giving other tasks a turn."""
+"""Rows in one executemany: MySQL's driver formats all of them without giving other tasks a turn."""
 
 
 async def upsert(
@@ -21,11 +22,11 @@ async def upsert(
     model: type[SQLModel],
     rows: Sequence[Mapping[str, Any]],
     *,
-    key: str,
+    key: str = "",
     least: str = "",
     greatest: str = "",
 ) -> None:
-    """Write rows in bulk; a row whose key is stored replaces that row.
+    """Write rows in bulk; a row whose key is stored replaces that row, or is an error if no key is named.
 
     They travel as one parameter where the server can read it, else through the driver's executemany, which sends them
     to MySQL as one multi-row statement. Values are converted here, column by column: SQLAlchemy does it row by row,
@@ -35,7 +36,7 @@ async def upsert(
         session: An open transaction; nothing is committed here.
         model: The table.
         rows: Column names to values, the same columns in each; a key of None is numbered by the database.
-        key: The column that identifies a row, or several separated by commas.
+        key: The column that identifies a row, or several separated by commas; empty to only insert.
         least: A column that keeps the smaller of the stored and the new value.
         greatest: A column that keeps the larger one.
     """
@@ -44,17 +45,18 @@ async def upsert(
     table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
     connection = await session.connection()
     insert = _insert(table, tuple(rows[0]), key, least, greatest, connection.dialect)
-    types = {name: table.columns[name] for name in rows[0]}
-    is_json = connection.info.get(json_rows.READ_BY_SERVER) and json_rows.can_carry(len(rows), types.values())
-    for first in range(0, len(rows), _ROWS_AT_ONCE):
-        some = rows[first : first + _ROWS_AT_ONCE]
-        columns = {
-            name: _for_driver([row[name] for row in some], column.type, connection.dialect)
-            for name, column in types.items()
-        }
-        bulk_inserts = json_rows.bulk_inserts if is_json else _bulk_inserts
-        for sql, parameters in bulk_inserts(insert, columns, connection.dialect):
-            await connection.exec_driver_sql(sql, parameters)
+    columns: dict[str, list[Any]] = {}
+    for name in rows[0]:
+        columns[name] = _for_driver([row[name] for row in rows], table.columns[name].type, connection.dialect)
+        if len(rows) > _ROWS_AT_ONCE:
+            await asyncio.sleep(0)
+    longest = connection.info.get(json_rows.LONGEST)
+    if longest and json_rows.can_carry(len(rows), [table.columns[name] for name in columns]):
+        statements = await json_rows.bulk_inserts(insert, columns, connection.dialect, longest)
+    else:
+        statements = _executemany(insert, columns, connection.dialect)
+    for sql, parameters in statements:
+        await connection.exec_driver_sql(sql, parameters)
 
 
 async def upsert_from(session: AsyncSession, model: type[SQLModel], query: Select[Any], *, key: str) -> None:
@@ -65,13 +67,16 @@ async def upsert_from(session: AsyncSession, model: type[SQLModel], query: Selec
     await connection.execute(_insert(table, names, key, "", "", connection.dialect).from_select(names, query))
 
 
-def _bulk_inserts(insert: Any, columns: Mapping[str, list[Any]], dialect: Dialect) -> Iterator[tuple[str, Any]]:
+def _executemany(insert: Any, columns: Mapping[str, list[Any]], dialect: Dialect) -> list[tuple[str, Any]]:
     compiled = _compiled(insert, tuple(columns), dialect)
-    yield compiled.string, list(zip(*(columns[name] for name in compiled.positiontup), strict=True))
+    rows = list(zip(*map(columns.get, compiled.positiontup), strict=True))
+    return [(compiled.string, rows[at : at + _ROWS_AT_ONCE]) for at in range(0, len(rows), _ROWS_AT_ONCE)]
 
 
 @lru_cache(maxsize=64)
 def _insert(table: Table, names: tuple[str, ...], key: str, least: str, greatest: str, dialect: Dialect) -> Any:
+    if not key:
+        return table.insert()
     keys = key.split(",")
     columns = [name for name in names if name not in keys] or keys[:1]  # something has to be updated
     return dialect_for(dialect).upsert_statement(table, columns, keys, least=least, greatest=greatest)
