@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
 from functools import lru_cache, singledispatch
@@ -13,8 +13,8 @@ from sqlalchemy import Column, ColumnElement, Dialect, LargeBinary, bindparam, l
 
 LONGEST: Final = "bytes of rows as JSON"
 """Key in the ``info`` of a connection: bytes that a document may have; 0 if the server can't read one."""
-_ROWS_AT_ONCE: Final = 1000
-"""Rows encoded without giving other tasks a turn."""
+ROWS_AT_ONCE: Final = 1000
+"""Rows that are encoded, or sent by executemany, without giving other tasks a turn."""
 _ENCODE: Final = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
 ).encode
@@ -49,12 +49,7 @@ async def bulk_inserts(
     varying = {name: values for name, values in columns.items() if name not in same}
     optional = frozenset(name for name, values in varying.items() if None in values)
     compiled = _compiled(insert, tuple(varying), optional, tuple(same), dialect)
-    parts = []
-    for name, values in varying.items():
-        parts.append(_parts(values, is_optional=name in optional))
-        if len(values) > _ROWS_AT_ONCE:
-            await asyncio.sleep(0)
-    documents = await _documents(list(zip(*parts, strict=True)), longest)
+    documents = await _documents(varying, optional, longest)
     given = ({**same, "given": document} for document in documents)
     return [(compiled.string, tuple(map(values.get, compiled.positiontup))) for values in given]
 
@@ -102,12 +97,14 @@ def _parts(values: Sequence[Any], *, is_optional: bool) -> Sequence[Any]:
     return [() if value is None else (value,) for value in values] if is_optional else values
 
 
-async def _documents(rows: Sequence[Any], longest: int) -> list[str]:
+async def _documents(columns: Mapping[str, Sequence[Any]], optional: Collection[str], longest: int) -> list[str]:
     """Documents that have at most ``longest`` bytes, or one row."""
     documents: list[list[str]] = []
     free = 0
-    for first in range(0, len(rows), _ROWS_AT_ONCE):
-        for encoded, size in _encoded(rows[first : first + _ROWS_AT_ONCE], longest):
+    for first in range(0, len(next(iter(columns.values()))), ROWS_AT_ONCE):
+        some = slice(first, first + ROWS_AT_ONCE)
+        parts = [_parts(values[some], is_optional=name in optional) for name, values in columns.items()]
+        for encoded, size in _encoded(list(zip(*parts, strict=True)), longest):
             if size > free:
                 documents.append([])
                 free = longest

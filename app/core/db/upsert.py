@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Dialect, Select, Table
 from sqlalchemy.types import TypeEngine
@@ -12,9 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db import json_rows
 from app.core.db.dialects import dialect_for
-
-_ROWS_AT_ONCE: Final = 1000
-"""Rows in one executemany: MySQL's driver formats all of them without giving other tasks a turn."""
+from app.core.db.json_rows import ROWS_AT_ONCE
 
 
 async def upsert(
@@ -48,7 +46,7 @@ async def upsert(
     columns: dict[str, list[Any]] = {}
     for name in rows[0]:
         columns[name] = _for_driver([row[name] for row in rows], table.columns[name].type, connection.dialect)
-        if len(rows) > _ROWS_AT_ONCE:
+        if len(rows) > ROWS_AT_ONCE:
             await asyncio.sleep(0)
     longest = connection.info.get(json_rows.LONGEST)
     if longest and json_rows.can_carry(len(rows), [table.columns[name] for name in columns]):
@@ -70,7 +68,7 @@ async def upsert_from(session: AsyncSession, model: type[SQLModel], query: Selec
 def _executemany(insert: Any, columns: Mapping[str, list[Any]], dialect: Dialect) -> list[tuple[str, Any]]:
     compiled = _compiled(insert, tuple(columns), dialect)
     rows = list(zip(*map(columns.get, compiled.positiontup), strict=True))
-    return [(compiled.string, rows[at : at + _ROWS_AT_ONCE]) for at in range(0, len(rows), _ROWS_AT_ONCE)]
+    return [(compiled.string, rows[at : at + ROWS_AT_ONCE]) for at in range(0, len(rows), ROWS_AT_ONCE)]
 
 
 @lru_cache(maxsize=64)
