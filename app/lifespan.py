@@ -28,7 +28,7 @@ from app.core.telemetry.log import LogLines
 from app.core.telemetry.prometheus import create_registry
 from app.core.telemetry.tracing import clean_spans
 from app.countries.crud import load_image, load_status
-from app.countries.snapshot import load_countries
+from app.countries.stored import load_countries
 from app.rates.in_force import RatesNotFound, find_table
 from app.rates.series_output import SeriesSlots
 from app.refresh.crud import Refresher

@@ -314,7 +314,7 @@ async def loaded(client: Client) -> Client:
 
 async def until_loaded(client: Client) -> None:
     """The service reads the data at its start and after each change, whether or not somebody asks for them."""
-    await client.state["snapshots"].newest(client.state["database"])
+    await client.state["snapshots"].fill()
 
 
 async def everything(client: httpx.AsyncClient) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from app.cli.terminal import JsonOption, bring_up_to_date, open_database, read_s
 from app.core.config.settings import Settings
 from app.core.db.data_version import DataVersion
 from app.core.db.snapshots import Snapshots
-from app.countries.snapshot import load_countries
+from app.countries.stored import load_countries
 from app.refresh.crud import Refresher
 from app.refresh.schemas import KeptValue, RefreshResult, to_force
 from app.sources.client import create_http_client

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterable
-from contextlib import suppress
+from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sqlmodel import col, delete, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -13,15 +13,15 @@ from app.audit.record import record
 from app.core.db.database import Database, call_after_commit
 from app.core.db.keys import name_key
 from app.core.db.queries import execute, select_columns
-from app.core.db.snapshots import Outdated, Snapshot, Snapshots, snapshot_of
+from app.core.db.snapshots import Snapshot, Snapshots
 from app.core.errors import AppError, ValidationFailed
 from app.core.http.numbers import Decimals, exact, write_decimal
 from app.countries import schemas
 from app.countries.drawing import draw
 from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCache
-from app.countries.snapshot import Countries, CountryRow, load_countries
-from app.countries.store import change_summary, least_version, lock_summary
-from app.countries.summary import Summary, rank
+from app.countries.store import change_summary, lock_summary
+from app.countries.stored import Countries, CountryRow, load_countries
+from app.countries.summary import Summary
 from app.sources.spellings import suggest
 
 HISTORY_FIELDS: Final = tuple(schemas.HistoryEntryPublic.model_fields)
@@ -76,11 +76,14 @@ async def get_country(data: Snapshot, name: str) -> CountryRow:
         ValidationFailed: The name is blank.
         CountryNotFound: No such country is stored; the details name similar ones.
     """
+    return _find(await data.read(load_countries), name)
+
+
+def _find(countries: Countries, name: str) -> CountryRow:
     if not name.strip():
         raise ValidationFailed({"name": "must not be blank"})
     if not name_key(name):  # a lone accent
         raise CountryNotFound
-    countries = await data.read(load_countries)
     country = countries.get(name)
     if country is None:
         raise CountryNotFound(_did_you_mean(countries, name))
@@ -162,54 +165,47 @@ async def delete_country(database: Database, snapshots: Snapshots, name: str) ->
         CountryNotFound: No such country is stored.
     """
     known, _ = await snapshots.newest(database)
-    expected = None
-    with suppress(CountryNotFound, Outdated):
-        # Drawn before the transaction, because what is known is nearly always current.
-        expected = await draw((await _leave_out(known, name)).summary)
+    status, countries = await known.read(load_status), await known.read(load_countries)
+    try:
+        country = _find(countries, name)
+    except CountryNotFound:
+        async with database.reading() as session:  # another process may have stored it a moment ago
+            country = _find(await load_countries(session), name)
+    # Drawn before the transaction, because what is known is nearly always current.
+    expected = await draw(_summary_of(countries.without(country), status)) if status else None
 
     async def remove(session: AsyncSession) -> schemas.DeleteResult:
-        version, _ = await lock_summary(session)
-        is_current = version == known.version > 0
-        left = await _leave_out(known if is_current else snapshot_of(session), name)
-        country, drawing = left.country, await draw(left.summary, existing=expected)
-        deleted = await session.exec(delete(Country).where(col(Country.id) == country.id))
-        if deleted.rowcount == 0:  # where the transaction sees older rows than those that it locks
+        version, summary = await lock_summary(session)
+        if summary is None:
             raise CountryNotFound
-        version = max(version + 1, least_version(left.summary))
-        await change_summary(session, drawing, data_version=version)
+        is_current = version == known.version
+        stored = countries if is_current else await load_countries(session, lock=True)
+        country = _find(stored, name)
+        left = stored.without(country)
+        drawing = await draw(replace(summary, total_countries=len(left.by_name), top=left.top), existing=expected)
+        await session.exec(delete(Country).where(col(Country.id) == country.id))
+        version = await change_summary(session, version, drawing)
         shown = ("id", "name", "alpha2_code", "population", "currency_code")
         await record(session, "DELETE_COUNTRY", "Country", country.name, before=country.select(shown))
-        if is_current:
-            changed = {load_countries: left.countries, load_status: left.status, load_image: drawing.image}
-            call_after_commit(session, partial(snapshots.succeed, known, version, changed))
+        if is_current and status is not None:
+            left_status = status.model_copy(update={"total_countries": len(left.by_name)})
+            results = {load_countries: left, load_status: left_status, load_image: drawing.image}
+            call_after_commit(session, partial(snapshots.succeed, known, version, results, keep=True))
         return schemas.DeleteResult(name=country.name)
 
     return await database.transaction(remove)
 
 
-class _Left(NamedTuple):
-    """What a deletion leaves."""
-
-    country: CountryRow
-    """The one that goes."""
-    countries: Countries
-    status: schemas.StatusPublic
-    summary: Summary
-
-
-async def _leave_out(data: Snapshot, name: str) -> _Left:
-    country, status = await get_country(data, name), await get_status(data)
-    countries = Countries(row for row in (await data.read(load_countries)).by_name if row.id != country.id)
-    status = status.model_copy(update={"total_countries": status.total_countries - 1})
-    summary = Summary(
-        total_countries=status.total_countries,
+def _summary_of(countries: Countries, status: schemas.StatusPublic) -> Summary:
+    """The summary of some countries, with the time and sources of the stored ones."""
+    return Summary(
+        total_countries=len(countries.by_name),
         refreshed_at=status.last_refreshed_at,
         country_source=status.sources.countries,
         rate_source=status.sources.rates,
         rates_date=status.rates_date,
-        top=rank((row.name, row.estimated_gdp) for row in countries.by_name),
+        top=countries.top,
     )
-    return _Left(country, countries, status, summary)
 
 
 async def list_history(

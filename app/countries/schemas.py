@@ -205,11 +205,6 @@ class CountryFilters(BaseModel):
         """The requested fields, in their documented order."""
         return _columns(self.fields)
 
-    @property
-    def is_paged(self) -> bool:
-        """Whether the client asked for a page of the list."""
-        return self.limit is not None or self.offset > 0
-
 
 class HistoryQuery(BaseModel):
     """Parameters of a country's history."""

@@ -4,7 +4,7 @@ import json
 from typing import Any, Final
 
 from sqlalchemy import Select, literal
-from sqlmodel import case, col, select, update
+from sqlmodel import col, insert, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.database import announce_new_version
@@ -46,31 +46,26 @@ async def _read(session: AsyncSession, query: Select[Any]) -> tuple[int, Summary
     return (row[0], Summary(*row[1:])) if row else (0, None)
 
 
-async def change_summary(session: AsyncSession, drawing: Drawing, **more: object) -> bool:
-    """Write a drawing and the figures that it shows; the data version grows.
+async def change_summary(session: AsyncSession, version: int, drawing: Drawing, **more: object) -> int:
+    """Write a drawing and the figures that it shows.
 
-    Runs inside the caller's transaction and does not commit.
+    Runs inside the caller's transaction, which has locked the summary, and does not commit.
+
+    Args:
+        session: The open transaction.
+        version: Of the data until now; 0 if no summary is stored yet.
+        drawing: What to write.
+        more: Other columns of the row; all that have no default, if it is the first.
 
     Returns:
-        False if no summary is stored yet, so that nothing was changed.
+        The version from now on. It is at least the time of the data in milliseconds, so that a recreated or restored
+        database does not repeat one.
     """
     announce_new_version(session)
-    next_version, least = SummaryCache.data_version + 1, least_version(drawing.summary)
-    version = case((next_version > least, next_version), else_=least)
-    values = {"data_version": version, **summary_values(drawing), **more}
-    result = await execute(session, update(SummaryCache).where(col(SummaryCache.id) == SUMMARY_ID).values(values))
-    return result.rowcount > 0
-
-
-def least_version(summary: Summary) -> int:
-    """The time of the data in milliseconds, so that a recreated or restored database does not repeat a version."""
-    return int(summary.refreshed_at.timestamp() * 1000)
-
-
-def summary_values(drawing: Drawing) -> dict[str, object]:
-    """The columns of the summary row that a drawing fills."""
     summary = drawing.summary
-    return {
+    next_version = max(version + 1, int(summary.refreshed_at.timestamp() * 1000))
+    values = {
+        "data_version": next_version,
         "total_countries": summary.total_countries,
         "last_refreshed_at": summary.refreshed_at,
         "country_source": summary.country_source,
@@ -78,7 +73,12 @@ def summary_values(drawing: Drawing) -> dict[str, object]:
         "rates_date": summary.rates_date,
         "top_countries": json.dumps([vars(country) for country in summary.top], ensure_ascii=False),
         "image": drawing.image,
+        **more,
     }
+    is_first = version == 0
+    change = insert(SummaryCache) if is_first else update(SummaryCache).where(col(SummaryCache.id) == SUMMARY_ID)
+    await execute(session, change.values(id=SUMMARY_ID, **values))
+    return next_version
 
 
 async def read_generation(session: AsyncSession) -> int:

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import httpx
@@ -13,16 +14,18 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config.settings import Settings
-from app.core.db.database import Database, Guard
+from app.core.db.database import Database, Guard, call_after_commit
 from app.core.db.lease import Lease, LeaseLost, acquire, held, read_fence, release, release_in
 from app.core.db.single_flight import SingleFlight
 from app.core.db.snapshots import Snapshots
 from app.core.errors import AppError, DatabaseUnavailable, UpstreamUnavailable
 from app.core.telemetry.counts import Counts, DataFigures
+from app.countries.crud import load_image, load_status
 from app.countries.drawing import draw
 from app.countries.models import SUMMARY_ID, SummaryCache
-from app.countries.snapshot import load_countries
+from app.countries.schemas import StatusPublic
 from app.countries.store import lock_summary
+from app.countries.stored import Countries, load_countries
 from app.rates.store import last_known_rates
 from app.refresh.fetch import RefreshOrder, fetch_sources
 from app.refresh.rows import build_result, build_rows
@@ -229,7 +232,13 @@ class Refresher:
                 rows = build_rows(data, (await load_countries(session, lock=True)).by_name)
             result = build_result(data, rows, duration_ms=round((time.perf_counter() - started) * 1000))
             picture = await draw(rows.summary, existing=drawing)
-            await store_refresh(session, order, lease, data, rows, picture, result, before=before)
+            version = await store_refresh(
+                *(session, order, lease, data, rows, picture, result), version=version, before=before
+            )
+            if rows is expected and not rows.inserted:  # else there are ids that only the database knows
+                status = StatusPublic(**{field: getattr(result, field) for field in StatusPublic.model_fields})
+                results = {load_countries: Countries(rows.stored), load_status: status, load_image: picture.image}
+                call_after_commit(session, partial(self._snapshots.succeed, known, version, results, keep=False))
             return result
 
         result = await database.guarded(guard).transaction(store, repeatable=True)

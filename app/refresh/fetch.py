@@ -13,7 +13,7 @@ from loguru import logger
 from app.core.config.settings import Settings
 from app.core.config.sources import BUNDLED
 from app.core.telemetry.counts import Counts
-from app.countries.snapshot import CountryRow
+from app.countries.stored import CountryRow
 from app.refresh.losses import refuse_losses
 from app.refresh.rate_losses import find_rate_losses
 from app.refresh.rates_in_use import RatesInUse, newest_rates

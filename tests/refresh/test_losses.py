@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.countries.snapshot import CountryRow
+from app.countries.stored import CountryRow
 from app.refresh.losses import refuse_losses
 from app.sources.chain import SourceFailed
 from app.sources.countries import CountryList, to_country_list

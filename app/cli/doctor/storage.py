@@ -34,7 +34,7 @@ from app.core.db.snapshots import snapshot_of
 from app.core.errors import AppError
 from app.countries.crud import CountryNotFound, get_status
 from app.countries.schemas import StatusPublic
-from app.countries.snapshot import CountryRow, load_countries
+from app.countries.stored import CountryRow, load_countries
 from app.rates.store import last_known_rates
 from app.sources.rate_checks import KnownRate
 from app.sources.rates import source_name

@@ -14,6 +14,7 @@ from app.core.db.keys import name_key
 from app.core.db.queries import execute, select_columns
 from app.countries.models import Country
 from app.countries.schemas import REFERENCE_FIELDS, CountryFilters, CountrySort
+from app.countries.summary import RankedCountry, rank
 from app.sources import reference
 from app.sources.spellings import alpha2_of, search
 
@@ -67,6 +68,15 @@ class Countries:
         first = self.by_name[::-1]  # of equal keys, the last one in a dictionary wins
         self._by_key = {row.name_key: row for row in first}
         self._by_code = {row.alpha3_code: row for row in first} | {row.alpha2_code: row for row in first}
+
+    @cached_property
+    def top(self) -> tuple[RankedCountry, ...]:
+        """Those with the largest estimates."""
+        return rank((row.name, row.estimated_gdp) for row in self.by_name)
+
+    def without(self, country: CountryRow) -> "Countries":
+        """All others."""
+        return Countries(row for row in self.by_name if row.id != country.id)
 
     @cached_property
     def users_of_currencies(self) -> Mapping[str, Sequence[str]]:
@@ -166,3 +176,8 @@ async def load_countries(session: AsyncSession, *, lock: bool = False) -> Countr
 def _to_row(stored: Sequence[Any]) -> CountryRow:
     known = reference.countries().get(stored[2] or "")
     return CountryRow._make([*stored, known and known.reference_gdp, known and known.reference_gdp_year])
+
+
+def as_stored(values: Mapping[str, Any]) -> CountryRow:
+    """A country as it is read after these values of its columns have been written."""
+    return _to_row([values[field] for field in _STORED])
