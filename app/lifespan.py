@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypedDict
 
 import httpx
@@ -31,10 +32,12 @@ from app.countries.crud import load_image, load_status
 from app.countries.stored import load_countries
 from app.rates.in_force import RatesNotFound, find_table
 from app.rates.series_output import SeriesSlots
+from app.rates.store import last_known_rates
 from app.refresh.crud import Refresher
 from app.refresh.schedule import keep_fresh
 from app.service.readiness import ReadinessCheck
 from app.sources.client import create_http_client
+from app.sources.rates import source_name
 from app.users.passwords import Passwords
 from app.users.sign_in import LIMITS
 
@@ -89,7 +92,7 @@ async def running(
             stack.push_async_callback(database.close)
         data_version = DataVersion(database, settings, monotonic=monotonic)
         stack.push_async_callback(data_version.close)
-        snapshots = Snapshots(database, data_version, _load_ahead)
+        snapshots = Snapshots(database, data_version, partial(_load_ahead, settings))
         stack.push_async_callback(snapshots.close)
         snapshots.start()
         rate_limits = RateLimits(
@@ -134,13 +137,14 @@ async def running(
         }
 
 
-async def _load_ahead(data: Snapshot) -> None:
-    """Read what most requests will need: countries, their picture, and the latest rates."""
+async def _load_ahead(settings: Settings, data: Snapshot) -> None:
+    """Read what most requests will need: countries, picture, latest rates, and those that a refresh compares with."""
     await data.read(load_countries)
     await data.read(load_status)
     await data.read(load_image)
     with suppress(RatesNotFound):
         await find_table(data, "USD")
+    await data.read(last_known_rates, *map(source_name, settings.rate_sources))
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

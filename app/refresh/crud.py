@@ -201,16 +201,16 @@ class Refresher:
     ) -> RefreshResult:
         """Fetch, compute and store; the transaction gives the lease back."""
         started = time.perf_counter()
-        async with database.reading() as session:
-            # Another process may have refreshed before this one got the lease.
-            shared = None if since is None else await self._stored_result(session, order, since)
-            if shared is None:
-                previous = await last_known_rates(session, [source_name(entry) for entry in order.rate_sources])
-        if shared is not None:
-            await release(database, lease)
-            return shared
+        if since is not None:
+            async with database.reading() as session:
+                # Another process may have refreshed before this one got the lease.
+                shared = await self._stored_result(session, order, since)
+            if shared is not None:
+                await release(database, lease)
+                return shared
         known, _ = await self._snapshots.newest(database)
         stored = (await known.read(load_countries)).by_name
+        previous = await known.read(last_known_rates, *map(source_name, order.rate_sources))
         if on_lead is not None:
             await on_lead()
         data = await fetch_sources(

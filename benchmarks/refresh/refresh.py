@@ -29,6 +29,8 @@ TIMES: Final = 5
 """Refreshes, and deletions, of each version in a round."""
 TIMED: Final = 20
 """Refreshes whose parts are timed."""
+PAUSE: Final = 0.4
+"""Seconds after each change, in which a version may load what it changed."""
 REFRESH: Final = "/countries/refresh"
 REST: Final = "everything else"
 """The time between the parts."""
@@ -146,20 +148,25 @@ class _Turn:
     figures: Figures
 
     def measure(self, name: str, changes: Sequence[Callable[[], float]]) -> float:
-        """Run changes that return their milliseconds, with a read after each; returns the median of the changes.
+        """Run changes that return their milliseconds, each long after the last one; returns their median.
 
-        The reads are measured apart, because a version may leave them work that others do in the change.
+        What comes after each is measured apart: the first read, and what the service does by itself before the next.
         """
-        milliseconds, reads, costs = [], [], []
+        milliseconds, reads, costs, later = [], [], [], []
         for change in changes:
             before = self._totals()
             milliseconds.append(change())
-            costs.append([end - start for start, end in zip(before, self._totals(), strict=True)])
+            after = self._totals()
             reads.append(self.asker.milliseconds("/countries"))
+            time.sleep(PAUSE)
+            costs.append([end - start for start, end in zip(before, after, strict=True)])
+            later.append(self._totals()[0] - after[0])
         service_cost, database_cost, writes = (sum(cost) / len(costs) for cost in zip(*costs, strict=True))
         add(self.figures.wall, f"{self.engine}, {name}", self.version, median(milliseconds))
         add(self.figures.wall, f"{self.engine}, first list after a {name}", self.version, median(reads))
         add(self.figures.processor, f"{self.engine}, {name}: service", self.version, 1000 * service_cost)
+        afterwards = f"{self.engine}, after a {name}, with the list: service"
+        add(self.figures.processor, afterwards, self.version, 1000 * sum(later) / len(later))
         if self.engine == "mariadb":
             add(self.figures.processor, f"{self.engine}, {name}: database", self.version, 1000 * database_cost)
             add(self.figures.statements, f"{self.engine}, {name}", self.version, writes)

@@ -132,7 +132,7 @@ async def _read_stored(database: Database, settings: Settings) -> StoredData:
     names = [source_name(entry) for entry in settings.rate_sources]
     try:
         async with database.reading() as session:
-            return StoredData((await load_countries(session)).by_name, await last_known_rates(session, names))
+            return StoredData((await load_countries(session)).by_name, await last_known_rates(session, *names))
     except (AppError, SQLAlchemyError):  # it went away after the checks
         return StoredData()
 
