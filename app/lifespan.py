@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypedDict
 
-import httpx
 from fastapi import FastAPI
 from loguru import logger
 from prometheus_client import CollectorRegistry
@@ -36,7 +35,7 @@ from app.rates.store import last_known_rates
 from app.refresh.crud import Refresher
 from app.refresh.schedule import keep_fresh
 from app.service.readiness import ReadinessCheck
-from app.sources.client import create_http_client
+from app.sources.client import HttpClient, create_http_client
 from app.sources.rates import source_name
 from app.users.passwords import Passwords
 from app.users.sign_in import LIMITS
@@ -76,7 +75,7 @@ async def running(
     clock: Callable[[], datetime],
     monotonic: Callable[[], float],
     hasher: PasswordHash | None,
-    http: httpx.AsyncClient | None,
+    http: HttpClient | None,
     engine: AsyncEngine | None,
 ) -> AsyncIterator[State]:
     """Start everything, and stop it again; see ``create_app()`` for the arguments."""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
-import httpx
 from fastapi import Depends, FastAPI
 from pwdlib import PasswordHash
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -34,6 +33,7 @@ from app.refresh import router as refresh
 from app.service import page
 from app.service import router as status
 from app.service.docs import add_docs
+from app.sources.client import HttpClient
 from app.tracking import router as tracking
 from app.users import account_router as accounts
 from app.users import router as users
@@ -48,7 +48,7 @@ def create_app(
     monotonic: Callable[[], float] = time.monotonic,
     lines: LogLines | None = None,
     hasher: PasswordHash | None = None,
-    http: httpx.AsyncClient | None = None,
+    http: HttpClient | None = None,
     engine: AsyncEngine | None = None,
 ) -> FastAPI:
     """Build the application.

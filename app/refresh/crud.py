@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
-import httpx
 from loguru import logger
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -31,6 +30,7 @@ from app.refresh.fetch import RefreshOrder, fetch_sources
 from app.refresh.rows import build_result, build_rows
 from app.refresh.schemas import RefreshResult
 from app.refresh.store import store_refresh
+from app.sources.client import HttpClient
 from app.sources.rates import source_name
 from app.users.credentials import CredentialEnded
 
@@ -65,7 +65,7 @@ class Refresher:
         self,
         database: Database,
         snapshots: Snapshots,
-        http: httpx.AsyncClient,
+        http: HttpClient,
         settings: Settings,
         *,
         counts: Counts | None = None,

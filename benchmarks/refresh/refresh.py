@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
@@ -83,17 +83,18 @@ def measure(run: Run) -> Report:
 def _fetching(upstream: Upstream) -> Iterator[Callable[[], float]]:
     """A function that fetches both documents at the same time over kept connections, and returns the milliseconds."""
     with asyncio.Runner() as runner:
-        http = create_http_client()
+        stack = AsyncExitStack()
+        http = runner.run(stack.enter_async_context(create_http_client()))
 
         async def fetch() -> float:
             started = time.perf_counter()
-            await asyncio.gather(*(http.get(f"{upstream.url}/{name}", timeout=30) for name in (COUNTRIES, RATES)))
+            await asyncio.gather(*(http().get(f"{upstream.url}/{name}", timeout=30) for name in (COUNTRIES, RATES)))
             return 1000 * (time.perf_counter() - started)
 
         try:
             yield lambda: runner.run(fetch())
         finally:
-            runner.run(http.aclose())
+            runner.run(stack.aclose())
 
 
 def refresh_once(asker: Asker) -> float:
