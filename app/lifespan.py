@@ -9,7 +9,6 @@ from typing import TypedDict
 
 from fastapi import FastAPI
 from loguru import logger
-from prometheus_client import CollectorRegistry
 from pwdlib import PasswordHash
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -25,7 +24,6 @@ from app.core.http.middleware.rate_limits import RateLimits
 from app.core.http.request_notes import RequestNotes
 from app.core.telemetry.counts import Counts
 from app.core.telemetry.log import LogLines
-from app.core.telemetry.prometheus import create_registry
 from app.core.telemetry.tracing import clean_spans
 from app.countries.crud import load_image, load_status
 from app.countries.stored import load_countries
@@ -58,7 +56,8 @@ class State(TypedDict):
     readiness: ReadinessCheck
     series_slots: SeriesSlots
     token_lifetime: timedelta
-    metrics: CollectorRegistry
+    counts: Counts
+    workers: int
     clock: Callable[[], datetime]
 
 
@@ -131,7 +130,8 @@ async def running(
             "readiness": readiness,
             "series_slots": SeriesSlots(counts),
             "token_lifetime": timedelta(hours=settings.token_hours),
-            "metrics": create_registry(database.pool, counts, clock=clock, workers=settings.web_concurrency),
+            "counts": counts,
+            "workers": settings.web_concurrency,
             "clock": clock,
         }
 
