@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from app.core.db.keys import name_key
 from app.countries.schemas import ImplausibleRate, SourcesPublic
-from app.countries.stored import CountryRow, as_stored
+from app.countries.stored import CountryRow
 from app.countries.summary import Summary, summarize
 from app.refresh.fetch import SourceData
 from app.refresh.gdp import estimate_gdp
@@ -53,7 +53,7 @@ def build_rows(data: SourceData, stored: Sequence[CountryRow]) -> CountryRows:
     return CountryRows(
         updated=sorted((row for row in rows if row["id"] is not None), key=lambda row: int(row["id"])),
         inserted=[{name: value for name, value in row.items() if name != "id"} for row in rows if row["id"] is None],
-        stored=[*unmatched, *map(as_stored, rows)],
+        stored=[*unmatched, *(CountryRow(**row) for row in rows)],
         summary=summarize(estimates, like=like),
         without_rate=sum(currency is not None and rate is None for currency, rate in rates),
     )
