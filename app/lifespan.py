@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypedDict
 
-import httpx
 from fastapi import FastAPI
 from loguru import logger
-from prometheus_client import CollectorRegistry
 from pwdlib import PasswordHash
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -26,16 +25,17 @@ from app.core.http.middleware.rate_limits import RateLimits
 from app.core.http.request_notes import RequestNotes
 from app.core.telemetry.counts import Counts
 from app.core.telemetry.log import LogLines
-from app.core.telemetry.prometheus import create_registry
 from app.core.telemetry.tracing import clean_spans
 from app.countries.crud import load_image, load_status
-from app.countries.snapshot import load_countries
+from app.countries.stored import load_countries
 from app.rates.in_force import RatesNotFound, find_table
 from app.rates.series_output import SeriesSlots
+from app.rates.store import last_known_rates
 from app.refresh.crud import Refresher
 from app.refresh.schedule import keep_fresh
 from app.service.readiness import ReadinessCheck
-from app.sources.client import create_http_client
+from app.sources.client import HttpClient, create_http_client
+from app.sources.rates import source_name
 from app.users.passwords import Passwords
 from app.users.sign_in import LIMITS
 
@@ -57,7 +57,8 @@ class State(TypedDict):
     readiness: ReadinessCheck
     series_slots: SeriesSlots
     token_lifetime: timedelta
-    metrics: CollectorRegistry
+    counts: Counts
+    workers: int
     clock: Callable[[], datetime]
 
 
@@ -74,7 +75,7 @@ async def running(
     clock: Callable[[], datetime],
     monotonic: Callable[[], float],
     hasher: PasswordHash | None,
-    http: httpx.AsyncClient | None,
+    http: HttpClient | None,
     engine: AsyncEngine | None,
 ) -> AsyncIterator[State]:
     """Start everything, and stop it again; see ``create_app()`` for the arguments."""
@@ -92,7 +93,7 @@ async def running(
             stack.push_async_callback(database.close)
         data_version = DataVersion(database, settings, monotonic=monotonic)
         stack.push_async_callback(data_version.close)
-        snapshots = Snapshots(database, data_version, _load_ahead)
+        snapshots = Snapshots(database, data_version, partial(_load_ahead, settings))
         stack.push_async_callback(snapshots.close)
         snapshots.start()
         rate_limits = RateLimits(
@@ -110,7 +111,9 @@ async def running(
             http = await stack.enter_async_context(create_http_client())
         delivery = AuditDelivery(database, http, settings)
         stack.push_async_callback(delivery.close)
-        refresher = Refresher(database, http, settings, counts=counts, draw_multiplier=draw_multiplier, clock=clock)
+        refresher = Refresher(
+            database, snapshots, http, settings, counts=counts, draw_multiplier=draw_multiplier, clock=clock
+        )
         stack.push_async_callback(refresher.close)
         delivery.start()
         fresh = asyncio.create_task(keep_fresh(database, refresher, settings, clock=clock), name="keep fresh")
@@ -130,18 +133,20 @@ async def running(
             "readiness": readiness,
             "series_slots": SeriesSlots(counts),
             "token_lifetime": timedelta(hours=settings.token_hours),
-            "metrics": create_registry(database.pool, counts, clock=clock, workers=settings.web_concurrency),
+            "counts": counts,
+            "workers": settings.web_concurrency,
             "clock": clock,
         }
 
 
-async def _load_ahead(data: Snapshot) -> None:
-    """Read what most requests will need: countries, their picture, and the latest rates."""
+async def _load_ahead(settings: Settings, data: Snapshot) -> None:
+    """Read what most requests will need: countries, picture, latest rates, and those that a refresh compares with."""
     await data.read(load_countries)
     await data.read(load_status)
     await data.read(load_image)
     with suppress(RatesNotFound):
         await find_table(data, "USD")
+    await data.read(last_known_rates, *map(source_name, settings.rate_sources))
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

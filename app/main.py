@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
-import httpx
 from fastapi import Depends, FastAPI
 from pwdlib import PasswordHash
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,11 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app import __version__
 from app.audit import router as audit
 from app.core.config.settings import Settings, load_settings
-from app.core.http.access import SECURITY_SCHEMES
 from app.core.http.errors import install_error_handlers
 from app.core.http.middleware.authorization import check_rule
 from app.core.http.middleware.credential_lookups import CredentialLookups
-from app.core.http.openapi import DESCRIPTION, TAGS, TITLE, correct_openapi
+from app.core.http.openapi import TITLE
 from app.core.http.request_notes import RequestNotes
 from app.core.http.routes import RouteTable
 from app.core.http.stack import add_layers
@@ -35,6 +33,7 @@ from app.refresh import router as refresh
 from app.service import page
 from app.service import router as status
 from app.service.docs import add_docs
+from app.sources.client import HttpClient
 from app.tracking import router as tracking
 from app.users import account_router as accounts
 from app.users import router as users
@@ -49,7 +48,7 @@ def create_app(
     monotonic: Callable[[], float] = time.monotonic,
     lines: LogLines | None = None,
     hasher: PasswordHash | None = None,
-    http: httpx.AsyncClient | None = None,
+    http: HttpClient | None = None,
     engine: AsyncEngine | None = None,
 ) -> FastAPI:
     """Build the application.
@@ -87,8 +86,6 @@ def create_app(
     app = FastAPI(
         title=TITLE,
         version=__version__,
-        description=DESCRIPTION,
-        openapi_tags=TAGS,
         lifespan=lifespan,
         redirect_slashes=False,
         openapi_url=None,
@@ -104,11 +101,9 @@ def create_app(
     add_docs(app)
     add_files(app, "/assets", page.FILES)
     install_error_handlers(app)
-    routes = RouteTable(app)
-    correct_openapi(app, routes, security_schemes=SECURITY_SCHEMES)
     add_layers(
         *(app, settings),
-        routes=routes,
+        routes=RouteTable(app),
         counts=counts,
         notes=notes,
         find_principal=lookups.find,

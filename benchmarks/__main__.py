@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +13,7 @@ import httpx
 import typer
 from rich.console import Console
 
+from benchmarks.base.checkouts import HERE, NotACheckout, find_checkout
 from benchmarks.base.databases import usable_engines
 from benchmarks.base.document import PAGE, write_section
 from benchmarks.base.interrupts import end_on_signals
@@ -25,7 +27,7 @@ from benchmarks.rates import rates
 from benchmarks.reads import hits as reads
 from benchmarks.reads import misses, workers
 from benchmarks.reads.hits import WrongAnswer
-from benchmarks.refresh import growth, refresh
+from benchmarks.refresh import growth, refresh, waits
 from benchmarks.tracking import tracking
 
 
@@ -36,6 +38,7 @@ class Part(StrEnum):
     MISSES = "misses"
     REFRESH = "refresh"
     GROWTH = "growth"
+    WAITS = "waits"
     MEMORY = "memory"
     START = "start"
     WORKERS = "workers"
@@ -48,12 +51,15 @@ MEASURES: dict[Part, Callable[[Run], Report]] = {
     Part.MISSES: misses.measure,
     Part.REFRESH: refresh.measure,
     Part.GROWTH: growth.measure,
+    Part.WAITS: waits.measure,
     Part.MEMORY: memory.measure,
     Part.START: start.measure,
     Part.WORKERS: workers.measure,
     Part.TRACKING: tracking.measure,
     Part.RATES: rates.measure,
 }
+COMPARED = (Part.MISSES, Part.REFRESH, Part.WAITS, Part.MEMORY, Part.START, Part.TRACKING, Part.RATES)
+"""Parts that can measure another version of the service beside this one."""
 console = Console(markup=False, highlight=False)
 if not console.is_terminal:
     console.width = 160  # wide enough not to wrap cells
@@ -74,6 +80,9 @@ def measure(
         typer.Option(min=0.1, help="Length of the memory part; 5 by default, 1 if all parts are measured."),
     ] = None,
     documents: Annotated[int, typer.Option(min=1, help="Number of documents in a turn of tracking.")] = 412_343,
+    against: Annotated[
+        str | None, typer.Option(help="Folder or commit of another version, measured in turn with this one.")
+    ] = None,
     write: Annotated[bool, typer.Option("--write", help="Write the results to docs/performance.md.")] = False,
 ) -> None:
     """Measure the service side by side with others and print ratios: median (smallest - largest)."""
@@ -83,16 +92,18 @@ def measure(
         engines = usable_engines(engine)
     except ValueError as error:
         raise SystemExit(f"benchmarks: {error}") from None
+    if against is not None and not set(parts or []) <= set(COMPARED):
+        raise SystemExit(f"benchmarks: --against compares {', '.join(COMPARED)} only")
     plan = Plan(engines, rounds, seconds or (3 if parts else 1), minutes or (5 if parts else 1), documents)
     try:
-        kept_all = _run_all(plan, parts or list(Part), write=write)
-    except (LoadFailed, ProcessDied, WrongAnswer, httpx.HTTPError) as error:
+        kept_all = _run_all(plan, parts or list(COMPARED if against else Part), against, write=write)
+    except (LoadFailed, ProcessDied, WrongAnswer, NotACheckout, httpx.HTTPError) as error:
         raise SystemExit(f"benchmarks: {error}") from error
     if not kept_all:
         raise SystemExit(1)
 
 
-def _run_all(plan: Plan, parts: list[Part], *, write: bool) -> bool:
+def _run_all(plan: Plan, parts: list[Part], against: str | None, *, write: bool) -> bool:
     """Run the parts one after the other; False if a promise was broken."""
     end_on_signals()
     keep_to_load_cores()
@@ -100,15 +111,18 @@ def _run_all(plan: Plan, parts: list[Part], *, write: bool) -> bool:
     if write:
         write_section(PAGE, "machine", f"{describe()}\n\n{placement()}")
     reports = []
-    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder, opened_run(plan, Path(folder)) as run:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmarks-")))
         # Temporary files of others, such as those of MariaDB, are removed with ours.
-        tempfile.tempdir = folder
+        tempfile.tempdir = str(folder)
+        others = [find_checkout(against, folder / "against")] if against else []
+        run = stack.enter_context(opened_run(plan, folder, (*others, HERE)))
         for part in parts:
             report = MEASURES[part](run)
             reports.append(report)
             show(report, console)
             if write:
-                write_section(PAGE, part, f"{_origin(part)}\n\n{to_markdown(report)}")
+                write_section(PAGE, f"{part} against" if against else part, f"{_origin(part)}\n\n{to_markdown(report)}")
     return not any(report.failures for report in reports)
 
 

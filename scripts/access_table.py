@@ -1,12 +1,10 @@
-"""Writes the table in docs/access.md from the access rules of the routes; --check only compares."""
+"""Writes the table in docs/access.md from app/service/openapi.json; --check only compares."""
 
 import sys
 from pathlib import Path
 from typing import Any
 
-from app.core.config.settings import Settings
-from app.core.telemetry.log import LogLines
-from app.main import create_app
+from app.service.docs import read_document
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "access.md"
 START, END = "<!-- access -->", "<!-- /access -->"
@@ -14,7 +12,7 @@ START, END = "<!-- access -->", "<!-- /access -->"
 
 def access_table() -> str:
     """One row per operation, in the order of the OpenAPI document."""
-    paths = create_app(Settings(_env_file=None), lines=LogLines(None, str)).openapi()["paths"]
+    paths = read_document()["paths"]
     rows = [
         f"| `{method.upper()} {path}` | {operation['x-access']} | {_api_key(operation)} |"
         for path, operations in paths.items()

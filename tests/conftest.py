@@ -35,7 +35,7 @@ from app.core.db.dialects import mysql
 from app.core.db.migrations import migrate
 from app.main import app as default_app
 from app.main import create_app
-from app.sources.client import create_http_client
+from app.sources.client import HttpClient, create_http_client
 from tests.support import payloads
 from tests.support.engines import engines_of, missing
 from tests.support.mariadb import PrivateMariaDB
@@ -231,7 +231,7 @@ async def opened_database(url: str, **changes: Any) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="session")
-async def http() -> AsyncIterator[httpx.AsyncClient]:
+async def http() -> AsyncIterator[HttpClient]:
     """The client for the sources that all services share: creating one reads every certificate authority."""
     async with create_http_client() as client:
         yield client
@@ -309,7 +309,7 @@ def ticking_clock() -> Callable[[], datetime]:
 
 
 @pytest.fixture
-def service(settings: Settings, http: httpx.AsyncClient, idle_engines: dict[str, list[AsyncEngine]]) -> Service:
+def service(settings: Settings, http: HttpClient, idle_engines: dict[str, list[AsyncEngine]]) -> Service:
     idle = idle_engines[settings.database_url.get_secret_value()]
 
     @asynccontextmanager
@@ -351,7 +351,7 @@ async def loaded(client: Client) -> Client:
 
 async def until_loaded(client: Client) -> None:
     """The service reads the data at its start and after each change, whether or not somebody asks for them."""
-    await client.state["snapshots"].newest(client.state["database"])
+    await client.state["snapshots"].fill()
 
 
 async def everything(client: httpx.AsyncClient) -> dict[str, Any]:

@@ -9,17 +9,23 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from benchmarks.base.answers import Answer, decoded_body, read_messages, write_answers
+from benchmarks.base.comparison import Measured as Compared
+from benchmarks.base.comparison import to_table
 from benchmarks.base.document import replace_section
+from benchmarks.base.in_process import ask
 from benchmarks.base.load import LoadFailed, parse_wrk
 from benchmarks.base.spread import ratios, spread
 from benchmarks.base.synthetic import synthetic_countries
 from benchmarks.base.tables import Report, Table, to_markdown
+from benchmarks.process.memory import read_load, slope
 from benchmarks.rates import check as rates_check
 from benchmarks.rates import imports as rates_import
 from benchmarks.rates import year as rates_year
 from benchmarks.rates.rows import CODES, ROWS, SOURCES, codes_of, years
+from benchmarks.refresh import refresh, waits
 from benchmarks.refresh.growth import judge
 from benchmarks.refresh.parts import PARTS
+from benchmarks.refresh.waits import Wait
 from benchmarks.tracking import tracking
 from benchmarks.tracking.rows import as_json, batches
 from benchmarks.tracking.tracking import Measured
@@ -115,6 +121,67 @@ def test_growth_is_judged_for_each_step():
 
 def test_timed_parts_of_a_refresh_exist():
     assert [name for owner, name, _ in PARTS if not hasattr(owner, name)] == []
+
+
+def test_versions_are_compared_round_by_round():
+    rows: Compared = {"list": {"a29cec9": [2.0, 4.0], "now": [1.0, 3.0]}, "slope": {"a29cec9": [-1.0], "now": [1.0]}}
+
+    table = to_table("Reads", rows)
+
+    assert table.columns == ("measured", "a29cec9", "now", "now / a29cec9")
+    assert table.rows[0] == ("list", "3.00 (2.00 - 4.00)", "2.00 (1.00 - 3.00)", "0.62 (0.50 - 0.75)")
+    assert table.rows[1][-1] == "-"
+    assert to_table("Reads", {"list": {"now": [1.0]}}).columns == ("measured", "now")
+
+
+async def test_answers_in_process_are_timed_only_if_they_are_successes():
+    async def refuse(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+        await send({"type": "http.response.body", "body": b"busy"})
+
+    with pytest.raises(RuntimeError, match="POST /countries/refresh: 503 b'busy'"):
+        await ask(refuse, {}, "/countries/refresh", method="POST")
+
+
+def test_parts_of_a_refresh_must_add_up_to_the_whole():
+    assert refresh.problems("sqlite", {"read": [0.92, 0.91], refresh.REST: [0.08, 0.09]}) == []
+    assert refresh.problems("sqlite", {"read": [0.8, 0.8], refresh.REST: [0.2, 0.2]}) == [
+        "sqlite: the parts of a refresh add up to 80% of the whole"
+    ]
+    assert refresh.problems("sqlite", {"read": [1.2, 1.2], refresh.REST: [-0.2, -0.2]}) == [
+        "sqlite: the parts of a refresh add up to 120% of the whole"
+    ]
+
+
+def test_waits_belong_to_the_moment_in_which_they_began():
+    moments = [(waits.REFRESH, 10.0), (waits.AFTER, 11.0)]
+    sent = [Wait(waits.DATA, 10.9, 700.0), Wait(waits.DATA, 11.1, 5.0), Wait(waits.LIVENESS, 11.0, 2.0)]
+
+    longest = waits.longest_waits(sent, moments)
+
+    assert longest[waits.REFRESH, waits.DATA] == 700
+    assert longest[waits.AFTER, waits.DATA] == 5
+    assert longest[waits.AFTER, waits.LIVENESS] == 2
+
+
+def test_only_waits_for_changed_data_are_judged():
+    during, after = f"sqlite, {waits.REFRESH}: {waits.DATA}", f"sqlite, {waits.AFTER}: {waits.DATA}"
+
+    assert waits.problems({during: {"now": [600.0]}, after: {"a29cec9": [900.0], "now": [100.0]}}) == []
+    assert waits.problems({after: {"now": [90.0, 101.0, 110.0]}}) == [f"{after}: waited 101 ms, not 100"]
+
+
+def test_growth_of_memory_is_per_ten_minutes():
+    assert slope([(0, 100.0), (60, 101.0), (120, 102.0)]) == pytest.approx(10)
+
+
+def test_memory_load_may_be_refused_but_not_fail():
+    refused = WRK_SAYS.replace("Requests/sec", "  Non-2xx or 3xx responses: 12\nRequests/sec")
+
+    assert read_load(WRK_SAYS) == "13,102 answers per second, 0 in all were 503"
+    assert read_load(refused) == "13,102 answers per second, 12 in all were 503"
+    with pytest.raises(LoadFailed, match="Unexpected status 500"):
+        read_load(f"Unexpected status 500\n{refused}")
 
 
 def ledger() -> Ledger:

@@ -4,7 +4,6 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
-import httpx
 from loguru import logger
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -18,7 +17,7 @@ from app.core.db.lease import Lease, acquire, held, release, renew_in
 from app.core.db.queries import execute
 from app.core.db.types import ServerNow
 from app.sources.chain import SourceFailed
-from app.sources.client import BadStatus
+from app.sources.client import BadStatus, HttpClient
 
 WEBHOOK_LEASE: Final = "audit webhook"
 GATHER_SECONDS: Final = 0.2
@@ -47,7 +46,7 @@ class AuditDelivery:
     entry is sent again after a pause, and later entries wait.
     """
 
-    def __init__(self, database: Database, http: httpx.AsyncClient, settings: Settings) -> None:
+    def __init__(self, database: Database, http: HttpClient, settings: Settings) -> None:
         """Prepare the delivery; without ``AUDIT_WEBHOOK_URL`` it does nothing."""
         self._database = database
         self._http = http
@@ -134,7 +133,8 @@ class AuditDelivery:
         """Call the webhook, without reading the body of its answer; raises SourceFailed."""
         content = entry.model_dump(mode="json")
         try:
-            async with asyncio.timeout(WEBHOOK_SECONDS), self._http.stream("POST", self._url, json=content) as response:
+            answer = self._http().stream("POST", self._url, json=content)
+            async with asyncio.timeout(WEBHOOK_SECONDS), answer as response:
                 if not response.is_success:
                     raise BadStatus(response.status_code)
         except SourceFailed:

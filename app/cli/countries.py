@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 from pydantic import ValidationError
-from rich.table import Table
 
 from app.cli import terminal
 from app.cli.terminal import JsonOption, errors, examples
@@ -80,7 +79,7 @@ def list_countries(
         terminal.show_json(countries)
         return
     if countries:
-        terminal.show(_table(countries))
+        _show_table(countries)
     _show_number(len(countries), total, filters)
 
 
@@ -146,7 +145,7 @@ def export(
     else:
         with terminal.errors_in_one_line():
             write_file(output, content)
-        errors.print(f"{total} countries written to {output}", soft_wrap=True)
+        errors().print(f"{total} countries written to {output}", soft_wrap=True)
     if not countries:
         _show_number(0, total, filters)
 
@@ -193,15 +192,15 @@ def _show_number(shown: int, total: int, filters: CountryFilters) -> None:
     if total == 0:
         is_filtered = filters.region or filters.currency or filters.q
         nothing = "No country matches." if is_filtered else "Nothing is stored yet; run: python -m app refresh"
-        errors.print(nothing, soft_wrap=True)
+        errors().print(nothing, soft_wrap=True)
         return
     rest = filters.offset + shown < total
     more = f"; next: --offset {filters.offset + shown}" if shown and rest else ""
-    errors.print(f"{shown} of {total} countries{more}", highlight=False)
+    errors().print(f"{shown} of {total} countries{more}", highlight=False)
 
 
-def _table(countries: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
+def _show_table(countries: list[dict[str, Any]]) -> None:
+    table = terminal.new_table(header_style="bold", pad_edge=False)
     for heading in ("name", "code", "region", "population", "cur.", "per USD", "GDP, M USD"):
         is_number = heading in ("population", "per USD", "GDP, M USD")
         table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number or heading == "cur.")
@@ -211,7 +210,7 @@ def _table(countries: list[dict[str, Any]]) -> Table:
         # Enough decimals for a rate of 0.33, and not too many for one of 1,500.
         per_usd = "-" if rate is None else f"{rate:,.2f}" if rate >= 100 else f"{rate:,.4f}"
         table.add_row(name, code or "-", region or "-", f"{population:,}", currency or "-", per_usd, millions)
-    return table
+    terminal.show(table)
 
 
 def write_file(path: Path, content: bytes) -> None:

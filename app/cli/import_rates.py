@@ -50,7 +50,7 @@ def import_rates(
     with terminal.errors_in_one_line(hint):
         try:
             today = datetime.now(UTC).date()
-            with errors.status("Reading the file ..."):
+            with errors().status("Reading the file ..."):
                 sizes = check_history(file, today=today, force=force)
             terminal.bring_up_to_date(settings)
             started = time.monotonic()
@@ -71,7 +71,7 @@ def import_rates(
 
 async def _import(settings: Settings, file: Path, tally: Tally, *, today: date, force: bool) -> None:
     async with terminal.open_database(settings) as database, AsyncExitStack() as stack:
-        with errors.status("Waiting for other imports ..."):
+        with errors().status("Waiting for other imports ..."):
             lease = await stack.enter_async_context(own_turn(database))
         stored = await find_missing(database, read_history(file, today=today), tally)
         if not force:

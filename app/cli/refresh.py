@@ -6,6 +6,9 @@ import typer
 
 from app.cli.terminal import JsonOption, bring_up_to_date, open_database, read_settings, run, show_fields, show_json
 from app.core.config.settings import Settings
+from app.core.db.data_version import DataVersion
+from app.core.db.snapshots import Snapshots
+from app.countries.stored import load_countries
 from app.refresh.crud import Refresher
 from app.refresh.schemas import KeptValue, RefreshResult, to_force
 from app.sources.client import create_http_client
@@ -68,11 +71,14 @@ def _to_force(codes: list[str] | None, *, force: bool) -> bool | str:
 
 async def _refresh(settings: Settings, *, force: bool | str) -> RefreshResult:
     async with open_database(settings) as database, create_http_client() as http:
-        refresher = Refresher(database, http, settings)
+        versions = DataVersion(database, settings)
+        snapshots = Snapshots(database, versions, lambda data: data.read(load_countries))
+        refresher = Refresher(database, snapshots, http, settings)
         try:
             return await refresher.refresh(refresher.order(force=force), guard=None)
         finally:
-            await refresher.close()
+            for part in (refresher, snapshots, versions):
+                await part.close()
 
 
 def _kept(kept: KeptValue) -> str:

@@ -9,12 +9,11 @@ from typing import Annotated, Final
 import typer
 import uvicorn
 from pydantic import SecretStr, ValidationError
-from rich.table import Table
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app.cli import terminal
-from app.cli.terminal import JsonOption, bring_up_to_date, console, errors, read_settings
+from app.cli.terminal import JsonOption, bring_up_to_date, console, read_settings
 from app.core.config.addresses import is_loopback
 from app.core.config.settings import Settings
 from app.core.errors import ValidationFailed
@@ -92,13 +91,13 @@ def _print_addresses(host: str, bound: socket.socket) -> None:
     shown, port = _LOCAL_ADDRESSES.get(host, host), bound.getsockname()[1]
     address = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
     page, docs = f"{address}/", f"{address}/docs"
-    errors.print(f"\nOpen  {page:<{len(docs)}}  the countries\n      {docs}  the API, to try out\n", soft_wrap=True)
+    typer.echo(f"\nOpen  {page:<{len(docs)}}  the countries\n      {docs}  the API, to try out\n", err=True)
 
 
 def migrate() -> None:
     """Bring the database schema up to date. Safe to run in several processes at once."""
     bring_up_to_date(read_settings())
-    console.print("The database schema is up to date.")
+    console().print("The database schema is up to date.")
 
 
 def create_admin(
@@ -119,7 +118,7 @@ def create_admin(
     settings = read_settings()
     bring_up_to_date(settings)
     user = terminal.run(_create(settings, admin), doing="Creating the account")
-    console.print(f"User {user.id} created: {user.email}, {user.role}", soft_wrap=True)
+    console().print(f"User {user.id} created: {user.email}, {user.role}", soft_wrap=True)
 
 
 async def _create(settings: Settings, admin: UserCreate) -> UserPublic:
@@ -137,7 +136,7 @@ def show_config(*, as_json: JsonOption = False) -> None:
     if as_json:
         terminal.show_json(masked)
         return
-    table = Table("setting", "value", box=None)
+    table = terminal.new_table("setting", "value")
     for name, value in masked.items():
         table.add_row(name, value)
     terminal.show(table)

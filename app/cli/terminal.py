@@ -4,15 +4,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from functools import cache, partial
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from loguru import logger
 from pydantic_core import to_json
-from rich import progress
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from app.core.config.database_url import normalize_database_url
 from app.core.config.settings import Settings, load_settings
@@ -24,11 +21,11 @@ from app.core.errors import AppError, DatabaseUnavailable, in_one_line
 from app.core.http.access import ACTOR, Principal, Role
 from app.core.telemetry.log import configure_logging, hiding
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
-# No markup: names from sources and of files are printed as they are.
-console: Final = Console(markup=False)
-errors: Final = Console(stderr=True, markup=False)
+T = TypeVar("T")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -36,6 +33,17 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for script
 def examples(*lines: str) -> str:
     """The examples at the end of a command's help, one per line; a bracket would open markup."""
     return "Examples:\n" + "\n".join(f"  {line}" for line in lines).replace("[", r"\[")
+
+
+@cache
+def console(*, stderr: bool = False, width: int | None = None) -> "Console":
+    """Standard output or standard error; names from sources and of files are printed as they are, without markup."""
+    from rich.console import Console  # noqa: PLC0415  # rich takes 20 ms and 2 MB of a start of the service
+
+    return Console(stderr=stderr, width=width, markup=False, emoji=False)
+
+
+errors = partial(console, stderr=True)
 
 
 def read_settings(**overrides: object) -> Settings:
@@ -89,7 +97,7 @@ def run(work: Coroutine[Any, Any, T], *, doing: str = "") -> T:
 
 async def _with_spinner(work: Coroutine[Any, Any, T], doing: str) -> T:
     started, task = time.monotonic(), asyncio.ensure_future(work)
-    with errors.status(f"{doing} ...") as status:
+    with errors().status(f"{doing} ...") as status:
         while not (await asyncio.wait([task], timeout=0.2))[0]:
             status.update(f"{doing} ... {time.monotonic() - started:.0f} s")
     return task.result()
@@ -102,10 +110,12 @@ def fail(error: AppError | None, hint: str = "") -> NoReturn:
         error: None means that the user pressed Ctrl+C; the exit code is then 130.
         hint: A second line, such as the command that resumes; empty prints none.
     """
+    from rich.text import Text  # noqa: PLC0415
+
     title, details = (error.title, error.details) if error else ("Interrupted", None)
     text = Text.assemble((title, "bold red"), f": {in_one_line(details)}" if details else "")
     for line in (text, hint) if hint else (text,):
-        errors.print(line, soft_wrap=True)
+        errors().print(line, soft_wrap=True)
     raise typer.Exit(1 if error else 130) from error
 
 
@@ -120,12 +130,19 @@ def errors_in_one_line(hint: Callable[[AppError | None], str] = lambda _: "") ->
         fail(None, hint(None))
 
 
-def show(table: Table) -> None:
+def new_table(*headings: str, **options: Any) -> "Table":
+    """A table without lines."""
+    from rich.table import Table  # noqa: PLC0415
+
+    return Table(*headings, box=None, **options)
+
+
+def show(table: "Table") -> None:
     """Print a table: as wide as the terminal; elsewhere each row in one line, however long."""
-    if console.is_terminal:
-        console.print(table)
+    if console().is_terminal:
+        console().print(table)
         return
-    page = Console(markup=False, width=1000)
+    page = console(width=1000)
     with page.capture() as captured:
         page.print(table)
     typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
@@ -133,7 +150,7 @@ def show(table: Table) -> None:
 
 def show_fields(fields: Iterable[tuple[str, str]]) -> None:
     """Print names and values in two columns."""
-    table = Table(show_header=False, box=None)
+    table = new_table(show_header=False)
     for name, value in fields:
         table.add_row(name, value)
     show(table)
@@ -144,16 +161,18 @@ def show_json(content: object) -> None:
     typer.echo(to_json(content))
 
 
-class _Speed(progress.ProgressColumn):
-    def render(self, task: progress.Task) -> Text:
-        return Text(f"{task.speed or 0:,.0f}/s")
-
-
 @contextmanager
 def progress_bar(total: int, done: Callable[[], int]) -> Iterator[None]:
     """Show how many items of ``total`` are ``done()`` while asynchronous work runs in the block."""
-    columns = "Storing", progress.BarColumn(), progress.MofNCompleteColumn(), _Speed(), progress.TimeRemainingColumn()
-    with progress.Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+    from rich import progress  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    class Speed(progress.ProgressColumn):
+        def render(self, task: progress.Task) -> Text:
+            return Text(f"{task.speed or 0:,.0f}/s")
+
+    columns = "Storing", progress.BarColumn(), progress.MofNCompleteColumn(), Speed(), progress.TimeRemainingColumn()
+    with progress.Progress(*columns, console=errors(), transient=True, disable=not errors().is_terminal) as bar:
         task = bar.add_task("", total=total)
 
         async def update() -> None:

@@ -2,25 +2,26 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from sqlmodel import col, delete, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.record import record
-from app.core.db.data_version import lock_version
-from app.core.db.database import Database
+from app.core.db.database import Database, call_after_commit
 from app.core.db.keys import name_key
 from app.core.db.queries import execute, select_columns
-from app.core.db.snapshots import Outdated, Snapshot, snapshot_of
+from app.core.db.snapshots import Snapshot, Snapshots
 from app.core.errors import AppError, ValidationFailed
 from app.core.http.numbers import Decimals, exact, write_decimal
 from app.countries import schemas
 from app.countries.drawing import draw
 from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCache
-from app.countries.snapshot import Countries, CountryRow, load_countries
-from app.countries.store import change_summary
-from app.countries.summary import Summary, rank
+from app.countries.store import change_summary, lock_summary
+from app.countries.stored import Countries, CountryRow, load_countries
+from app.countries.summary import Summary
 from app.sources.spellings import suggest
 
 HISTORY_FIELDS: Final = tuple(schemas.HistoryEntryPublic.model_fields)
@@ -75,11 +76,14 @@ async def get_country(data: Snapshot, name: str) -> CountryRow:
         ValidationFailed: The name is blank.
         CountryNotFound: No such country is stored; the details name similar ones.
     """
+    return _find(await data.read(load_countries), name)
+
+
+def _find(countries: Countries, name: str) -> CountryRow:
     if not name.strip():
         raise ValidationFailed({"name": "must not be blank"})
     if not name_key(name):  # a lone accent
         raise CountryNotFound
-    countries = await data.read(load_countries)
     country = countries.get(name)
     if country is None:
         raise CountryNotFound(_did_you_mean(countries, name))
@@ -153,46 +157,54 @@ async def load_image(session: AsyncSession) -> bytes | None:
     return (await session.exec(select(SummaryCache.image).where(SummaryCache.id == SUMMARY_ID))).first()
 
 
-async def delete_country(database: Database, data: Snapshot, name: str) -> schemas.DeleteResult:
+async def delete_country(database: Database, snapshots: Snapshots, name: str) -> schemas.DeleteResult:
     """Delete one country and redraw the summary without it, in one transaction.
 
     Raises:
         ValidationFailed: The name is blank.
         CountryNotFound: No such country is stored.
     """
-    expected = None
+    known, _ = await snapshots.newest(database)
+    status, countries = await known.read(load_status), await known.read(load_countries)
     try:
-        # Drawn before the transaction, because what is known is nearly always current.
-        _, left = await _leave_out(data, name)
-        expected = await draw(left)
-    except (CountryNotFound, Outdated):
-        pass
+        country = _find(countries, name)
+    except CountryNotFound:
+        async with database.reading() as session:  # another process may have stored it a moment ago
+            country = _find(await load_countries(session), name)
+    # Drawn before the transaction, because what is known is nearly always current.
+    expected = await draw(_summary_of(countries.without(country), status)) if status else None
 
     async def remove(session: AsyncSession) -> schemas.DeleteResult:
-        version = await lock_version(session)
-        country, left = await _leave_out(data if version == data.version > 0 else snapshot_of(session), name)
-        deleted = await session.exec(delete(Country).where(col(Country.id) == country.id))
-        if deleted.rowcount == 0:  # where the transaction sees older rows than those that it locks
+        version, summary = await lock_summary(session)
+        if summary is None:
             raise CountryNotFound
-        await change_summary(session, await draw(left, existing=expected))
+        is_current = version == known.version
+        stored = countries if is_current else await load_countries(session, lock=True)
+        country = _find(stored, name)
+        left = stored.without(country)
+        drawing = await draw(replace(summary, total_countries=len(left.by_name), top=left.top), existing=expected)
+        await session.exec(delete(Country).where(col(Country.id) == country.id))
+        version = await change_summary(session, version, drawing)
         shown = ("id", "name", "alpha2_code", "population", "currency_code")
         await record(session, "DELETE_COUNTRY", "Country", country.name, before=country.select(shown))
+        if is_current and status is not None:
+            left_status = status.model_copy(update={"total_countries": len(left.by_name)})
+            results = {load_countries: left, load_status: left_status, load_image: drawing.image}
+            call_after_commit(session, partial(snapshots.succeed, known, version, results, keep=True))
         return schemas.DeleteResult(name=country.name)
 
     return await database.transaction(remove)
 
 
-async def _leave_out(data: Snapshot, name: str) -> tuple[CountryRow, Summary]:
-    """A country, and the summary without it."""
-    country, status = await get_country(data, name), await get_status(data)
-    others = (other for other in (await data.read(load_countries)).by_name if other.id != country.id)
-    return country, Summary(
-        total_countries=status.total_countries - 1,
+def _summary_of(countries: Countries, status: schemas.StatusPublic) -> Summary:
+    """The summary of some countries, with the time and sources of the stored ones."""
+    return Summary(
+        total_countries=len(countries.by_name),
         refreshed_at=status.last_refreshed_at,
         country_source=status.sources.countries,
         rate_source=status.sources.rates,
         rates_date=status.rates_date,
-        top=rank((other.name, other.estimated_gdp) for other in others),
+        top=countries.top,
     )
 
 

@@ -80,7 +80,7 @@ class SummaryCache(SQLModel, table=True):
 
     id: int = Field(default=SUMMARY_ID, primary_key=True, sa_type=RowId, sa_column_kwargs={"autoincrement": False})
     data_version: int = Field(sa_type=BigInteger)
-    """Grows with every change of countries or rates; see ``least_version()``."""
+    """Grows with every change of countries or rates; see ``change_summary()``."""
     generation: int = Field(sa_type=BigInteger)
     """Fence number of the lease under which the last refresh ran; identifies the refresh."""
     total_countries: int

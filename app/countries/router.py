@@ -109,4 +109,4 @@ async def get_history(request: Request, name: NameParam, query: Annotated[schema
     openapi_extra=access(Rule.EDITOR, scope=KeyScope.REFRESH, opened_by=AllowAnonymous.COUNTRIES),
 )
 async def delete_country(request: Request, database: DatabaseDep, name: NameParam) -> schemas.DeleteResult:
-    return await crud.delete_country(database, await get_data(request), name)
+    return await crud.delete_country(database, request.state.snapshots, name)

@@ -71,8 +71,6 @@ COUNTRY_FIELDS: Final = tuple(CountryPublic.model_fields)
 OPTIONAL_FIELDS: Final = tuple(OptionalFields.model_fields)
 SELECTABLE_FIELDS: Final = (*COUNTRY_FIELDS, *OPTIONAL_FIELDS)
 """All that ``fields`` may name, in the order of a response."""
-REFERENCE_FIELDS: Final = ("reference_gdp", "reference_gdp_year")
-"""Fields that are not stored; ``app.sources.reference`` has them."""
 DECIMAL_FIELDS: Final = ("exchange_rate", "estimated_gdp", "reference_gdp")
 """Rates and amounts: text with ``decimals=string``."""
 
@@ -204,11 +202,6 @@ class CountryFilters(BaseModel):
     def columns(self) -> tuple[str, ...]:
         """The requested fields, in their documented order."""
         return _columns(self.fields)
-
-    @property
-    def is_paged(self) -> bool:
-        """Whether the client asked for a page of the list."""
-        return self.limit is not None or self.offset > 0
 
 
 class HistoryQuery(BaseModel):

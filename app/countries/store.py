@@ -1,9 +1,10 @@
 """Reads and writes that refresh and deletion share: the stored countries, their summary, their history."""
 
 import json
+from typing import Any, Final
 
-from sqlalchemy import literal
-from sqlmodel import case, col, select, update
+from sqlalchemy import Select, literal
+from sqlmodel import col, insert, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.database import announce_new_version
@@ -13,53 +14,58 @@ from app.countries.drawing import Drawing
 from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCache
 from app.countries.summary import Summary
 
-
-async def read_summary(session: AsyncSession, *, lock: bool = False) -> Summary | None:
-    """Read the summary of the last refresh, without the top five; None before the first one.
-
-    A transaction that changes countries locks it first, until the commit, and reads after it what is stored then. If
-    it equals one that was read earlier, the countries are the same too: a refresh changes its time, a deletion its
-    number.
-    """
-    query = select_columns(
-        SummaryCache.total_countries,
-        col(SummaryCache.last_refreshed_at).label("refreshed_at"),
-        SummaryCache.country_source,
-        SummaryCache.rate_source,
-        SummaryCache.rates_date,
-    ).where(col(SummaryCache.id) == SUMMARY_ID)
-    row = (await execute(session, query.with_for_update() if lock else query)).mappings().first()
-    return Summary(**row) if row else None
+_SUMMARY: Final = select_columns(
+    SummaryCache.data_version,
+    SummaryCache.total_countries,
+    SummaryCache.last_refreshed_at,
+    SummaryCache.country_source,
+    SummaryCache.rate_source,
+    SummaryCache.rates_date,
+).where(col(SummaryCache.id) == SUMMARY_ID)
 
 
-async def change_summary(session: AsyncSession, drawing: Drawing, **more: object) -> bool:
-    """Write a drawing and the figures that it shows; the data version grows.
+async def read_summary(session: AsyncSession) -> Summary | None:
+    """Read the summary of the last refresh, without the top five; None before the first one."""
+    _, summary = await _read(session, _SUMMARY)
+    return summary
 
-    Runs inside the caller's transaction and does not commit.
+
+async def lock_summary(session: AsyncSession) -> tuple[int, Summary | None]:
+    """Lock the summary, as the last commit left it, until the commit of this transaction.
+
+    All that change countries lock it first, so that what they read afterwards stays as it is.
 
     Returns:
-        False if no summary is stored yet, so that nothing was changed.
+        The data version and the summary; 0 and None before the first refresh.
+    """
+    return await _read(session, _SUMMARY.with_for_update())
+
+
+async def _read(session: AsyncSession, query: Select[Any]) -> tuple[int, Summary | None]:
+    row = (await execute(session, query)).first()
+    return (row[0], Summary(*row[1:])) if row else (0, None)
+
+
+async def change_summary(session: AsyncSession, version: int, drawing: Drawing, **more: object) -> int:
+    """Write a drawing and the figures that it shows.
+
+    Runs inside the caller's transaction, which has locked the summary, and does not commit.
+
+    Args:
+        session: The open transaction.
+        version: Of the data until now; 0 if no summary is stored yet.
+        drawing: What to write.
+        more: Other columns of the row; all that have no default, if it is the first.
+
+    Returns:
+        The version from now on. It is at least the time of the data in milliseconds, so that a recreated or restored
+        database does not repeat one.
     """
     announce_new_version(session)
-    next_version, least = SummaryCache.data_version + 1, least_version(drawing.summary)
-    result = await session.exec(
-        update(SummaryCache)
-        .where(col(SummaryCache.id) == SUMMARY_ID)
-        .values(data_version=case((next_version > least, next_version), else_=least), **summary_values(drawing), **more)
-        .execution_options(synchronize_session=False)
-    )
-    return result.rowcount > 0
-
-
-def least_version(summary: Summary) -> int:
-    """The time of the data in milliseconds, so that a recreated or restored database does not repeat a version."""
-    return int(summary.refreshed_at.timestamp() * 1000)
-
-
-def summary_values(drawing: Drawing) -> dict[str, object]:
-    """The columns of the summary row that a drawing fills."""
     summary = drawing.summary
-    return {
+    next_version = max(version + 1, int(summary.refreshed_at.timestamp() * 1000))
+    values = {
+        "data_version": next_version,
         "total_countries": summary.total_countries,
         "last_refreshed_at": summary.refreshed_at,
         "country_source": summary.country_source,
@@ -67,7 +73,12 @@ def summary_values(drawing: Drawing) -> dict[str, object]:
         "rates_date": summary.rates_date,
         "top_countries": json.dumps([vars(country) for country in summary.top], ensure_ascii=False),
         "image": drawing.image,
+        **more,
     }
+    is_first = version == 0
+    change = insert(SummaryCache) if is_first else update(SummaryCache).where(col(SummaryCache.id) == SUMMARY_ID)
+    await execute(session, change.values(id=SUMMARY_ID, **values))
+    return next_version
 
 
 async def read_generation(session: AsyncSession) -> int:

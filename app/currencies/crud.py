@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from app.core.db.snapshots import Snapshot
 from app.core.errors import AppError
-from app.countries.snapshot import load_countries
+from app.countries.stored import load_countries
 from app.currencies.schemas import CurrencyFilters, CurrencyPublic
 from app.rates.in_force import load_spans
 from app.sources import reference

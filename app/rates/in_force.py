@@ -173,7 +173,7 @@ async def _candidates(
     """The sources that have ever quoted ``code``, None for any of ``codes``, with their currencies: these, or all."""
     spans, found = await data.read(load_spans), []
     for newest in await data.read(load_newest_days, on):
-        known = spans[newest.source]
+        known = spans.get(newest.source, {})
         if source not in (None, newest.source) or (code or min(codes)) not in known:
             continue
         looked_for = known if everything else codes & known.keys()

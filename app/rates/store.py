@@ -1,7 +1,7 @@
 """Writes exchange rates: those of a refresh, and those of an import."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime
 
 from sqlmodel import and_, col, or_
@@ -15,7 +15,7 @@ from app.sources.rate_checks import KnownRate, known_rates
 from app.sources.rate_shapes import Quotes
 
 
-async def last_known_rates(session: AsyncSession, sources: Collection[str]) -> Mapping[str, Mapping[str, KnownRate]]:
+async def last_known_rates(session: AsyncSession, *sources: str) -> Mapping[str, Mapping[str, KnownRate]]:
     """The newest stored rate of each currency, by source: first the source whose rates the countries have, then these.
 
     Newest per currency, not of the newest day: a rate that was not believed
@@ -34,7 +34,7 @@ async def last_known_rates(session: AsyncSession, sources: Collection[str]) -> M
     known: dict[str, dict[str, KnownRate]] = defaultdict(dict)
     for source, quote, rate, day in await execute(session, query):
         known[source][quote] = KnownRate(rate, day)
-    return known
+    return dict(known)
 
 
 async def record_quotes(session: AsyncSession, source: str, quotes: Quotes, *, recorded_at: datetime) -> None:

@@ -5,28 +5,32 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
-import httpx
 from loguru import logger
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config.settings import Settings
-from app.core.db.database import Database, Guard
-from app.core.db.lease import Lease, LeaseLost, acquire, held, release, release_in
+from app.core.db.database import Database, Guard, call_after_commit
+from app.core.db.lease import Lease, LeaseLost, acquire, held, read_fence, release, release_in
 from app.core.db.single_flight import SingleFlight
+from app.core.db.snapshots import Snapshots
 from app.core.errors import AppError, DatabaseUnavailable, UpstreamUnavailable
 from app.core.telemetry.counts import Counts, DataFigures
+from app.countries.crud import load_image, load_status
 from app.countries.drawing import draw
 from app.countries.models import SUMMARY_ID, SummaryCache
-from app.countries.snapshot import load_countries
-from app.countries.store import read_generation, read_summary
+from app.countries.schemas import StatusPublic
+from app.countries.store import lock_summary
+from app.countries.stored import Countries, load_countries
 from app.rates.store import last_known_rates
 from app.refresh.fetch import RefreshOrder, fetch_sources
 from app.refresh.rows import build_result, build_rows
 from app.refresh.schemas import RefreshResult
 from app.refresh.store import store_refresh
+from app.sources.client import HttpClient
 from app.sources.rates import source_name
 from app.users.credentials import CredentialEnded
 
@@ -60,7 +64,8 @@ class Refresher:
     def __init__(
         self,
         database: Database,
-        http: httpx.AsyncClient,
+        snapshots: Snapshots,
+        http: HttpClient,
         settings: Settings,
         *,
         counts: Counts | None = None,
@@ -68,6 +73,7 @@ class Refresher:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
+        self._snapshots = snapshots
         self._http = http
         self._settings = settings
         self.counts = counts or Counts()
@@ -104,8 +110,8 @@ class Refresher:
                 None for the service itself. Of callers that share a refresh,
                 the one who started it is checked.
             since: The generation that the caller has seen; the result of any
-                later refresh with an equal order is good enough. None takes
-                the generation that is stored now.
+                later refresh with an equal order is good enough. None starts
+                one, unless one is running.
             before_start: Called unless this process is running an equal order,
                 which the caller joins; its error ends the call.
             on_lead: Called before this process asks the sources; not called
@@ -157,29 +163,22 @@ class Refresher:
         give_up = time.monotonic() + WAIT_SECONDS
         while True:
             database = self._database.for_request()
-            if since is None:
-                async with database.reading() as session:
-                    since = await read_generation(session)
-            result = await self._try(database, order, guard, since, on_lead)
+            lease = await acquire(database, LEASE)
+            if lease is not None:
+                try:
+                    async with held(database, lease):
+                        return await self._lead(database, order, guard, since, on_lead, lease)
+                except LeaseLost:
+                    logger.warning("This refresh took too long and lost its lease; waiting for the process that has it")
+            async with database.reading() as session:
+                if since is None:
+                    since = await read_fence(session, LEASE) - 1  # before the one that runs now
+                result = await self._stored_result(session, order, since)
             if result is not None:
                 return result
             if time.monotonic() > give_up:
                 raise RefreshInProgress("Another process is refreshing and did not finish in time; try again later")
             await asyncio.sleep(POLL_SECONDS)
-
-    async def _try(
-        self, database: Database, order: RefreshOrder, guard: Guard | None, since: int, on_lead: Hook | None
-    ) -> RefreshResult | None:
-        """Refresh if the lease is free, else look for the result of the process that holds it."""
-        lease = await acquire(database, LEASE)
-        if lease is not None:
-            try:
-                async with held(database, lease):
-                    return await self._lead(database, order, guard, since, on_lead, lease)
-            except LeaseLost:
-                logger.warning("This refresh took too long and lost its lease; waiting for the process that has it now")
-        async with database.reading() as session:
-            return await self._stored_result(session, order, since)
 
     async def _stored_result(self, session: AsyncSession, order: RefreshOrder, since: int) -> RefreshResult | None:
         """The result of the last refresh, if it is newer than a generation and had an equal order."""
@@ -196,21 +195,22 @@ class Refresher:
         database: Database,
         order: RefreshOrder,
         guard: Guard | None,
-        since: int,
+        since: int | None,
         on_lead: Hook | None,
         lease: Lease,
     ) -> RefreshResult:
         """Fetch, compute and store; the transaction gives the lease back."""
         started = time.perf_counter()
-        async with database.reading() as session:
-            # Another process may have refreshed between reading the generation and taking the lease.
-            shared = await self._stored_result(session, order, since)
-            if shared is None:
-                before, stored = await read_summary(session), (await load_countries(session)).by_name
-                previous = await last_known_rates(session, [source_name(entry) for entry in order.rate_sources])
-        if shared is not None:
-            await release(database, lease)
-            return shared
+        if since is not None:
+            async with database.reading() as session:
+                # Another process may have refreshed before this one got the lease.
+                shared = await self._stored_result(session, order, since)
+            if shared is not None:
+                await release(database, lease)
+                return shared
+        known, _ = await self._snapshots.newest(database)
+        stored = (await known.read(load_countries)).by_name
+        previous = await known.read(last_known_rates, *map(source_name, order.rate_sources))
         if on_lead is not None:
             await on_lead()
         data = await fetch_sources(
@@ -226,13 +226,19 @@ class Refresher:
 
         async def store(session: AsyncSession) -> RefreshResult:
             await release_in(session, lease)
-            locked = await read_summary(session, lock=True)
+            version, before = await lock_summary(session)
             rows = expected
-            if locked != before:
+            if version != known.version:
                 rows = build_rows(data, (await load_countries(session, lock=True)).by_name)
             result = build_result(data, rows, duration_ms=round((time.perf_counter() - started) * 1000))
             picture = await draw(rows.summary, existing=drawing)
-            await store_refresh(session, order, lease, data, rows, picture, result, before=locked)
+            version = await store_refresh(
+                *(session, order, lease, data, rows, picture, result), version=version, before=before
+            )
+            if rows is expected and not rows.inserted:  # else there are ids that only the database knows
+                status = StatusPublic(**{field: getattr(result, field) for field in StatusPublic.model_fields})
+                results = {load_countries: Countries(rows.stored), load_status: status, load_image: picture.image}
+                call_after_commit(session, partial(self._snapshots.succeed, known, version, results, keep=False))
             return result
 
         result = await database.guarded(guard).transaction(store, repeatable=True)

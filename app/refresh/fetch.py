@@ -7,17 +7,17 @@ from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-import httpx
 from loguru import logger
 
 from app.core.config.settings import Settings
 from app.core.config.sources import BUNDLED
 from app.core.telemetry.counts import Counts
-from app.countries.snapshot import CountryRow
+from app.countries.stored import CountryRow
 from app.refresh.losses import refuse_losses
 from app.refresh.rate_losses import find_rate_losses
 from app.refresh.rates_in_use import RatesInUse, newest_rates
 from app.sources.chain import first_usable
+from app.sources.client import HttpClient
 from app.sources.countries import CountryList, country_chain
 from app.sources.rate_checks import KnownRate, known_rates
 from app.sources.rates import FetchedRates, fetch_rates, rate_chain
@@ -59,7 +59,7 @@ class SourceData:
 
 
 async def fetch_sources(
-    http: httpx.AsyncClient,
+    http: HttpClient,
     settings: Settings,
     order: RefreshOrder,
     counts: Counts,

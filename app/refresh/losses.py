@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from app.countries.snapshot import CountryRow
+from app.countries.stored import CountryRow
 from app.refresh.matching import codes_after, match_stored
 from app.sources import reference
 from app.sources.chain import SourceFailed

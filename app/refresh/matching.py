@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from app.core.db.keys import name_key
-from app.countries.snapshot import CountryRow
+from app.countries.stored import CountryRow
 from app.sources.country_shapes import CountryFact
 from app.sources.spellings import alpha3_of
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from app.core.config.sources import BUNDLED
-from app.countries.snapshot import CountryRow
+from app.countries.stored import CountryRow
 from app.refresh.losses import are_many
 from app.refresh.rates_in_use import newest_rates
 from app.sources.rate_checks import KnownRate, known_rates

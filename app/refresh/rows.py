@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from app.core.db.keys import name_key
 from app.countries.schemas import ImplausibleRate, SourcesPublic
-from app.countries.snapshot import CountryRow
+from app.countries.stored import CountryRow
 from app.countries.summary import Summary, summarize
 from app.refresh.fetch import SourceData
 from app.refresh.gdp import estimate_gdp
@@ -27,6 +27,8 @@ class CountryRows:
     """In the order of their ids, so that two writers cannot deadlock."""
     inserted: list[dict[str, Any]]
     """Without an id."""
+    stored: list[CountryRow]
+    """All countries after the refresh, if none is inserted."""
     summary: Summary
     without_rate: int
     """How many of all countries have a currency, but no rate."""
@@ -51,6 +53,7 @@ def build_rows(data: SourceData, stored: Sequence[CountryRow]) -> CountryRows:
     return CountryRows(
         updated=sorted((row for row in rows if row["id"] is not None), key=lambda row: int(row["id"])),
         inserted=[{name: value for name, value in row.items() if name != "id"} for row in rows if row["id"] is None],
+        stored=[*unmatched, *(CountryRow(**row) for row in rows)],
         summary=summarize(estimates, like=like),
         without_rate=sum(currency is not None and rate is None for currency, rate in rates),
     )

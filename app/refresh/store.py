@@ -1,14 +1,13 @@
 """Stores a refresh in the open transaction."""
 
-from sqlmodel import insert
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.audit.record import record
 from app.core.db.lease import Lease
 from app.core.db.upsert import upsert
 from app.countries.drawing import Drawing
-from app.countries.models import SUMMARY_ID, Country, SummaryCache
-from app.countries.store import change_summary, least_version, record_history, summary_values
+from app.countries.models import Country
+from app.countries.store import change_summary, record_history
 from app.countries.summary import Summary
 from app.rates.store import record_quotes
 from app.refresh.fetch import RefreshOrder, SourceData
@@ -25,25 +24,25 @@ async def store_refresh(
     drawing: Drawing,
     result: RefreshResult,
     *,
+    version: int,
     before: Summary | None,
-) -> None:
+) -> int:
     """Write countries, summary, history, rates and the audit entry of one refresh.
 
     Runs inside the caller's transaction, which has locked ``before``, the
     summary until now, and does not commit. The fence number of the lease
     becomes the generation of the data; the result is stored so that every
-    process can give the same answer.
+    process can give the same answer. Takes the data version until now, and
+    returns the next one.
     """
     await upsert(session, Country, rows.updated, key="id")
-    if rows.inserted:  # plainly, so that a second row with the same code is an error
-        await session.exec(insert(Country), params=rows.inserted)
+    await upsert(session, Country, rows.inserted)  # without a key, so that a second row with the same code is an error
     about = {"generation": lease.fence, "request_digest": order.digest, "report": result.model_dump_json()}
-    if not await change_summary(session, drawing, **about):
-        values = {"id": SUMMARY_ID, "data_version": least_version(drawing.summary), **summary_values(drawing), **about}
-        await session.exec(insert(SummaryCache).values(**values))
+    version = await change_summary(session, version, drawing, **about)
     await record_history(session, rows.summary)
     await record_quotes(session, data.fetched_rates.source, data.fetched_rates.quotes, recorded_at=data.now)
     await record(session, "REFRESH_COUNTRIES", "Countries", before=_audited(before), after=_audited(rows.summary))
+    return version
 
 
 def _audited(summary: Summary | None) -> dict[str, object]:

@@ -4,8 +4,6 @@ from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel, Field
 
 from app import __version__
@@ -140,6 +138,9 @@ async def get_metrics(request: Request) -> Response:
 
     Never uses the database.
     """
-    # The version of the text format that every Prometheus reads.
-    headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store"}
-    return Response(generate_latest(request.state.metrics), headers=headers)
+    from app.core.telemetry.prometheus import write_metrics  # noqa: PLC0415  # 6 ms and 1 MB of a start
+
+    state = request.state
+    content = write_metrics(state.database.pool, state.counts, clock=state.clock, workers=state.workers)
+    headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8", "Cache-Control": "no-store"}
+    return Response(content, headers=headers)

@@ -6,18 +6,24 @@ import math
 import re
 import ssl
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cached_property
-from typing import Any, Final, NamedTuple
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import httpx
 import stamina
 
 from app import __version__
 from app.sources.chain import SourceFailed
 
+if TYPE_CHECKING:
+    import httpx
+
+HttpClient = Callable[[], "httpx.AsyncClient"]
+"""Returns the client; the first call creates it."""
 _REDIRECTS: Final = 3
 _LONGEST_INTEGER: Final = 18
 _BYTES_OF_A_VALUE: Final = 48
@@ -35,37 +41,32 @@ _NOT_JSON: Final = "answered with something that is not JSON"
 _RETRIED_STATUS: Final = frozenset({429, 500, 502, 503, 504})
 
 
-def create_http_client() -> httpx.AsyncClient:
-    """The HTTP client for all sources; close it at the end."""
-    return httpx.AsyncClient(
-        headers={
-            "User-Agent": f"country-data-currency-exchange-api/{__version__}",
-            "Accept": "application/json",
-            # The only encoding that _read() can decompress in bounded steps.
-            "Accept-Encoding": "gzip",
-        },
-        follow_redirects=False,
-        trust_env=False,
-        timeout=None,  # noqa: S113  # get_document bounds the whole exchange, which no single httpx timeout does
-        transport=_TransportOnFirstUse(),
-    )
+@asynccontextmanager
+async def create_http_client() -> AsyncIterator[HttpClient]:
+    """The HTTP client for all sources; created by the first request, because it loads httpx and the CA file."""
 
+    @cache
+    def client() -> "httpx.AsyncClient":
+        import httpx  # noqa: PLC0415  # 40 ms and 6 MB of a start, with all that it imports
 
-class _TransportOnFirstUse(httpx.AsyncBaseTransport):
-    """httpx's transport, created at the first request, because it loads the CA file: 30 ms of each start."""
-
-    @cached_property
-    def _transport(self) -> httpx.AsyncHTTPTransport:
-        return httpx.AsyncHTTPTransport(
-            trust_env=False, limits=httpx.Limits(max_connections=20, max_keepalive_connections=4)
+        return httpx.AsyncClient(
+            headers={
+                "User-Agent": f"country-data-currency-exchange-api/{__version__}",
+                "Accept": "application/json",
+                # The only encoding that _read() can decompress in bounded steps.
+                "Accept-Encoding": "gzip",
+            },
+            follow_redirects=False,
+            trust_env=False,
+            timeout=None,  # noqa: S113  # get_document bounds the whole exchange, which no single httpx timeout does
+            limits=httpx.Limits(max_connections=20, max_keepalive_connections=4),
         )
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return await self._transport.handle_async_request(request)
-
-    async def aclose(self) -> None:
-        if "_transport" in self.__dict__:
-            await self._transport.aclose()
+    try:
+        yield client
+    finally:
+        if client.cache_info().currsize:
+            await client().aclose()
 
 
 class PassingFault(SourceFailed):
@@ -97,14 +98,14 @@ class Document(NamedTuple):
 
 
 async def get_json(
-    http: httpx.AsyncClient, url: str, *, timeout: float, max_bytes: int, headers: Mapping[str, str] | None = None
+    http: HttpClient, url: str, *, timeout: float, max_bytes: int, headers: Mapping[str, str] | None = None
 ) -> Document:
     """Fetch and parse one JSON document, as ``get_document()`` does."""
     return await get_document(http, url, parse_json, timeout=timeout, max_bytes=max_bytes, headers=headers)
 
 
 async def get_document(
-    http: httpx.AsyncClient,
+    http: HttpClient,
     url: str,
     parse: Callable[[str], Any],
     *,
@@ -158,11 +159,14 @@ async def get_document(
     raise AssertionError("the last attempt returns or raises")
 
 
-async def _get(http: httpx.AsyncClient, url: str, headers: Mapping[str, str], max_bytes: int) -> bytearray:
+async def _get(http: HttpClient, url: str, headers: Mapping[str, str], max_bytes: int) -> bytearray:
+    await asyncio.to_thread(import_module, "httpx")  # here it would delay every other request
+    import httpx  # noqa: PLC0415
+
     try:
         target = place = httpx.URL(url)
         for _ in range(_REDIRECTS + 1):
-            async with http.stream("GET", target, headers=dict(headers)) as response:
+            async with http().stream("GET", target, headers=dict(headers)) as response:
                 if response.next_request is None:
                     return await _read(response, max_bytes)
                 target = response.next_request.url
@@ -187,7 +191,7 @@ def _tls_reason(error: BaseException) -> str:
     return f" (TLS: {cause.reason})" if cause is not None else ""
 
 
-async def _read(response: httpx.Response, max_bytes: int) -> bytearray:
+async def _read(response: "httpx.Response", max_bytes: int) -> bytearray:
     """The body of a successful answer."""
     if response.status_code in _RETRIED_STATUS:
         retry_after = parse_retry_after(response.headers.get("Retry-After"))
@@ -197,8 +201,10 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytearray:
     return await _collect(response, max_bytes)
 
 
-async def _error_document(response: httpx.Response) -> Any:
+async def _error_document(response: "httpx.Response") -> Any:
     """The JSON document that explains a status; None without a short one."""
+    import httpx  # noqa: PLC0415
+
     try:
         async with asyncio.timeout(_ERROR_SECONDS):
             return parse_json(bytes(await _collect(response, _MOST_ERROR_BYTES)))
@@ -206,7 +212,7 @@ async def _error_document(response: httpx.Response) -> Any:
         return None
 
 
-async def _collect(response: httpx.Response, max_bytes: int) -> bytearray:
+async def _collect(response: "httpx.Response", max_bytes: int) -> bytearray:
     """Collect the body and decompress gzip, never holding more than the limit."""
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding.lower() not in ("identity", "gzip", "x-gzip"):
@@ -284,6 +290,8 @@ def with_query(url: str, **parameters: int | str) -> str:
     Raises:
         SourceFailed: The URL is invalid.
     """
+    import httpx  # noqa: PLC0415
+
     try:
         return str(httpx.URL(url).copy_merge_params(parameters))
     except httpx.InvalidURL as error:

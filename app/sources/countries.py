@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-import httpx
-
 from app.core.config.addresses import host_of, secrets_in
 from app.core.config.settings import Settings
 from app.core.config.sources import BUNDLED, COUNTRY_URLS, RESTCOUNTRIES, UNDATED_POPULATIONS
 from app.core.telemetry.log import hiding
 from app.sources import reference
 from app.sources.chain import Source, SourceFailed, SourceRefused
-from app.sources.client import BadStatus, get_json, with_query
+from app.sources.client import BadStatus, HttpClient, get_json, with_query
 from app.sources.country_corrections import Kept, correct, curated_population
 from app.sources.country_fields import why_missing
 from app.sources.country_shapes import CountryFact, UnusableRecord, find_records, has_more_pages, parse_record
@@ -48,7 +46,7 @@ class CountryList:
 
 
 def country_chain(
-    names: Sequence[str], http: httpx.AsyncClient, settings: Settings, *, check: Callable[[CountryList], None]
+    names: Sequence[str], http: HttpClient, settings: Settings, *, check: Callable[[CountryList], None]
 ) -> list[Source[CountryList]]:
     """Turn the configured names and URLs into sources.
 
@@ -90,7 +88,7 @@ async def _read(
         return answer
 
 
-async def _fetch_restcountries(http: httpx.AsyncClient, settings: Settings, key: str, timeout: float) -> list[Any]:
+async def _fetch_restcountries(http: HttpClient, settings: Settings, key: str, timeout: float) -> list[Any]:
     url = with_query(settings.restcountries_url, response_fields=_V5_FIELDS, limit=_V5_PAGE, offset=0)
     try:
         return await _fetch_pages(http, url, settings.upstream_max_bytes, {"Authorization": f"Bearer {key}"}, timeout)
@@ -101,7 +99,7 @@ async def _fetch_restcountries(http: httpx.AsyncClient, settings: Settings, key:
 
 
 async def _fetch_pages(
-    http: httpx.AsyncClient, url: str, max_bytes: int, headers: Mapping[str, str], timeout: float
+    http: HttpClient, url: str, max_bytes: int, headers: Mapping[str, str], timeout: float
 ) -> list[Any]:
     """Fetch a list, and the further pages of REST Countries v5."""
     loop = asyncio.get_running_loop()

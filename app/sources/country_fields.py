@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
@@ -50,8 +51,14 @@ def named(record: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in record.items():
         if value is not None and len(name) <= _LONGEST_NAME:
-            fields.setdefault(_SEPARATORS.sub("", name.lower()), value)
+            fields.setdefault(_folded(name), value)
     return fields
+
+
+@lru_cache(maxsize=256)
+def _folded(name: str) -> str:
+    # Records of one source have the same names.
+    return _SEPARATORS.sub("", name.lower())
 
 
 def text_of(value: Any, longest: int) -> str | None:
@@ -59,8 +66,8 @@ def text_of(value: Any, longest: int) -> str | None:
     if not isinstance(value, str) or len(value) > longest or _SURROGATE.search(value):
         return None
     text = visible_line(value)
-    key = name_key(text)  # folding can make the text longer, or empty
-    return text if 0 < len(key) <= longest else None
+    # Folding can make other texts longer, or empty.
+    return text if 0 < len(text if text.isascii() else name_key(text)) <= longest else None
 
 
 def shown_names(names: Iterable[str]) -> list[str]:

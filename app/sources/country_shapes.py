@@ -48,8 +48,9 @@ class CountryFact:
 
     def with_texts(self, change: Callable[[str], str]) -> Self:
         """The same with each text changed, codes excepted."""
-        capital, region, flag_url = (text and change(text) for text in (self.capital, self.region, self.flag_url))
-        return replace(self, name=change(self.name), capital=capital, region=region, flag_url=flag_url)
+        texts = {"name": self.name, "capital": self.capital, "region": self.region, "flag_url": self.flag_url}
+        changed: dict[str, Any] = {field: text and change(text) for field, text in texts.items()}
+        return self if changed == texts else replace(self, **changed)
 
 
 class UnusableRecord(Exception):

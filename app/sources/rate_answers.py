@@ -7,13 +7,12 @@ from io import BytesIO
 from typing import Any, Final
 from urllib.parse import quote
 
-import httpx
 from pydantic import SecretStr
 
 from app.core.config.addresses import secrets_in
 from app.core.config.sources import KEY
 from app.sources.chain import SourceFailed
-from app.sources.client import get_document, parse_json
+from app.sources.client import HttpClient, get_document, parse_json
 from app.sources.ecb_cells import BASE
 from app.sources.ecb_days import read_days
 from app.sources.ecb_lines import UnusableFile, decode_lines
@@ -29,7 +28,7 @@ _BEGINNING: Final = 1000
 
 
 async def fetch_quotes(
-    http: httpx.AsyncClient, url: str, *, key: SecretStr | None, timeout: float, max_bytes: int, today: date
+    http: HttpClient, url: str, *, key: SecretStr | None, timeout: float, max_bytes: int, today: date
 ) -> Quotes:
     """Fetch and parse the newest rates.
 

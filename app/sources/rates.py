@@ -7,7 +7,6 @@ from datetime import date, timedelta
 from functools import partial
 from typing import Final
 
-import httpx
 from loguru import logger
 
 from app.core.config.addresses import host_of
@@ -16,6 +15,7 @@ from app.core.config.sources import BUNDLED, RATE_URLS
 from app.core.errors import UpstreamUnavailable
 from app.sources import reference
 from app.sources.chain import CHAIN_SECONDS, Source, usable_answers
+from app.sources.client import HttpClient
 from app.sources.rate_answers import fetch_quotes
 from app.sources.rate_checks import KnownRate, are_old, find_jumps, is_confirmed, known_rates, newest_day, without
 from app.sources.rate_shapes import Quotes
@@ -61,7 +61,7 @@ Check = Callable[[str, Quotes], str | None]
 
 def rate_chain(
     names: Sequence[str],
-    http: httpx.AsyncClient,
+    http: HttpClient,
     settings: Settings,
     *,
     today: date,
@@ -112,7 +112,7 @@ def source_name(entry: str) -> str:
 
 
 async def _read_url(
-    http: httpx.AsyncClient,
+    http: HttpClient,
     url: str,
     timeout: float,
     *,

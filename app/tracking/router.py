@@ -7,7 +7,6 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from app.core.http.access import KeyScope, Rule, access
 from app.core.http.dependencies import DatabaseDep
 from app.core.http.errors import documented
-from app.core.http.openapi import links
 from app.core.http.paging import PAGE_HEADERS, page_headers
 from app.tracking import schemas
 from app.tracking.crud import Tracking
@@ -22,12 +21,6 @@ async def get_tracking(database: DatabaseDep) -> Tracking:
     return Tracking(database)
 
 
-_DOCUMENTS: Final = ("count_documents", "list_documents", "advance_documents")
-_TRANSFER_LINKS: Final = links(
-    *("get_transfer", "advance_transfer", "delete_transfer", "stream_documents", *_DOCUMENTS),
-    ubid="$response.body#/UBID",
-)
-_BATCH_LINKS: Final = links(*_DOCUMENTS, ubid="$request.body#/UBID")
 TrackingDep = Annotated[Tracking, Depends(get_tracking)]
 UbidParam = Annotated[schemas.Ubid, Path(examples=["0b7d1c52-3f7e-4e0c-9a55-6a1f5f7c2b10"])]
 StateParam = Annotated[State, Path(description="New state; only forward: INIT, SENT, DONE.")]
@@ -44,7 +37,7 @@ _NDJSON: Final = {"requestBody": {"required": True, "content": {"application/x-n
     status_code=201,
     summary="Store a transfer",
     description="An existing transfer is reset: state INIT, fallbackCount 0, `when` now. Its documents are kept.",
-    responses={201: {"links": _TRANSFER_LINKS}, **documented()},
+    responses=documented(),
     openapi_extra=access(Rule.EDITOR, scope=KeyScope.TRACKING),
 )
 async def put_transfer(tracking: TrackingDep, body: schemas.TransferCreate) -> schemas.TransferPublic:
@@ -104,7 +97,7 @@ async def delete_transfer(tracking: TrackingDep, ubid: UbidParam) -> None:
     summary="Store documents of a transfer",
     description="1 to 5000 in one transaction. An existing document is reset: state INIT, `when` now. If several have "
     "the same `uniqueId`, the last one is stored.",
-    responses={201: {"links": _BATCH_LINKS}, **documented(409)},
+    responses=documented(409),
     openapi_extra={**access(Rule.EDITOR, scope=KeyScope.TRACKING), "x-large-body": True},
 )
 async def put_documents(tracking: TrackingDep, batch: schemas.DocumentBatch) -> schemas.DocumentsResult:

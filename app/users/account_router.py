@@ -8,7 +8,6 @@ from app.core.http.access import Rule, access
 from app.core.http.dependencies import DatabaseDep, SessionDep
 from app.core.http.errors import documented
 from app.core.http.numbers import NO_UNDERSCORES
-from app.core.http.openapi import links
 from app.users import crud, sign_in
 from app.users.dependencies import (
     AccountIdDep,
@@ -90,7 +89,7 @@ async def list_api_keys(session: SessionDep, user_id: AccountIdDep) -> list[ApiK
     summary="Create an API key",
     description="The key may do what the account may, within its `scopes`; it never changes accounts or keys. It is "
     "shown only once, and ends when it expires, is revoked, or the account's password or role changes.",
-    responses={201: {"links": links("revoke_api_key", key_id="$response.body#/id")}, **documented(409)},
+    responses=documented(409),
     openapi_extra=access(Rule.ACCOUNT),
 )
 async def create_api_key(

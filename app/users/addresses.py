@@ -13,7 +13,7 @@ from app.core.db.database import Database
 from app.core.db.queries import execute
 from app.core.db.types import ServerNow
 from app.core.errors import AppError
-from app.users.crud import lock_user
+from app.users.crud import read_user
 from app.users.models import Address, User
 from app.users.schemas import MAX_ADDRESSES, AddressInput, AddressPublic
 
@@ -52,7 +52,7 @@ async def add_address(database: Database, user_id: int, new: AddressInput) -> Ad
     """
 
     async def store(session: AsyncSession) -> AddressPublic:
-        if len((await lock_user(session, user_id)).addresses) >= MAX_ADDRESSES:
+        if len((await read_user(session, user_id, lock=True)).addresses) >= MAX_ADDRESSES:
             raise TooManyAddresses
         address = Address(user_id=user_id, **new.model_dump())
         session.add(address)
@@ -70,7 +70,7 @@ async def replace_address(
     """Replace an address."""
 
     async def store(session: AsyncSession) -> AddressPublic:
-        await lock_user(session, user_id)
+        await read_user(session, user_id, lock=True)
         before = await get_address(session, user_id, address_id)
         before.require_match(if_match)
         after = before.model_copy(update=new.model_dump())
@@ -86,7 +86,7 @@ async def delete_address(database: Database, user_id: int, address_id: int, *, i
     """Delete an address."""
 
     async def remove(session: AsyncSession) -> None:
-        await lock_user(session, user_id)
+        await read_user(session, user_id, lock=True)
         address = await get_address(session, user_id, address_id)
         address.require_match(if_match)
         await session.exec(delete(Address).where(col(Address.id) == address_id))

@@ -20,7 +20,7 @@ from app.core.db.queries import execute, select_columns
 from app.core.db.types import ServerNow
 from app.core.errors import DatabaseUnavailable, Unauthorized
 from app.core.http.access import Principal, Role
-from app.core.http.middleware.credential_lookups import CredentialLookups
+from app.core.http.middleware.credential_lookups import CredentialLookups, Recent
 from app.users.models import Credential, User
 
 Kind = Literal["token", "key"]
@@ -34,8 +34,6 @@ _LAST_USE_SECONDS: Final = 60
 """``last_used_at`` of a key is written at most once in this time, and tried at most once in it after a failure."""
 _WRITE_SECONDS: Final = 0.5
 """How long a request waits for that write."""
-_MOST_TRIED: Final = 10_000
-"""Keys whose failed writes a process remembers."""
 _USE_IS_OLD: Final = or_(
     col(Credential.last_used_at).is_(None), col(Credential.last_used_at) <= ServerNow(-_LAST_USE_SECONDS)
 )
@@ -132,9 +130,8 @@ class CredentialOwners:
     """Finds the owners of tokens and keys, and writes when a key was last used."""
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
-        self._tried: dict[int, float] = {}
-        """Keys whose last use is being written, or could not be written: when it was tried, oldest first."""
+        self._tried = Recent[int](_LAST_USE_SECONDS, monotonic)
+        """Keys whose last use is being written, or could not be written."""
 
     async def find(self, database: Database, kind: str, secret: bytes) -> Principal | None:
         """Look up the owner of a token or key; None if unknown, expired or revoked, or the account is inactive."""
@@ -157,22 +154,18 @@ class CredentialOwners:
         The write fails on a read-only server, and while a long change with the key holds its lock; the key works all
         the same, and one request a minute waits for the next try.
         """
-        now = self._monotonic()
-        if now - self._tried.get(credential_id, float("-inf")) < _LAST_USE_SECONDS:
+        if credential_id in self._tried:
             return
 
         async def write(session: AsyncSession) -> None:
             is_due = (col(Credential.id) == credential_id, _USE_IS_OLD)
             await execute(session, update(Credential).where(*is_due).values(last_used_at=ServerNow()))
 
-        self._tried.pop(credential_id, None)
-        self._tried[credential_id] = now
-        if len(self._tried) > _MOST_TRIED:
-            del self._tried[next(iter(self._tried))]
+        self._tried.add(credential_id)
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
                 await database.transaction(write, repeatable=True)
         except (DatabaseUnavailable, TimeoutError):
             logger.warning("Could not write the last use of API key {}", credential_id)
         else:
-            self._tried.pop(credential_id, None)
+            self._tried.remove(credential_id)

@@ -60,20 +60,16 @@ async def list_users(session: AsyncSession, filters: UserFilters) -> tuple[list[
 
 async def get_user(session: AsyncSession, user_id: int) -> UserPublic:
     """Return one account with its addresses."""
-    return UserPublic.model_validate(await _read(session, user_id))
+    return UserPublic.model_validate(await read_user(session, user_id))
 
 
-async def _read(session: AsyncSession, user_id: int, *, lock: bool = False) -> User:
+async def read_user(session: AsyncSession, user_id: int, *, lock: bool = False) -> User:
+    """Return the row of an account with its addresses, locked until the commit if ``lock`` says so."""
     query = select(User).where(User.id == user_id).options(_WITH_ADDRESSES).execution_options(populate_existing=True)
     user = (await session.exec(query.with_for_update() if lock else query)).first()
     if user is None:
         raise UserNotFound
     return user
-
-
-async def lock_user(session: AsyncSession, user_id: int) -> User:
-    """Lock an account until the commit, and return it with its addresses."""
-    return await _read(session, user_id, lock=True)
 
 
 async def create_user(database: Database, passwords: Passwords, new: UserCreate) -> UserPublic:
@@ -122,7 +118,7 @@ async def update_user(
         fields["password_hash"] = await passwords.hash(changes.password.get_secret_value())
 
     async def store(session: AsyncSession) -> UserPublic:
-        user = await lock_user(session, user_id)
+        user = await read_user(session, user_id, lock=True)
         before = UserPublic.model_validate(user)
         before.require_match(if_match)
         wanted = before.model_copy(update=fields)
@@ -150,7 +146,7 @@ async def delete_user(database: Database, user_id: int, *, if_match: str | None)
     """
 
     async def remove(session: AsyncSession) -> None:
-        user = UserPublic.model_validate(await lock_user(session, user_id))
+        user = UserPublic.model_validate(await read_user(session, user_id, lock=True))
         user.require_match(if_match)
         await session.exec(delete(User).where(col(User.id) == user_id))
         await record(session, "DELETE_USER", "User", user_id, before=_shown(user))

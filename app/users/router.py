@@ -8,7 +8,6 @@ from app.core.http.access import Rule, access
 from app.core.http.dependencies import DatabaseDep, SessionDep
 from app.core.http.errors import documented
 from app.core.http.numbers import NO_UNDERSCORES
-from app.core.http.openapi import links
 from app.core.http.paging import PAGE_HEADERS, page_headers
 from app.users import addresses, crud, schemas
 from app.users.dependencies import IfMatchDep, PasswordsDep, PrincipalDep
@@ -22,15 +21,6 @@ AddressIdParam = Annotated[
 
 TAG_HEADER: Final = {"ETag": {"description": "Changes whenever the response changes.", "schema": {"type": "string"}}}
 _LOCATION: Final = {"Location": {"description": "Path of the new object.", "schema": {"type": "string"}}}
-_USER_LINKS: Final = links(
-    *("get_user", "replace_user", "update_user", "delete_user", "list_addresses", "add_address"),
-    user_id="$response.body#/id",
-)
-_ADDRESS_LINKS: Final = links(
-    *("get_address", "replace_address", "delete_address"),
-    user_id="$response.body#/user_id",
-    address_id="$response.body#/id",
-)
 
 
 @router.post(
@@ -39,7 +29,7 @@ _ADDRESS_LINKS: Final = links(
     summary="Create an account",
     description="May include addresses; everything is stored together or not at all.",
     response_model=schemas.UserPublic,
-    responses={201: {"headers": _LOCATION | TAG_HEADER, "links": _USER_LINKS}, **documented(409)},
+    responses={201: {"headers": _LOCATION | TAG_HEADER}, **documented(409)},
     openapi_extra=access(Rule.ADMIN),
 )
 async def create_user(
@@ -143,7 +133,7 @@ async def list_addresses(session: SessionDep, user_id: IdParam) -> list[schemas.
     summary="Add an address",
     description="An account has at most 50.",
     response_model=schemas.AddressPublic,
-    responses={201: {"headers": _LOCATION | TAG_HEADER, "links": _ADDRESS_LINKS}, **documented(404, 409)},
+    responses={201: {"headers": _LOCATION | TAG_HEADER}, **documented(404, 409)},
     openapi_extra=access(Rule.OWNER),
 )
 async def add_address(

@@ -1,14 +1,17 @@
 """The databases of a run: a private MariaDB, and SQLite files."""
 
-import sys
 from pathlib import Path
+from typing import Final
 
+from benchmarks.base.checkouts import HERE, Checkout
 from benchmarks.base.interrupts import uninterrupted
+from benchmarks.base.process_figures import processor_seconds
 from benchmarks.base.processes import run_to_end
 from tests.support.mariadb import PrivateMariaDB, is_installed
-from tests.support.service import environment
 
 ENGINES = ("mariadb", "sqlite")
+_WRITES: Final = ("insert", "insert_select", "update", "update_multi", "delete", "delete_multi", "replace")
+"""Statements that change rows, as MariaDB counts them."""
 
 
 class Databases:
@@ -19,12 +22,13 @@ class Databases:
         self.made = 0
         self._server: PrivateMariaDB | None = None
 
-    def new(self, engine: str, *, loaded: bool = True) -> str:
+    def new(self, engine: str, *, loaded: bool = True, checkout: Checkout = HERE) -> str:
         """Create and migrate a database.
 
         Args:
             engine: One of ``ENGINES``.
             loaded: Load it with the 250 bundled countries.
+            checkout: The version of the service that does it.
 
         Returns:
             Its URL, as DATABASE_URL takes it.
@@ -32,7 +36,7 @@ class Databases:
         self.made += 1
         url = self._new_on_mariadb() if engine == "mariadb" else f"sqlite:///{self.folder}/countries-{self.made}.db"
         work = ("refresh", "--source", "bundled") if loaded else ("migrate",)
-        run_to_end([sys.executable, "-m", "app", *work], self.folder, environment(database_url=url))
+        run_to_end(checkout.command(*work), self.folder, checkout.environment(database_url=url))
         return url
 
     def _new_on_mariadb(self) -> str:
@@ -57,6 +61,18 @@ class Databases:
         if self._server is None:
             return 0
         return self._server.connections(url.rpartition("/")[2])
+
+    def processor_seconds(self) -> float:
+        """Processor time of MariaDB since its start; 0 without it."""
+        return processor_seconds(self._server.process.pid) if self._server is not None else 0.0
+
+    def writes(self) -> int:
+        """Number of INSERT, UPDATE, DELETE and REPLACE statements at MariaDB since its start; 0 without it."""
+        if self._server is None:
+            return 0
+        names = ", ".join(f"'Com_{name}'" for name in _WRITES)
+        rows = self._server.execute(f"SHOW GLOBAL STATUS WHERE Variable_name IN ({names})")
+        return sum(int(str(number)) for _, number in rows)
 
     def close(self) -> None:
         """Stop the server and remove its files."""

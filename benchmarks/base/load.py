@@ -1,7 +1,6 @@
 """Load on one URL, by wrk."""
 
 import math
-import os
 import re
 import shutil
 import subprocess
@@ -9,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+from benchmarks.base.process_figures import processor_seconds
 
 WRK = shutil.which("wrk")
 CONNECTIONS = 16
@@ -92,10 +93,7 @@ def compare(targets: Mapping[str, Target], *, rounds: int, seconds: int) -> dict
 
 
 def _processor_seconds(pid: int | None) -> float:
-    if pid is None:
-        return math.nan
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return math.nan if pid is None else processor_seconds(pid)
 
 
 def rates(turns: Sequence[Turn]) -> list[float]:

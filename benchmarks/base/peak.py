@@ -1,4 +1,4 @@
-"""Runs a command, then prints its peak memory in MiB."""
+"""Runs a command, then prints its peak memory in MiB and its processor time in seconds."""
 
 import resource
 import subprocess
@@ -6,5 +6,7 @@ import sys
 
 if __name__ == "__main__":
     code = subprocess.run(sys.argv[1:], check=False).returncode
-    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(used.ru_maxrss / 1024)
+    print(used.ru_utime + used.ru_stime)
     sys.exit(code)

@@ -1,6 +1,6 @@
 """Resources of a process, as Linux reports them."""
 
-import os
+import time
 from pathlib import Path
 from typing import Final
 
@@ -31,9 +31,13 @@ def forget_peak(pid: int) -> None:
 
 
 def processor_seconds(pid: int) -> float:
-    """Processor time of all its threads since its start, in steps of 10 ms."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")  # user and system
+    """Processor time of all its threads since its start, to the nanosecond.
+
+    Raises:
+        OSError: The process has ended.
+    """
+    # clock_getcpuclockid(3), which Python lacks for other processes; /proc counts in steps of 10 ms.
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def threads(pid: int) -> int:

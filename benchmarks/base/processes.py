@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+from benchmarks.base import peak
 from benchmarks.base.interrupts import uninterrupted
 
 CORES = sorted(os.sched_getaffinity(0))
@@ -96,20 +98,28 @@ def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
             time.sleep(0.02)
 
 
-def peak_of_run(
-    command: Sequence[str], folder: Path, env: Mapping[str, str], *, cores: set[int] = LOAD_CORES
-) -> tuple[str, float]:
-    """Run a command that must succeed.
+class Finished(NamedTuple):
+    """What a command printed and used."""
 
-    Returns:
-        Its standard output, and its peak memory in MiB.
+    out: str
+    """Standard output."""
+    peak: float
+    """Largest resident memory, in MiB."""
+    processor_seconds: float
+    """Of all its threads, from its start to its end."""
+
+
+def measured_run(
+    command: Sequence[str], folder: Path, env: Mapping[str, str], *, cores: set[int] = LOAD_CORES
+) -> Finished:
+    """Run a command that must succeed.
 
     Raises:
         ProcessDied: It failed.
     """
-    timed = [sys.executable, "-m", "benchmarks.base.peak", *command]
-    *out, peak = run_to_end(timed, folder, env, cores=cores).splitlines()
-    return "\n".join(out), float(peak)
+    timed = [sys.executable, peak.__file__, *command]
+    *out, most, processor_seconds = run_to_end(timed, folder, env, cores=cores).splitlines()
+    return Finished("\n".join(out), float(most), float(processor_seconds))
 
 
 def run_to_end(command: Sequence[str], folder: Path, env: Mapping[str, str], *, cores: set[int] = LOAD_CORES) -> str:

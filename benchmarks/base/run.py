@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.base.checkouts import Checkout
 from benchmarks.base.databases import Databases
 
 
@@ -33,6 +34,8 @@ class Run:
     plan: Plan
     folder: Path
     databases: Databases
+    checkouts: tuple[Checkout, ...]
+    """The versions of the service to compare; this one is the last."""
     progress: Console
     _numbers: Iterator[int]
 
@@ -48,8 +51,9 @@ class Run:
 
 
 @contextmanager
-def opened_run(plan: Plan, folder: Path) -> Iterator[Run]:
+def opened_run(plan: Plan, folder: Path, checkouts: tuple[Checkout, ...]) -> Iterator[Run]:
     """A run whose databases exist for the length of the block."""
     databases = Databases(folder)
     with contextlib.closing(databases):
-        yield Run(plan, folder, databases, Console(stderr=True, markup=False, highlight=False), itertools.count(1))
+        progress = Console(stderr=True, markup=False, highlight=False)
+        yield Run(plan, folder, databases, checkouts, progress, itertools.count(1))

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.base.answers import Answer, write_answers
+from benchmarks.base.checkouts import HERE, Checkout
 from benchmarks.base.processes import SERVER_CORES, running, wait_until_listening
 from tests.support.mariadb import free_port
 from tests.support.service import environment
@@ -26,21 +28,23 @@ class Server:
 
 
 @contextmanager
-def service(folder: Path, *, cores: set[int] = SERVER_CORES, **settings: object) -> Iterator[Server]:
+def service(
+    folder: Path, *, checkout: Checkout = HERE, cores: set[int] = SERVER_CORES, **settings: object
+) -> Iterator[Server]:
     """``python -m app serve`` with these settings; by default without request log and data."""
     port = free_port()
     quiet = {"refresh_on_start": "never", "log_requests": "off", "port": port}
-    env = environment(**{**quiet, **settings})
-    with running([sys.executable, "-m", "app", "serve"], folder, env, cores=cores) as process:
+    env = checkout.environment(**{**quiet, **settings})
+    with running(checkout.command("serve"), folder, env, cores=cores) as process:
         wait_until_listening(process, port)
         yield Server(f"http://127.0.0.1:{port}", process)
 
 
 @contextmanager
-def _application(name: str, folder: Path, **variables: object) -> Iterator[Server]:
+def _application(name: str, folder: Path, *, cores: set[int] = SERVER_CORES, **variables: object) -> Iterator[Server]:
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.base.serve", name, str(port)]
-    with running(command, folder, environment(**variables), cores=SERVER_CORES) as process:
+    with running(command, folder, environment(**variables), cores=cores) as process:
         wait_until_listening(process, port)
         yield Server(f"http://127.0.0.1:{port}", process)
 
@@ -48,17 +52,17 @@ def _application(name: str, folder: Path, **variables: object) -> Iterator[Serve
 @contextmanager
 def plain_uvicorn(folder: Path, **settings: object) -> Iterator[Server]:
     """The service as ``uvicorn app.main:app`` runs it, with uvicorn's own protocol."""
-    quiet = {"refresh_on_start": "never", "log_requests": "off"}
+    quiet: dict[str, Any] = {"refresh_on_start": "never", "log_requests": "off"}
     with _application("app.main:app", folder, **{**quiet, **settings}) as server:
         yield server
 
 
 @contextmanager
-def bare(folder: Path, answers: Mapping[str, Answer]) -> Iterator[Server]:
+def bare(folder: Path, answers: Mapping[str, Answer], *, cores: set[int] = SERVER_CORES) -> Iterator[Server]:
     """The bare ASGI function with these responses by path and query."""
     file = folder / "answers"
     write_answers(file, answers)
-    with _application("benchmarks.contenders.bare:app", folder, answers_file=file) as server:
+    with _application("benchmarks.contenders.bare:app", folder, cores=cores, answers_file=file) as server:
         yield server
 
 

@@ -1,20 +1,17 @@
 """Time, processor time and memory from the start of the process to the first list of countries."""
 
 import http.client
-import sys
 import time
 from contextlib import suppress
 from typing import NamedTuple
 
+from benchmarks.base.checkouts import Checkout
+from benchmarks.base.comparison import Measured, add, to_table
 from benchmarks.base.process_figures import processor_seconds, resident
 from benchmarks.base.processes import SERVER_CORES, START_SECONDS, ProcessDied, running
 from benchmarks.base.run import Run
-from benchmarks.base.spread import spread
-from benchmarks.base.tables import Report, Table
+from benchmarks.base.tables import Report
 from tests.support.mariadb import free_port
-from tests.support.service import environment
-
-TIMES = 7
 
 
 class Start(NamedTuple):
@@ -28,24 +25,28 @@ class Start(NamedTuple):
 
 
 def measure(run: Run) -> Report:
-    """Start the service on a loaded database of each engine, several times."""
-    rows = []
+    """Start all versions of the service in turn, on a loaded database of each engine."""
+    measured: Measured = {}
     for engine in run.plan.engines:
-        run.say(f"start: {engine}, {TIMES} times")
-        url = run.databases.new(engine)
-        _start(run, url)  # now the files are in memory
-        seconds, processor_seconds, memory = map(spread, zip(*(_start(run, url) for _ in range(TIMES)), strict=True))
-        rows.append((engine, seconds.text(), processor_seconds.text(), memory.text(".0f")))
-    title = f"From the start of python -m app serve to the first 200 of /countries, files in memory, {TIMES} times"
-    return Report([Table(title, ("engine", "seconds", "processor seconds", "resident, MB"), rows)])
+        run.say(f"start: {engine}, {run.plan.rounds} times")
+        urls = {checkout: run.databases.new(engine, checkout=checkout) for checkout in run.checkouts}
+        for checkout, url in urls.items():
+            _start(run, checkout, url)  # now the files are in memory
+        for _ in range(run.plan.rounds):
+            for checkout, url in urls.items():
+                start = _start(run, checkout, url)
+                add(measured, f"{engine}, seconds", checkout.name, start.seconds)
+                add(measured, f"{engine}, processor seconds", checkout.name, start.processor_seconds)
+                add(measured, f"{engine}, resident, MB", checkout.name, start.resident)
+    title = "From the start of python -m app serve to the first 200 of /countries, files in memory"
+    return Report([to_table(f"{title}, {run.plan.rounds} times", measured)])
 
 
-def _start(run: Run, database_url: str) -> Start:
+def _start(run: Run, checkout: Checkout, database_url: str) -> Start:
     port = free_port()
-    env = environment(database_url=database_url, refresh_on_start="never", port=port)
+    env = checkout.environment(database_url=database_url, refresh_on_start="never", port=port)
     started = time.perf_counter()
-    command = [sys.executable, "-m", "app", "serve"]
-    with running(command, run.new_folder(), env, cores=SERVER_CORES) as process:
+    with running(checkout.command("serve"), run.new_folder(), env, cores=SERVER_CORES) as process:
         while not _answers(port):
             if process.poll() is not None or time.perf_counter() - started > START_SECONDS:
                 raise ProcessDied("python -m app serve gave no answer")

@@ -83,7 +83,7 @@ def _today() -> date:
 
 
 def _convert(asker: Asker, base: str, quote: str, amount: str, day: date) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(asker.get(f"/convert?from={base}&to={quote}&amount={amount}&date={day}"))
+    answer: dict[str, Any] = json.loads(asker.ask(f"/convert?from={base}&to={quote}&amount={amount}&date={day}"))
     return answer
 
 

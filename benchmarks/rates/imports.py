@@ -9,12 +9,17 @@ from zipfile import ZipFile
 
 from currency_converter import CURRENCY_FILE
 
-from benchmarks.base.processes import SERVER_CORES, peak_of_run, run_to_end
+from benchmarks.base.checkouts import HERE, Checkout
+from benchmarks.base.comparison import Measured as Compared
+from benchmarks.base.comparison import add, to_table
+from benchmarks.base.processes import SERVER_CORES, Finished, measured_run, run_to_end
 from benchmarks.base.run import Run
 from benchmarks.base.spread import Spread, ratios, spread
 from benchmarks.base.tables import Report, Table
 from tests.support.service import environment
 
+SPEED: Final = r"([0-9]+) rates/s"
+"""In the output of the command."""
 LARGEST_GROWTH: Final = 20.0
 """MiB."""
 SHARE_OF_BARE: Final = {"sqlite": 0.25, "mariadb": 0.35}
@@ -41,6 +46,8 @@ def measure(run: Run) -> Report:
     whole, tenth = folder / "eurofxref-hist.csv", folder / "tenth.csv"
     with ZipFile(CURRENCY_FILE) as archive:
         archive.extractall(folder)
+    if len(run.checkouts) > 1:
+        return _compare_versions(run, whole)
     lines = whole.read_text().splitlines(keepends=True)
     tenth.write_text("".join(lines[: len(lines) // 10]))
     for engine in run.plan.engines:
@@ -55,15 +62,40 @@ def measure(run: Run) -> Report:
     return report
 
 
+def _compare_versions(run: Run, file: Path) -> Report:
+    """Import into a new database with each version, in turn."""
+    speeds: Compared = {}
+    costs: Compared = {}
+    for engine in run.plan.engines:
+        for number in range(run.plan.rounds):
+            run.say(f"rates: {engine}, import, round {number + 1}")
+            for checkout in run.checkouts:
+                url = run.databases.new(engine, loaded=False, checkout=checkout)
+                before = run.databases.processor_seconds()
+                done = _import(run, url, file, checkout)
+                database = run.databases.processor_seconds() - before
+                run.databases.drop(url)
+                add(speeds, engine, checkout.name, _figure(done.out, SPEED))
+                add(costs, f"{engine}, command from its start", checkout.name, done.processor_seconds)
+                if engine == "mariadb":
+                    add(costs, f"{engine}, database", checkout.name, database)
+    return Report(
+        [
+            to_table("Import of the European Central Bank's file: rates per second", speeds, pattern=",.0f"),
+            to_table("The same rounds: processor seconds", costs),
+        ]
+    )
+
+
 def _measure_round(run: Run, engine: str, whole: Path, tenth: Path, measured: Measured) -> None:
     peaks = []
     for file in (tenth, whole):
         url = run.databases.new(engine, loaded=False)
-        out, peak = _import(run, url, file)
-        peaks.append(peak)
+        done = _import(run, url, file)
+        peaks.append(done.peak)
         if file == whole:
-            measured.speeds.append(_figure(out, r"([0-9]+) rates/s"))
-            measured.seconds_again.append(_figure(_import(run, url, file)[0], r"Took +([0-9.]+) s"))
+            measured.speeds.append(_figure(done.out, SPEED))
+            measured.seconds_again.append(_figure(_import(run, url, file).out, r"Took +([0-9.]+) s"))
         run.databases.drop(url)
     measured.growths.append(peaks[1] - peaks[0])
     url = run.databases.new(engine, loaded=False)
@@ -72,10 +104,10 @@ def _measure_round(run: Run, engine: str, whole: Path, tenth: Path, measured: Me
     run.databases.drop(url)
 
 
-def _import(run: Run, url: str, file: Path) -> tuple[str, float]:
-    """Output and peak memory of the command; MariaDB uses another core."""
-    command = [sys.executable, "-m", "app", "import-rates", "--file", str(file)]
-    return peak_of_run(command, run.new_folder(), environment(database_url=url), cores=SERVER_CORES)
+def _import(run: Run, url: str, file: Path, checkout: Checkout = HERE) -> Finished:
+    """Run the command; MariaDB uses another core."""
+    command = checkout.command("import-rates", "--file", str(file))
+    return measured_run(command, run.new_folder(), checkout.environment(database_url=url), cores=SERVER_CORES)
 
 
 def _figure(out: str, pattern: str) -> float:

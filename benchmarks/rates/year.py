@@ -45,8 +45,8 @@ def _measure_engine(run: Run, url: str) -> dict[str, list[float]]:
         answers = {"/year": capture(ours.url + next(paths), {})}
         with bare(run.new_folder(), answers) as least, Asker(ours.url) as asker, Asker(least.url) as bare_asker:
             for _ in range(WARM_UP):
-                asker.get(next(paths))
-                bare_asker.get("/year")
+                asker.ask(next(paths))
+                bare_asker.ask("/year")
             measured: dict[str, list[float]] = {BARE: [], FRAMEWORK: [], YEAR: []}
             for _ in range(REQUESTS):
                 measured[BARE].append(bare_asker.milliseconds("/year"))

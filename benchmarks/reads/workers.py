@@ -1,6 +1,7 @@
 """The full list from one worker process and from two, with and without the cache."""
 
 from contextlib import ExitStack
+from typing import Any
 
 from benchmarks.base.load import Target, compare, rates
 from benchmarks.base.processes import CORES
@@ -9,7 +10,7 @@ from benchmarks.base.servers import service
 from benchmarks.base.spread import ratios, spread
 from benchmarks.base.tables import Report, Table
 
-SETTINGS: dict[str, dict[str, object]] = {"cache on": {}, "cache off": {"cache_max_bytes": 0}}
+SETTINGS: dict[str, dict[str, Any]] = {"cache on": {}, "cache off": {"cache_max_bytes": 0}}
 COLUMNS = ("engine", "setting", "1 worker, req/s", "2 workers, req/s", "2 / 1")
 
 

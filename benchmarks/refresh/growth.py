@@ -2,12 +2,13 @@
 
 import time
 from itertools import pairwise
+from statistics import median
 
-import httpx
-
+from benchmarks.base.answers import capture
+from benchmarks.base.latency import Asker
+from benchmarks.base.load import LoadFailed
 from benchmarks.base.run import Run
-from benchmarks.base.servers import service
-from benchmarks.base.spread import spread
+from benchmarks.base.servers import bare, service
 from benchmarks.base.synthetic import synthetic_countries
 from benchmarks.base.tables import Report, Table
 from benchmarks.base.upstream import COUNTRIES, Upstream, fake_upstream
@@ -32,8 +33,8 @@ def measure(run: Run) -> Report:
                 upstream.tell(COUNTRIES, synthetic_countries(size))
                 try:
                     times[size] = _measure_size(run, engine, upstream, size)
-                except httpx.HTTPStatusError as error:
-                    report.failures.append(f"{engine}, {size:,} countries: {error.response.text}")
+                except LoadFailed as error:
+                    report.failures.append(f"{engine}, {size:,} countries: {error}")
                     break
             report.tables.append(_table(engine, times))
             report.notes += [f"{engine}: {line}" for line in judge(times)]
@@ -41,28 +42,29 @@ def measure(run: Run) -> Report:
 
 
 def _measure_size(run: Run, engine: str, upstream: Upstream, size: int) -> list[float]:
-    """Milliseconds of each kind of work, in the order of ``WORK``."""
+    """Milliseconds of each kind of work, in the order of ``WORK``; reads without the client's own time."""
     url = run.databases.new(engine, loaded=False)
-    with service(
-        run.new_folder(), database_url=url, cache_max_bytes=0, upstream_max_bytes=64 * 2**20, **upstream.settings
-    ) as server:
-        first = refresh_once(server.url)
-        later = spread([refresh_once(server.url) for _ in range(run.plan.rounds)]).median
-        paths = (f"?limit={PAGE}", f"?limit={PAGE}&offset={size - PAGE}", "")
-        reads = [_seconds_a_read(f"{server.url}/countries{path}", run.plan.seconds) for path in paths]
-    return [1000 * seconds for seconds in (first, later, *reads)]
+    paths = [f"/countries{query}" for query in (f"?limit={PAGE}", f"?limit={PAGE}&offset={size - PAGE}", "")]
+    settings = {"cache_max_bytes": 0, "upstream_max_bytes": 64 * 2**20, **upstream.settings}
+    with service(run.new_folder(), database_url=url, **settings) as server, Asker(server.url) as asker:
+        first = refresh_once(asker)
+        later = median([refresh_once(asker) for _ in range(run.plan.rounds)])
+        answers = {path: capture(server.url + path, {}) for path in paths}
+        with bare(run.new_folder(), answers) as least, Asker(least.url) as client:
+            reads = [_beyond_client(asker, client, path, run.plan.seconds) for path in paths]
+    return [first, later, *reads]
 
 
-def _seconds_a_read(url: str, seconds: float) -> float:
-    """Median time of sequential reads over one connection; not by wrk, which counts complete responses only."""
-    times: list[float] = []
-    with httpx.Client(timeout=60, trust_env=False) as client:
-        client.get(url).raise_for_status()
-        while sum(times) < seconds or len(times) < FEWEST_READS:
-            started = time.perf_counter()
-            client.get(url)
-            times.append(time.perf_counter() - started)
-    return spread(times).median
+def _beyond_client(asker: Asker, client: Asker, path: str, seconds: float) -> float:
+    """Median milliseconds of sequential reads, without those in which a bare function sends the same bytes.
+
+    Not by wrk, which counts complete responses only.
+    """
+    times: list[tuple[float, float]] = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until or len(times) < FEWEST_READS:
+        times.append((asker.milliseconds(path), client.milliseconds(path)))
+    return median([ours for ours, _ in times]) - median([own for _, own in times])
 
 
 def _table(engine: str, times: dict[int, list[float]]) -> Table:
@@ -71,7 +73,7 @@ def _table(engine: str, times: dict[int, list[float]]) -> Table:
         (f"{size:,}", *(f"{value:,.1f}" for value in values), f"{values[1] / size:.3f}", f"{values[4] / size:.4f}")
         for size, values in times.items()
     ]
-    return Table(f"Growth on {engine}, cache off", columns, rows)
+    return Table(f"Growth on {engine}, cache off; reads without the time of the client", columns, rows)
 
 
 def judge(times: dict[int, list[float]]) -> list[str]:

@@ -17,21 +17,21 @@ from unittest.mock import patch
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.db.snapshots import Snapshots
 from app.main import app
 from app.refresh import crud as refresh
 from app.refresh import store
-from app.refresh.crud import Refresher
+from benchmarks.base.in_process import ask
+from benchmarks.refresh.refresh import PAUSE, REFRESH, REST
 
 # A part inside another one counts for the outer one: taking the lease includes a commit.
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
 PARTS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
-    (refresh, "read_generation", ("read the generation",)),
     (refresh, "acquire", ("take the lease",)),
-    (Refresher, "_stored_result", ("look for another's refresh",)),
-    (refresh, "read_summary", ("read the summary", "transaction: lock the summary")),
-    (refresh, "read_stored", ("read the countries", "transaction: lock and read countries")),
     (refresh, "last_known_rates", ("read the last rates",)),
+    (Snapshots, "newest", ("see whether the known countries are current",)),
+    (refresh, "lock_summary", ("transaction: lock the summary",)),
     (refresh, "fetch_sources", ("fetch and understand both sources",)),
     (refresh, "build_rows", ("match, estimate, prepare rows", "transaction: the same again")),
     (refresh, "draw", ("draw the picture", "transaction: take the prepared picture")),
@@ -44,7 +44,6 @@ PARTS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (AsyncSession, "commit", ("transaction: commit",)),
 )
 """Owner and name of each function, and the purpose of its first, second ... call in a refresh."""
-_REST = "everything else"
 
 
 async def time_parts(times: int) -> dict[str, list[float]]:
@@ -54,16 +53,16 @@ async def time_parts(times: int) -> dict[str, list[float]]:
         Seconds of each part, ordered by their end, one value per refresh.
     """
     timed: dict[str, list[float]] = {}
-    async with app.router.lifespan_context(app) as state:
-        refresher: Refresher = dict(state or {})["refresher"]
-        await refresher.refresh(refresher.order(), guard=None)  # connects and compiles the statements
+    async with app.router.lifespan_context(app) as given:
+        state = dict(given or {})
+        await ask(app, state, REFRESH, method="POST")  # connects and compiles the statements
         for _ in range(times):
             with _clocks() as seconds:
-                started = time.perf_counter()
-                await refresher.refresh(refresher.order(), guard=None)
-                seconds[_REST] = time.perf_counter() - started - sum(seconds.values())
+                whole = await ask(app, state, REFRESH, method="POST")
+                seconds[REST] = whole - sum(seconds.values())
             for name, value in seconds.items():
                 timed.setdefault(name, []).append(value)
+            await asyncio.sleep(PAUSE)
     return timed
 
 

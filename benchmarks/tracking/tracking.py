@@ -5,8 +5,11 @@ import sys
 from dataclasses import dataclass, field
 from typing import Final
 
-from benchmarks.base.process_figures import peak
-from benchmarks.base.processes import SERVER_CORES, peak_of_run, run_to_end
+from benchmarks.base.checkouts import HERE, Checkout
+from benchmarks.base.comparison import Measured as Compared
+from benchmarks.base.comparison import add, to_table
+from benchmarks.base.process_figures import peak, processor_seconds
+from benchmarks.base.processes import SERVER_CORES, Finished, measured_run, run_to_end
 from benchmarks.base.run import Run
 from benchmarks.base.servers import service
 from benchmarks.base.spread import Spread, ratios, spread
@@ -35,6 +38,8 @@ class Measured:
 
 def measure(run: Run) -> Report:
     """Compare all ways on each engine; a ratio or a memory out of bounds fails the run."""
+    if len(run.checkouts) > 1:
+        return _compare_versions(run)
     report, speeds, growths = Report(), [], []
     for engine in run.plan.engines:
         measured = _measure_engine(run, engine)
@@ -48,6 +53,34 @@ def measure(run: Run) -> Report:
     title = f"Growth of the most memory from {SETTLED:,} to the last of {number}"
     report.tables.append(Table(title, ("engine", "way", "service, MiB", "client, MiB"), growths))
     return report
+
+
+def _compare_versions(run: Run) -> Report:
+    """Send all documents with the batch client of each version to its service, in turn."""
+    speeds: Compared = {}
+    costs: Compared = {}
+    for engine in run.plan.engines:
+        for number in range(run.plan.rounds):
+            run.say(f"tracking: {engine}, {run.plan.documents:,} documents, round {number + 1}")
+            for checkout in run.checkouts:
+                url = run.databases.new(engine, loaded=False, checkout=checkout)
+                with service(run.new_folder(), checkout=checkout, database_url=url) as server:
+                    before = processor_seconds(server.process.pid), run.databases.processor_seconds()
+                    done = _send(run, checkout, "client", server.url, run.plan.documents)
+                    after = processor_seconds(server.process.pid), run.databases.processor_seconds()
+                run.databases.drop(url)
+                add(speeds, engine, checkout.name, run.plan.documents / _seconds(done.out))
+                add(costs, f"{engine}, service", checkout.name, after[0] - before[0])
+                add(costs, f"{engine}, client from its start", checkout.name, done.processor_seconds)
+                if engine == "mariadb":
+                    add(costs, f"{engine}, database", checkout.name, after[1] - before[1])
+    title = f"{run.plan.documents:,} documents by the batch client"
+    return Report(
+        [
+            to_table(f"{title}: documents per second", speeds, pattern=",.0f"),
+            to_table("The same rounds: processor seconds", costs),
+        ]
+    )
 
 
 def _measure_engine(run: Run, engine: str) -> Measured:
@@ -69,13 +102,11 @@ def _measure_engine(run: Run, engine: str) -> Measured:
 
 def _through_service(run: Run, url: str, way: str) -> tuple[float, dict[str, float]]:
     """Documents per second, and the growth of memory; empty for single requests."""
-    folder = run.new_folder()
-    with service(folder, database_url=url) as server:
+    with service(run.new_folder(), database_url=url) as server:
 
         def send(documents: int) -> tuple[float, dict[str, float]]:
-            command = [sys.executable, "-m", *_module(way, server.url, documents)]
-            out, client = peak_of_run(command, folder, environment())
-            return _seconds(out), {"service": peak(server.process.pid, unit=2**20), "client": client}
+            done = _send(run, HERE, way, server.url, documents)
+            return _seconds(done.out), {"service": peak(server.process.pid, unit=2**20), "client": done.peak}
 
         if way == "one each":
             return SINGLES / send(SINGLES)[0], {}
@@ -84,10 +115,13 @@ def _through_service(run: Run, url: str, way: str) -> tuple[float, dict[str, flo
     return run.plan.documents / seconds, {name: most[name] - settled[name] for name in most}
 
 
-def _module(way: str, url: str, documents: int) -> list[str]:
+def _send(run: Run, checkout: Checkout, way: str, url: str, documents: int) -> Finished:
     if way == "client":
-        return ["app", "sms-batch", "--count", str(documents), "--url", url]
-    return ["benchmarks.tracking.load", "stream" if way == "stream" else "singles", url, str(documents)]
+        command = checkout.command("sms-batch", "--count", str(documents), "--url", url)
+    else:
+        kind = "stream" if way == "stream" else "singles"
+        command = [sys.executable, "-m", "benchmarks.tracking.load", kind, url, str(documents)]
+    return measured_run(command, run.new_folder(), checkout.environment())
 
 
 def _seconds(out: str) -> float:

@@ -79,7 +79,7 @@ async def run_with_faults(
         for name, seconds in pauses.items():
             patch.setattr(module, name, seconds)
     http = httpx.AsyncClient(transport=FailingTransport(faults.fault(0.5)))
-    async with http, serving(settings, http=http, lines=configure_logging(settings, log)) as client:
+    async with http, serving(settings, http=lambda: http, lines=configure_logging(settings, log)) as client:
         assert (await client.post("/countries/refresh")).status_code == 200
         with failing_driver(faults.fault(0.06)):
             await asyncio.gather(*(_ask(client, run, worker) for worker in range(4)))

@@ -67,7 +67,7 @@ async def database(database_url):
 async def sender(database, hook):
     """The delivery of one process; a test starts it, or takes its turns one by one."""
     async with httpx.AsyncClient(transport=hook) as http:
-        yield AuditDelivery(database, http, make_settings(audit_webhook_url=URL))
+        yield AuditDelivery(database, lambda: http, make_settings(audit_webhook_url=URL))
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ async def test_webhook_gets_what_was_written_while_one_was_set_and_nothing_else(
 
 async def test_two_processes_send_each_entry_once(database_url, database, hook, sender):
     async with opened_database(database_url, audit_webhook_url=URL) as other, httpx.AsyncClient(transport=hook) as http:
-        senders = [sender, AuditDelivery(other, http, make_settings(audit_webhook_url=URL))]
+        senders = [sender, AuditDelivery(other, lambda: http, make_settings(audit_webhook_url=URL))]
         for each in senders:
             each.start()
         await asyncio.gather(*(add((database, other)[number % 2], str(number)) for number in range(20)))
@@ -423,7 +423,7 @@ async def test_process_that_ends_loses_no_entry(tmp_path, database_url, upstream
     await change(database_url, LeaseRow, expires_at=LONG_AGO)
     upstream.answers[PATH] = status(204, "")
     async with opened_database(database_url) as database, httpx.AsyncClient() as http:
-        await send_all(AuditDelivery(database, http, make_settings(audit_webhook_url=url)))
+        await send_all(AuditDelivery(database, lambda: http, make_settings(audit_webhook_url=url)))
     assert upstream.hits[PATH] == calls
     assert len(audit_lines(process.log.read_text())) == 1
     assert "Traceback" not in process.log.read_text()

@@ -92,7 +92,7 @@ async def test_start_on_a_server_that_may_only_be_read_succeeds_if_it_is_up_to_d
 
 
 def test_start_imports_no_package_before_its_first_use(file: Path):
-    unused = "alembic aiomysql jinja2 opentelemetry.sdk PIL rapidfuzz"
+    unused = "alembic aiomysql httpx jinja2 opentelemetry.sdk PIL prometheus_client rapidfuzz rich"
     start = "from app.core.config.settings import load_settings; from app.core.db.migrations import migrate"
     listing = f"print([name for name in '{unused}'.split() if name in sys.modules])"
     script = f"import sys, app.cli.app, app.main; {start}; migrate(load_settings()); {listing}"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.countries.snapshot import CountryRow
+from app.countries.stored import CountryRow
 from app.refresh.losses import refuse_losses
 from app.sources.chain import SourceFailed
 from app.sources.countries import CountryList, to_country_list
@@ -33,8 +33,6 @@ def stored_countries(*, are_known: bool = True) -> list[CountryRow]:
             estimated_gdp=1.0,
             flag_url=None,
             last_refreshed_at=START,
-            reference_gdp=None,
-            reference_gdp_year=None,
         )
         for number, record in enumerate(RECORDS)
     ]

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from sqlmodel import update
 
+from app.core.db import lease
 from app.core.db.lease import LeaseRow, acquire
 from app.core.db.types import ServerNow
-from app.countries import store as countries
 from app.refresh import crud as refresh
 from tests.conftest import COUNTRIES, RATES, everything, serving
 from tests.support import payloads
@@ -189,16 +189,15 @@ async def test_concurrent_refreshes_fetch_once_and_answer_alike(client, upstream
 
 async def test_two_processes_share_one_refresh(service, upstream, monkeypatch):
     """Two applications over one database are two processes to each other."""
-    both_waiting, reads = asyncio.Event(), []
+    other_waits = asyncio.Event()
 
-    async def read_generation(session) -> int:
-        reads.append(await countries.read_generation(session))
-        if len(reads) == 2:
-            both_waiting.set()
-        return reads[-1]
+    async def read_fence(*about) -> int:
+        fence = await lease.read_fence(*about)
+        other_waits.set()
+        return fence
 
-    monkeypatch.setattr(refresh, "read_generation", read_generation)
-    upstream.answers[RATES] = once(both_waiting, upstream.answers[RATES])
+    monkeypatch.setattr(refresh, "read_fence", read_fence)
+    upstream.answers[RATES] = once(other_waits, upstream.answers[RATES])
     async with service() as one, service() as other:
         responses = await asyncio.gather(*(client.post("/countries/refresh") for client in (one, other) * 5))
 

@@ -7,13 +7,11 @@ from typing import Final
 
 import typer
 from dotenv import dotenv_values
-from rich.table import Table
-from rich.text import Text
 
 from app.cli.doctor.findings import Finding, Verdict, failed, ok, warn, worst
 from app.cli.doctor.sources import check_sources
 from app.cli.doctor.storage import check_storage
-from app.cli.terminal import JsonOption, read_settings_without_log, run, show, show_json
+from app.cli.terminal import JsonOption, new_table, read_settings_without_log, run, show, show_json
 from app.core.config.addresses import is_loopback
 from app.core.config.env_file import ENCODING, NAME
 from app.core.config.settings import Settings
@@ -33,7 +31,7 @@ def doctor(*, as_json: JsonOption = False) -> None:
     if as_json:
         show_json({"verdict": verdict, "checks": findings})
     else:
-        show(_table(findings))
+        _show_table(findings)
     if verdict is Verdict.FAIL:
         raise typer.Exit(1)
 
@@ -78,10 +76,12 @@ def _misspelled() -> list[Finding]:
     return [warn("settings", f"unknown setting {name}", f"did you mean {m[0]}?") for name, m in meant.items() if m]
 
 
-def _table(findings: list[Finding]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False)
+def _show_table(findings: list[Finding]) -> None:
+    from rich.text import Text  # noqa: PLC0415
+
+    table = new_table(show_header=False, pad_edge=False)
     for finding in findings:
         advice = f"; {finding.advice}" if finding.advice else ""
         says = Text.assemble((finding.check, "bold"), f": {finding.says}{advice}")
         table.add_row(Text(finding.verdict, _STYLES[finding.verdict]), says)
-    return table
+    show(table)

@@ -34,7 +34,7 @@ from app.core.db.snapshots import snapshot_of
 from app.core.errors import AppError
 from app.countries.crud import CountryNotFound, get_status
 from app.countries.schemas import StatusPublic
-from app.countries.snapshot import CountryRow, load_countries
+from app.countries.stored import CountryRow, load_countries
 from app.rates.store import last_known_rates
 from app.sources.rate_checks import KnownRate
 from app.sources.rates import source_name
@@ -132,7 +132,7 @@ async def _read_stored(database: Database, settings: Settings) -> StoredData:
     names = [source_name(entry) for entry in settings.rate_sources]
     try:
         async with database.reading() as session:
-            return StoredData((await load_countries(session)).by_name, await last_known_rates(session, names))
+            return StoredData((await load_countries(session)).by_name, await last_known_rates(session, *names))
     except (AppError, SQLAlchemyError):  # it went away after the checks
         return StoredData()
 

@@ -100,7 +100,7 @@ def sms_batch(
     with errors_in_one_line(hint):
         documents, sms = _add_up(file) if file else (count or 0, count or 0)
         transfer = _transfer(batch_id, documents, sms, name or (file.name if file else "generated"))
-        errors.print(f"UBID {batch_id}", soft_wrap=True)
+        errors().print(f"UBID {batch_id}", soft_wrap=True)
         started = time.monotonic()
         client = BatchClient(url, api_key, in_flight=in_flight, patience=patience)
         messages = read_messages(file) if file else generate_messages(documents)
@@ -126,7 +126,7 @@ def _transfer(ubid: str, documents: int, sms: int, name: str) -> TransferCreate:
 def _add_up(file: Path) -> tuple[int, int]:
     """Count messages and their SMS, which also finds unusable messages before anything is sent."""
     documents = sms = 0
-    with errors.status("Reading the file ..."):
+    with errors().status("Reading the file ..."):
         for message in read_messages(file):
             documents += 1
             sms += message.SMScount

@@ -48,9 +48,7 @@ def read_messages(path: Path) -> Iterator[DocumentInput]:
         else:
             with path.open("rb") as file:
                 yield from _read_ndjson(file)
-    except UnusableFile as error:
-        raise UnusableFile(f"{path.name}, {error}") from error
-    except ValidationFailed as error:
+    except (UnusableFile, ValidationFailed) as error:
         raise UnusableFile(f"{path.name}, {in_one_line(error.details)}") from error
     except UnicodeDecodeError as error:
         raise UnusableFile(f"{path.name}: is not UTF-8") from error

@@ -142,14 +142,6 @@ class DataVersion:
         self.learn(version, now)
 
 
-async def lock_version(session: AsyncSession) -> int:
-    """Lock the data version, as the last commit left it, until the commit of this transaction; 0 without data.
-
-    All that change countries lock it first, so that what is read after it stays as it is.
-    """
-    return (await execute(session, _QUERY.with_for_update())).scalar() or 0
-
-
 async def raise_version(session: AsyncSession) -> None:
     """Bump the data version in the open transaction; cached answers expire on commit."""
     announce_new_version(session)

@@ -1,16 +1,19 @@
 """Bulk statements through a driver's executemany."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Dialect
 
+from app.core.db.json_rows import ROWS_AT_ONCE
 
-def bulk_inserts(insert: Any, columns: Mapping[str, Sequence[Any]], dialect: Dialect) -> Iterator[tuple[str, Any]]:
-    """Generate SQL and parameters that insert rows, given as the values of each column; ``insert`` names none."""
+
+def bulk_inserts(insert: Any, columns: Mapping[str, Sequence[Any]], dialect: Dialect) -> list[tuple[str, Any]]:
+    """SQL and parameters that insert rows, given as the values of each column; ``insert`` names none."""
     compiled = _compiled(insert, tuple(columns), dialect)
-    yield compiled.string, list(zip(*(columns[name] for name in compiled.positiontup), strict=True))
+    rows = list(zip(*(columns[name] for name in compiled.positiontup), strict=True))
+    return [(compiled.string, rows[at : at + ROWS_AT_ONCE]) for at in range(0, len(rows), ROWS_AT_ONCE)]
 
 
 @lru_cache(maxsize=64)

@@ -18,11 +18,12 @@ from typing import Final
 from loguru import logger
 from sqlalchemy import BigInteger, insert, or_, update
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Field, SQLModel, col, select
+from sqlmodel import Field, SQLModel, col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.background import log_failure, repeat
 from app.core.db.database import Database
+from app.core.db.queries import execute, select_columns
 from app.core.db.types import TABLE_OPTIONS, ServerNow, UTCDateTime
 from app.core.errors import AppError
 
@@ -81,20 +82,21 @@ async def acquire(database: Database, name: str, *, seconds: float = LEASE_SECON
     holder = str(uuid.uuid4())
 
     async def take(session: AsyncSession) -> Lease | None:
-        row = (await session.exec(select(LeaseRow).where(LeaseRow.name == name).with_for_update())).first()
+        query = select_columns(LeaseRow.holder, LeaseRow.fence).where(col(LeaseRow.name) == name)
+        row = (await execute(session, query.with_for_update())).first()
         if row is None:
-            await session.exec(insert(LeaseRow).values(name=name, fence=0, expires_at=ServerNow()))
+            await execute(session, insert(LeaseRow).values(name=name, fence=0, expires_at=ServerNow()))
         elif row.holder == holder:
             return Lease(name, holder, row.fence)  # our commit did happen, only its answer was lost
         end = col(LeaseRow.expires_at)
         # Twice, because the clocks of a cluster's nodes may differ by seconds.
         has_expired = or_(end <= ServerNow(), end > ServerNow(2 * seconds))
-        result = await session.exec(
+        result = await execute(
+            session,
             update(LeaseRow)
             .where(col(LeaseRow.name) == name)
             .where(or_(col(LeaseRow.holder).is_(None), has_expired))
-            .values(holder=holder, fence=LeaseRow.fence + 1, expires_at=ServerNow(seconds))
-            .execution_options(synchronize_session=False)
+            .values(holder=holder, fence=LeaseRow.fence + 1, expires_at=ServerNow(seconds)),
         )
         return Lease(name, holder, (row.fence if row else 0) + 1) if result.rowcount else None
 
@@ -102,6 +104,12 @@ async def acquire(database: Database, name: str, *, seconds: float = LEASE_SECON
         return await database.transaction(take, repeatable=True)
     except IntegrityError:
         return None  # another process created the row in the same moment, and holds it
+
+
+async def read_fence(session: AsyncSession, name: str) -> int:
+    """Number of the lease that was taken last; 0 if none was."""
+    query = select_columns(LeaseRow.fence).where(col(LeaseRow.name) == name)
+    return (await execute(session, query)).scalar() or 0
 
 
 async def renew_in(session: AsyncSession, lease: Lease) -> None:
@@ -123,12 +131,12 @@ async def release_in(session: AsyncSession, lease: Lease) -> None:
 
 
 async def _change(session: AsyncSession, lease: Lease, **values: object) -> None:
-    result = await session.exec(
+    result = await execute(
+        session,
         update(LeaseRow)
         .where(col(LeaseRow.name) == lease.name, col(LeaseRow.holder) == lease.holder)
         .where(col(LeaseRow.fence) == lease.fence)
-        .values(**values)
-        .execution_options(synchronize_session=False)
+        .values(**values),
     )
     if result.rowcount == 0:
         raise LeaseLost("The work took too long and another process took it over")

@@ -3,12 +3,13 @@
 import asyncio
 import copy
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, Self, TypeVar
 
 from loguru import logger
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db.data_version import DataVersion, on_data_version
@@ -18,8 +19,11 @@ from app.core.errors import AppError, DatabaseUnavailable
 
 T = TypeVar("T")
 Run = Callable[..., Coroutine[Any, Any, Any]]
-_MOST: Final = 128
-"""Results that depend on arguments, which clients choose, so that their number needs a bound."""
+"""Calls a function with a session and with arguments."""
+_MOST: Final = 32
+"""Results that depend on arguments, which clients choose; each may take 200 kB."""
+_SETTLE_SECONDS: Final = 0.25
+"""Pause before data are read ahead: changes often come in a row, and the answer to a change goes first."""
 
 
 class Outdated(Exception):
@@ -29,35 +33,27 @@ class Outdated(Exception):
 class Snapshot:
     """The results of functions that read the database, all of one version of the data; callers must not change them.
 
-    Each function runs once for the same arguments, when it is first asked for, and its result is shared.
+    Each function is called when it is first asked for, and its result is shared.
     """
 
-    def __init__(self, version: int, run: Run, flights: SingleFlight[Any] | None = None) -> None:
-        """Begin with nothing.
-
-        Args:
-            version: Of the data.
-            run: Calls a function with a session that sees this version, and arguments; or raises Outdated.
-            flights: Where tasks share what is being read; None if there is only one task.
-        """
+    def __init__(self, version: int, run: Run) -> None:
+        """Begin with nothing; ``run`` gives a function a session that sees this version, or raises Outdated."""
         self.version = version
         self._run = run
-        self._flights = flights
-        self._bounded: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
         self._lasting: dict[Hashable, Any] = {}
         self._recent: OrderedDict[Hashable, Any] = OrderedDict()
 
-    def within(self, bounded: Callable[[], AbstractAsyncContextManager[object]]) -> Self:
-        """The same snapshot for one request, which waits for what is not known only within its bound."""
+    def read_by(self, run: Run) -> Self:
+        """The same snapshot, with another way of reading what is not known."""
         view = copy.copy(self)
-        view._bounded = bounded
+        view._run = run
         return view
 
-    def read_by(self, session: AsyncSession) -> Self:
-        """The same snapshot, while an open session reads what is not known."""
-        view = copy.copy(self)
-        view._run, view._flights = _with(session), None
-        return view
+    def successor(self, empty: "Snapshot", results: Mapping[Any, Any], *, keep: bool) -> "Snapshot":
+        """A later snapshot with these results, and with ``keep`` all others of this one."""
+        empty._lasting = {**(self._lasting if keep else {}), **results}
+        empty._recent = self._recent.copy() if keep else OrderedDict()
+        return empty
 
     async def read(self, load: Callable[..., Awaitable[T]], *arguments: Hashable) -> T:
         """The result of ``load(session, *arguments)``, kept: without arguments for good, with them those used last.
@@ -68,11 +64,11 @@ class Snapshot:
         """
         if not arguments:
             if load not in self._lasting:
-                self._lasting[load] = await self._load(load)
+                self._lasting[load] = await self._run(load)
             result: T = self._lasting[load]
             return result
         key = (load, *arguments)
-        result = self._recent[key] if key in self._recent else await self._load(*key)
+        result = self._recent[key] if key in self._recent else await self._run(*key)
         self._recent[key] = result
         self._recent.move_to_end(key)
         if len(self._recent) > _MOST:
@@ -80,16 +76,9 @@ class Snapshot:
         return result
 
     async def read_once(self, load: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        """The result of ``load(session)``, neither kept nor shared; raises like :meth:`read`."""
-        async with self._bounded():
-            result: T = await self._run(load)
+        """The result of ``load(session)``, not kept; raises like :meth:`read`."""
+        result: T = await self._run(load)
         return result
-
-    async def _load(self, *call: Any) -> Any:
-        async with self._bounded():
-            if self._flights is None:
-                return await self._run(*call)
-            return await self._flights.run((self.version, *call), partial(self._run, *call))
 
 
 def _with(session: AsyncSession) -> Run:
@@ -114,25 +103,31 @@ class Snapshots:
         self._database = database.plain
         self._versions = versions
         self._load = load
-        self._flights: SingleFlight[Any] = SingleFlight()
-        self._current = self._begin(-1)
-        self._loading: asyncio.Task[None] | None = None
+        self._flights: SingleFlight[None] = SingleFlight()
+        self._current = Snapshot(-1, self._run(database, -1))
+        self._filled = -1
+        """Version of the last snapshot for which ``load`` has run."""
+        self._reader: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Load now and after each change by this process, so that no request has to wait for it."""
-        self._loading = asyncio.create_task(self._load_ahead(), name="load ahead")
+        """Load now and soon after each change by this process, so that few requests have to wait for it."""
+        self._reader = asyncio.create_task(self._read_ahead(), name="read ahead")
 
     async def close(self) -> None:
         """Stop reading."""
-        if self._loading is not None:
-            self._loading.cancel()
-            await asyncio.gather(self._loading, return_exceptions=True)
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
         await self._flights.close()
 
-    async def newest(self, database: Database) -> tuple[Snapshot, int | None]:
-        """The snapshot of the current data version, for the bound of ``database``.
+    async def newest(
+        self, database: Database, *, admit: Callable[[], None] = lambda: None
+    ) -> tuple[Snapshot, int | None]:
+        """The snapshot of the current data version. While the database is away, the last one, if it may be shown.
 
-        While the database is away it is the last one, as long as that may be shown.
+        Args:
+            database: Its bound is that of all waiting, here and when the snapshot is read.
+            admit: Called before each unit of work for what is not known; raises an AppError to refuse it.
 
         Returns:
             The snapshot, and for how many seconds it was not possible to check that it is current; None if it is.
@@ -140,43 +135,80 @@ class Snapshots:
         Raises:
             DatabaseUnavailable: The database does not answer, and there is no snapshot to show.
         """
-        age = None
-        try:
-            while not await self._versions.is_in_force(self._current.version):
-                version = self._versions.known
-                if version <= 0:
-                    return self._begin(version).within(database.bounded), None
+        while True:
+            snapshot = self._current  # another one may take its place during the check
+            try:
                 async with database.bounded():
+                    if await self._versions.is_in_force(snapshot.version):
+                        age = None
+                        break
+                    version = self._versions.known
+                    if version <= 0:  # before the first refresh, when it does not change with the data
+                        snapshot, age = Snapshot(version, self._run(database, version)), None
+                        break
                     await self._flights.run(version, partial(self._replace, version))
-        except DatabaseUnavailable:
-            age = self._versions.stale_age(self._current.version)
-            if age is None:
-                raise
-        return self._current.within(database.bounded), age
+            except Outdated:
+                continue
+            except DatabaseUnavailable:
+                age = self._versions.stale_age(snapshot.version)
+                if age is None:
+                    raise
+                break
+        return snapshot.read_by(self._run(database, snapshot.version, admit)), age
 
-    def _begin(self, version: int) -> Snapshot:
+    async def fill(self) -> None:
+        """Load what the newest snapshot still lacks of what most requests will need; raises like :meth:`newest`."""
+        snapshot, _ = await self.newest(self._database)
+        if snapshot.version > 0 and snapshot.version != self._filled:
+            await self._fill(snapshot)
+
+    def succeed(self, before: Snapshot, version: int, results: Mapping[Any, Any], *, keep: bool) -> None:
+        """Begin the snapshot of the next version, after the commit of a change by this process.
+
+        Args:
+            before: The snapshot that the change was made to.
+            version: Of the data after the change.
+            results: What is known of it, by the function without arguments that would read it.
+            keep: Whether everything else is as before; if not, it is read when it is needed.
+        """
+        if before.version != self._current.version:
+            return
+        empty = Snapshot(version, self._run(self._database, version))
+        self._current = before.successor(empty, results, keep=keep)
+        if keep and self._filled == before.version:
+            self._filled = version
+
+    def _run(self, database: Database, version: int, admit: Callable[[], None] = lambda: None) -> Run:
         async def run(load: Run, *arguments: Hashable) -> Any:
-            async with self._reading(version) as session:
+            admit()
+            async with self._reading(database, version) as session:
                 return await load(session, *arguments)
 
-        # Before the first refresh the version does not change with the data, so that nothing may be shared.
-        return Snapshot(version, run, self._flights if version > 0 else None)
+        return run
 
     async def _replace(self, version: int) -> None:
-        """Load the snapshot of a version, in one transaction; not if there is a newer one by now."""
-        snapshot = self._begin(version)
-        try:
-            async with self._reading(version) as session:
-                await self._load(snapshot.read_by(session))
-        except Outdated:
-            return
-        self._current = snapshot
+        """Load the snapshot of a version, unless there is a newer one by now."""
+        snapshot = Snapshot(version, self._run(self._database, version))
+        await self._fill(snapshot)
+        if version == self._versions.known:
+            self._current = snapshot
+
+    async def _fill(self, snapshot: Snapshot) -> None:
+        """Load in one transaction. What can't be understood is left to the requests that need it."""
+        async with self._reading(self._database, snapshot.version) as session:
+            try:
+                await self._load(snapshot.read_by(_with(session)))
+            except (AppError, SQLAlchemyError):
+                raise
+            except Exception:
+                logger.exception("Cannot read all data ahead")
+        self._filled = snapshot.version
 
     @asynccontextmanager
-    async def _reading(self, version: int) -> AsyncIterator[AsyncSession]:
+    async def _reading(self, database: Database, version: int) -> AsyncIterator[AsyncSession]:
         found: list[int] = []
         read_after = self._versions.now()
-        async with self._database.reading() as session:
+        async with database.reading() as session:
             on_data_version(session, found.append)
             await session.connection()
             self._versions.learn(found[0], read_after)
@@ -184,11 +216,16 @@ class Snapshots:
                 raise Outdated
             yield session
 
-    async def _load_ahead(self) -> None:
+    async def _read_ahead(self) -> None:
         while True:
             self._database.changed.clear()
             try:
-                await self.newest(self._database)
+                await self.fill()
+            except Outdated:
+                continue
             except AppError as error:
                 logger.warning("Cannot read the data ahead: {}", error.details or error.title)
+            except Exception:
+                logger.exception("Cannot read the data ahead")
             await self._database.changed.wait()
+            await asyncio.sleep(_SETTLE_SECONDS)

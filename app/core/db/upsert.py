@@ -1,19 +1,17 @@
 """Bulk writes that replace rows whose key is stored."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Dialect, Select, Table
 from sqlalchemy.types import TypeEngine
 from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core.db import json_rows
 from app.core.db.dialects import dialect_for
-
-_ROWS_AT_ONCE: Final = 1000
-"""Rows in one statement: MySQL's driver formats all of them without giving other tasks a turn."""
+from app.core.db.json_rows import ROWS_AT_ONCE
 
 
 async def upsert(
@@ -21,11 +19,11 @@ async def upsert(
     model: type[SQLModel],
     rows: Sequence[Mapping[str, Any]],
     *,
-    key: str,
+    key: str = "",
     least: str = "",
     greatest: str = "",
 ) -> None:
-    """Write rows in bulk; a row whose key is stored replaces that row.
+    """Write rows in bulk; a row whose key is stored replaces that row, or is an error if no key is named.
 
     They travel as one parameter or one for each column where the server can read it, else through the driver's
     executemany, which sends them to MySQL as one multi-row statement. Values are converted here, column by column:
@@ -34,8 +32,9 @@ async def upsert(
     Args:
         session: An open transaction; nothing is committed here.
         model: The table.
-        rows: Column names to values, the same columns in each. No key is in two rows or None.
-        key: The column that identifies a row, or several separated by commas.
+        rows: Column names to values, the same columns in each. No key is in two rows; without one for a numbered table,
+            the database numbers the rows.
+        key: The column that identifies a row, or several separated by commas; empty to only insert.
         least: A column that keeps the smaller of the stored and the new value.
         greatest: A column that keeps the larger one.
     """
@@ -44,17 +43,13 @@ async def upsert(
     table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
     connection = await session.connection()
     insert = _insert(table, tuple(rows[0]), key, least, greatest, connection.dialect)
-    types = {name: table.columns[name] for name in rows[0]}
-    is_json = connection.info.get(json_rows.READ_BY_SERVER) and json_rows.can_carry(len(rows), types.values())
-    for first in range(0, len(rows), _ROWS_AT_ONCE):
-        some = rows[first : first + _ROWS_AT_ONCE]
-        columns = {
-            name: _for_driver([row[name] for row in some], column.type, connection.dialect)
-            for name, column in types.items()
-        }
-        bulk_inserts = json_rows.bulk_inserts if is_json else dialect_for(connection.dialect).bulk_inserts
-        for sql, parameters in bulk_inserts(insert, columns, connection.dialect):
-            await connection.exec_driver_sql(sql, parameters)
+    columns: dict[str, list[Any]] = {}
+    for name in rows[0]:
+        columns[name] = _for_driver([row[name] for row in rows], table.columns[name].type, connection.dialect)
+        if len(rows) > ROWS_AT_ONCE:
+            await asyncio.sleep(0)
+    for sql, parameters in await dialect_for(connection.dialect).bulk_inserts(connection, insert, columns):
+        await connection.exec_driver_sql(sql, parameters)
 
 
 async def upsert_from(session: AsyncSession, model: type[SQLModel], query: Select[Any], *, key: str) -> None:
@@ -67,6 +62,8 @@ async def upsert_from(session: AsyncSession, model: type[SQLModel], query: Selec
 
 @lru_cache(maxsize=64)
 def _insert(table: Table, names: tuple[str, ...], key: str, least: str, greatest: str, dialect: Dialect) -> Any:
+    if not key:
+        return table.insert()
     keys = key.split(",")
     columns = [name for name in names if name not in keys] or keys[:1]  # something has to be updated
     return dialect_for(dialect).upsert_statement(table, columns, keys, least=least, greatest=greatest)

@@ -10,7 +10,6 @@ from starlette.requests import Request
 
 from app.core.config.settings import AllowAnonymous
 from app.core.errors import AppError
-from app.core.http.errors import error_answers
 
 CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
 """Names of the headers that carry them."""
@@ -124,24 +123,7 @@ def access(
         extra["x-allow-anonymous"] = opened_by.value
     if rule is not Rule.EVERYONE:
         extra["security"] = [{"ApiKey": []}, {"Token": []}]
-        extra["responses"] = error_answers(401, 403, 429, 503)
     return extra
-
-
-SECURITY_SCHEMES: Final = {
-    "ApiKey": {
-        "type": "apiKey",
-        "in": "header",
-        "name": "X-API-Key",
-        "description": "An API key of an account, within its scopes, or the value of ADMIN_API_KEY.",
-    },
-    "Token": {
-        "type": "oauth2",
-        "flows": {"password": {"tokenUrl": "auth/token", "scopes": {}}},
-        "description": "Sign in with e-mail address and password; the token is sent in `Authorization: Bearer`.",
-    },
-}
-"""For the OpenAPI document, so that Swagger UI offers *Authorize*."""
 
 
 async def get_account_id(request: Request) -> int:

@@ -1,7 +1,6 @@
 """One connection: what a client may hold it with is bounded, and answers that are ready are sent before ASGI begins."""
 
 import math
-import re
 import time
 from asyncio import BaseTransport
 from enum import Enum
@@ -15,12 +14,11 @@ from app.core.http.cache.ready import ReadyAnswers
 from app.core.http.deadline import Deadline
 from app.core.http.descriptors import most_connections
 from app.core.http.errors import error_response, http_error
+from app.core.http.pieces import MOST_BYTES, Pieces
 from app.core.http.request_notes import RequestNotes, summarize
 from app.core.http.security_headers import ALWAYS
 from app.core.telemetry.counts import OTHER
 
-MOST_BYTES: Final = 65_536
-"""Of request line and header fields together, and of a body's framing with its trailers."""
 MOST_FIELDS: Final = 200
 """Header fields; each costs a microsecond in every layer that looks at them."""
 HEAD_SECONDS: Final = 10.0
@@ -32,20 +30,18 @@ WRITE_SECONDS: Final = 60.0
 _LINGER_SECONDS: Final = 2.0
 _PIECES_AT_ONCE: Final = 32
 """Heads and pieces of bodies that are parsed in a row; then other connections have their turn."""
-_BLANK_LINE: Final = re.compile(rb"[^\r\n]\r\n\r\n")
-"""What a head and a chunked body end with."""
-_LINE_ENDS: Final = re.compile(rb"(?:\r\n)*")
-"""May come before a request, and mean nothing (RFC 9112, 2.2)."""
-_BEFORE: Final = 4
-"""Bytes that were parsed before, in which a blank line may have begun."""
 _WARN_AGAIN_SECONDS: Final = 60.0
 
 
 class _Stage(Enum):
     HEAD = "The next bytes belong to a head."
     BODY = "The next bytes belong to the body of the current request."
+    ANSWERED = "The request was answered before ASGI, and the parser has yet to say that it is complete."
     ANSWER = "The request is complete and its answer is not, so nothing more is parsed."
     REFUSED = "Nothing is parsed any more."
+
+
+_PARSED: Final = (_Stage.HEAD, _Stage.BODY)
 
 
 class _Flow(FlowControl):
@@ -84,19 +80,11 @@ class Connection(HttpToolsProtocol):
         # Below a prefix, the layers see another path than the request line has.
         self._ready: ReadyAnswers | None = None if self.root_path else self.app_state.get("ready")
         self._stage = _Stage.HEAD
-        self._received = b""
-        """What is not parsed yet, from ``_at`` on, and the last bytes before."""
-        self._at = 0
-        self._overhead = 0
-        """Bytes parsed of the head, or of the body since the last of its content."""
-        self._body_left = math.inf
-        """Bytes of the body that are not parsed yet, where its length is known."""
+        self._pieces = Pieces()
         self._started = 0.0
         """When the head of the current request began, on the performance counter."""
         self._whole_head = b""
         """The current head, if it arrived in one piece."""
-        self._is_answered = False
-        """Whether the current request was answered before ASGI."""
         self._problem: AppError | None = None
         """Why the parser was ended; None if it ended itself."""
         self._deadline = Deadline(self.loop, self._give_up)
@@ -123,30 +111,27 @@ class Connection(HttpToolsProtocol):
         return is_answering
 
     def data_received(self, data: bytes) -> None:
-        has_rest = self._at < len(self._received)
-        if self._stage is _Stage.HEAD and self._ready is not None and not self._overhead and not has_rest:
+        is_between = self._stage is _Stage.HEAD and not self._pieces.overhead
+        if is_between and self._ready is not None and not self._pieces:
             answer = None if self.flow.write_paused else self._ready.answer_repeated(data, self._server_headers)
             if answer is not None:
                 self._send(answer)
                 return
         if self._stage is not _Stage.REFUSED:
-            start = max(0, self._at - _BEFORE)
-            self._received, self._at = self._received[start:] + data, self._at - start
-            if self._stage is _Stage.HEAD and not self._overhead:
-                self._at = _LINE_ENDS.match(self._received, self._at).end()  # type: ignore[union-attr]  # or nothing
+            self._pieces.add(data)
+            if is_between:
+                self._pieces.skip_line_ends()
             self._advance()
 
     def _advance(self) -> None:
         """Parse what was received, up to the end of a request, and read on when nothing is left."""
         left = _PIECES_AT_ONCE
-        while left and self._at < len(self._received) and not self.transport.is_closing():
-            if self._stage not in (_Stage.HEAD, _Stage.BODY):
-                break
-            self._parse(self._next_piece())
+        while left and self._pieces and self._stage in _PARSED and not self.transport.is_closing():
+            self._parse_piece()
             left -= 1
         if self.transport.is_closing():
             return
-        self.flow.is_held = self._at < len(self._received) and self._stage is not _Stage.REFUSED
+        self.flow.is_held = bool(self._pieces)
         if self.flow.is_held:
             self.flow.pause_reading()
             if not left:
@@ -154,34 +139,20 @@ class Connection(HttpToolsProtocol):
         elif self._stage is not _Stage.BODY or len(self.cycle.body) <= HIGH_WATER_LIMIT:
             self.flow.resume_reading()
 
-    def _next_piece(self) -> bytes:
-        """Take bytes that end no later than the request does."""
-        start = self._at
-        if self._stage is _Stage.BODY and self._body_left < math.inf:
-            self._at = min(len(self._received), start + int(self._body_left))
-            self._body_left -= self._at - start
-        else:
-            end = min(len(self._received), start + MOST_BYTES - self._overhead)
-            # Most pieces of bodies have none, which find() tells in a hundredth of the time.
-            line = self._received.find(b"\r\n\r\n", max(0, start - _BEFORE), end)
-            found = _BLANK_LINE.search(self._received, max(0, start - _BEFORE, line - 1), end) if line >= 0 else None
-            self._at = found.end() if found else end
-        return self._received[start : self._at]
-
-    def _parse(self, piece: bytes) -> None:
-        is_start = self._stage is _Stage.HEAD and not self._overhead
+    def _parse_piece(self) -> None:
+        is_start = self._stage is _Stage.HEAD and not self._pieces.overhead
         if is_start:
             self._started = time.perf_counter()
+        piece = self._pieces.take()
         self._whole_head = piece if is_start else b""
-        self._overhead += len(piece)
         super().data_received(piece)
-        if self._stage not in (_Stage.HEAD, _Stage.BODY):
+        if self._stage not in _PARSED:
             return
-        if self._overhead >= MOST_BYTES:
+        if self._pieces.overhead >= MOST_BYTES:
             self.logger.warning("Refused a request with more than %d bytes of header fields or trailers", MOST_BYTES)
             details = f"Request line and header fields, or trailers, may have at most {MOST_BYTES} bytes together"
             self._refuse(http_error(431, details))
-        elif is_start and self._stage is _Stage.HEAD and self._overhead:
+        elif is_start and self._stage is _Stage.HEAD and self._pieces.overhead:
             self._deadline.allow(HEAD_SECONDS)
 
     def on_message_begin(self) -> None:
@@ -202,19 +173,19 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Called by the parser; answers at once, or hands over to uvicorn."""
-        self._stage, self._overhead = _Stage.BODY, 0
+        self._stage, self._pieces.overhead = _Stage.BODY, 0
         if self._ready is not None and self._may_be_ready():
             answer = self._ready.answer_parsed(self.url, self.headers, self._whole_head, self._server_headers)
             if answer is not None:
-                self._is_answered = True
+                self._stage = _Stage.ANSWERED
                 self._send(answer)
                 return
         if self.parser.get_http_version() not in ("1.0", "1.1"):
             raise _Unwanted
         lengths = [value for name, value in self.headers if name == b"content-length"]
-        self._body_left = int(lengths[0]) if lengths else math.inf
+        self._pieces.body_left = int(lengths[0]) if lengths else math.inf
         is_upgrade = self.parser.should_upgrade()
-        if is_upgrade and (self._body_left not in (0, math.inf) or b"transfer-encoding" in dict(self.headers)):
+        if is_upgrade and (self._pieces.body_left not in (0, math.inf) or b"transfer-encoding" in dict(self.headers)):
             # The parser takes the body for bytes of the other protocol, and we would take it for the next request.
             self._problem = ValidationFailed({"Upgrade": "can't be sent with a body"})
             raise _Unwanted
@@ -242,14 +213,14 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser with content of the body."""
-        self._overhead = 0
+        self._pieces.overhead = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Called by the parser at the end of the request."""
-        self._overhead = 0
-        if self._is_answered:
-            self._is_answered, self._stage = False, _Stage.HEAD
+        self._pieces.overhead, self._pieces.body_left = 0, math.inf
+        if self._stage is _Stage.ANSWERED:
+            self._stage = _Stage.HEAD
             return
         super().on_message_complete()
         self._stage = _Stage.HEAD if self.cycle.response_complete else _Stage.ANSWER
@@ -265,7 +236,7 @@ class Connection(HttpToolsProtocol):
         self.transport.writelines(answer)
         self.server_state.total_requests += 1
         if not self.flow.write_paused:
-            self._deadline.postpone(self.timeout_keep_alive)  # the timer of the first head fires earlier
+            self._deadline.allow(self.timeout_keep_alive)
 
     def on_response_complete(self) -> None:
         """Called by uvicorn when ASGI has sent an answer; reads on, in the place of uvicorn's own timer and queue."""
@@ -290,7 +261,8 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, error: AppError) -> None:
         """Answer invalid or unwanted bytes with an error, and close."""
-        self._stage, self._received, self._at = _Stage.REFUSED, b"", 0
+        self._stage = _Stage.REFUSED
+        self._pieces.discard()
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             if cycle.response_started:
@@ -331,7 +303,7 @@ class Connection(HttpToolsProtocol):
             return math.inf
         if self._stage is _Stage.BODY:
             return REST_SECONDS
-        return HEAD_SECONDS if self._overhead else self.timeout_keep_alive
+        return HEAD_SECONDS if self._pieces.overhead else self.timeout_keep_alive
 
     def _give_up(self) -> None:
         """Close the connection: the client has done nothing in its time."""
@@ -339,7 +311,7 @@ class Connection(HttpToolsProtocol):
         if 0 < unsent < self._unsent or (unsent and not self._unsent):
             self._unsent = unsent  # it takes its answer, if slowly
             self._deadline.allow(WRITE_SECONDS)
-        elif self._stage is _Stage.HEAD and self._overhead and not unsent:
+        elif self._stage is _Stage.HEAD and self._pieces.overhead and not unsent:
             self._refuse(http_error(408, f"The head of the request did not arrive within {HEAD_SECONDS:g} seconds"))
         elif self.transport.is_closing() or unsent:
             self.transport.abort()

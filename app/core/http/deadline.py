@@ -28,10 +28,6 @@ class Deadline:
             self._timer = self._loop.call_at(self.at, self._look)
             self._timer_at = self.at
 
-    def postpone(self, seconds: float) -> None:
-        """Give this much time from now, where the timer is known to fire earlier."""
-        self.at = self._loop.time() + seconds
-
     def lift(self) -> None:
         """Give time without limit."""
         self.at = math.inf

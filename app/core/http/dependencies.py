@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import date
-from typing import Annotated
+from typing import Annotated, cast
 
 from fastapi import Depends, Request
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -41,9 +41,9 @@ async def get_data(request: Request) -> Snapshot:
     Raises:
         DatabaseUnavailable: The database does not answer, and what was read is too old to be shown.
     """
-    snapshots: Snapshots = request.state.snapshots
-    snapshot, request.state.stale_age = await snapshots.newest(request.state.database)
-    request.state.version_read = snapshot.version
+    state, snapshots = request.state, cast(Snapshots, request.state.snapshots)
+    snapshot, state.stale_age = await snapshots.newest(state.database, admit=state.refuse_overload)
+    state.version_read = snapshot.version
     return snapshot
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
@@ -94,8 +94,8 @@ def _histogram(
     return family
 
 
-def create_registry(pool: Pool, counts: Counts, *, clock: Callable[[], datetime], workers: int) -> CollectorRegistry:
-    """Create the registry of one application's metrics.
+def write_metrics(pool: Pool, counts: Counts, *, clock: Callable[[], datetime], workers: int) -> bytes:
+    """The metrics of one application in Prometheus's text format 0.0.4, which every Prometheus reads.
 
     ``clock`` returns the time in UTC, for the age of the data. ``workers`` is the number of worker processes; the
     metrics cover one.
@@ -103,4 +103,4 @@ def create_registry(pool: Pool, counts: Counts, *, clock: Callable[[], datetime]
     registry = CollectorRegistry()
     registry.register(_ServiceCollector(pool, counts, clock, workers))
     ProcessCollector(registry=registry)
-    return registry
+    return generate_latest(registry)

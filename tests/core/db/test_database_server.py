@@ -196,12 +196,7 @@ async def test_password_reaches_the_server_character_by_character(server):
 
 
 OF_A_REFRESH = [
-    "SELECT summarycache",  # the generation that this caller has seen
-    "SELECT summarycache",  # whether another process made a newer one
-    "SELECT summarycache",  # of what is stored
-    "SELECT country",
-    "SELECT currency_span",  # with the newest rate of each currency
-    "SELECT summarycache",  # the same once more, under lock: it tells whether the countries have changed
+    "SELECT summarycache",  # under lock: its version tells whether the countries have changed
     "INSERT country",
     "UPDATE summarycache",
     "INSERT country_history",
@@ -209,15 +204,13 @@ OF_A_REFRESH = [
     "INSERT exchange_rate",
     "INSERT currency_span",
     "INSERT audit",
-    # And all that reads will need, from here on.
-    "SELECT summarycache",
-    "SELECT summarycache",
-    "SELECT country",
+    # And what reads will need and is not known.
     "SELECT summarycache",
     "SELECT summarycache",
     "SELECT currency_span",
     "SELECT currency_span",  # the newest day of each source
     "SELECT exchange_rate",
+    "SELECT currency_span",  # with the last rate of each currency
 ]
 
 

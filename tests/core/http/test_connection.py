@@ -15,7 +15,8 @@ import pytest
 import uvicorn
 
 from app.core.http import connection
-from app.core.http.connection import MOST_BYTES, Connection
+from app.core.http.connection import Connection
+from app.core.http.pieces import MOST_BYTES, Pieces
 from app.main import app as default_app
 from app.main import create_app
 from tests.conftest import make_settings, take_routes
@@ -257,7 +258,7 @@ async def test_requests_that_wait_stay_in_the_socket(shared):
         held = shared.connection_of(wire)
         for _ in range(300):
             assert (await wire.answer())[0] == 200
-            largest = max(largest, len(held._received))
+            largest = max(largest, len(held._pieces))
             assert len(held.pipeline) == 0
 
     assert 0 < largest <= 2**19
@@ -397,13 +398,13 @@ async def test_two_hundred_header_fields_are_enough(shared):
 async def test_body_of_blank_lines_is_parsed_like_any_other(shared, monkeypatch):
     """Seen to fail: each blank line was parsed alone, with a copy of all that followed."""
     pieces = []
-    original = Connection._parse
+    original = Pieces.take
 
-    def count(self: Connection, piece: bytes) -> None:
-        pieces.append(piece)
-        original(self, piece)
+    def count(self: Pieces) -> bytes:
+        pieces.append(original(self))
+        return pieces[-1]
 
-    monkeypatch.setattr(Connection, "_parse", count)
+    monkeypatch.setattr(Pieces, "take", count)
     content = b"\r\n" * 5_000
     await shared.ask(CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content))
 

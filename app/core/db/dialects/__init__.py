@@ -1,6 +1,6 @@
 """One module per database engine, each with the same functions and constants."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, Select, Table
@@ -42,10 +42,10 @@ class Dialect(Protocol):
     ) -> Any:
         """Build an INSERT that updates ``columns`` where ``keys`` are stored already; see ``upsert()``."""
 
-    def bulk_inserts(
-        self, insert: Any, columns: Mapping[str, Sequence[Any]], dialect: SQLAlchemyDialect
-    ) -> Iterator[tuple[str, Any]]:
-        """Generate SQL and parameters that insert rows, given as the values of each column; ``insert`` names none."""
+    async def bulk_inserts(
+        self, connection: AsyncConnection, insert: Any, columns: Mapping[str, Sequence[Any]]
+    ) -> Sequence[tuple[str, Any]]:
+        """Build SQL and parameters that insert rows, given as the values of each column; ``insert`` names none."""
 
     async def read_by_day(
         self, connection: AsyncConnection, query: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]

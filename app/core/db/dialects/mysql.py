@@ -186,16 +186,18 @@ def _prepare(engine: AsyncEngine, *, seconds: float) -> None:
             f"group_concat_max_len = {_LONGEST_TEXT} "
             f"/*M!100300 , {silence} */ /*!80000 , wait_timeout = LEAST(@@wait_timeout, {_IDLE_SECONDS}) */"
         )
-        record.info[json_rows.READ_BY_SERVER] = _reads_json(cursor, engine.dialect.loaded_dbapi.Error)
+        record.info[json_rows.LONGEST] = _longest_json(cursor, engine.dialect.loaded_dbapi.Error)
         cursor.close()
 
 
-def _reads_json(cursor: DBAPICursor, error: type[BaseException]) -> bool:
+def _longest_json(cursor: DBAPICursor, error: type[BaseException]) -> int:
     try:
         cursor.execute(json_rows.PROBE)
-        return [tuple(row) for row in cursor.fetchall()] == [("x",), (None,)]
+        rows = [tuple(row) for row in cursor.fetchall()]
     except error:  # it has no JSON_TABLE; a fault of the connection is met again
-        return False
+        return 0
+    longest: int = rows[0][-1] if rows else 0
+    return longest if rows == [("x", longest), (None, longest)] else 0
 
 
 def _refuse_plain_text(connection: DBAPIConnection, _: object) -> None:
@@ -290,7 +292,15 @@ def _unpack(packed: str, size: int) -> list[tuple[str, str]]:
     return pairs
 
 
-bulk_inserts = executemany.bulk_inserts
+async def bulk_inserts(
+    connection: AsyncConnection, insert: Any, columns: Mapping[str, Sequence[Any]]
+) -> Sequence[tuple[str, Any]]:
+    """Send rows as JSON where the server can read it, else in the form of which aiomysql makes one statement."""
+    longest = connection.info.get(json_rows.LONGEST)
+    number = len(next(iter(columns.values())))
+    if longest and json_rows.can_carry(number, [insert.table.columns[name] for name in columns]):
+        return await json_rows.bulk_inserts(insert, columns, connection.dialect, longest)
+    return executemany.bulk_inserts(insert, columns, connection.dialect)
 
 
 async def verify(_: AsyncConnection) -> None:

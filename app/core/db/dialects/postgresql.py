@@ -1,7 +1,7 @@
 """PostgreSQL: connections, session settings, and its SQL."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ from app.core.config.postgresql_url import Target, read_target
 from app.core.config.settings import Settings
 from app.core.db.dialects.postgresql_connections import BoundedConnection, connect_to, fault_of_state, state_of
 from app.core.db.faults import OUR_MISTAKES, Fault
+from app.core.db.json_rows import ROWS_AT_ONCE
 from app.core.db.types import Contains, ServerNow
 
 is_file = False
@@ -86,8 +87,6 @@ class _AsyncpgDialect(PGDialect_asyncpg):
     """SQLAlchemy's dialect, with fewer round trips for each unit of work."""
 
     supports_statement_cache = True
-    # Many rows without RETURNING as one statement too.
-    use_insertmanyvalues_wo_returning = True
     type_compiler_cls = _TypeCompiler
     colspecs = {**PGDialect_asyncpg.colspecs, String: _Text}  # noqa: RUF012  # as in the base class
 
@@ -178,12 +177,14 @@ def upsert_statement(
     return insert.on_conflict_do_update(index_elements=keys, set_=values)
 
 
-def bulk_inserts(
-    insert: Any, columns: Mapping[str, Sequence[Any]], dialect: SQLAlchemyDialect
-) -> Iterator[tuple[str, Any]]:
+async def bulk_inserts(
+    connection: AsyncConnection, insert: Any, columns: Mapping[str, Sequence[Any]]
+) -> Sequence[tuple[str, Any]]:
     """Send each column as one array: asyncpg's executemany is one trip, but the server runs a statement per row."""
-    compiled = _compiled(insert, tuple(columns), dialect)
-    yield compiled.string, tuple(columns[name] for name in compiled.positiontup)
+    compiled = _compiled(insert, tuple(columns), connection.dialect)
+    arrays = [columns[name] for name in compiled.positiontup]
+    starts = range(0, len(arrays[0]), ROWS_AT_ONCE)
+    return [(compiled.string, tuple(array[at : at + ROWS_AT_ONCE] for array in arrays)) for at in starts]
 
 
 @lru_cache(maxsize=64)

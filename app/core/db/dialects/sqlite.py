@@ -182,7 +182,11 @@ def _in_order(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
     return query.order_by(group, day)
 
 
-bulk_inserts = executemany.bulk_inserts
+async def bulk_inserts(
+    connection: AsyncConnection, insert: Any, columns: Mapping[str, Sequence[Any]]
+) -> Sequence[tuple[str, Any]]:
+    """Run a statement for a single row with all of them."""
+    return executemany.bulk_inserts(insert, columns, connection.dialect)
 
 
 async def verify(connection: AsyncConnection) -> None:

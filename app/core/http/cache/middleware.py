@@ -153,7 +153,7 @@ class ResponseCache:
                 body.append(message.get("body", b""))
             elif message["type"] == "http.response.start" and _may_be_kept(message, scope["state"]):
                 start = message
-            elif message["type"] == "http.response.start":
+            elif message["type"] == "http.response.start" and message["status"] < 500:
                 await send({**message, "headers": [*message["headers"], *_about_age(scope)]})
             else:
                 await send(message)

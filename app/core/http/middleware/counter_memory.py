@@ -4,7 +4,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from limits.aio.storage import Storage
 from limits.aio.storage.base import SlidingWindowCounterSupport
@@ -67,10 +67,6 @@ class CounterMemory(Storage, SlidingWindowCounterSupport):
         """Count of the previous period and its seconds left, and the same of the current one."""
         return self._read(key, expiry, self._clock())
 
-    async def clear_sliding_window(self, key: str, expiry: int) -> None:
-        """Forget a key."""
-        self._counters.pop(key, None)
-
     def _read(self, key: str, expiry: int, now: float) -> tuple[int, float, int, float]:
         window, passed = divmod(now, expiry)
         counter = self._counters.get(key)
@@ -89,30 +85,8 @@ class CounterMemory(Storage, SlidingWindowCounterSupport):
                 break
             del self._counters[key]
 
-    # The rest of what a storage offers serves other strategies than the sliding window.
-
-    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Not for this strategy."""
+    async def _offer_nothing(self, *_: Any, **__: Any) -> Any:
         raise NotImplementedError
 
-    async def get(self, key: str) -> int:
-        """Not for this strategy."""
-        raise NotImplementedError
-
-    async def get_expiry(self, key: str) -> float:
-        """Not for this strategy."""
-        raise NotImplementedError
-
-    async def check(self) -> bool:
-        """Memory is always there."""
-        return True
-
-    async def reset(self) -> int:
-        """Forget everything; returns the number of keys."""
-        number = len(self._counters)
-        self._counters.clear()
-        return number
-
-    async def clear(self, key: str) -> None:
-        """Forget a key."""
-        self._counters.pop(key, None)
+    # Every storage must have these, and counting by sliding window calls none of them.
+    incr = get = get_expiry = check = reset = clear = clear_sliding_window = _offer_nothing

@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from starlette.types import Scope
 
@@ -19,6 +19,8 @@ from app.core.telemetry.counts import Counts
 
 FindPrincipal = Callable[[Database, str, bytes], Awaitable[Principal | None]]
 """Looks up the principal for a secret, a ``key`` or a ``token``; None if unknown, expired or revoked."""
+
+K = TypeVar("K", bytes, int)
 
 _LIMIT: Final = "credentials"
 """Wrong tokens and keys: not the limit of sign-ins, or an expired token would keep its whole office from signing in."""
@@ -46,13 +48,14 @@ class CredentialLookups:
     ) -> None:
         self._find_principal = find_principal
         self._counts = counts
-        self._valid = _RecentSecrets(_VALID_SECONDS, monotonic)
-        self._unknown = _RecentSecrets(_UNKNOWN_SECONDS, monotonic)
+        self._valid = Recent[bytes](_VALID_SECONDS, monotonic)
+        self._unknown = Recent[bytes](_UNKNOWN_SECONDS, monotonic)
+        self._key = secrets.token_bytes(32)
         self._turns = asyncio.Semaphore(_STRANGERS_AT_ONCE)
 
     def expect(self, kind: str, secret: str) -> None:
         """Remember a secret that is being issued, so that its first use does not wait for the guesses of others."""
-        self._valid.add(kind, secret.encode())
+        self._valid.add(self._digest(kind, secret.encode()))
 
     async def find(self, scope: Scope, kind: str, secret: bytes) -> Principal | None:
         """Find the principal for a secret, a ``key`` or a ``token``; None if unknown, expired or revoked.
@@ -62,29 +65,25 @@ class CredentialLookups:
             Overloaded: Too many look-ups are waiting.
             DatabaseUnavailable: No answer from the database.
         """
-        limits, client = scope["state"]["rate_limits"], client_of(scope)
-        if self._valid.has(kind, secret):
+        limits: RateLimits = scope["state"]["rate_limits"]
+        client, digest = client_of(scope), self._digest(kind, secret)
+        principal = None
+        if digest in self._valid:
             principal = await self._look_up(scope, kind, secret)
-            if principal is None:
-                self._valid.remove(kind, secret)
         else:
-            principal = await self._find_for_stranger(scope, limits, client, kind, secret)
-        if principal is None:
-            await limits.count(_LIMIT, client)
-        return principal
-
-    async def _find_for_stranger(
-        self, scope: Scope, limits: RateLimits, client: str, kind: str, secret: bytes
-    ) -> Principal | None:
-        await limits.check(_LIMIT, client)
-        if self._unknown.has(kind, secret):
-            return None
-        async with self._turn():
-            # Others of this client may have failed while it waited.
             await limits.check(_LIMIT, client)
-            principal = await self._look_up(scope, kind, secret)
+            if digest not in self._unknown:
+                async with self._turn():
+                    # Others of this client may have failed while it waited.
+                    await limits.check(_LIMIT, client)
+                    principal = await self._look_up(scope, kind, secret)
+                if principal is None:
+                    self._unknown.add(digest)
         if principal is None:
-            self._unknown.add(kind, secret)
+            self._valid.remove(digest)
+            await limits.count(_LIMIT, client)
+        else:
+            self._valid.add(digest)
         return principal
 
     @asynccontextmanager
@@ -103,34 +102,32 @@ class CredentialLookups:
     async def _look_up(self, scope: Scope, kind: str, secret: bytes) -> Principal | None:
         database: Database = scope["state"]["database"]
         refuse_overload(database, self._counts)
-        principal = await self._find_principal(database, kind, secret)
-        if principal is not None:
-            self._valid.add(kind, secret)
-        return principal
+        return await self._find_principal(database, kind, secret)
+
+    def _digest(self, kind: str, secret: bytes) -> bytes:
+        """What is remembered of a secret; it is worth nothing outside of this process."""
+        return hashlib.blake2b(kind.encode() + b" " + secret, digest_size=16, key=self._key).digest()
 
 
-class _RecentSecrets:
-    """Secrets of the last seconds, at most 10,000, as digests that are worth nothing outside of this process."""
+class Recent(Generic[K]):
+    """What was added in the last seconds, at most 10,000."""
 
     def __init__(self, seconds: float, monotonic: Callable[[], float]) -> None:
         self._seconds = seconds
         self._monotonic = monotonic
-        self._key = secrets.token_bytes(32)
-        self._times: OrderedDict[bytes, float] = OrderedDict()
+        self._times: OrderedDict[K, float] = OrderedDict()
         """When each was added, in this order."""
 
-    def has(self, kind: str, secret: bytes) -> bool:
-        return self._monotonic() - self._times.get(self._digest(kind, secret), float("-inf")) < self._seconds
+    def __contains__(self, key: K) -> bool:
+        return self._monotonic() - self._times.get(key, float("-inf")) < self._seconds
 
-    def add(self, kind: str, secret: bytes) -> None:
-        digest = self._digest(kind, secret)
-        self._times[digest] = self._monotonic()
-        self._times.move_to_end(digest)
+    def add(self, key: K) -> None:
+        """Remember from now on; the one that was added longest ago is forgotten where there are too many."""
+        self._times[key] = self._monotonic()
+        self._times.move_to_end(key)
         if len(self._times) > _MOST_REMEMBERED:
             self._times.popitem(last=False)
 
-    def remove(self, kind: str, secret: bytes) -> None:
-        self._times.pop(self._digest(kind, secret), None)
-
-    def _digest(self, kind: str, secret: bytes) -> bytes:
-        return hashlib.blake2b(kind.encode() + b" " + secret, digest_size=16, key=self._key).digest()
+    def remove(self, key: K) -> None:
+        """Forget, if it is remembered."""
+        self._times.pop(key, None)

@@ -1,5 +1,6 @@
 """Load shedding: refuse new work once the database queue is full."""
 
+from functools import partial
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -59,8 +60,10 @@ class Overload:
         database: Database | None = state.get("database")
         if database is not None and not (route is not None and route.is_about_health):
             is_stranger = state.get("principal", ANYBODY) is ANYBODY
+            # Also for later: requests that waited for the same thing ask the database at the same time.
+            state["refuse_overload"] = partial(refuse_overload, database, self.counts, is_stranger=is_stranger)
             try:
-                refuse_overload(database, self.counts, is_stranger=is_stranger)
+                state["refuse_overload"]()
             except Overloaded as refusal:
                 await error_response(refusal)(scope, receive, send)
                 return

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +13,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.core.db.keys import name_key
 from app.core.db.queries import execute, select_columns
 from app.countries.models import Country
-from app.countries.schemas import REFERENCE_FIELDS, CountryFilters, CountrySort
+from app.countries.schemas import CountryFilters, CountrySort
+from app.countries.summary import RankedCountry, rank
 from app.sources import reference
 from app.sources.spellings import alpha2_of, search
 
@@ -39,21 +40,25 @@ class CountryRow(NamedTuple):
     population_year: int | None
     name_key: str
     region_key: str | None
-    reference_gdp: int | None
-    reference_gdp_year: int | None
+
+    @property
+    def reference_gdp(self) -> int | None:
+        """Not stored but known to us: nominal GDP in US dollars; None if unknown."""
+        known = reference.countries().get(self.alpha2_code or "")
+        return known.reference_gdp if known else None
+
+    @property
+    def reference_gdp_year(self) -> int | None:
+        """Year of ``reference_gdp``; None without one."""
+        known = reference.countries().get(self.alpha2_code or "")
+        return known.reference_gdp_year if known else None
 
     def select(self, fields: tuple[str, ...]) -> dict[str, Any]:
         """These fields by name, in their order."""
-        return dict(zip(fields, map(self.__getitem__, _places(fields)), strict=True))
+        return {field: getattr(self, field) for field in fields}
 
 
-@lru_cache(maxsize=64)
-def _places(fields: tuple[str, ...]) -> list[int]:
-    return [CountryRow._fields.index(field) for field in fields]
-
-
-_STORED: Final = tuple(field for field in CountryRow._fields if field not in REFERENCE_FIELDS)
-_QUERY: Final = select_columns(*(getattr(Country, field) for field in _STORED)).order_by(col(Country.id))
+_QUERY: Final = select_columns(*(getattr(Country, field) for field in CountryRow._fields)).order_by(col(Country.id))
 _SORTED_BY: Final = {"name": "name_key", "population": "population", "gdp": "estimated_gdp", "rate": "exchange_rate"}
 
 
@@ -67,6 +72,15 @@ class Countries:
         first = self.by_name[::-1]  # of equal keys, the last one in a dictionary wins
         self._by_key = {row.name_key: row for row in first}
         self._by_code = {row.alpha3_code: row for row in first} | {row.alpha2_code: row for row in first}
+
+    @cached_property
+    def top(self) -> tuple[RankedCountry, ...]:
+        """Those with the largest estimates."""
+        return rank((row.name, row.estimated_gdp) for row in self.by_name)
+
+    def without(self, country: CountryRow) -> "Countries":
+        """All others."""
+        return Countries(row for row in self.by_name if row.id != country.id)
 
     @cached_property
     def users_of_currencies(self) -> Mapping[str, Sequence[str]]:
@@ -157,12 +171,7 @@ async def load_countries(session: AsyncSession, *, lock: bool = False) -> Countr
     page = query
     while True:
         found = (await execute(session, page)).all()
-        rows += map(_to_row, found)
+        rows += map(CountryRow._make, found)
         if len(found) < _AT_ONCE:
             return Countries(rows)
         page = query.where(col(Country.id) > rows[-1].id)
-
-
-def _to_row(stored: Sequence[Any]) -> CountryRow:
-    known = reference.countries().get(stored[2] or "")
-    return CountryRow._make([*stored, known and known.reference_gdp, known and known.reference_gdp_year])
