@@ -6,7 +6,7 @@ import pytest
 
 LONGEST = (
     *("test_processes.py", "test_pool.py", "test_deployment.py", "test_migrations.py", "test_app.py"),
-    *("test_database_server.py", "test_delivery.py", "test_client.py", "test_stream.py"),
+    *("test_database_server.py", "test_postgresql.py", "test_delivery.py", "test_client.py", "test_stream.py"),
 )
 
 
