@@ -17,6 +17,7 @@ from tests.conftest import Client, make_settings, serving
 from tests.support.command import run
 from tests.support.engines import has
 from tests.support.mariadb import PrivateMariaDB
+from tests.support.postgresql import PrivatePostgreSQL
 from tests.support.service import environment
 
 HUSH = "hush-hush-hush"
@@ -24,6 +25,9 @@ DAMAGED = "correct DATABASE_URL, or stop the service and restore the file from a
 UNWRITABLE = "correct DATABASE_URL, or make the file and its folder writable"
 needs_mariadb = pytest.mark.skipif(
     not has("mariadb") or "TEST_MYSQL_URL" in os.environ, reason="makes users, which needs a server of its own"
+)
+needs_postgresql = pytest.mark.skipif(
+    not has("postgresql") or "TEST_POSTGRES_URL" in os.environ, reason="makes users, which needs a server of its own"
 )
 
 
@@ -80,6 +84,38 @@ async def test_server_that_refuses_ends_a_start_at_once_with_one_line(mariadb: P
         assert HUSH not in line
 
 
+@needs_postgresql
+async def test_postgresql_that_refuses_ends_a_start_at_once_with_one_line(postgresql: PrivatePostgreSQL):
+    postgresql.create("strange")
+    postgresql.execute("CREATE ROLE guest LOGIN", "SELECT 1")
+    identity = "correct user, sslmode, sslrootcert or the host in DATABASE_URL"
+    options = "use PostgreSQL 14 or newer, or correct the options in DATABASE_URL"
+    refusals = {
+        postgresql.url("strange", user=f"nobody:{HUSH}"): identity,
+        f"{postgresql.url('strange')}?sslmode=require": identity,
+        f"{postgresql.url('strange')}?options=-cno_such_setting%3D1": options,
+        postgresql.url("strange", user="guest"): "grant the user all rights on the database of DATABASE_URL",
+        postgresql.url("nothing"): "make the database that DATABASE_URL names, or correct the name",
+    }
+
+    for url, advice in refusals.items():
+        line = await failure_of_a_start(url)
+        assert line.endswith(f"; {advice}")
+        assert HUSH not in line
+
+
+@needs_postgresql
+async def test_start_on_postgresql_that_may_only_be_read_succeeds_if_it_is_up_to_date(
+    postgresql: PrivatePostgreSQL, postgresql_url: str
+):
+    rights = ("CREATE ROLE viewer LOGIN", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO viewer", "SELECT 1")
+    postgresql.execute(*rights, database="service")
+
+    result = await run("migrate", DATABASE_URL=postgresql.url("service", user="viewer"))
+
+    assert (result.code, result.err) == (0, "")
+
+
 @needs_mariadb
 async def test_start_on_a_server_that_may_only_be_read_succeeds_if_it_is_up_to_date(
     mariadb: PrivateMariaDB, mysql_url: str
@@ -92,7 +128,7 @@ async def test_start_on_a_server_that_may_only_be_read_succeeds_if_it_is_up_to_d
 
 
 def test_start_imports_no_package_before_its_first_use(file: Path):
-    unused = "alembic aiomysql httpx jinja2 opentelemetry.sdk PIL prometheus_client rapidfuzz rich"
+    unused = "alembic aiomysql asyncpg httpx jinja2 opentelemetry.sdk PIL prometheus_client rapidfuzz rich"
     start = "from app.core.config.settings import load_settings; from app.core.db.migrations import migrate"
     listing = f"print([name for name in '{unused}'.split() if name in sys.modules])"
     script = f"import sys, app.cli.app, app.main; {start}; migrate(load_settings()); {listing}"
