@@ -29,7 +29,6 @@ _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
 PARTS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (refresh, "acquire", ("take the lease",)),
-    (refresh, "last_known_rates", ("read the last rates",)),
     (Snapshots, "newest", ("see whether the known countries are current",)),
     (refresh, "lock_summary", ("transaction: lock the summary",)),
     (refresh, "fetch_sources", ("fetch and understand both sources",)),

@@ -160,7 +160,7 @@ class Snapshots:
         """Load what the newest snapshot still lacks of what most requests will need; raises like :meth:`newest`."""
         snapshot, _ = await self.newest(self._database)
         if snapshot.version > 0 and snapshot.version != self._filled:
-            await self._fill(snapshot)
+            await self._flights.run(snapshot.version, partial(self._fill, snapshot))
 
     def succeed(self, before: Snapshot, version: int, results: Mapping[Any, Any], *, keep: bool) -> None:
         """Begin the snapshot of the next version, after the commit of a change by this process.

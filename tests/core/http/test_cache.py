@@ -45,6 +45,19 @@ def response_of(body: bytes, *headers: tuple[bytes, bytes]) -> CachedResponse:
     return finish(1, [(b"content-type", b"application/json"), *headers], body)
 
 
+def counted(monkeypatch, use_case: str) -> list[object]:
+    """What a use case of countries is called with from now on."""
+    original = getattr(crud, use_case)
+    calls: list[object] = []
+
+    async def count(data, *arguments):
+        calls.append(arguments)
+        return await original(data, *arguments)
+
+    monkeypatch.setattr(crud, use_case, count)
+    return calls
+
+
 def make_everybody_a_million(upstream) -> None:
     upstream.answers[COUNTRIES] = document([{**country, "population": 1_000_000} for country in payloads.v3_1()])
 
@@ -146,11 +159,13 @@ async def test_all_who_wait_for_the_version_share_one_question(cached, monotonic
     assert len(seen) == 1
 
 
-async def test_errors_are_not_kept(cached, upstream):
+async def test_errors_are_not_kept(cached, upstream, monkeypatch):
+    calls = counted(monkeypatch, "get_fields")
     await cached.delete("/countries/ghana")
-    missing = await cached.get("/countries/ghana")
+    missing, again = [await cached.get("/countries/ghana") for _ in range(2)]
     await cached.post("/countries/refresh")
 
+    assert (len(calls), again.json()) == (2, missing.json())
     assert (missing.status_code, missing.headers["Cache-Control"]) == (404, "no-store")
     assert "ETag" not in missing.headers
     assert (await cached.get("/countries/ghana")).status_code == 200
@@ -198,12 +213,14 @@ async def test_nothing_of_one_request_is_in_the_answer_to_another(service):
         assert sorted(answer.headers["Vary"].split(", ")) == ["Accept-Encoding", "Origin"]
 
 
-async def test_cache_that_may_hold_nothing_computes_each_answer(service):
+async def test_cache_that_may_hold_nothing_computes_each_answer(service, monkeypatch):
+    calls = counted(monkeypatch, "list_countries")
     async with service(cache_max_bytes=0) as client:
         await client.post("/countries/refresh")
         answers = [await client.get("/countries", headers={"Accept-Encoding": "br"}) for _ in range(2)]
         known = await client.get("/countries", headers={"If-None-Match": answers[0].headers["ETag"]})
 
+    assert len(calls) == 3
     assert answers[0].content == answers[1].content
     assert "Content-Encoding" not in answers[0].headers
     assert (known.status_code, known.content) == (304, b"")

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.conftest import Service, until_loaded
+from tests.core.http.test_cache import Monotonic
 
 DETAILS = "More requests came at once than can be answered in time; try again in a moment"
 
@@ -54,3 +55,21 @@ async def test_burst_is_answered_or_refused_and_leaves_nothing_behind(small):
     assert codes == {200, 503}
     assert set(afterwards) == {200}
     assert client.state["database"].pool.units == 0
+
+
+@pytest.mark.engines("sqlite")
+async def test_requests_that_waited_together_are_refused_if_they_would_ask_the_database_together(service):
+    monotonic = Monotonic()
+    async with service(db_pool_size=1, db_max_overflow=0, monotonic=monotonic) as client:
+        await client.post("/countries/refresh")
+        await client.get("/countries")
+        monotonic.seconds += 2  # all have to wait for the version, which is one query
+        paths = [f"/countries/ghana/history?limit={number}" for number in range(1, 41)]
+        burst = await asyncio.gather(*(client.get(path) for path in paths))
+        afterwards = await client.get(paths[-1])
+
+    refused = [response for response in burst if response.status_code == 503]
+    assert len(burst) - len(refused) == 6  # units of work for callers without a credential
+    assert {response.json()["error"] for response in refused} == {"Too busy"}
+    assert {response.headers["Retry-After"] for response in refused} == {"1"}
+    assert afterwards.status_code == 200

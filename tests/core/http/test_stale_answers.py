@@ -136,6 +136,41 @@ async def test_what_is_not_in_memory_or_too_old_is_503(client, frozen, monotonic
         assert response.headers["Retry-After"] == "2"
 
 
+async def test_503_has_no_age_although_the_snapshot_has_one(client, frozen, monotonic):
+    monotonic.seconds += 30
+    response = await client.get(HISTORY)
+    older = await client.get("/countries/ghana?fields=name")
+
+    assert (response.status_code, older.headers["Age"]) == (503, "30")
+    assert "Age" not in response.headers
+    assert "Cache-Status" not in response.headers
+
+
+async def test_request_waits_for_a_silent_database_for_one_bound_in_total(client, frozen, monotonic, monkeypatch):
+    plain = asyncio.timeout
+    granted: list[float] = []
+
+    def note(delay):
+        if asyncio.current_task() is request:
+            granted.append(delay)
+        return plain(delay)
+
+    request = asyncio.current_task()
+    monkeypatch.setattr(asyncio, "timeout", note)
+    for method, path in (("GET", HISTORY), ("DELETE", "/countries/ghana"), ("DELETE", "/countries/atlantis")):
+        monotonic.seconds += 90  # long after the last failure, so that it waits for the version
+        granted.clear()
+        response = await client.request(method, path)
+        first, second, *_ = granted  # the others are of the driver, within the second
+
+        assert (method, path, response.status_code) == (method, path, 503)
+        assert first == 0.5
+        assert second <= 0.001  # what the first wait left
+        # The next request is not to join this question for the version, which ends a little later.
+        questions = [task for task in asyncio.all_tasks() if task.get_name() == "data version"]
+        await asyncio.gather(*questions, return_exceptions=True)
+
+
 async def test_no_old_answer_is_shown_after_an_own_change_that_nobody_could_read_yet(client, server, monotonic):
     assert (await client.delete("/countries/togo")).status_code == 200
     response = await read_from_a_frozen_server(client, server, monotonic)
