@@ -95,7 +95,7 @@ async def running(
         stack.push_async_callback(data_version.close)
         snapshots = Snapshots(database, data_version, partial(_load_ahead, settings))
         stack.push_async_callback(snapshots.close)
-        snapshots.start()
+        await snapshots.start()
         rate_limits = RateLimits(
             {**settings.rate_limits, **LIMITS},
             settings.rate_limit_storage,

@@ -4,7 +4,7 @@ import asyncio
 import copy
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, Self, TypeVar
 
@@ -24,6 +24,8 @@ _MOST: Final = 32
 """Results that depend on arguments, which clients choose; each may take 200 kB."""
 _SETTLE_SECONDS: Final = 0.25
 """Pause before data are read ahead: changes often come in a row, and the answer to a change goes first."""
+_LONGEST_START: Final = 1.0
+"""Seconds."""
 
 
 class Outdated(Exception):
@@ -109,8 +111,14 @@ class Snapshots:
         """Version of the last snapshot for which ``load`` has run."""
         self._reader: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Load now and soon after each change by this process, so that few requests have to wait for it."""
+    async def start(self) -> None:
+        """Load now, and soon after each change by this process, so that few requests have to wait for it.
+
+        A database that does not answer delays the start by a second at most.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_START):
+                await self._try_to_fill()
         self._reader = asyncio.create_task(self._read_ahead(), name="read ahead")
 
     async def close(self) -> None:
@@ -218,14 +226,17 @@ class Snapshots:
 
     async def _read_ahead(self) -> None:
         while True:
-            self._database.changed.clear()
-            try:
-                await self.fill()
-            except Outdated:
-                continue
-            except AppError as error:
-                logger.warning("Cannot read the data ahead: {}", error.details or error.title)
-            except Exception:
-                logger.exception("Cannot read the data ahead")
             await self._database.changed.wait()
             await asyncio.sleep(_SETTLE_SECONDS)
+            self._database.changed.clear()
+            await self._try_to_fill()
+
+    async def _try_to_fill(self) -> None:
+        try:
+            await self.fill()
+        except Outdated:
+            self._database.changed.set()
+        except AppError as error:
+            logger.warning("Cannot read the data ahead: {}", error.details or error.title)
+        except Exception:
+            logger.exception("Cannot read the data ahead")
