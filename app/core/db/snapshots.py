@@ -237,6 +237,6 @@ class Snapshots:
         except Outdated:
             self._database.changed.set()
         except AppError as error:
-            logger.warning("Cannot read the data ahead: {}", error.details or error.title)
+            logger.debug("Cannot read the data ahead: {}", error.details or error.title)
         except Exception:
             logger.exception("Cannot read the data ahead")
