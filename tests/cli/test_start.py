@@ -90,11 +90,19 @@ async def test_postgresql_that_refuses_ends_a_start_at_once_with_one_line(postgr
     postgresql.execute("CREATE ROLE guest LOGIN", "SELECT 1")
     identity = "correct user, sslmode, sslrootcert or the host in DATABASE_URL"
     options = "use PostgreSQL 14 or newer, or correct the options in DATABASE_URL"
+    owner = "make the user the owner of the database and its tables, such as by ALTER DATABASE name OWNER TO user"
+    postgresql.execute(
+        "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0", "SELECT 1"
+    )
     refusals = {
         postgresql.url("strange", user=f"nobody:{HUSH}"): identity,
         f"{postgresql.url('strange')}?sslmode=require": identity,
         f"{postgresql.url('strange')}?options=-cno_such_setting%3D1": options,
-        postgresql.url("strange", user="guest"): "grant the user all rights on the database of DATABASE_URL",
+        f"{postgresql.url('strange')}?options=-csearch_path%3Dnosuch": (
+            "create the schema that search_path names, or correct it"
+        ),
+        postgresql.url("strange", user="guest"): owner,
+        postgresql.url("latin"): "create the database with ENCODING 'UTF8' TEMPLATE template0",
         postgresql.url("nothing"): "make the database that DATABASE_URL names, or correct the name",
     }
 

@@ -182,6 +182,7 @@ class Database:
                 is_unknown = isinstance(error, asyncio.CancelledError) or self.dialect.fault(error) is Fault.LOST
                 if is_unknown and not repeatable:
                     details = "No answer came to the commit; look whether the change was made before trying again"
+                    logger.error("Database: {}", details)
                     raise OutcomeUnknown(details) from error
                 raise
             else:

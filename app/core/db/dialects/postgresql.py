@@ -55,9 +55,11 @@ _ADVICE: Final = {
     "25006": "the server is read-only: name the primary in DATABASE_URL",
     "28000": "correct user, sslmode, sslrootcert or the host in DATABASE_URL",
     "28P01": "correct user and password in DATABASE_URL",
+    "22P05": "create the database with ENCODING 'UTF8' TEMPLATE template0",
+    "3F000": "create the schema that search_path names, or correct it",
     "3D000": "make the database that DATABASE_URL names, or correct the name",
     **dict.fromkeys(("22023", "42704"), "use PostgreSQL 14 or newer, or correct the options in DATABASE_URL"),
-    "42501": "grant the user all rights on the database of DATABASE_URL",
+    "42501": "make the user the owner of the database and its tables, such as by ALTER DATABASE name OWNER TO user",
 }
 
 

@@ -26,8 +26,8 @@ _FAULTS: Final = {
     Fault.LOST: {"57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006"},
     Fault.BUSY: {"53300"},
     Fault.NO_SCHEMA: {"42P01", "42703"},
-    # The last two are for settings of the session that the server does not have.
-    Fault.OUTAGE: {"3D000", "42501", "42704", "22023"},
+    # No database, schema or right; another encoding than UTF-8; settings of the session that the server does not have.
+    Fault.OUTAGE: {"3D000", "3F000", "42501", "22P05", "42704", "22023"},
 }
 _FAULT_OF: Final = {state: fault for fault, states in _FAULTS.items() for state in states}
 _FAULT_OF_CLASS: Final = {
@@ -130,7 +130,11 @@ async def _connect(**options: Any) -> asyncpg.Connection:
     connecting = asyncio.ensure_future(asyncpg.connect(**options))
     place = f"{options['host']}:{options['port']}"
     try:
-        return await asyncio.shield(connecting)
+        connection = await asyncio.shield(connecting)
+        if (encoding := connection.get_settings().server_encoding) != "UTF8":
+            connection.terminate()
+            raise asyncpg.UntranslatableCharacterError(f"the encoding of the database is {encoding}, not UTF8")
+        return connection
     except asyncio.CancelledError:
         connecting.add_done_callback(_drop)
         raise
