@@ -171,7 +171,8 @@ class DocumentPublic(BaseModel):
 class DocumentFilters(BaseModel):
     """A page of documents, sorted by `uniqueId`."""
 
-    after: str | None = Field(default=None, max_length=10, description="Last `uniqueId` of the previous page.")
+    # Engines disagree about what comes after a NUL.
+    after: Name | None = Field(default=None, max_length=10, description="Last `uniqueId` of the previous page.")
     limit: Annotated[int, Field(ge=1, le=MAX_DOCUMENTS), NO_UNDERSCORES] = Field(
         default=1000, description="Maximum number of documents."
     )

@@ -294,6 +294,7 @@ PARAMETERS = {
         "limit=5001": {"limit": "must be at most 5000"},
         "after=A0000000010": {"after": "must have at most 10 characters"},
         "after=": {"after": "must not be blank"},
+        "after=A%00": {"after": "must not contain control characters"},
         "offset=1": {"offset": "unknown parameter; allowed: after, limit"},
     },
     **{path: {"force=1": {"force": NO_PARAMETERS}} for path in (f"{TRANSFERS}/{UBID}", f"{DOCUMENTS}/{UBID}")},
