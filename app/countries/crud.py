@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -21,7 +20,7 @@ from app.countries.drawing import draw
 from app.countries.models import SUMMARY_ID, Country, CountryHistory, SummaryCache
 from app.countries.store import change_summary, lock_summary
 from app.countries.stored import Countries, CountryRow, load_countries
-from app.countries.summary import Summary
+from app.countries.summary import Summary, summarize
 from app.sources.spellings import suggest
 
 HISTORY_FIELDS: Final = tuple(schemas.HistoryEntryPublic.model_fields)
@@ -172,7 +171,9 @@ async def delete_country(database: Database, snapshots: Snapshots, name: str) ->
         async with database.reading() as session:  # another process may have stored it a moment ago
             country = _find(await load_countries(session), name)
     # Drawn before the transaction, because what is known is nearly always current.
-    expected = await draw(_summary_of(countries.without(country), status)) if status else None
+    expected = None
+    if status is not None:
+        expected = await draw(summarize(countries.without(country).estimates, like=_summary_of(status)))
 
     async def remove(session: AsyncSession) -> schemas.DeleteResult:
         version, summary = await lock_summary(session)
@@ -182,7 +183,7 @@ async def delete_country(database: Database, snapshots: Snapshots, name: str) ->
         stored = countries if is_current else await load_countries(session, lock=True)
         country = _find(stored, name)
         left = stored.without(country)
-        drawing = await draw(replace(summary, total_countries=len(left.by_name), top=left.top), existing=expected)
+        drawing = await draw(summarize(left.estimates, like=summary), existing=expected)
         await session.exec(delete(Country).where(col(Country.id) == country.id))
         version = await change_summary(session, version, drawing)
         shown = ("id", "name", "alpha2_code", "population", "currency_code")
@@ -196,15 +197,14 @@ async def delete_country(database: Database, snapshots: Snapshots, name: str) ->
     return await database.transaction(remove)
 
 
-def _summary_of(countries: Countries, status: schemas.StatusPublic) -> Summary:
-    """The summary of some countries, with the time and sources of the stored ones."""
+def _summary_of(status: schemas.StatusPublic) -> Summary:
+    """The summary that is stored, without the top five."""
     return Summary(
-        total_countries=len(countries.by_name),
+        total_countries=status.total_countries,
         refreshed_at=status.last_refreshed_at,
         country_source=status.sources.countries,
         rate_source=status.sources.rates,
         rates_date=status.rates_date,
-        top=countries.top,
     )
 
 

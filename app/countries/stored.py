@@ -14,7 +14,6 @@ from app.core.db.keys import name_key
 from app.core.db.queries import execute, select_columns
 from app.countries.models import Country
 from app.countries.schemas import CountryFilters, CountrySort
-from app.countries.summary import RankedCountry, rank
 from app.sources import reference
 from app.sources.spellings import alpha2_of, search
 
@@ -73,10 +72,10 @@ class Countries:
         self._by_key = {row.name_key: row for row in first}
         self._by_code = {row.alpha3_code: row for row in first} | {row.alpha2_code: row for row in first}
 
-    @cached_property
-    def top(self) -> tuple[RankedCountry, ...]:
-        """Those with the largest estimates."""
-        return rank((row.name, row.estimated_gdp) for row in self.by_name)
+    @property
+    def estimates(self) -> list[tuple[str, float | None]]:
+        """Name and estimated GDP of each."""
+        return [(row.name, row.estimated_gdp) for row in self.by_name]
 
     def without(self, country: CountryRow) -> "Countries":
         """All others."""

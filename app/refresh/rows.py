@@ -45,17 +45,14 @@ def build_rows(data: SourceData, stored: Sequence[CountryRow]) -> CountryRows:
     ]
     matched = {match.id for match in matches if match}
     unmatched = [country for country in stored if country.id not in matched]
-    estimates = [(country.name, country.estimated_gdp) for country in unmatched]
-    estimates += [(row["name"], row["estimated_gdp"]) for row in rows]
-    rates = [(country.currency_code, country.exchange_rate) for country in unmatched]
-    rates += [(row["currency_code"], row["exchange_rate"]) for row in rows]
+    after = [*unmatched, *(CountryRow(**row) for row in rows)]
     like = Summary(0, data.now, data.country_source, data.rates_in_use.source, data.rates_in_use.day)
     return CountryRows(
         updated=sorted((row for row in rows if row["id"] is not None), key=lambda row: int(row["id"])),
         inserted=[{name: value for name, value in row.items() if name != "id"} for row in rows if row["id"] is None],
-        stored=[*unmatched, *(CountryRow(**row) for row in rows)],
-        summary=summarize(estimates, like=like),
-        without_rate=sum(currency is not None and rate is None for currency, rate in rates),
+        stored=after,
+        summary=summarize([(country.name, country.estimated_gdp) for country in after], like=like),
+        without_rate=sum(country.currency_code is not None and country.exchange_rate is None for country in after),
     )
 
 
