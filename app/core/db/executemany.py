@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Dialect
 
-from app.core.db.json_rows import ROWS_AT_ONCE
+from app.core.db.dialects import ROWS_AT_ONCE
 
 
 def bulk_inserts(insert: Any, columns: Mapping[str, Sequence[Any]], dialect: Dialect) -> list[tuple[str, Any]]:

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, Dialect, LargeBinary, bindparam, literal_column, select, text
 
+from app.core.db.dialects import ROWS_AT_ONCE
+
 LONGEST: Final = "bytes of rows as JSON"
 """Key in the ``info`` of a connection: bytes that a document may have; 0 if the server can't read one."""
-ROWS_AT_ONCE: Final = 1000
-"""Rows that are encoded, or sent by executemany, without giving other tasks a turn."""
 _ENCODE: Final = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
 ).encode

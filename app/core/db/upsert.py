@@ -10,8 +10,7 @@ from sqlalchemy.types import TypeEngine
 from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core.db.dialects import dialect_for
-from app.core.db.json_rows import ROWS_AT_ONCE
+from app.core.db.dialects import ROWS_AT_ONCE, dialect_for
 
 
 async def upsert(

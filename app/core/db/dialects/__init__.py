@@ -1,7 +1,7 @@
 """One module per database engine, each with the same functions and constants."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from sqlalchemy import URL, Connection, Select, Table
 from sqlalchemy import Dialect as SQLAlchemyDialect
@@ -9,6 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.core.config.settings import Settings
 from app.core.db.faults import Fault
+
+ROWS_AT_ONCE: Final = 1000
+"""Rows of a bulk write that are prepared, or sent in one statement by a driver, without giving other tasks a turn."""
 
 
 class Dialect(Protocol):

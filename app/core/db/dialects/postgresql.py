@@ -33,9 +33,9 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from app.core.config.postgresql_url import Target, read_target
 from app.core.config.settings import Settings
+from app.core.db.dialects import ROWS_AT_ONCE
 from app.core.db.dialects.postgresql_connections import BoundedConnection, connect_to, fault_of_state, state_of
 from app.core.db.faults import OUR_MISTAKES, Fault
-from app.core.db.json_rows import ROWS_AT_ONCE
 from app.core.db.types import Contains, ServerNow
 
 is_file = False
