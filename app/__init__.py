@@ -9,6 +9,8 @@ functions, models.
 
 import gc
 
+TITLE = "Country Data & Currency Exchange API"
+"""Name of the service, in its document and on its pages."""
 __version__ = "0.1.0"
 
 # The imports create 140,000 objects that stay. By default, Python looks for garbage after every 700 new ones, and three

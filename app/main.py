@@ -11,13 +11,12 @@ from fastapi import Depends, FastAPI
 from pwdlib import PasswordHash
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app import __version__
+from app import TITLE, __version__
 from app.audit import router as audit
 from app.core.config.settings import Settings, load_settings
 from app.core.http.errors import install_error_handlers
 from app.core.http.middleware.authorization import check_rule
 from app.core.http.middleware.credential_lookups import CredentialLookups
-from app.core.http.openapi import TITLE
 from app.core.http.request_notes import RequestNotes
 from app.core.http.routes import RouteTable
 from app.core.http.stack import add_layers

@@ -6,11 +6,10 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app import __version__
+from app import TITLE, __version__
 from app.core.config.settings import Settings
 from app.core.http.access import Rule
 from app.core.http.errors import documented
-from app.core.http.openapi import TITLE
 from app.core.http.routes import RouteInfo, RouteTable
 from app.core.telemetry.log import LogLines
 from app.main import create_app

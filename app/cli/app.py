@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import typer
 
-from app import __version__
+from app import TITLE, __version__
 from app.cli import countries
 from app.cli.doctor.command import doctor
 from app.cli.import_rates import import_rates
@@ -30,7 +30,7 @@ _DATA, _SERVICE, _BATCHES = "Countries and rates", "The service", "Batches of SM
 
 cli = typer.Typer(
     name="app",
-    help=f"Country Data & Currency Exchange API {__version__}. Settings come from the environment and from .env.",
+    help=f"{TITLE} {__version__}. Settings come from the environment and from .env.",
     epilog=_FIRST_MINUTE,
     no_args_is_help=True,
     # Completion is bound to the name of the program: scripts/app has one, `python -m app` has not.

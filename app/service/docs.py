@@ -15,7 +15,7 @@ from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from app.core.http.openapi import TITLE
+from app import TITLE
 from app.core.http.security_headers import page_policy
 from app.core.http.static_files import add_files
 

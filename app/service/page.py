@@ -13,14 +13,13 @@ from fastapi.responses import HTMLResponse
 from loguru import logger
 from pydantic import BaseModel, Field
 
-from app import __version__
+from app import TITLE, __version__
 from app.core.config.sources import BUNDLED
 from app.core.db.snapshots import Snapshot
 from app.core.errors import DatabaseUnavailable
 from app.core.http.dependencies import get_data, get_today
 from app.core.http.formats import FORMAT_DESCRIPTION
 from app.core.http.numbers import exact
-from app.core.http.openapi import TITLE
 from app.core.http.security_headers import page_policy
 from app.countries.crud import CountryNotFound, get_status, list_countries
 from app.countries.schemas import CountryFilters, CountrySort, SearchParam, StatusPublic

@@ -6,13 +6,12 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from app import __version__
+from app import TITLE, __version__
 from app.core.db.pool import PoolFigures
 from app.core.http.access import Rule, access
 from app.core.http.cache.middleware import DATA_SOURCES, DOCUMENTED, licence_link
 from app.core.http.dependencies import DatabaseDep, get_data
 from app.core.http.errors import documented
-from app.core.http.openapi import TITLE
 from app.countries import crud
 from app.countries.schemas import StatusPublic, example
 from app.service.data_sources import DataSourcePublic, list_data_sources
