@@ -141,7 +141,7 @@ class Snapshots:
             The snapshot, and for how many seconds it was not possible to check that it is current; None if it is.
 
         Raises:
-            DatabaseUnavailable: The database does not answer, and there is no snapshot to show.
+            DatabaseUnavailable: The database does not answer, and no snapshot may be shown.
         """
         while True:
             snapshot = self._current  # another one may take its place during the check

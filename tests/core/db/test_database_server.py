@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import re
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import aiomysql
 import asyncmy.cursors
@@ -29,6 +31,7 @@ from tests.support import payloads
 from tests.support.certificate import Authority
 from tests.support.command import run
 from tests.support.mariadb import PrivateMariaDB, is_installed
+from tests.support.postgresql import PrivatePostgreSQL
 from tests.support.upstream import document
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="MariaDB is not installed")
@@ -116,16 +119,14 @@ async def change_and_freeze(database, server, *, seconds_to_commit: float):
     await database.transaction(work)
 
 
-@pytest.mark.parametrize("driver", ["mysql", "mysql+asyncmy"])
-@pytest.mark.parametrize(
-    "work",
-    [
-        *(partial(read_and_freeze, and_read_again=again) for again in (False, True)),
-        *(partial(change_and_freeze, seconds_to_commit=seconds) for seconds in (0, 60)),
-    ],
+FREEZING = (
+    *(partial(read_and_freeze, and_read_again=again) for again in (False, True)),
+    *(partial(change_and_freeze, seconds_to_commit=seconds) for seconds in (0, 60)),
 )
-async def test_work_ends_in_time_whenever_the_server_freezes(server, driver, work):
-    async with opened_database(server.url("service", driver), db_timeout_seconds=1) as database:
+
+
+async def assert_ends_in_time(url: str, server: PrivateMariaDB | PrivatePostgreSQL, work: Callable[..., Any]) -> None:
+    async with opened_database(url, db_timeout_seconds=1) as database:
         async with database.reading() as session:  # connects
             await session.exec(select(literal(1)))
         try:
@@ -138,7 +139,13 @@ async def test_work_ends_in_time_whenever_the_server_freezes(server, driver, wor
             assert (await session.exec(select(literal(1)))).one() == 1
 
 
-async def test_killed_server_is_503_and_a_restarted_one_serves_at_once(server):
+@pytest.mark.parametrize("driver", ["mysql", "mysql+asyncmy"])
+@pytest.mark.parametrize("work", FREEZING)
+async def test_work_ends_in_time_whenever_the_server_freezes(server, driver, work):
+    await assert_ends_in_time(server.url("service", driver), server, work)
+
+
+async def assert_restart_is_served(server: PrivateMariaDB | PrivatePostgreSQL) -> None:
     async with serving(make_settings(database_url=server.url("service"))) as client:
         assert (await client.get("/health/ready")).status_code == 200
         server.kill()
@@ -148,6 +155,10 @@ async def test_killed_server_is_503_and_a_restarted_one_serves_at_once(server):
 
     assert (down.status_code, down.json()["error"]) == (503, "Database unavailable")
     assert up.status_code == 200
+
+
+async def test_killed_server_is_503_and_a_restarted_one_serves_at_once(server):
+    await assert_restart_is_served(server)
 
 
 MODES = ["REQUIRED", "PREFERRED", "VERIFY_CA", "VERIFY_IDENTITY"]

@@ -27,7 +27,13 @@ from tests.conftest import (
     ticking_clock,
     until_loaded,
 )
-from tests.core.db.test_database_server import OF_A_REFRESH, change_and_freeze, data_statements, read_and_freeze
+from tests.core.db.test_database_server import (
+    FREEZING,
+    OF_A_REFRESH,
+    assert_ends_in_time,
+    assert_restart_is_served,
+    data_statements,
+)
 from tests.support.command import BUNDLED, run
 from tests.support.engines import has
 from tests.support.mariadb import free_port
@@ -100,37 +106,13 @@ async def test_frozen_server_is_503_within_the_timeout_and_then_serves_again(ser
     assert (live.status_code, thawed.status_code) == (200, 200)
 
 
-@pytest.mark.parametrize(
-    "work",
-    [
-        *(partial(read_and_freeze, and_read_again=again) for again in (False, True)),
-        *(partial(change_and_freeze, seconds_to_commit=seconds) for seconds in (0, 60)),
-    ],
-)
+@pytest.mark.parametrize("work", FREEZING)
 async def test_work_ends_in_time_whenever_the_server_freezes(server, work):
-    async with opened_database(server.url("service"), db_timeout_seconds=1) as database:
-        async with database.reading() as session:  # connects
-            await session.exec(select(literal(1)))
-        try:
-            async with asyncio.timeout(5):
-                with pytest.raises(DatabaseUnavailable):
-                    await work(database, server)
-        finally:
-            server.thaw()
-        async with database.reading() as session:
-            assert (await session.exec(select(literal(1)))).one() == 1
+    await assert_ends_in_time(server.url("service"), server, work)
 
 
 async def test_killed_server_is_503_and_a_restarted_one_serves_at_once(server):
-    async with serving(make_settings(database_url=server.url("service"))) as client:
-        assert (await client.get("/health/ready")).status_code == 200
-        server.kill()
-        down = await client.get("/countries")
-        server.start()
-        up = await client.get("/health/ready")
-
-    assert (down.status_code, down.json()["error"]) == (503, "Database unavailable")
-    assert up.status_code == 200
+    await assert_restart_is_served(server)
 
 
 async def test_server_killed_under_writers_loses_nothing_that_was_acknowledged(server):
